@@ -1,0 +1,3 @@
+//! tfs-sidecar: a proxy that checks, repairs and explains requests to TensorFlow Serving.
+pub mod proto;
+pub mod tensor;

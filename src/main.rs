@@ -1,0 +1,2 @@
+//! The `tfs-sidecar` program.
+fn main() {}
