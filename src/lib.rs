@@ -1,3 +1,4 @@
 //! tfs-sidecar: a proxy that checks, repairs and explains requests to TensorFlow Serving.
 pub mod proto;
+pub mod repair;
 pub mod tensor;
