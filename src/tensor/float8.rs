@@ -83,7 +83,9 @@ impl TinyFloat {
         let magnitude = match special {
             Some(special) => special,
             // Subnormal: the unit of exponent 1, no hidden bit.
-            None if exponent == 0 => mantissa as f32 * power_of_two(1 - self.bias - self.mantissa_bits as i32),
+            None if exponent == 0 => {
+                mantissa as f32 * power_of_two(1 - self.bias - self.mantissa_bits as i32)
+            }
             None => {
                 let significand = (1 << self.mantissa_bits) | mantissa;
                 significand as f32 * power_of_two(exponent as i32 - self.bias - self.mantissa_bits as i32)
