@@ -216,6 +216,11 @@ const LISTS: &[(ValueList, u32, &str, Option<DataType>)] = &[
 ];
 
 impl ValueList {
+    /// Every list, in the order of their field numbers.
+    pub fn all() -> impl Iterator<Item = Self> {
+        LISTS.iter().map(|row| row.0)
+    }
+
     /// The field's number in `TensorProto`.
     pub const fn field(self) -> u32 {
         // LISTS is in the order of the variants (tested).
