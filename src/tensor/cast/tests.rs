@@ -172,7 +172,7 @@ fn tensors() -> impl Strategy<Value = (DataType, DataType, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn what_check_lets_pass_comes_back((from, to, bytes) in tensors()) {
