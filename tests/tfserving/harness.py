@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -94,3 +95,15 @@ def raw_call(opened, path, data, timeout=60, metadata=None):
     except grpc.RpcError as error:
         return error.code().value[0], error.details(), None
     return 0, "", answer
+
+
+def until(probe, patience=30.0, what="the condition"):
+    """Asks again and again, a moment apart, until the probe gives something true; fails after `patience` seconds."""
+    pause = threading.Event()
+    deadline = time.monotonic() + patience
+    while True:
+        answer = probe()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"waited {patience} s in vain for {what}"
+        pause.wait(0.02)

@@ -159,10 +159,13 @@ class Models:
                 self._load(known[number], directories[number])
         with self.changed:
             for name, versions in self.versions.items():
+                keep = wanted.get(name, {})
+                # An old version stays until one of those that are to follow it is there.
+                replaced = not keep or any(versions[number].state == State.AVAILABLE for number in keep)
                 for number, version in versions.items():
-                    if number in wanted.get(name, {}):
+                    if number in keep:
                         continue
-                    if version.state == State.AVAILABLE:
+                    if version.state == State.AVAILABLE and replaced:
                         version.state, version.model = State.END, None
                     version.error = None  # A failed version that went away may be tried again when it comes back.
             self.changed.notify_all()
