@@ -37,11 +37,17 @@ def model_config(text):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=model_config, action="append", default=[], metavar="NAME=DIR[:LABEL=VERSION...]")
-    parser.add_argument("--model-config-file", type=Path, help="ModelServerConfig as text, as TensorFlow Serving takes it")
+    parser.add_argument(
+        "--model", type=model_config, action="append", default=[], metavar="NAME=DIR[:LABEL=VERSION...]"
+    )
+    parser.add_argument(
+        "--model-config-file", type=Path, help="ModelServerConfig as text, as TensorFlow Serving takes it"
+    )
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--grpc-max-threads", type=int, default=0, help="refuse calls over this many at once; 0: never")
-    parser.add_argument("--record", type=int, default=0, nargs="?", const=100, help="keep the last N Predict requests (100)")
+    parser.add_argument(
+        "--record", type=int, default=0, nargs="?", const=100, help="keep the last N Predict requests (100)"
+    )
     parser.add_argument("--file-system-poll-wait-seconds", type=float, default=1.0)
     return parser.parse_args()
 
@@ -51,7 +57,9 @@ def main():
     configs = options.model
     if options.model_config_file:
         text = options.model_config_file.read_text(encoding="utf-8")
-        configs = configs + list(text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config)
+        configs = configs + list(
+            text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+        )
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -34,8 +34,15 @@ class Sidecar:
 
     def __init__(self, upstream, *options):
         command = [
-            binary(), "run", "--upstream", upstream,
-            "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", *options,
+            binary(),
+            "run",
+            "--upstream",
+            upstream,
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            *options,
         ]
         # Its settings come from the command line alone.
         environment = {

@@ -1,11 +1,11 @@
-"""The test server answers as a real TensorFlow Serving did, except for what `differences.tsv` lists, each with its reason."""
+"""The test server answers as a real TensorFlow Serving did, except for what `differences.tsv` lists, with reasons."""
 
 import base64
 import json
 
-import golden
 import pytest
 
+import golden
 from harness import MLP, MODELS, Server, channel, raw_call
 
 

@@ -3,10 +3,11 @@
 import importlib.resources
 from pathlib import Path
 
-import generate
 import pytest
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
+
+import generate
 
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 
@@ -60,7 +61,9 @@ def test_the_committed_files_are_the_closure_of_the_services(committed, wheels):
 
 def test_every_file_means_what_the_wheel_means(committed, wheels):
     different = [path for path in sorted(wheels) if committed.get(path) != wheels[path]]
-    details = "\n".join(f"--- {path}: wheel\n{wheels[path]}\n+++ committed\n{committed.get(path)}" for path in different)
+    details = "\n".join(
+        f"--- {path}: wheel\n{wheels[path]}\n+++ committed\n{committed.get(path)}" for path in different
+    )
     assert not different, details
 
 

@@ -117,8 +117,11 @@ def test_reload_refuses_what_tensorflow_serving_refuses(opened):
     cases = [
         (label, 9, "Request to assign label to version 7 of model mlp, which is not currently available for inference"),
         (twice, 3, "Illegal to list model mlp multiple times in config list"),
-        (reload_request(mlp="models/mlp"), 3,
-         "Expected model mlp to have an absolute path or URI; got base_path()=models/mlp"),
+        (
+            reload_request(mlp="models/mlp"),
+            3,
+            "Expected model mlp to have an absolute path or URI; got base_path()=models/mlp",
+        ),
     ]
     for request, code, text in cases:
         assert raw_call(opened, RELOAD, request.SerializeToString())[:2] == (code, text)

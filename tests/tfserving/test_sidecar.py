@@ -1,4 +1,4 @@
-"""End to end: Python clients with TensorFlow Serving's public stubs, the sidecar's program, and the TensorFlow runtime behind it."""
+"""End to end: Python clients with the public stubs, the sidecar's program, and the TensorFlow runtime behind it."""
 
 import re
 
@@ -21,7 +21,11 @@ from sidecar import Sidecar, details, metric, repairs
 
 MISTAKES = [
     # What is sent: shape, dtype; the repairs that the client is told of, in the order of the stages.
-    ([128], types_pb2.DT_DOUBLE, [r"input_tensor;cast_round;\w+->\w+( lossy)?", r"input_tensor;add_batch_dim;\[128\]->\[1,128\]"]),
+    (
+        [128],
+        types_pb2.DT_DOUBLE,
+        [r"input_tensor;cast_round;\w+->\w+( lossy)?", r"input_tensor;add_batch_dim;\[128\]->\[1,128\]"],
+    ),
     ([128], types_pb2.DT_FLOAT, [r"input_tensor;add_batch_dim;\[128\]->\[1,128\]"]),
     ([128, 1], types_pb2.DT_FLOAT, [r"input_tensor;column_vector;\[128,1\]->\[1,128\]"]),
 ]

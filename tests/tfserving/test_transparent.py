@@ -1,14 +1,14 @@
-"""With `--mode off` the sidecar is not noticed: every golden request gets through it the answer that TensorFlow Serving gave."""
+"""With `--mode off` the sidecar is not noticed: golden requests get the answers that TensorFlow Serving gave."""
 
 import base64
 
-import golden
 import pytest
 
+import golden
 from harness import MLP, MODELS, Server, channel, raw_call
 from sidecar import Sidecar
 
-# What the sidecar answers itself in every mode: pattern of ids -> the codes that are right then, None for any but UNAVAILABLE.
+# What the sidecar answers itself in every mode: id -> the codes that are right, None for any but UNAVAILABLE.
 OWN_ANSWERS = {
     "raw.truncated": [3, 13],
     "raw.garbage": [3, 13],

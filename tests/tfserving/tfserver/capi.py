@@ -1,4 +1,4 @@
-"""TensorFlow's C interface by ctypes: tensors go from protobuf to the runtime without passing through Python's casts."""
+"""TensorFlow's C interface by ctypes: tensors reach the runtime without passing through Python's casts."""
 
 import ctypes
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p

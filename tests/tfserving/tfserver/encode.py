@@ -1,11 +1,11 @@
-"""Turns a tensor of the runtime into a TensorProto with full typed lists, the form in which TensorFlow Serving answers."""
+"""Turns a tensor of the runtime into a TensorProto with full typed lists, as TensorFlow Serving answers."""
 
 import numpy as np
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from .errors import unimplemented
 
-# Lists whose wire form (packed, little-endian) is the tensor's memory, so that every bit survives, NaN payloads included.
+# Lists whose wire form (packed, little-endian) is the tensor's memory: every bit survives, also of a NaN.
 SAME_BYTES = {
     types_pb2.DT_FLOAT: "float_val",
     types_pb2.DT_DOUBLE: "double_val",

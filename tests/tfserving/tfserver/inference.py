@@ -43,7 +43,9 @@ class Classification:
         if "inputs" not in signature.inputs:
             raise invalid(f"No classification inputs found in SignatureDef: {signature}")
         self.feed = signature.inputs["inputs"].name
-        self.fetches = {alias: signature.outputs[alias].name for alias in ("classes", "scores") if alias in signature.outputs}
+        self.fetches = {
+            alias: signature.outputs[alias].name for alias in ("classes", "scores") if alias in signature.outputs
+        }
         if not self.fetches:
             raise invalid(
                 'Expected classification signature outputs to contain at least one of "classes" or "scores". '
@@ -66,8 +68,7 @@ class Classification:
         widths = {alias: tensor.shape[1] for alias, tensor in columns.items()}
         if len(set(widths.values())) > 1:
             raise invalid(
-                "Tensors class and score should match in dim_size(1). "
-                f"Got {widths['classes']} vs. {widths['scores']}"
+                f"Tensors class and score should match in dim_size(1). Got {widths['classes']} vs. {widths['scores']}"
             )
         width = next(iter(widths.values()))
         labels = columns["classes"].strings() if "classes" in columns else []
@@ -103,7 +104,8 @@ class Regression:
         tensor = tensors[self.fetches["outputs"]]
         if tensor.shape[1:] not in ([], [1]) or not tensor.shape:
             raise invalid(
-                f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {shape_text(tensor)}"
+                "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] "
+                f"but got {shape_text(tensor)}"
             )
         if tensor.shape[0] != examples:
             raise invalid(f"Input batch size did not match output batch size: {examples} vs. {tensor.shape[0]}")

@@ -1,4 +1,4 @@
-"""The models that are served: which versions, in which state, under which labels; loads and unloads them in a thread."""
+"""The models that are served: versions, states and labels; a thread of its own loads and unloads them."""
 
 import threading
 from pathlib import Path
@@ -52,7 +52,7 @@ def versions_on_disk(config):
     elif kind == "specific":
         wanted = [number for number in policy.specific.versions if number in found]
     else:
-        wanted = sorted(found)[-(policy.latest.num_versions or 1):]
+        wanted = sorted(found)[-(policy.latest.num_versions or 1) :]
     return {number: found[number] for number in wanted}
 
 

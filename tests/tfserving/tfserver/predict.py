@@ -47,7 +47,9 @@ def feeds_of(inputs, signature):
                 f"or default input alias set: {joined(signature.defaults)}"
             )
     if len(used) != len(inputs):
-        raise invalid(f"Inputs contains invalid name. Used request inputs: {joined(used)}, request input: {joined(inputs)}")
+        raise invalid(
+            f"Inputs contains invalid name. Used request inputs: {joined(used)}, request input: {joined(inputs)}"
+        )
     return feeds
 
 

@@ -22,7 +22,13 @@ class SavedModel:
             tags = (ctypes.c_char_p * len(TAGS))(*TAGS)
             self.session = checked(
                 TF.TF_LoadSessionFromSavedModel,
-                options, None, str(path).encode(), tags, len(TAGS), self.graph, meta_graph,
+                options,
+                None,
+                str(path).encode(),
+                tags,
+                len(TAGS),
+                self.graph,
+                meta_graph,
             )
             data = ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
         finally:
@@ -58,10 +64,17 @@ class SavedModel:
         try:
             checked(
                 TF.TF_SessionRun,
-                self.session, buffer,
-                inputs, values, len(names),
-                outputs, results, len(fetches),
-                None, 0, None,
+                self.session,
+                buffer,
+                inputs,
+                values,
+                len(names),
+                outputs,
+                results,
+                len(fetches),
+                None,
+                0,
+                None,
             )
         finally:
             TF.TF_DeleteBuffer(buffer)

@@ -1,4 +1,4 @@
-"""The gRPC server: raw bytes in and out, TensorFlow Serving's status codes, its limit on threads, and the recorder for tests."""
+"""The gRPC server: raw bytes in and out, TensorFlow Serving's codes and limit on threads, and the recorder."""
 
 import os
 import threading

@@ -57,7 +57,9 @@ def check_configs(models, configs):
         seen.add(config.name)
     for config in configs:
         if not Path(config.base_path).is_absolute():
-            raise invalid(f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}")
+            raise invalid(
+                f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
+            )
     for config in configs:
         platform = platform_of(config)
         if not platform:
@@ -89,7 +91,8 @@ def reload_config(models, request, context):
     """Waits, as TensorFlow Serving does, for every new model; only the end of the call ends the waiting."""
     if request.config.WhichOneof("config") != "model_config_list":
         raise invalid(
-            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"
         )
     configs = list(request.config.model_config_list.config)
     check_configs(models, configs)
