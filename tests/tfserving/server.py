@@ -11,6 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The kernels that the golden records were made with; oneDNN's convolution ends the process on an input of a wrong rank.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+from tfserver import light  # noqa: E402
+
+light.install()
+
 from google.protobuf import text_format  # noqa: E402
 from tensorflow_serving.config import model_server_config_pb2  # noqa: E402
 
