@@ -26,7 +26,7 @@ pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, Ap
             (Change::SignatureName { new, .. }, _) => edit.signature_name = Some(new.clone()),
             (Change::Dropped { .. }, Some(index)) => edit.entries.push((index, EntryEdit::Drop)),
             (Change::Key { .. } | Change::Tensor { .. }, Some(index)) if !changed.contains(&index) => {
-                changed.push(index)
+                changed.push(index);
             }
             (Change::Key { .. } | Change::Tensor { .. } | Change::Dropped { .. }, _) => {}
         }

@@ -81,7 +81,7 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
             "{} value(s) for the {elements} elements of {}: {} MiB",
             head.values,
             tensor.shape,
-            elements * size >> 20
+            (elements * size) >> 20
         );
         return Encoded::Faulty(head, problem(Reason::TooLarge, what).weight(Weight::Shield));
     }
