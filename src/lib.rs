@@ -1,3 +1,7 @@
 //! tfs-sidecar: a proxy that checks, repairs and explains requests to TensorFlow Serving.
+pub mod config;
+#[cfg(test)]
+mod generated;
 pub mod proto;
+pub mod repair;
 pub mod tensor;
