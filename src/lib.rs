@@ -5,3 +5,8 @@ mod generated;
 pub mod proto;
 pub mod repair;
 pub mod tensor;
+
+pub mod signature;
+pub mod wire;
+
+pub mod repair;
