@@ -1,12 +1,14 @@
 //! tfs-sidecar: a proxy that checks, repairs and explains requests to TensorFlow Serving.
-pub mod config;
-#[cfg(test)]
-mod generated;
 pub mod proto;
-pub mod repair;
 pub mod tensor;
 
 pub mod signature;
 pub mod wire;
 
 pub mod repair;
+
+pub mod config;
+pub mod telemetry;
+
+#[cfg(test)]
+mod generated;

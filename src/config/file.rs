@@ -183,7 +183,10 @@ mod tests {
                 text.push_str("Every key of `defaults`, over what stands there or at the model, and:\n\n");
             }
             text.push_str("| key | takes | default | |\n| --- | --- | --- | --- |\n");
-            for key in keys.iter().filter(|key| !policy || !policy::DEFAULTS.iter().any(|known| known.name == key.name)) {
+            for key in keys
+                .iter()
+                .filter(|key| !policy || !policy::DEFAULTS.iter().any(|known| known.name == key.name))
+            {
                 let default =
                     if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
                 writeln!(text, "| `{}` | {} | {default} | {} |", key.name, key.takes, key.help).unwrap();
