@@ -10,5 +10,7 @@ pub mod repair;
 pub mod config;
 pub mod telemetry;
 
+pub mod front;
+
 #[cfg(test)]
 mod generated;
