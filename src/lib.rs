@@ -11,6 +11,9 @@ pub mod config;
 pub mod telemetry;
 
 pub mod front;
+pub mod server;
+
+pub mod cli;
 
 #[cfg(test)]
 mod generated;

@@ -79,7 +79,7 @@ pub(super) const LISTEN_TLS: &[Key] = &[
     key("client_ca", "file", "", "Clients must show a certificate that one of these signed."),
 ];
 pub(super) const UPSTREAM_TLS: &[Key] = &[
-    key("ca", "file", "", "PEM; without it the system's roots."),
+    key("ca", "file", "", "The authorities to trust, PEM; an `https://` upstream needs it."),
     key("cert", "file", "", "A certificate for a server that asks for one."),
     key("key", "file", "", "Its key."),
     key("domain", "name", "", "The name in the server's certificate, when it is not the host of `upstream`."),

@@ -30,7 +30,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     pub value: String,
-    pub source: &'static str,
+    pub source: String,
 }
 
 /// The text of the configuration file and what messages call it.
@@ -79,12 +79,12 @@ fn apply(settings: &Settings, config: &mut Config, problems: &mut Vec<Problem>) 
         && value != "off"
     {
         let text = format!("expected `off`, found `{value}`: the REST API comes with a later release");
-        problems.push(Problem::new(*source, text));
+        problems.push(Problem::new(source, text));
     }
     if let Some(Setting { value, source }) = &settings.workers {
         match number(value, 1, 1024) {
             Ok(workers) => config.workers = workers,
-            Err(text) => problems.push(Problem::new(*source, text)),
+            Err(text) => problems.push(Problem::new(source, text)),
         }
     }
     chosen(settings.log_format.as_ref(), file::LOG_FORMATS, &mut config.log, problems);
@@ -95,7 +95,7 @@ fn apply(settings: &Settings, config: &mut Config, problems: &mut Vec<Problem>) 
         settings.model_name.as_ref().filter(|_| config.models.is_empty() && settings.models.is_empty());
     for Setting { value, source } in settings.models.iter().chain(fallback) {
         if value.is_empty() {
-            problems.push(Problem::new(*source, "expected the name of a model, found an empty one"));
+            problems.push(Problem::new(source, "expected the name of a model, found an empty one"));
         } else if !config.models.contains_key(value) {
             config.models.insert(value.clone(), config.defaults.clone());
         }
@@ -111,7 +111,7 @@ fn parsed<T: FromStr<Err: Display>>(setting: Option<&Setting>, to: &mut T, probl
     let Some(Setting { value, source }) = setting else { return };
     match value.parse() {
         Ok(value) => *to = value,
-        Err(error) => problems.push(Problem::new(*source, <T::Err as ToString>::to_string(&error))),
+        Err(error) => problems.push(Problem::new(source, <T::Err as ToString>::to_string(&error))),
     }
 }
 
@@ -124,7 +124,7 @@ fn chosen<T: Copy>(
     let Some(Setting { value, source }) = setting else { return };
     match choose(value, choices) {
         Ok(value) => *to = value,
-        Err(problem) => problems.push(Problem { key: (*source).to_owned(), ..problem }),
+        Err(problem) => problems.push(Problem { key: source.clone(), ..problem }),
     }
 }
 
@@ -175,6 +175,14 @@ fn check_together(config: &Config, problems: &mut Vec<Problem>) {
         );
         problems.push(problem.hint("write the upstream as `https://host:port`, or leave `upstream_tls` out"));
     }
+    if matches!(config.upstream, UpstreamAddr::Tls { .. }) && tls.ca.is_none() {
+        let problem = Problem::new(
+            "upstream_tls.ca",
+            "expected the authorities that an `https://` upstream is trusted by, found none",
+        );
+        problems
+            .push(problem.hint("name a PEM file, such as the system's `/etc/ssl/certs/ca-certificates.crt`"));
+    }
     if cfg!(not(feature = "tls"))
         && (config.listen_tls.is_some() || matches!(config.upstream, UpstreamAddr::Tls { .. }))
     {
@@ -210,8 +218,8 @@ mod tests {
         load(&Settings::default(), Some(File { name: "c.yaml", text }))
     }
 
-    fn flag(source: &'static str, value: &str) -> Option<Setting> {
-        Some(Setting { value: value.to_owned(), source })
+    fn flag(source: &str, value: &str) -> Option<Setting> {
+        Some(Setting { value: value.to_owned(), source: source.to_owned() })
     }
 
     #[test]
@@ -244,7 +252,7 @@ mod tests {
         let settings = Settings {
             listen: flag("--listen", "127.0.0.1:3"),
             mode: flag("TFS_SIDECAR_MODE", "observe"),
-            models: vec![Setting { value: "b".to_owned(), source: "--model" }],
+            models: flag("--model", "b").into_iter().collect(),
             model_name: flag("MODEL_NAME", "model"),
             workers: flag("--workers", "3"),
             ..Settings::default()
@@ -384,6 +392,7 @@ models:
         let clash = |text: &str| from(text).unwrap_err().to_string();
         assert!(clash("listen: 0.0.0.0:8602").contains("`admin_listen`: expected another address"));
         assert!(clash("upstream: localhost:8600").contains("where the sidecar itself listens"));
+        assert!(clash("upstream: https://tfs").contains("`upstream_tls.ca`: expected the authorities"));
         assert!(
             clash("upstream_tls: {ca: /ca.pem}").contains("hint: write the upstream as `https://host:port`")
         );

@@ -95,7 +95,7 @@ pub struct ListenTls {
 /// How an `https://` upstream is trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UpstreamTls {
-    /// PEM; the system's roots when absent.
+    /// The authorities to trust, PEM; always there when the upstream is `https://`.
     pub ca: Option<PathBuf>,
     /// The sidecar's certificate for a server that asks for one, with `key`.
     pub cert: Option<PathBuf>,

@@ -47,7 +47,7 @@ labels! {
 }
 labels! {
     /// What reading a model's signatures came to.
-    RefreshOutcome { Unchanged = "unchanged", Changed = "changed", Failed = "failed" }
+    RefreshOutcome { Ok = "ok", Failed = "failed" }
 }
 
 /// gRPC has 17 codes, 0 to 16.

@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tonic::Code;
 
 use super::labels::CODES;
+
 pub use super::labels::{Method, OutcomeLabel, RefreshOutcome, Stage, code_name};
 use super::signature_info;
 pub use super::signature_info::{SignatureInput, set_signature_info};
@@ -286,12 +287,17 @@ pub fn upstream_up(up: bool) {
     globals().upstream_up.set(if up { 1.0 } else { 0.0 });
 }
 
-/// Counts a reading of a model's signatures; `model` is a name that TF Serving knows, or [`UNKNOWN`]. A change is counted as such too.
-pub fn signature_refresh(model: &str, outcome: RefreshOutcome) {
+/// Counts a reading of a model's signatures; `model` is a name that TF Serving knows or the configuration names.
+pub fn signature_refresh(model: &str, ok: bool) {
     install();
+    let outcome = if ok { RefreshOutcome::Ok } else { RefreshOutcome::Failed };
     table::SIGNATURE_REFRESHES.counter([Cow::Owned(model.to_owned()), outcome.as_str().into()]).increment(1);
-    let changes = table::SIGNATURE_CHANGES.counter([Cow::Owned(model.to_owned())]);
-    changes.increment(u64::from(outcome == RefreshOutcome::Changed));
+}
+
+/// Counts a reading that found other signatures than before, under the same kind of name.
+pub fn signature_change(model: &str) {
+    install();
+    table::SIGNATURE_CHANGES.counter([Cow::Owned(model.to_owned())]).increment(1);
 }
 
 #[cfg(test)]
@@ -312,7 +318,8 @@ mod tests {
         drop(Inflight::new());
         drop(UpstreamConnection::new());
         upstream_up(true);
-        signature_refresh(model, RefreshOutcome::Changed);
+        signature_refresh(model, true);
+        signature_change(model);
     }
 
     #[test]
