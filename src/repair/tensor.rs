@@ -1,0 +1,194 @@
+//! One input against one declared tensor: encoding, dtype and shape, with the rules that mend each.
+use super::chain::Chain;
+use super::encoding::{self, Encoded};
+use super::head::Head;
+use super::policy::Policy;
+use super::problem::{Problem, Weight};
+use super::reason::Reason;
+use super::{Change, Propose, Repair, Stage, Step, ValueChange};
+use crate::signature::TensorInfo;
+use crate::tensor::{CastFault, DataType, Exactness, FaultKind, PartialShape};
+use crate::wire::rope::Rope;
+use crate::wire::values::Stop;
+use crate::wire::{InputView, TensorView};
+
+/// What a rule sees: the tensor as the steps before left it, and what is declared.
+#[derive(Clone, Copy)]
+pub struct TensorCase<'a> {
+    pub head: &'a Head,
+    pub info: &'a TensorInfo,
+    pub policy: &'a Policy,
+    values: &'a SentValues<'a>,
+}
+
+impl std::fmt::Debug for TensorCase<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TensorCase").field("head", self.head).field("info", self.info).finish()
+    }
+}
+
+/// What a rule says to a case.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Proposal {
+    /// It is not for this case.
+    No,
+    /// The tensor becomes this.
+    Becomes(Head),
+    /// The tensor becomes this, and its values change.
+    Changes(Head, ValueChange),
+    /// It is for this case, but must not be made: this is what the client is told in place of the plain mismatch.
+    Fault(Problem),
+}
+
+/// The values as they were sent, and how the steps so far cast them.
+struct SentValues<'a> {
+    message: &'a Rope,
+    tensor: &'a TensorView,
+    chain: Chain,
+}
+
+/// The plan of one input: the steps that were found, the problems that no step mends, and the shape that it ends with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorPlan {
+    pub steps: Vec<Step>,
+    pub problems: Vec<Problem>,
+    pub head: Head,
+}
+
+/// Plans one input against its declaration. `index` is the input's place in the scanned request.
+pub fn plan(
+    message: &Rope,
+    sent: &InputView,
+    index: usize,
+    info: &TensorInfo,
+    policy: &Policy,
+) -> TensorPlan {
+    let (head, problem) = match encoding::check(message, sent, &info.alias, policy) {
+        Encoded::Sound(head) => (head, None),
+        Encoded::Faulty(head, problem) => (head, Some(problem)),
+    };
+    let values = SentValues { message, tensor: &sent.tensor, chain: Chain::new(&head) };
+    let mut planner = Planner { info, policy, index, values, steps: Vec::new(), problems: Vec::new() };
+    let head = planner.run(sent, head, problem);
+    TensorPlan { steps: planner.steps, problems: planner.problems, head }
+}
+
+struct Planner<'a> {
+    info: &'a TensorInfo,
+    policy: &'a Policy,
+    index: usize,
+    values: SentValues<'a>,
+    steps: Vec<Step>,
+    problems: Vec<Problem>,
+}
+
+impl Planner<'_> {
+    fn run(&mut self, sent: &InputView, head: Head, problem: Option<Problem>) -> Head {
+        let info = self.info;
+        let (mut head, sound) = match problem.map(|problem| self.mend(Stage::Encoding, head.clone(), problem))
+        {
+            None => (head, true),
+            Some(Ok(head)) => (head, true),
+            Some(Err(head)) => (head, false),
+        };
+        // Inputs of unknown rank are taken as they are: nothing says what would be right.
+        let fixed = info.shape == PartialShape::UnknownRank;
+        if head.dtype != info.dtype && head.dtype.info().is_some() {
+            let problem = dtype_problem(info, head.dtype);
+            if !sound {
+                // The values cannot be read, so whether they would survive a cast is open; only what no cast could mend is said.
+                if crate::tensor::relation(head.dtype, info.dtype).is_none() {
+                    self.problems.push(problem);
+                }
+            } else if fixed {
+                self.problems.push(problem);
+            } else {
+                head = self.mend(Stage::Dtype, head, problem).unwrap_or_else(|head| head);
+            }
+        }
+        if head.shape.is_concrete() && !sent.tensor.unknown_rank && !info.shape.accepts(&head.shape) {
+            let problem = Problem::shape(info, &head.shape);
+            head = self.mend(Stage::Shape, head, problem).unwrap_or_else(|head| head);
+        }
+        head
+    }
+
+    /// Tries the rules of a stage, in their order, on one problem. `Err` gives the head back unmended, with the problem noted.
+    fn mend(&mut self, stage: Stage, head: Head, problem: Problem) -> Result<Head, Head> {
+        if problem.weight == Weight::Shield {
+            self.problems.push(problem);
+            return Err(head);
+        }
+        for rule in Repair::of(stage) {
+            let Propose::Tensor(propose) = rule.propose else { continue };
+            if !rule.is_on(self.policy) {
+                continue;
+            }
+            let case = TensorCase { head: &head, info: self.info, policy: self.policy, values: &self.values };
+            let (after, values) = match propose(&case) {
+                Proposal::No => continue,
+                Proposal::Becomes(after) => (after, None),
+                Proposal::Changes(after, values) => (after, Some(values)),
+                Proposal::Fault(problem) => {
+                    self.problems.push(problem);
+                    return Err(head);
+                }
+            };
+            if let Some(ValueChange::Cast(exactness)) = values
+                && let Some(chain) = self.values.chain.then(&head, after.dtype, exactness)
+            {
+                self.values.chain = chain;
+            } else if stage == Stage::Encoding && values.is_none() {
+                // The step found out where the values are.
+                self.values.chain = Chain::new(&after);
+            }
+            let change = Change::Tensor { before: head, after: after.clone(), values };
+            let input = self.info.alias.clone();
+            self.steps.push(Step { rule, input, index: Some(self.index), change, mends: problem });
+            return Ok(after);
+        }
+        self.problems.push(problem);
+        Err(head)
+    }
+}
+
+impl TensorCase<'_> {
+    /// Whether every value of the tensor, as the steps so far leave it, survives a cast to `dtype`; if not, the problem to report.
+    pub fn check_cast(&self, dtype: DataType, exactness: Exactness) -> Result<(), Problem> {
+        let alias = &self.info.alias;
+        let Some(chain) = self.values.chain.then(self.head, dtype, exactness) else {
+            return Err(dtype_problem(self.info, self.head.dtype));
+        };
+        chain.check(self.values.message, self.values.tensor).map_err(|stop| match stop {
+            Stop::Wire(error) => Problem { input: alias.clone(), ..Problem::malformed(&error) },
+            Stop::Sink(loss) => cast_problem(alias, loss.to, &loss.fault),
+        })
+    }
+
+    /// Values in the sent carrier, as elements of the dtype that they have there.
+    pub fn tensor(&self) -> &TensorView {
+        self.values.tensor
+    }
+}
+
+pub(super) fn dtype_problem(info: &TensorInfo, sent: DataType) -> Problem {
+    let problem =
+        Problem::new(Reason::DtypeMismatch, &info.alias, format!("dtype {sent}, expected {}", info.dtype));
+    match (sent, info.dtype) {
+        (DataType::STRING, wanted) if wanted != DataType::STRING => {
+            problem.hint("this input takes numbers: decode, tokenize or parse the bytes first")
+        }
+        (_, DataType::STRING) => {
+            problem.hint("this input takes bytes, such as text, an encoded image or a serialized tf.Example")
+        }
+        _ => problem,
+    }
+}
+
+fn cast_problem(input: &str, dtype: DataType, fault: &CastFault) -> Problem {
+    let (reason, why) = match fault.kind {
+        FaultKind::OutOfRange => (Reason::CastOutOfRange, "is out of range for"),
+        FaultKind::Inexact => (Reason::CastInexact, "has no exact counterpart in"),
+    };
+    Problem::new(reason, input, format!("value {} at index {} {why} {dtype}", fault.value, fault.index))
+}
