@@ -1,0 +1,2 @@
+//! STUB until telemetry lands.
+pub mod metrics;
