@@ -39,3 +39,6 @@ pub fn unknown() -> &'static Arc<ModelMetrics> {
     static UNKNOWN: OnceLock<Arc<ModelMetrics>> = OnceLock::new();
     UNKNOWN.get_or_init(|| Arc::new(ModelMetrics::new("__unknown__", "__unknown__")))
 }
+
+pub fn signature_change(_model: &str) {}
+pub fn signature_refresh(_model: &str, _ok: bool) {}
