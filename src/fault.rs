@@ -339,7 +339,7 @@ fn violation(problem: &Problem) -> pb::bad_request::FieldViolation {
     let field = if problem.input.is_empty() { "model_spec".into() } else { format!("inputs[\"{}\"]", cut(&problem.input, METADATA_LIMIT)) };
     pb::bad_request::FieldViolation {
         field,
-        description: cut(&problem.text, DESCRIPTION_LIMIT),
+        description: cut(&problem.to_string(), DESCRIPTION_LIMIT),
         reason: problem.reason.as_str().into(),
         ..Default::default()
     }
@@ -364,13 +364,9 @@ mod tests {
 
     fn refused(count: usize, length: usize) -> Fault {
         let problems = (0..count)
-            .map(|n| Problem { reason: Reason::RankTooLow, input: format!("input_{n}"), text: "x%".repeat(length / 2), ..problem() })
+            .map(|n| Problem::new(Reason::RankTooLow, &format!("input_{n}"), "x%".repeat(length / 2)))
             .collect();
         Fault::Refused { model: "m".into(), signature: "serving_default".into(), problems, code: Code::InvalidArgument }
-    }
-
-    fn problem() -> Problem {
-        Problem { reason: Reason::Malformed, input: String::new(), text: "bad".into() }
     }
 
     fn size(trailers: &HeaderMap) -> usize {

@@ -1,16 +1,18 @@
 //! Repair: whether a request conforms to its signature, what would make it conform, and what it must be told otherwise.
 pub mod policy;
+pub mod problem;
 pub mod reason;
 pub mod report;
 
 // STUB until the engine lands: every request conforms.
 use std::sync::Arc;
 
+pub use policy::{Mode, ModelPolicy};
+pub use problem::Problem;
 pub use reason::Reason;
 
 use crate::signature::{Signature, Signatures};
 use crate::wire::{PredictView, Rope};
-use policy::{Mode, ModelPolicy};
 
 #[derive(Debug)]
 pub struct Judged<'a> {
@@ -75,19 +77,12 @@ impl PartialEq for Step {
     }
 }
 
-#[derive(Debug, Clone)]
-pub struct Problem {
-    pub reason: Reason,
-    pub input: String,
-    pub text: String,
-}
-
 #[derive(Debug, thiserror::Error)]
 #[error("stub")]
 pub struct ApplyError;
 
 pub fn judge(request: &Judged<'_>) -> Verdict {
-    let signature = request.signatures.get(request.view.model_spec().effective_signature()).cloned();
+    let signature = request.signatures.get(request.view.model_spec.effective_signature()).cloned();
     Verdict { signature, plan: Plan::default(), problems: Vec::new(), action: Action::Forward, outcome: Outcome::Conforming }
 }
 

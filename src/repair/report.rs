@@ -2,7 +2,7 @@
 use super::{Problem, Step};
 
 pub fn refusal_message(model: &str, signature: &str, problems: &[Problem]) -> String {
-    let texts: Vec<String> = problems.iter().map(|problem| format!("{} ({})", problem.text, problem.reason.as_str())).collect();
+    let texts: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
     format!("model '{model}' signature '{signature}': {}", texts.join("; "))
 }
 

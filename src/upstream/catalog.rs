@@ -22,7 +22,7 @@ pub struct Served {
 impl Served {
     pub fn new(model: &str, version: i64, signatures: Signatures, policy: Arc<ModelPolicy>) -> Self {
         let metrics =
-            signatures.names().map(|name| (name.to_owned(), Arc::new(ModelMetrics::new(model, name)))).collect();
+            signatures.iter().map(|it| (it.name.clone(), Arc::new(ModelMetrics::new(model, &it.name)))).collect();
         Self { model: model.to_owned(), version, signatures, policy, metrics }
     }
 
@@ -102,11 +102,11 @@ impl Entry {
         next
     }
 
-    /// Whether the signatures that an unversioned request meets differ between two entries.
-    pub fn signatures_differ(&self, other: &Self) -> bool {
-        match (self.get(&VersionChoice::Latest), other.get(&VersionChoice::Latest)) {
-            (Some(before), Some(after)) => before.signatures != after.signatures,
-            (Some(_) | None, _) => false,
+    /// How the signatures that an unversioned request meets differ in a newer entry, a line a difference.
+    pub fn changes_to(&self, newer: &Self) -> Vec<String> {
+        match (self.get(&VersionChoice::Latest), newer.get(&VersionChoice::Latest)) {
+            (Some(before), Some(after)) => before.signatures.changes_to(&after.signatures),
+            (Some(_) | None, _) => Vec::new(),
         }
     }
 }
@@ -165,15 +165,11 @@ impl Catalog {
 mod tests {
     use super::*;
     use crate::proto::tensorflow::SignatureDef;
-    use crate::proto::tensorflow::serving::{GetModelMetadataResponse, SignatureDefMap};
-    use prost::Message as _;
+    use crate::proto::tensorflow::serving::SignatureDefMap;
 
     fn signatures(names: &[&str]) -> Signatures {
         let signature_def = names.iter().map(|name| ((*name).to_owned(), SignatureDef::default())).collect();
-        let value = SignatureDefMap { signature_def }.encode_to_vec();
-        let any = prost_types::Any { type_url: "type.googleapis.com/tensorflow.serving.SignatureDefMap".into(), value };
-        let response = GetModelMetadataResponse { model_spec: None, metadata: [("signature_def".to_owned(), any)].into() };
-        Signatures::from_metadata(&response).unwrap()
+        Signatures::from(SignatureDefMap { signature_def })
     }
 
     fn after(entry: &Entry, seen: Observation) -> Entry {
@@ -195,7 +191,7 @@ mod tests {
         let both = after(&one, Observation { available: Some(vec![2, 1]), read: read(2, &["b"]), ..Default::default() });
         assert_eq!(version_of(&both, VersionChoice::Latest), Some(2));
         assert_eq!(version_of(&both, VersionChoice::Version(1)), Some(1));
-        assert!(one.signatures_differ(&both));
+        assert_eq!(one.changes_to(&both).len(), 2);
         let two = after(&both, Observation { available: Some(vec![2]), ..Default::default() });
         assert_eq!(version_of(&two, VersionChoice::Version(1)), None);
         assert!(Arc::ptr_eq(both.get(&VersionChoice::Latest).unwrap(), two.get(&VersionChoice::Latest).unwrap()));

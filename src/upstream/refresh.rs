@@ -22,6 +22,8 @@ use crate::proto::tensorflow::serving::{
     GetModelMetadataRequest, GetModelMetadataResponse, GetModelStatusRequest, GetModelStatusResponse, ModelSpec,
 };
 use crate::signature::Signatures;
+use crate::signature::metadata::METADATA_FIELD;
+use crate::telemetry::metrics;
 use crate::wire::VersionChoice;
 
 const METADATA: &str = "/tensorflow.serving.PredictionService/GetModelMetadata";
@@ -293,9 +295,12 @@ impl Worker {
         let before = self.catalog.entry(model).unwrap_or_default();
         let policy = Arc::new(self.config.policy(model).clone());
         let after = before.after(model, &policy, seen);
-        if before.signatures_differ(&after) {
-            tracing::warn!(%model, before = ?before.latest, after = ?after.latest, "signatures changed with the version");
-            crate::telemetry::metrics::signature_change(model);
+        let changes = before.changes_to(&after);
+        for change in &changes {
+            tracing::warn!(%model, from = ?before.latest, to = ?after.latest, %change, "signature changed");
+        }
+        if !changes.is_empty() {
+            metrics::signature_change(model);
         }
         if before.latest != after.latest {
             tracing::info!(%model, version = ?after.latest, "signatures read");
@@ -339,19 +344,21 @@ impl Worker {
             VersionChoice::Label(label) => Some(Choice::VersionLabel(label.clone())),
         };
         let spec = ModelSpec { name: model.to_owned(), signature_name: String::new(), version_choice };
-        let request = GetModelMetadataRequest { model_spec: Some(spec), metadata_field: vec!["signature_def".to_owned()] };
+        let request = GetModelMetadataRequest { model_spec: Some(spec), metadata_field: vec![METADATA_FIELD.to_owned()] };
         let answer = call::<GetModelMetadataResponse>(&self.pool, METADATA, &request, ANSWER_WITHIN).await;
         let outcome = answer.map_err(|fault| unknown(model, fault)).and_then(|answer| {
-            let signatures = Signatures::from_metadata(&answer)
+            let (signatures, version) = Signatures::from_metadata(&answer)
                 .map_err(|error| Fault::Internal { problem: format!("signatures of model '{model}': {error}") })?;
-            let version = match (answer.model_spec.and_then(|spec| spec.version_choice), choice) {
-                (Some(Choice::Version(version)), _) => version,
-                (_, VersionChoice::Version(version)) => *version,
-                _ => return Err(Fault::Internal { problem: format!("expected the version of model '{model}', found none") }),
+            let version = match (version, choice) {
+                (Some(version), _) => version,
+                (None, VersionChoice::Version(version)) => *version,
+                (None, VersionChoice::Latest | VersionChoice::Label(_)) => return Err(Fault::Internal { problem: format!("expected the version of model '{model}', found none") }),
             };
             Ok((version, signatures))
         });
-        crate::telemetry::metrics::signature_refresh(model, outcome.is_ok());
+        // A name that came from a client adds no series unless the model exists.
+        let named = outcome.is_ok() || self.config.is_declared(model) || self.catalog.entry(model).is_some();
+        metrics::signature_refresh(if named { model } else { "__unknown__" }, outcome.is_ok());
         if let Err(fault) = &outcome {
             tracing::debug!(%model, error = %fault, "signatures not read");
         }

@@ -113,7 +113,11 @@ impl FromIterator<Bytes> for Rope {
 impl PartialEq for Rope {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len
-            && self.segments.iter().flat_map(|chunk| chunk.iter()).eq(other.segments.iter().flat_map(|chunk| chunk.iter()))
+            && self
+                .segments
+                .iter()
+                .flat_map(|chunk| chunk.iter())
+                .eq(other.segments.iter().flat_map(|chunk| chunk.iter()))
     }
 }
 
