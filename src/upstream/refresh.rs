@@ -23,7 +23,7 @@ use crate::proto::tensorflow::serving::{
 };
 use crate::signature::Signatures;
 use crate::signature::metadata::METADATA_FIELD;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, RefreshOutcome};
 use crate::wire::VersionChoice;
 
 const METADATA: &str = "/tensorflow.serving.PredictionService/GetModelMetadata";
@@ -294,13 +294,15 @@ impl Worker {
     fn learn(&self, model: &str, seen: Observation) -> Arc<Entry> {
         let before = self.catalog.entry(model).unwrap_or_default();
         let policy = Arc::new(self.config.policy(model).clone());
+        let read = !seen.read.is_empty();
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
         for change in &changes {
             tracing::warn!(%model, from = ?before.latest, to = ?after.latest, %change, "signature changed");
         }
-        if !changes.is_empty() {
-            metrics::signature_change(model);
+        if read {
+            let outcome = if changes.is_empty() { RefreshOutcome::Unchanged } else { RefreshOutcome::Changed };
+            metrics::signature_refresh(model, outcome);
         }
         if before.latest != after.latest {
             tracing::info!(%model, version = ?after.latest, "signatures read");
@@ -357,8 +359,10 @@ impl Worker {
             Ok((version, signatures))
         });
         // A name that came from a client adds no series unless the model exists.
-        let named = outcome.is_ok() || self.config.is_declared(model) || self.catalog.entry(model).is_some();
-        metrics::signature_refresh(if named { model } else { "__unknown__" }, outcome.is_ok());
+        let named = self.config.is_declared(model) || self.catalog.entry(model).is_some();
+        if outcome.is_err() {
+            metrics::signature_refresh(if named { model } else { metrics::UNKNOWN }, RefreshOutcome::Failed);
+        }
         if let Err(fault) = &outcome {
             tracing::debug!(%model, error = %fault, "signatures not read");
         }
