@@ -1,13 +1,24 @@
 //! tfs-sidecar: a proxy that checks, repairs and explains requests to TensorFlow Serving.
+pub mod proto;
+pub mod tensor;
+
+pub mod signature;
+pub mod wire;
+
+pub mod repair;
+
 pub mod config;
 pub mod fault;
-pub mod front;
-pub mod proto;
-pub mod repair;
-pub mod server;
-pub mod service;
-pub mod signature;
 pub mod telemetry;
-pub mod tensor;
+
 pub mod upstream;
-pub mod wire;
+
+pub mod service;
+
+pub mod front;
+pub mod server;
+
+pub mod cli;
+
+#[cfg(test)]
+mod generated;

@@ -1,1 +1,3 @@
-//! Floor 6: doors.
+//! The doors of the sidecar.
+pub mod admin;
+pub mod grpc;

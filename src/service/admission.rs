@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::config::Limits;
 use crate::fault::Fault;
+use crate::telemetry::metrics::Inflight;
 
 #[derive(Debug)]
 pub struct Admission {
@@ -18,6 +19,7 @@ pub struct Admission {
 pub struct Ticket {
     admission: Arc<Admission>,
     charged: u64,
+    gauge: Inflight,
 }
 
 impl Admission {
@@ -40,7 +42,7 @@ impl Admission {
 
     pub fn enter(self: &Arc<Self>) -> Result<Ticket, Fault> {
         // Counted first, so that two that come at once cannot both take the last place.
-        let ticket = Ticket { admission: Arc::clone(self), charged: 0 };
+        let ticket = Ticket { admission: Arc::clone(self), charged: 0, gauge: Inflight::new() };
         if self.requests.fetch_add(1, Ordering::Relaxed) >= self.max_requests {
             let limit = self.max_requests as u64;
             return Err(Fault::QueueFull { what: "requests", setting: "limits.max_inflight_requests", limit });
@@ -56,6 +58,7 @@ impl Ticket {
         let before = self.admission.bytes.fetch_add(bytes, Ordering::Relaxed);
         let others = before.saturating_sub(self.charged);
         self.charged += bytes;
+        self.gauge.add_bytes(bytes);
         if others > 0 && before.saturating_add(bytes) > self.admission.max_bytes {
             let limit = self.admission.max_bytes;
             return Err(Fault::QueueFull { what: "bytes of messages", setting: "limits.max_inflight_bytes", limit });

@@ -27,6 +27,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::telemetry::metrics::Method;
+use crate::telemetry::recent::Recent;
 use crate::upstream::catalog::Catalog;
 use crate::upstream::pool::Pool;
 use crate::upstream::readiness::DrainHandle;
@@ -45,6 +46,8 @@ pub struct Shard {
     pub refresher: Refresher,
     pub admission: Arc<Admission>,
     pub drain: DrainHandle,
+    /// What the operators' page shows.
+    pub recent: Arc<Recent>,
     pub served: Cell<u32>,
 }
 
@@ -87,7 +90,7 @@ impl Route {
 
 /// Serves one call from its first header to its last trailer. The only caller of the stages, and the only place where a failure
 /// becomes an answer.
-pub async fn serve(shard: Rc<Shard>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+pub async fn serve(shard: Rc<Shard>, peer: Rc<str>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let arrived = now();
     let route = Route::of(request.uri().path());
     let number = shard.served.get();
@@ -107,7 +110,7 @@ pub async fn serve(shard: Rc<Shard>, request: Request<RecvStream>, respond: Send
                     return Err(Fault::Draining.into());
                 }
                 match route {
-                    Route::Predict => predict::predict(&shard, &call, head, body, deadline, &mut record).await,
+                    Route::Predict => predict::predict(&shard, &call, &peer, head, body, deadline, &mut record).await,
                     // Boxed: rarer methods need not size the task of every Predict.
                     Route::Infer(_) => Box::pin(infer::infer(&shard, &call, head, body, deadline, &mut record)).await,
                     Route::Reload if !shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),

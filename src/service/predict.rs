@@ -20,7 +20,9 @@ use super::wishes::{Wishes, mark_dry_run, notes};
 use crate::fault::{Fault, code_of};
 use crate::repair::policy::ModelPolicy;
 use crate::repair::{Action, Judged, Mode, Outcome, Verdict, apply, judge};
+use crate::repair::report::repair_header;
 use crate::telemetry::metrics::Stage;
+use crate::telemetry::recent::Entry;
 use crate::upstream::catalog::Served;
 use crate::upstream::framing::frames;
 use crate::wire::{PredictView, Rope};
@@ -32,6 +34,7 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 pub async fn predict(
     shard: &Shard,
     call: &Call,
+    peer: &str,
     head: request::Parts,
     mut body: RecvStream,
     deadline: Deadline,
@@ -76,7 +79,10 @@ pub async fn predict(
         record.judged(&verdict);
         let changed: SmallVec<[Bytes; 4]>;
         let (outgoing, notes): (&[Bytes], Option<HeaderMap>) = match verdict.action {
-            Action::Refuse => return Err(refusal(&served, &view, verdict).into()),
+            Action::Refuse => {
+                remember(shard, peer, &served, &verdict);
+                return Err(refusal(&served, &view, verdict).into());
+            }
             Action::Forward => (&message.frames, None),
             Action::Apply => {
                 let repaired = record.stage(Stage::Apply, || apply(&plain, &view, &verdict.plan));
@@ -109,6 +115,7 @@ pub async fn predict(
 
         // relay; the record is kept by the caller
         count(record, &verdict);
+        remember(shard, peer, &served, &verdict);
         return relay(call, &shard.pool, reply, notes.as_ref()).await;
     }
 }
@@ -176,6 +183,24 @@ fn count(record: &Record, verdict: &Verdict) {
             }
         },
     }
+}
+
+/// For the operators' page: everything that did not conform.
+fn remember(shard: &Shard, peer: &str, served: &Served, verdict: &Verdict) {
+    let outcome = match (verdict.outcome, verdict.problems.is_empty()) {
+        (Outcome::Conforming, _) => return,
+        (Outcome::Repaired, _) => "repaired",
+        (Outcome::Rejected, _) => "rejected",
+        (Outcome::Passed, true) => "would repair",
+        (Outcome::Passed, false) => "would reject",
+    };
+    let lines = match outcome {
+        "repaired" | "would repair" => verdict.plan.steps.iter().map(repair_header).collect(),
+        _ => verdict.problems.iter().map(ToString::to_string).collect(),
+    };
+    let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
+    let entry = Entry { outcome, model: served.model.clone(), signature, client: peer.to_owned(), lines };
+    shard.recent.push(entry, std::time::SystemTime::now());
 }
 
 /// Whether the server refused what, as far as we know its signatures, it should have taken.

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::backoff::Backoff;
 use super::dial::{Connection, DialError, Sender, Target};
 use crate::fault::Fault;
+use crate::telemetry::metrics::UpstreamConnection;
 
 /// A connection that lived shorter than this was no success: the next attempt waits.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -248,8 +249,10 @@ impl Driver {
                     self.slot.generation.set(self.slot.generation.get() + 1);
                     self.slot.retired.set(false);
                     self.up.add();
+                    let counted = UpstreamConnection::new();
                     self.become_(State::Up(sender));
                     let cause = self.drive(connection).await;
+                    drop(counted);
                     self.up.remove();
                     tracing::info!(upstream = %self.target.address, %cause, "connection to the upstream ended");
                     if since.elapsed() >= SHORT_LIFE {

@@ -23,7 +23,7 @@ use crate::proto::tensorflow::serving::{
 };
 use crate::signature::Signatures;
 use crate::signature::metadata::METADATA_FIELD;
-use crate::telemetry::metrics::{self, RefreshOutcome};
+use crate::telemetry::metrics;
 use crate::wire::VersionChoice;
 
 const METADATA: &str = "/tensorflow.serving.PredictionService/GetModelMetadata";
@@ -301,8 +301,10 @@ impl Worker {
             tracing::warn!(%model, from = ?before.latest, to = ?after.latest, %change, "signature changed");
         }
         if read {
-            let outcome = if changes.is_empty() { RefreshOutcome::Unchanged } else { RefreshOutcome::Changed };
-            metrics::signature_refresh(model, outcome);
+            metrics::signature_refresh(model, true);
+        }
+        if !changes.is_empty() {
+            metrics::signature_change(model);
         }
         if before.latest != after.latest {
             tracing::info!(%model, version = ?after.latest, "signatures read");
@@ -361,7 +363,7 @@ impl Worker {
         // A name that came from a client adds no series unless the model exists.
         let named = self.config.is_declared(model) || self.catalog.entry(model).is_some();
         if outcome.is_err() {
-            metrics::signature_refresh(if named { model } else { metrics::UNKNOWN }, RefreshOutcome::Failed);
+            metrics::signature_refresh(if named { model } else { metrics::UNKNOWN }, false);
         }
         if let Err(fault) = &outcome {
             tracing::debug!(%model, error = %fault, "signatures not read");

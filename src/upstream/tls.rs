@@ -11,6 +11,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::config::{ListenTls, UpstreamTls};
 
 const ALPN: &[u8] = b"h2";
+/// Where distributions keep the authorities that a system trusts.
+const SYSTEM_AUTHORITIES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// What is wrong with the TLS files.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +30,7 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
     #[error("a client certificate needs both its files: expected `cert` and `key`")]
     HalfIdentity,
-    #[error("https needs the authorities to trust: expected `upstream_tls.ca`")]
+    #[error("https needs the authorities to trust: expected `upstream_tls.ca`, found none there and none of the system")]
     NoAuthorities,
 }
 
@@ -47,7 +50,8 @@ pub fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
 
 /// Shakes hands with TF Serving as `host`, or as the configured name.
 pub fn connector(files: &UpstreamTls, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
-    let ca = files.ca.as_deref().ok_or(TlsError::NoAuthorities)?;
+    let system = || SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
+    let ca = files.ca.as_deref().or_else(system).ok_or(TlsError::NoAuthorities)?;
     let builder = ClientConfig::builder().with_root_certificates(authorities(ca)?);
     let mut config = match (&files.cert, &files.key) {
         (Some(cert), Some(path)) => builder.with_client_auth_cert(certificates(cert)?, key(path)?)?,
