@@ -22,11 +22,11 @@ use crate::upstream::refresh::{Inbox, Worker};
 /// The exporter's histograms are sorted into their buckets so often.
 const UPKEEP: Duration = Duration::from_secs(1);
 /// The names under which health answers for everything: TF Serving's own short ones, and the full ones that gRPC recommends.
-pub const SERVICES: [&str; 5] =
+pub(super) const SERVICES: [&str; 5] =
     ["", "PredictionService", "ModelService", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"];
 
 /// What only this thread has.
-pub struct Control {
+pub(super) struct Control {
     pub shared: Arc<Shared>,
     pub listener: Listener,
     pub admin: Listener,
@@ -38,7 +38,7 @@ pub struct Control {
 }
 
 /// Runs within a `LocalSet` until told to stop.
-pub async fn run(control: Control) {
+pub(super) async fn run(control: Control) {
     let Control { shared, listener, admin, router, shards, inbox, health, exporter } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
     let worker =
@@ -91,7 +91,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
 }
 
 /// Sets what gRPC health says whenever something changed that it depends on.
-pub async fn keep_health(shared: Arc<Shared>, mut health: HealthReporter) {
+pub(super) async fn keep_health(shared: Arc<Shared>, mut health: HealthReporter) {
     let mut known: BTreeSet<String> = BTreeSet::new();
     loop {
         set_health(&shared, &mut health, &mut known).await;
@@ -120,7 +120,7 @@ async fn set_health(shared: &Shared, health: &mut HealthReporter, known: &mut BT
 }
 
 /// What health answers before the control thread runs.
-pub async fn not_yet(health: &HealthReporter) {
+pub(super) async fn not_yet(health: &HealthReporter) {
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::NotServing).await;
     }

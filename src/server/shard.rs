@@ -15,7 +15,7 @@ use crate::upstream::pool::Pool;
 
 /// The connections of one shard: how busy it is, and whether it is done.
 #[derive(Debug, Default)]
-pub struct Live {
+pub(super) struct Live {
     connections: AtomicUsize,
 }
 
@@ -26,12 +26,12 @@ struct Counted {
 }
 
 impl Live {
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
     /// Counted when it is handed over, so that the next one sees it.
-    pub fn add(&self) {
+    pub(super) fn add(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -44,7 +44,7 @@ impl Drop for Counted {
 }
 
 /// Runs within a `LocalSet` until the control thread is gone or told to stop.
-pub async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::Receiver<Accepted>) {
+pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::Receiver<Accepted>) {
     let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
     let shard = Rc::new(Shard {
         config: Arc::clone(&shared.config),

@@ -13,7 +13,7 @@ use crate::upstream::catalog::Entry;
 
 /// The door's view; a handle.
 #[derive(Debug, Clone)]
-pub struct ServerView(pub Arc<Shared>);
+pub(super) struct ServerView(pub(super) Arc<Shared>);
 
 impl View for ServerView {
     fn ready(&self) -> Readiness {
