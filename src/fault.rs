@@ -10,7 +10,7 @@ use prost::Message as _;
 use tonic::Code;
 use tonic_types::pb;
 
-use crate::repair::report::refusal_message;
+use crate::repair::report::refusal;
 use crate::repair::{Problem, Reason};
 
 /// A client's metadata may hold 8 KiB (gRPC C++ refuses more by chance, and all of it above 16 KiB); other trailers need room too.
@@ -324,7 +324,7 @@ fn fit_problems(model: &str, signature: &str, problems: &[Problem]) -> String {
     let (model, signature) = (cut(model, METADATA_LIMIT), cut(signature, METADATA_LIMIT));
     let mut shown = problems.len().min(64);
     loop {
-        let mut text = refusal_message(&model, &signature, &problems[..shown]);
+        let mut text = refusal(&model, &signature, &problems[..shown]);
         if shown < problems.len() {
             text.push_str(&format!(" (+{} more problems)", problems.len() - shown));
         }

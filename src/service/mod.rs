@@ -13,6 +13,7 @@ pub mod predict;
 pub mod record;
 pub mod relay;
 pub mod resolve;
+mod verdict;
 pub mod wishes;
 
 use std::cell::Cell;
@@ -112,7 +113,7 @@ pub async fn serve(shard: Rc<Shard>, peer: Rc<str>, request: Request<RecvStream>
                 match route {
                     Route::Predict => predict::predict(&shard, &call, &peer, head, body, deadline, &mut record).await,
                     // Boxed: rarer methods need not size the task of every Predict.
-                    Route::Infer(_) => Box::pin(infer::infer(&shard, &call, head, body, deadline, &mut record)).await,
+                    Route::Infer(_) => Box::pin(infer::infer(&shard, &call, &peer, head, body, deadline, &mut record)).await,
                     Route::Reload if !shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
                     Route::Reload | Route::Other(_) => {
                         Box::pin(passthrough::pass(&shard, &call, head, body, deadline, &mut record)).await

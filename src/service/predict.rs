@@ -11,18 +11,16 @@ use tonic::Code;
 use super::Shard;
 use super::call::{Call, Stop, grpc_head, now};
 use super::deadline::Deadline;
-use super::forward::{Reply, forward};
+use super::forward::Reply;
 use super::message::{self, GRPC_ENCODING};
 use super::record::Record;
 use super::relay::relay;
 use super::resolve::resolve;
+use super::verdict::{count, is_off, refusal, remember, send};
 use super::wishes::{Wishes, mark_dry_run, notes};
-use crate::fault::{Fault, code_of};
-use crate::repair::policy::ModelPolicy;
-use crate::repair::{Action, Judged, Mode, Outcome, Verdict, apply, judge};
-use crate::repair::report::repair_header;
+use crate::fault::Fault;
+use crate::repair::{Action, Mode, Outcome, Request, Verdict, apply, judge};
 use crate::telemetry::metrics::Stage;
-use crate::telemetry::recent::Entry;
 use crate::upstream::catalog::Served;
 use crate::upstream::framing::frames;
 use crate::wire::{PredictView, Rope};
@@ -81,7 +79,7 @@ pub async fn predict(
         let (outgoing, notes): (&[Bytes], Option<HeaderMap>) = match verdict.action {
             Action::Refuse => {
                 remember(shard, peer, &served, &verdict);
-                return Err(refusal(&served, &view, verdict).into());
+                return Err(refusal(&served, &view.model_spec, verdict, true).into());
             }
             Action::Forward => (&message.frames, None),
             Action::Apply => {
@@ -120,87 +118,9 @@ pub async fn predict(
     }
 }
 
-/// Whether neither the configuration nor the request wants anything looked at.
-fn is_off(policy: &ModelPolicy, wishes: Wishes) -> bool {
-    wishes.mode == Mode::Off
-        && !wishes.dry_run
-        && policy.defaults.mode == Mode::Off
-        && policy.signatures.values().all(|policy| policy.mode == Mode::Off)
-}
-
 fn decide(plain: &Rope, view: &PredictView, served: &Served, wishes: Wishes) -> Verdict {
-    let policy = served.policy.for_signature(view.model_spec.effective_signature());
-    judge(&Judged {
-        message: plain,
-        view,
-        model: &served.model,
-        signatures: &served.signatures,
-        policy: &served.policy,
-        mode: policy.mode.max(wishes.mode),
-    })
-}
-
-async fn send(
-    shard: &Shard,
-    call: &Call,
-    request: &mut http::Request<()>,
-    frames: &[Bytes],
-    deadline: Deadline,
-    record: &Record,
-) -> Result<Reply, Stop> {
-    call.waits_for("waiting for the upstream");
-    let sent = now();
-    let reply = forward(&shard.pool, request, frames, deadline).await?;
-    record.upstream(sent);
-    Ok(reply)
-}
-
-fn refusal(served: &Served, view: &PredictView, verdict: Verdict) -> Fault {
-    let signature = match &verdict.signature {
-        Some(signature) => signature.name.clone(),
-        None => view.model_spec.effective_signature().to_owned(),
-    };
-    let code = verdict.problems.first().map_or(Code::InvalidArgument, |problem| code_of(problem.reason, true));
-    Fault::Refused { model: served.model.clone(), signature, problems: verdict.problems, code }
-}
-
-/// What was done, or in mode observe would have been. A refusal is counted with the fault that it becomes.
-fn count(record: &Record, verdict: &Verdict) {
-    let metrics = record.metrics();
-    match verdict.outcome {
-        Outcome::Conforming | Outcome::Rejected => {}
-        Outcome::Repaired => {
-            for step in &verdict.plan.steps {
-                metrics.repair(&step.input, step.rule.name);
-            }
-        }
-        Outcome::Passed => match verdict.problems.first() {
-            Some(problem) => metrics.would_reject(problem.reason.as_str()),
-            None => {
-                for step in &verdict.plan.steps {
-                    metrics.would_repair(&step.input, step.rule.name);
-                }
-            }
-        },
-    }
-}
-
-/// For the operators' page: everything that did not conform.
-fn remember(shard: &Shard, peer: &str, served: &Served, verdict: &Verdict) {
-    let outcome = match (verdict.outcome, verdict.problems.is_empty()) {
-        (Outcome::Conforming, _) => return,
-        (Outcome::Repaired, _) => "repaired",
-        (Outcome::Rejected, _) => "rejected",
-        (Outcome::Passed, true) => "would repair",
-        (Outcome::Passed, false) => "would reject",
-    };
-    let lines = match outcome {
-        "repaired" | "would repair" => verdict.plan.steps.iter().map(repair_header).collect(),
-        _ => verdict.problems.iter().map(ToString::to_string).collect(),
-    };
-    let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
-    let entry = Entry { outcome, model: served.model.clone(), signature, client: peer.to_owned(), lines };
-    shard.recent.push(entry, std::time::SystemTime::now());
+    let raised = (wishes.mode > Mode::Off).then_some(wishes.mode);
+    judge(&Request { message: plain, view, signatures: &served.signatures, policy: &served.policy, raised })
 }
 
 /// Whether the server refused what, as far as we know its signatures, it should have taken.
@@ -219,7 +139,7 @@ async fn newer(shard: &Shard, call: &Call, view: &PredictView, old: &Arc<Served>
 }
 
 /// OK, an empty PredictResponse, and what would have been repaired.
-async fn dry_run(call: &Call, notes: Option<HeaderMap>) -> Result<Code, Stop> {
+pub(super) async fn dry_run(call: &Call, notes: Option<HeaderMap>) -> Result<Code, Stop> {
     const EMPTY: Bytes = Bytes::from_static(&[0; 5]);
     let mut headers = notes.unwrap_or_default();
     mark_dry_run(&mut headers);

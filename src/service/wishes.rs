@@ -2,7 +2,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::fault::Fault;
-use crate::repair::report::repair_header;
+use crate::repair::report::repair_entry;
 use crate::repair::{Mode, Step};
 
 const MODE: HeaderName = HeaderName::from_static("tfs-sidecar-mode");
@@ -47,7 +47,7 @@ pub fn notes(steps: &[Step]) -> Option<HeaderMap> {
     notes.insert(REPAIRS, HeaderValue::from(steps.len()));
     for step in steps.iter().take(SPELLED_OUT) {
         // Names in a signature can be anything; metadata can hold printable ASCII.
-        let text: String = repair_header(step).chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(LONGEST).collect();
+        let text: String = repair_entry(step).chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(LONGEST).collect();
         if let Ok(value) = HeaderValue::try_from(text) {
             notes.append(REPAIR, value);
         }

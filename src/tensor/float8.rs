@@ -47,8 +47,8 @@ impl TinyFloat {
         self.values[usize::from(byte)]
     }
 
-    /// The byte of a value that the format holds exactly; `None` for any other. Minus zero becomes zero where there is
-    /// no minus zero.
+    /// The byte of a value that the format holds exactly; `None` for any other. Minus zero becomes zero where
+    /// there is no minus zero.
     pub(super) fn encode(&self, value: f64) -> Option<u8> {
         let mut pattern = if value.is_nan() {
             (0..1 << self.width).find(|&byte| self.decode(byte as u8).is_nan())?

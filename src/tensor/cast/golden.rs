@@ -1,4 +1,5 @@
-//! Every cast against NumPy and ml_dtypes, by the values of tests/fixtures/casts/ (written by its generate.py).
+//! Every cast against NumPy and ml_dtypes, by the values of tests/fixtures/casts/ (written by its
+//! generate.py).
 use std::collections::HashMap;
 
 use super::lanes::BLOCK;

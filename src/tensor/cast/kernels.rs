@@ -1,4 +1,5 @@
-//! Straight loops for the everyday pairs, which the compiler vectorises. Whatever has none goes through the lanes.
+//! Straight loops for the everyday pairs, which the compiler vectorises. Whatever has none goes through the
+//! lanes.
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -21,7 +22,8 @@ pub(super) struct Kernel {
 type Test = fn(&[u8]) -> bool;
 
 impl Kernel {
-    /// The test for this strictness: `true` says that all values of the block pass, `false` that one does not.
+    /// The test for this strictness: `true` says that all values of the block pass, `false` that one does
+    /// not.
     pub(super) fn test(&self, exactness: Exactness) -> Test {
         match exactness {
             Exactness::Exact => self.exact,
@@ -55,19 +57,10 @@ pub(super) fn kernel(from: DataType, to: DataType) -> Option<&'static Kernel> {
         (D::UINT32, D::FLOAT) => {
             &const { checked!(u32 => f32, |v| f64::from(v as f32) == f64::from(v), any) }
         }
-        // `as` saturates, so that the greatest integer would seem to come back from the float above it.
-        (D::INT64, D::FLOAT) => {
-            &const { checked!(i64 => f32, |v| (v as f32) as i64 == v && v != i64::MAX, any) }
-        }
-        (D::INT64, D::DOUBLE) => {
-            &const { checked!(i64 => f64, |v| (v as f64) as i64 == v && v != i64::MAX, any) }
-        }
-        (D::UINT64, D::FLOAT) => {
-            &const { checked!(u64 => f32, |v| (v as f32) as u64 == v && v != u64::MAX, any) }
-        }
-        (D::UINT64, D::DOUBLE) => {
-            &const { checked!(u64 => f64, |v| (v as f64) as u64 == v && v != u64::MAX, any) }
-        }
+        (D::INT64, D::FLOAT) => &const { wide_ints!(i64 => f32, -(1 << 24)..=1 << 24) },
+        (D::INT64, D::DOUBLE) => &const { wide_ints!(i64 => f64, -(1 << 53)..=1 << 53) },
+        (D::UINT64, D::FLOAT) => &const { wide_ints!(u64 => f32, 0..=1 << 24) },
+        (D::UINT64, D::DOUBLE) => &const { wide_ints!(u64 => f64, 0..=1 << 53) },
         (D::INT64, D::INT32) => &const { checked!(i64 => i32, is_int32, is_int32) },
         (D::INT32, D::INT64) => &const { exact!(i32 => i64) },
         (D::UINT8, D::INT32) => &const { exact!(u8 => i32) },
@@ -88,6 +81,24 @@ macro_rules! checked {
             convert: |src, dst| map(src, dst, |bytes| (<$from>::from_le_bytes(bytes) as $to).to_le_bytes()),
             exact: |src| all(src, |bytes| $exact(<$from>::from_le_bytes(bytes))),
             round: |src| all(src, |bytes| $round(<$from>::from_le_bytes(bytes))),
+        }
+    };
+}
+
+/// From 64 bits, where the processor converts one value at a time: a block of small integers is known to be
+/// exact without converting any.
+macro_rules! wide_ints {
+    ($from:ty => $to:ty, $small:expr) => {
+        Kernel {
+            exact: |src| {
+                let is_small = |value: $from| ($small).contains(&value);
+                // `as` saturates, so that the greatest integer would seem to come back from the float above
+                // it.
+                let comes_back = |value: $from| (value as $to) as $from == value && value != <$from>::MAX;
+                all(src, |bytes| is_small(<$from>::from_le_bytes(bytes)))
+                    || all(src, |bytes| comes_back(<$from>::from_le_bytes(bytes)))
+            },
+            ..checked!($from => $to, any, any)
         }
     };
 }
@@ -114,7 +125,7 @@ macro_rules! halves {
     };
 }
 
-use {checked, exact, halves};
+use {checked, exact, halves, wide_ints};
 
 fn map<const A: usize, const B: usize>(src: &[u8], dst: &mut [u8], convert: impl Fn([u8; A]) -> [u8; B]) {
     for (out, bytes) in dst.as_chunks_mut::<B>().0.iter_mut().zip(src.as_chunks::<A>().0) {
@@ -122,9 +133,10 @@ fn map<const A: usize, const B: usize>(src: &[u8], dst: &mut [u8], convert: impl
     }
 }
 
-/// Looks at every value, without an early end: a loop without branches is vectorised.
+/// Looks at every value, without an early end: a loop without branches is vectorised, and a sum of u64 better
+/// than a conjunction of bools.
 fn all<const A: usize>(src: &[u8], passes: impl Fn([u8; A]) -> bool) -> bool {
-    src.as_chunks::<A>().0.iter().fold(true, |all, bytes| all & passes(*bytes))
+    src.as_chunks::<A>().0.iter().map(|bytes| u64::from(!passes(*bytes))).sum::<u64>() == 0
 }
 
 fn any<T>(_: T) -> bool {
@@ -144,5 +156,5 @@ fn double_is_near_float(value: f64) -> bool {
     /// Halfway between the largest float and the power of two above it; the tie goes to infinity.
     const OVERFLOW: f64 = f32::MAX as f64 + power_of_two(103);
     let magnitude = value.abs();
-    !((magnitude >= OVERFLOW) & (magnitude < f64::INFINITY))
+    !(OVERFLOW..f64::INFINITY).contains(&magnitude)
 }

@@ -1,6 +1,8 @@
-//! The general way of a cast: each real dtype reads its bytes into wide numbers and writes its bytes from them.
+//! The general way of a cast: each real dtype reads its bytes into wide numbers and writes its bytes from
+//! them.
 //!
-//! One reader and one writer a dtype instead of a function a pair. A complex element is two lanes of its real dtype.
+//! One reader and one writer a dtype instead of a function a pair. A complex element is two lanes of its real
+//! dtype.
 use half::{bf16, f16};
 
 use super::values::{FloatFormat, IntRange, ValueSet};
@@ -108,23 +110,46 @@ lanes! {
     INT4: Int range, 1, ints(-8, 7), |b: [u8; 1]| sign_extend(b[0], 4), |v: i128| [v as u8 & 15];
     UINT2: Int range, 1, ints(0, 3), |b: [u8; 1]| i128::from(b[0] & 3), |v: i128| [v as u8 & 3];
     UINT4: Int range, 1, ints(0, 15), |b: [u8; 1]| i128::from(b[0] & 15), |v: i128| [v as u8 & 15];
-    INT8: Int range, 1, ints(i8::MIN as i128, i8::MAX as i128), |b| i128::from(i8::from_le_bytes(b)), |v| (v as i8).to_le_bytes();
-    INT16: Int range, 2, ints(i16::MIN as i128, i16::MAX as i128), |b| i128::from(i16::from_le_bytes(b)), |v| (v as i16).to_le_bytes();
-    INT32: Int range, 4, ints(i32::MIN as i128, i32::MAX as i128), |b| i128::from(i32::from_le_bytes(b)), |v| (v as i32).to_le_bytes();
-    INT64: Int range, 8, ints(i64::MIN as i128, i64::MAX as i128), |b| i128::from(i64::from_le_bytes(b)), |v| (v as i64).to_le_bytes();
-    UINT8: Int range, 1, ints(0, u8::MAX as i128), |b| i128::from(u8::from_le_bytes(b)), |v| (v as u8).to_le_bytes();
-    UINT16: Int range, 2, ints(0, u16::MAX as i128), |b| i128::from(u16::from_le_bytes(b)), |v| (v as u16).to_le_bytes();
-    UINT32: Int range, 4, ints(0, u32::MAX as i128), |b| i128::from(u32::from_le_bytes(b)), |v| (v as u32).to_le_bytes();
-    UINT64: Int range, 8, ints(0, u64::MAX as i128), |b| i128::from(u64::from_le_bytes(b)), |v| (v as u64).to_le_bytes();
-    E2M1FN: Float format, 1, float(2, -1, 6.0, false, false), |b: [u8; 1]| f64::from(float8::E2M1FN.decode(b[0])), |v| [float8::E2M1FN.encode(v).unwrap_or(0)];
-    E5M2: Float format, 1, float(3, -16, 57344.0, true, true), |b: [u8; 1]| f64::from(float8::E5M2.decode(b[0])), |v| [float8::E5M2.encode(v).unwrap_or(0)];
-    E5M2FNUZ: Float format, 1, float(3, -17, 57344.0, false, true), |b: [u8; 1]| f64::from(float8::E5M2FNUZ.decode(b[0])), |v| [float8::E5M2FNUZ.encode(v).unwrap_or(0)];
-    E4M3FN: Float format, 1, float(4, -9, 448.0, false, true), |b: [u8; 1]| f64::from(float8::E4M3FN.decode(b[0])), |v| [float8::E4M3FN.encode(v).unwrap_or(0)];
-    E4M3FNUZ: Float format, 1, float(4, -10, 240.0, false, true), |b: [u8; 1]| f64::from(float8::E4M3FNUZ.decode(b[0])), |v| [float8::E4M3FNUZ.encode(v).unwrap_or(0)];
-    E4M3B11FNUZ: Float format, 1, float(4, -13, 30.0, false, true), |b: [u8; 1]| f64::from(float8::E4M3B11FNUZ.decode(b[0])), |v| [float8::E4M3B11FNUZ.encode(v).unwrap_or(0)];
-    HALF: Float format, 2, float(11, -24, 65504.0, true, true), |b| f16::from_le_bytes(b).to_f64(), |v| f16::from_f64(v).to_le_bytes();
-    BFLOAT16: Float format, 2, float(8, -133, BFLOAT16_MAX, true, true), |b| bf16::from_le_bytes(b).to_f64(), |v| bf16::from_f64(v).to_le_bytes();
-    FLOAT: Float format, 4, FloatFormat::FLOAT, |b| f64::from(f32::from_le_bytes(b)), |v| (v as f32).to_le_bytes();
+    INT8: Int range, 1, ints(i8::MIN as i128, i8::MAX as i128),
+        |b| i128::from(i8::from_le_bytes(b)), |v| i8::to_le_bytes(v as i8);
+    INT16: Int range, 2, ints(i16::MIN as i128, i16::MAX as i128),
+        |b| i128::from(i16::from_le_bytes(b)), |v| i16::to_le_bytes(v as i16);
+    INT32: Int range, 4, ints(i32::MIN as i128, i32::MAX as i128),
+        |b| i128::from(i32::from_le_bytes(b)), |v| i32::to_le_bytes(v as i32);
+    INT64: Int range, 8, ints(i64::MIN as i128, i64::MAX as i128),
+        |b| i128::from(i64::from_le_bytes(b)), |v| i64::to_le_bytes(v as i64);
+    UINT8: Int range, 1, ints(u8::MIN as i128, u8::MAX as i128),
+        |b| i128::from(u8::from_le_bytes(b)), |v| u8::to_le_bytes(v as u8);
+    UINT16: Int range, 2, ints(u16::MIN as i128, u16::MAX as i128),
+        |b| i128::from(u16::from_le_bytes(b)), |v| u16::to_le_bytes(v as u16);
+    UINT32: Int range, 4, ints(u32::MIN as i128, u32::MAX as i128),
+        |b| i128::from(u32::from_le_bytes(b)), |v| u32::to_le_bytes(v as u32);
+    UINT64: Int range, 8, ints(u64::MIN as i128, u64::MAX as i128),
+        |b| i128::from(u64::from_le_bytes(b)), |v| u64::to_le_bytes(v as u64);
+    E2M1FN: Float format, 1, float(2, -1, 6.0, false, false),
+        |b: [u8; 1]| f64::from(float8::E2M1FN.decode(b[0])),
+        |v| [float8::E2M1FN.encode(v).unwrap_or(0)];
+    E5M2: Float format, 1, float(3, -16, 57344.0, true, true),
+        |b: [u8; 1]| f64::from(float8::E5M2.decode(b[0])),
+        |v| [float8::E5M2.encode(v).unwrap_or(0)];
+    E5M2FNUZ: Float format, 1, float(3, -17, 57344.0, false, true),
+        |b: [u8; 1]| f64::from(float8::E5M2FNUZ.decode(b[0])),
+        |v| [float8::E5M2FNUZ.encode(v).unwrap_or(0)];
+    E4M3FN: Float format, 1, float(4, -9, 448.0, false, true),
+        |b: [u8; 1]| f64::from(float8::E4M3FN.decode(b[0])),
+        |v| [float8::E4M3FN.encode(v).unwrap_or(0)];
+    E4M3FNUZ: Float format, 1, float(4, -10, 240.0, false, true),
+        |b: [u8; 1]| f64::from(float8::E4M3FNUZ.decode(b[0])),
+        |v| [float8::E4M3FNUZ.encode(v).unwrap_or(0)];
+    E4M3B11FNUZ: Float format, 1, float(4, -13, 30.0, false, true),
+        |b: [u8; 1]| f64::from(float8::E4M3B11FNUZ.decode(b[0])),
+        |v| [float8::E4M3B11FNUZ.encode(v).unwrap_or(0)];
+    HALF: Float format, 2, float(11, -24, 65504.0, true, true),
+        |b| f16::from_le_bytes(b).to_f64(), |v| f16::from_f64(v).to_le_bytes();
+    BFLOAT16: Float format, 2, float(8, -133, BFLOAT16_MAX, true, true),
+        |b| bf16::from_le_bytes(b).to_f64(), |v| bf16::from_f64(v).to_le_bytes();
+    FLOAT: Float format, 4, FloatFormat::FLOAT,
+        |b| f64::from(f32::from_le_bytes(b)), |v| f32::to_le_bytes(v as f32);
     DOUBLE: Float format, 8, FloatFormat::DOUBLE, f64::from_le_bytes, f64::to_le_bytes;
 }
 

@@ -1,4 +1,5 @@
-//! Casts of numbers between dtypes: what a cast can lose, the check that it loses nothing, and the cast itself.
+//! Casts of numbers between dtypes: what a cast can lose, the check that it loses nothing, and the cast
+//! itself.
 mod kernels;
 mod lanes;
 mod values;
@@ -19,7 +20,8 @@ use super::dtype::{Class, DataType};
 pub enum Relation {
     /// The same dtype. Of dtypes that are no numbers too; these have no [`Cast`].
     Same,
-    /// Every value of the source is exact in the target. (The sign of a zero may go: two float8 formats have no -0.0.)
+    /// Every value of the source is exact in the target. (The sign of a zero may go: two float8 formats have
+    /// no -0.0.)
     Widens,
     /// Some values are not: integers of less range, integers into floats, floats into narrower floats.
     Narrows,
@@ -31,8 +33,8 @@ pub enum Relation {
     NumberToBool,
 }
 
-/// What a cast from one dtype to another can lose; `None` says that there is no such cast: of strings, quantized
-/// dtypes, handles, reference and unknown dtypes, of complex to real, and between bool and complex.
+/// What a cast from one dtype to another can lose; `None` says that there is no such cast: of strings,
+/// quantized dtypes, handles, reference and unknown dtypes, of complex to real, and between bool and complex.
 pub fn relation(from: DataType, to: DataType) -> Option<Relation> {
     let (source, target) = (from.info()?, to.info()?);
     if from == to {
@@ -54,11 +56,11 @@ pub fn relation(from: DataType, to: DataType) -> Option<Relation> {
 /// How strictly values are held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exactness {
-    /// Each value must survive. From float to float NaN counts as exact where the target has one (its payload may go),
-    /// and an infinity where the target has one.
+    /// Each value must survive. From float to float NaN counts as exact where the target has one (its payload
+    /// may go), and an infinity where the target has one.
     Exact,
-    /// Into a float or complex dtype: the nearest value, ties to even; a finite value that would leave the target's
-    /// range is refused. Into any other dtype the same as [`Exactness::Exact`].
+    /// Into a float or complex dtype: the nearest value, ties to even; a finite value that would leave the
+    /// target's range is refused. Into any other dtype the same as [`Exactness::Exact`].
     Round,
 }
 
@@ -97,8 +99,8 @@ pub struct Cast {
 // === impl Cast ===
 
 impl Cast {
-    /// The cast from one dtype to another. It exists exactly when [`relation`] does, but not between equal dtypes that
-    /// are no numbers. Between equal dtypes of numbers it copies.
+    /// The cast from one dtype to another. It exists exactly when [`relation`] does, but not between equal
+    /// dtypes that are no numbers. Between equal dtypes of numbers it copies.
     pub fn new(from: DataType, to: DataType, exactness: Exactness) -> Option<Self> {
         let relation = relation(from, to)?;
         let ((source, source_lanes), (target, target_lanes)) = (lane(from)?, lane(to)?);
@@ -143,8 +145,8 @@ impl Cast {
         Ok(())
     }
 
-    /// Appends the converted elements of `src` to `dst`. After [`Self::check`] said `Ok` the values are exact or the
-    /// nearest; otherwise those that it refuses become anything.
+    /// Appends the converted elements of `src` to `dst`. After [`Self::check`] said `Ok` the values are exact
+    /// or the nearest; otherwise those that it refuses become anything.
     pub fn convert(&self, src: &[u8], dst: &mut Vec<u8>) {
         let src = self.whole_elements(src);
         if self.relation == Relation::Same {
@@ -162,10 +164,9 @@ impl Cast {
             if self.source_lanes == self.target_lanes {
                 dst.extend_from_slice(converted);
             } else {
-                // Real to complex: the imaginary lane is zero.
-                for lane in converted.chunks_exact(self.target.size) {
-                    dst.extend_from_slice(lane);
-                    dst.extend_from_slice(&[0; size_of::<f64>()][..self.target.size]);
+                match self.target.size {
+                    4 => append_with_zeros::<4>(converted, dst),
+                    _ => append_with_zeros::<8>(converted, dst),
                 }
             }
         }
@@ -209,15 +210,21 @@ impl Cast {
         }
         match (&self.source.codec, &self.target.codec) {
             (Codec::Int { .. }, Codec::Float { format, write, .. }) => {
-                floats.iter_mut().zip(&*ints).for_each(|(float, int)| *float = format.nearest_int(*int));
+                for (float, int) in floats.iter_mut().zip(&*ints) {
+                    *float = format.nearest_int(*int);
+                }
                 write(floats, converted);
             }
             (Codec::Float { .. }, Codec::Float { format, write, .. }) => {
-                floats.iter_mut().for_each(|float| *float = format.nearest(*float));
+                for float in &mut *floats {
+                    *float = format.nearest(*float);
+                }
                 write(floats, converted);
             }
             (Codec::Float { .. }, Codec::Int { write, .. }) => {
-                ints.iter_mut().zip(&*floats).for_each(|(int, float)| *int = *float as i128);
+                for (int, float) in ints.iter_mut().zip(&*floats) {
+                    *int = *float as i128;
+                }
                 write(ints, converted);
             }
             (Codec::Int { .. }, Codec::Int { write, .. }) => write(ints, converted),
@@ -264,6 +271,15 @@ impl fmt::Display for FaultKind {
             Self::OutOfRange => "out of range",
             Self::Inexact => "not exact",
         })
+    }
+}
+
+/// Real to complex: each lane of `N` bytes, then an imaginary lane that is zero.
+fn append_with_zeros<const N: usize>(lanes: &[u8], dst: &mut Vec<u8>) {
+    let start = dst.len();
+    dst.resize(start + 2 * lanes.len(), 0);
+    for (real, lane) in dst[start..].as_chunks_mut::<N>().0.iter_mut().step_by(2).zip(lanes.as_chunks().0) {
+        *real = *lane;
     }
 }
 
