@@ -1,3 +1,5 @@
 //! The integration tests: one binary, so that they link once.
-#[test]
-fn placeholder() {}
+#[path = "../support/mod.rs"]
+mod support;
+
+mod stand_in;
