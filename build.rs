@@ -4,10 +4,8 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 /// The files whose messages and services are used; what they import is found below `proto/`.
-const ROOTS: &[&str] = &[
-    "tensorflow_serving/apis/prediction_service.proto",
-    "tensorflow_serving/apis/model_service.proto",
-];
+const ROOTS: &[&str] =
+    &["tensorflow_serving/apis/prediction_service.proto", "tensorflow_serving/apis/model_service.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -16,8 +14,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     let mut config = prost_build::Config::new();
     config.bytes(["."]).include_file("protos.rs");
-    tonic_prost_build::configure()
-        .build_server(true)
-        .compile_fds_with_config(descriptors, config)?;
+    tonic_prost_build::configure().build_server(true).compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The generated TensorFlow and TensorFlow Serving messages and clients, nothing else.
-#![expect(missing_docs, clippy::all, clippy::pedantic, reason = "generated code")]
+#![allow(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code")]
 
 include!(concat!(env!("OUT_DIR"), "/protos.rs"));
 

@@ -1,0 +1,2 @@
+//! stub
+pub const DEFAULT_SIGNATURE: &str = "serving_default";

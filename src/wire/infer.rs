@@ -1,0 +1,182 @@
+//! Classify, Regress and MultiInference requests: their model specs read and their examples counted, nothing else.
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::emit::{field, respec, splice};
+use super::model_spec::ModelSpec;
+use super::rope::Rope;
+use super::scan::{Reader, Wire, WireError, text};
+
+/// Tasks that a MultiInference request may have; TF Serving refuses a signature that is named twice, so real ones have a handful.
+const MAX_TASKS: usize = 1024;
+
+/// One thing that is asked for: the whole request for Classify and Regress, an `InferenceTask` for MultiInference.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InferTask {
+    pub model_spec: ModelSpec,
+    /// MultiInference only: `tensorflow/serving/classify` or `tensorflow/serving/regress`.
+    pub method_name: String,
+    spec_fields: SmallVec<[Range<usize>; 1]>,
+    /// MultiInference only: the task's field and its payload.
+    field: Option<(Range<usize>, Range<usize>)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InferView {
+    pub tasks: SmallVec<[InferTask; 1]>,
+    /// `tensorflow.Example`s in the input, of either kind of list.
+    pub examples: u64,
+}
+
+impl InferView {
+    /// Reads a `ClassificationRequest` or a `RegressionRequest`; the two have the same fields.
+    pub fn scan_single(message: &Rope) -> Result<Self, WireError> {
+        let mut view = Self::default();
+        let mut task = InferTask::default();
+        let mut reader = Reader::new(message);
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => {
+                    field.expect(Wire::Bytes)?;
+                    task.model_spec.merge(message, reader.inner(&field), field.payload.clone())?;
+                    task.spec_fields.push(field.span);
+                }
+                2 => {
+                    field.expect(Wire::Bytes)?;
+                    view.count_examples(reader.inner(&field))?;
+                }
+                _ => {}
+            }
+        }
+        view.tasks.push(task);
+        Ok(view)
+    }
+
+    /// Reads a `MultiInferenceRequest`.
+    pub fn scan_multi(message: &Rope) -> Result<Self, WireError> {
+        let mut view = Self::default();
+        let mut reader = Reader::new(message);
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => {
+                    field.expect(Wire::Bytes)?;
+                    if view.tasks.len() == MAX_TASKS {
+                        return Err(WireError::TooMany {
+                            at: field.span.start,
+                            what: "tasks",
+                            limit: MAX_TASKS,
+                        });
+                    }
+                    let mut task = InferTask {
+                        field: Some((field.span.clone(), field.payload.clone())),
+                        ..InferTask::default()
+                    };
+                    let mut inner = reader.inner(&field);
+                    while let Some(part) = inner.next_field()? {
+                        if part.number == 1 {
+                            part.expect(Wire::Bytes)?;
+                            task.model_spec.merge(message, inner.inner(&part), part.payload.clone())?;
+                            task.spec_fields.push(part.span);
+                        } else if part.number == 2 {
+                            part.expect(Wire::Bytes)?;
+                            task.method_name = text(message, &part.payload)?;
+                        }
+                    }
+                    view.tasks.push(task);
+                }
+                2 => {
+                    field.expect(Wire::Bytes)?;
+                    view.count_examples(reader.inner(&field))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(view)
+    }
+
+    /// `Input` is a oneof of an `ExampleList` (1) and an `ExampleListWithContext` (2); both have their examples in field 1.
+    fn count_examples(&mut self, mut input: Reader<'_>) -> Result<(), WireError> {
+        let mut kind = 0;
+        while let Some(field) = input.next_field()? {
+            if !matches!(field.number, 1 | 2) {
+                continue;
+            }
+            field.expect(Wire::Bytes)?;
+            if kind != field.number {
+                (kind, self.examples) = (field.number, 0);
+            }
+            let mut list = input.inner(&field);
+            while let Some(example) = list.next_field()? {
+                self.examples += u64::from(example.number == 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// The request with other signature names: one for each task, `None` where it stays.
+    pub fn rewrite(&self, message: &Rope, names: &[Option<&str>]) -> Rope {
+        let mut cuts = Vec::new();
+        for (task, name) in self.tasks.iter().zip(names) {
+            let Some(name) = name else { continue };
+            let inner = respec(message, &task.model_spec, &task.spec_fields, name);
+            match &task.field {
+                None => cuts.extend(inner),
+                Some((span, payload)) => {
+                    cuts.push((span.clone(), field(1, splice(message, payload.clone(), inner.collect()))));
+                }
+            }
+        }
+        splice(message, 0..message.len(), cuts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::proto::tensorflow::Example;
+    use crate::proto::tensorflow::serving::input::Kind;
+    use crate::proto::tensorflow::serving::{
+        ClassificationRequest, ExampleList, InferenceTask, Input, ModelSpec as ProtoSpec,
+        MultiInferenceRequest,
+    };
+
+    fn spec(signature: &str) -> Option<ProtoSpec> {
+        Some(ProtoSpec { name: "m".into(), signature_name: signature.into(), version_choice: None })
+    }
+
+    fn input(examples: usize) -> Option<Input> {
+        Some(Input {
+            kind: Some(Kind::ExampleList(ExampleList { examples: vec![Example::default(); examples] })),
+        })
+    }
+
+    #[test]
+    fn examples_are_counted_and_a_signature_name_is_rewritten() {
+        let request = ClassificationRequest { model_spec: spec("wrong"), input: input(3) };
+        let rope = Rope::from(request.encode_to_vec());
+        let view = InferView::scan_single(&rope).unwrap();
+        assert_eq!((view.examples, view.tasks[0].model_spec.effective_signature()), (3, "wrong"));
+        let out = view.rewrite(&rope, &[Some("right")]);
+        let expected = ClassificationRequest { model_spec: spec("right"), input: input(3) };
+        assert_eq!(ClassificationRequest::decode(out.to_bytes()).unwrap(), expected);
+    }
+
+    #[test]
+    fn each_task_of_a_multi_inference_has_its_own_name() {
+        let task = |name: &str| InferenceTask {
+            model_spec: spec(name),
+            method_name: "tensorflow/serving/classify".into(),
+        };
+        let request = MultiInferenceRequest { tasks: vec![task("a"), task("b")], input: input(1) };
+        let rope = Rope::from(request.encode_to_vec());
+        let view = InferView::scan_multi(&rope).unwrap();
+        assert_eq!((view.examples, view.tasks.len()), (1, 2));
+        let out = view.rewrite(&rope, &[None, Some("other")]);
+        let expected = MultiInferenceRequest { tasks: vec![task("a"), task("other")], input: input(1) };
+        assert_eq!(MultiInferenceRequest::decode(out.to_bytes()).unwrap(), expected);
+        assert_eq!(view.rewrite(&rope, &[None, None]), rope);
+    }
+}

@@ -1,0 +1,105 @@
+//! `tensorflow.serving.ModelSpec` as it lies in a request: which model, which version, which signature.
+use std::fmt;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::rope::Rope;
+use super::scan::{Reader, Wire, WireError, text};
+
+/// The version that a request asks for (the oneof `version_choice`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum VersionChoice {
+    /// None named: the highest version that is served.
+    #[default]
+    Latest,
+    Version(i64),
+    Label(String),
+}
+
+/// The merged content of a request's `model_spec` fields.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelSpec {
+    /// Whether the request has the field at all; TF Serving tells a missing spec from an empty one.
+    pub present: bool,
+    pub name: String,
+    pub version: VersionChoice,
+    /// Empty means `serving_default`.
+    pub signature_name: String,
+    /// The payloads of the `model_spec` fields, and the `signature_name` fields in them: what a rewrite cuts.
+    pub(super) payloads: SmallVec<[Range<usize>; 1]>,
+    pub(super) signature_fields: SmallVec<[Range<usize>; 1]>,
+}
+
+impl ModelSpec {
+    /// The signature that TF Serving will use (`predict_util.cc`: an empty name is `serving_default`).
+    pub fn effective_signature(&self) -> &str {
+        if self.signature_name.is_empty() {
+            crate::signature::DEFAULT_SIGNATURE
+        } else {
+            &self.signature_name
+        }
+    }
+
+    /// Reads one `model_spec` field; a later one is merged over an earlier one, as protobuf does.
+    pub(super) fn merge(
+        &mut self,
+        rope: &Rope,
+        mut reader: Reader<'_>,
+        payload: Range<usize>,
+    ) -> Result<(), WireError> {
+        self.present = true;
+        self.payloads.push(payload);
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => {
+                    field.expect(Wire::Bytes)?;
+                    self.name = text(rope, &field.payload)?;
+                }
+                2 => {
+                    field.expect(Wire::Bytes)?;
+                    let inner = reader.inner(&field);
+                    let version = match self.version {
+                        VersionChoice::Version(version) => version,
+                        VersionChoice::Latest | VersionChoice::Label(_) => 0,
+                    };
+                    self.version = VersionChoice::Version(int64_value(inner, version)?);
+                }
+                3 => {
+                    field.expect(Wire::Bytes)?;
+                    self.signature_name = text(rope, &field.payload)?;
+                    self.signature_fields.push(field.span);
+                }
+                4 => {
+                    field.expect(Wire::Bytes)?;
+                    self.version = VersionChoice::Label(text(rope, &field.payload)?);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As TF Serving prints a servable: `Latest(m)`, `Specific(m, 3)`.
+impl fmt::Display for ModelSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            VersionChoice::Latest => write!(f, "Latest({})", self.name),
+            VersionChoice::Version(version) => write!(f, "Specific({}, {version})", self.name),
+            VersionChoice::Label(label) => write!(f, "Label({}, {label})", self.name),
+        }
+    }
+}
+
+/// `google.protobuf.Int64Value`; a repeated one is merged over `before`.
+fn int64_value(mut reader: Reader<'_>, before: i64) -> Result<i64, WireError> {
+    let mut value = before;
+    while let Some(field) = reader.next_field()? {
+        if field.number == 1 {
+            field.expect(Wire::Varint)?;
+            value = field.varint as i64;
+        }
+    }
+    Ok(value)
+}

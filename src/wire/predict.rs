@@ -1,0 +1,229 @@
+//! `tensorflow.serving.PredictRequest` as it lies in its rope: the model spec read, each input's heads read, values located.
+use std::collections::HashMap;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::model_spec::ModelSpec;
+use super::rope::Rope;
+use super::scan::{Reader, Wire, WireError, text};
+use super::tensor::TensorView;
+
+/// Inputs that a request may have, far above any real signature: what a hostile message could make us remember has a bound.
+const MAX_INPUTS: usize = 16_384;
+/// Output names that a request may ask for.
+const MAX_FILTERS: usize = 16_384;
+/// Up to this many inputs, comparing each with each is cheaper than a hash table.
+const FEW: usize = 16;
+
+/// One entry of the `inputs` map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputView {
+    pub key: String,
+    /// The map entry's field, its tag included.
+    pub entry: Range<usize>,
+    pub tensor: TensorView,
+}
+
+/// A scanned request. It borrows nothing: its ranges are positions in the rope that was scanned.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PredictView {
+    pub model_spec: ModelSpec,
+    /// The `model_spec` fields, tags included.
+    pub(super) spec_fields: SmallVec<[Range<usize>; 1]>,
+    /// In the order of the message; of several entries with one key the last, as protobuf reads a map.
+    pub inputs: SmallVec<[InputView; 2]>,
+    /// Entries that a later one with the same key replaces.
+    pub(super) shadowed: SmallVec<[Range<usize>; 0]>,
+    pub output_filter: Vec<String>,
+}
+
+impl PredictView {
+    /// Reads the heads of a request: one pass, no tensor value is decoded, nothing is allocated for what a length merely claims.
+    ///
+    /// # Errors
+    /// The first place at which the bytes are not a `PredictRequest`.
+    pub fn scan(message: &Rope) -> Result<Self, WireError> {
+        let mut view = Self::default();
+        let mut reader = Reader::new(message);
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => {
+                    field.expect(Wire::Bytes)?;
+                    view.model_spec.merge(message, reader.inner(&field), field.payload.clone())?;
+                    view.spec_fields.push(field.span);
+                }
+                2 => {
+                    field.expect(Wire::Bytes)?;
+                    if view.inputs.len() == MAX_INPUTS {
+                        return Err(WireError::TooMany {
+                            at: field.span.start,
+                            what: "inputs",
+                            limit: MAX_INPUTS,
+                        });
+                    }
+                    let inner = reader.inner(&field);
+                    view.inputs.push(entry(message, inner, field.span)?);
+                }
+                3 => {
+                    field.expect(Wire::Bytes)?;
+                    if view.output_filter.len() == MAX_FILTERS {
+                        let what = "output_filter entries";
+                        return Err(WireError::TooMany { at: field.span.start, what, limit: MAX_FILTERS });
+                    }
+                    view.output_filter.push(text(message, &field.payload)?);
+                }
+                _ => {}
+            }
+        }
+        view.drop_shadowed();
+        Ok(view)
+    }
+
+    pub fn input(&self, key: &str) -> Option<&InputView> {
+        self.inputs.iter().find(|input| input.key == key)
+    }
+
+    fn drop_shadowed(&mut self) {
+        let mut last: HashMap<&str, usize> = HashMap::new();
+        let few = self.inputs.len() <= FEW;
+        if few {
+            let repeated = (1..self.inputs.len())
+                .any(|at| self.inputs[..at].iter().any(|early| early.key == self.inputs[at].key));
+            if !repeated {
+                return;
+            }
+        }
+        for (at, input) in self.inputs.iter().enumerate() {
+            last.insert(&input.key, at);
+        }
+        if last.len() == self.inputs.len() {
+            return;
+        }
+        let keep: Vec<bool> =
+            self.inputs.iter().enumerate().map(|(at, input)| last[input.key.as_str()] == at).collect();
+        let mut at = 0;
+        let shadowed = &mut self.shadowed;
+        self.inputs.retain(|input| {
+            at += 1;
+            if !keep[at - 1] {
+                shadowed.push(input.entry.clone());
+            }
+            keep[at - 1]
+        });
+    }
+}
+
+fn entry(message: &Rope, mut reader: Reader<'_>, span: Range<usize>) -> Result<InputView, WireError> {
+    let mut input = InputView { key: String::new(), entry: span, tensor: TensorView::default() };
+    while let Some(field) = reader.next_field()? {
+        match field.number {
+            1 => {
+                field.expect(Wire::Bytes)?;
+                input.key = text(message, &field.payload)?;
+            }
+            2 => {
+                field.expect(Wire::Bytes)?;
+                input.tensor.merge(message, reader.inner(&field))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(input)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::Bytes;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::proto::tensorflow::serving::{ModelSpec as ProtoSpec, PredictRequest};
+    use crate::proto::tensorflow::{TensorProto, TensorShapeProto, tensor_shape_proto::Dim};
+    use crate::tensor::{DataType, ValueList};
+    use crate::wire::VersionChoice;
+
+    pub(in crate::wire) fn request() -> PredictRequest {
+        let dims = |sizes: &[i64]| TensorShapeProto {
+            dim: sizes.iter().map(|size| Dim { size: *size, name: String::new() }).collect(),
+            unknown_rank: false,
+        };
+        let content = TensorProto {
+            dtype: 1,
+            tensor_shape: Some(dims(&[2, 3])),
+            tensor_content: Bytes::from(vec![1; 24]),
+            ..TensorProto::default()
+        };
+        let list = TensorProto {
+            dtype: 9,
+            tensor_shape: Some(dims(&[3])),
+            int64_val: vec![1, -1, 300],
+            ..TensorProto::default()
+        };
+        PredictRequest {
+            model_spec: Some(ProtoSpec {
+                name: "m".into(),
+                signature_name: "s".into(),
+                version_choice: None,
+            }),
+            inputs: [("x".to_owned(), content), ("ids".to_owned(), list)].into(),
+            output_filter: vec!["y".into()],
+            ..PredictRequest::default()
+        }
+    }
+
+    #[test]
+    fn the_heads_are_read_and_the_values_located() {
+        let bytes = Bytes::from(request().encode_to_vec());
+        for cut in [1, 2, 3, 7, 1000] {
+            let rope: Rope = bytes.chunks(cut).map(Bytes::copy_from_slice).collect();
+            let view = PredictView::scan(&rope).unwrap();
+            assert_eq!((view.model_spec.name.as_str(), view.model_spec.effective_signature()), ("m", "s"));
+            assert_eq!(view.model_spec.version, VersionChoice::Latest);
+            assert_eq!(view.output_filter, ["y"]);
+            let x = view.input("x").unwrap();
+            assert_eq!((x.tensor.dtype, x.tensor.shape.to_string()), (DataType::FLOAT, "[2,3]".to_owned()));
+            assert_eq!(rope.slice(x.tensor.content.clone().unwrap()).to_bytes(), vec![1; 24]);
+            let ids = view.input("ids").unwrap();
+            assert_eq!(ids.tensor.lists().as_slice(), [(ValueList::Int64, 3)]);
+        }
+    }
+
+    #[test]
+    fn of_two_entries_with_one_key_the_last_counts() {
+        let mut one = request();
+        one.inputs.retain(|key, _| key == "x");
+        let mut two = one.clone();
+        two.inputs.get_mut("x").unwrap().dtype = 2;
+        let mut bytes = one.encode_to_vec();
+        bytes.extend(two.encode_to_vec());
+        let view = PredictView::scan(&Rope::from(bytes)).unwrap();
+        assert_eq!((view.inputs.len(), view.shadowed.len()), (1, 1));
+        assert_eq!(view.inputs[0].tensor.dtype, DataType::DOUBLE);
+    }
+
+    #[test]
+    fn every_cut_of_a_message_is_an_error_or_a_shorter_message_and_never_a_panic() {
+        let bytes = request().encode_to_vec();
+        for end in 0..bytes.len() {
+            let _ = PredictView::scan(&Rope::from(bytes[..end].to_vec()));
+        }
+        assert!(PredictView::scan(&Rope::from(bytes[..bytes.len() - 1].to_vec())).is_err());
+    }
+
+    #[test]
+    fn a_tensor_of_alternating_fields_is_refused_before_it_costs_memory() {
+        let mut tensor = Vec::new();
+        for _ in 0..1000 {
+            tensor.extend([0x2d, 0, 0, 0, 0, 0x38, 1]);
+        }
+        let mut entry = vec![0x12];
+        prost::encoding::encode_varint(tensor.len() as u64, &mut entry);
+        entry.extend(tensor);
+        let mut message = vec![0x12];
+        prost::encoding::encode_varint(entry.len() as u64, &mut message);
+        message.extend(entry);
+        let error = PredictView::scan(&Rope::from(message)).unwrap_err();
+        assert!(matches!(error, WireError::TooMany { .. }), "{error}");
+    }
+}

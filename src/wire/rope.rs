@@ -1,0 +1,190 @@
+//! A message as the chain of byte chunks that it came in: sliced, joined and sent on without being copied.
+use std::ops::Range;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use smallvec::SmallVec;
+
+/// Chunks of one message, in order; no chunk is empty.
+#[derive(Debug, Clone, Default)]
+pub struct Rope {
+    segments: SmallVec<[Bytes; 4]>,
+    len: usize,
+}
+
+impl Rope {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn push(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            self.len += chunk.len();
+            self.segments.push(chunk);
+        }
+    }
+
+    pub fn append(&mut self, other: Self) {
+        self.len += other.len;
+        self.segments.extend(other.segments);
+    }
+
+    /// Bytes in all.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn segments(&self) -> &[Bytes] {
+        &self.segments
+    }
+
+    pub fn into_segments(self) -> SmallVec<[Bytes; 4]> {
+        self.segments
+    }
+
+    /// The chunks of a byte range, in order. A range beyond the end is cut at the end.
+    pub fn chunks(&self, range: Range<usize>) -> Chunks<'_> {
+        let mut start = range.start;
+        let mut segment = 0;
+        while let Some(chunk) = self.segments.get(segment) {
+            if start < chunk.len() {
+                break;
+            }
+            start -= chunk.len();
+            segment += 1;
+        }
+        Chunks { segments: &self.segments[segment..], start, left: range.end.saturating_sub(range.start) }
+    }
+
+    /// The same bytes without a copy: every piece shares its chunk's memory.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let mut out = Self::new();
+        let mut chunks = self.chunks(range);
+        while let Some((segment, part)) = chunks.next_part() {
+            out.push(segment.slice(part));
+        }
+        out
+    }
+
+    /// One contiguous buffer: a copy, unless the rope is a single chunk.
+    pub fn to_bytes(&self) -> Bytes {
+        match self.segments.as_slice() {
+            [] => Bytes::new(),
+            [only] => only.clone(),
+            many => {
+                let mut all = BytesMut::with_capacity(self.len);
+                for chunk in many {
+                    all.put_slice(chunk);
+                }
+                all.freeze()
+            }
+        }
+    }
+}
+
+impl From<Bytes> for Rope {
+    fn from(bytes: Bytes) -> Self {
+        let mut rope = Self::new();
+        rope.push(bytes);
+        rope
+    }
+}
+
+impl From<Vec<u8>> for Rope {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::from(Bytes::from(bytes))
+    }
+}
+
+impl FromIterator<Bytes> for Rope {
+    fn from_iter<T: IntoIterator<Item = Bytes>>(chunks: T) -> Self {
+        let mut rope = Self::new();
+        for chunk in chunks {
+            rope.push(chunk);
+        }
+        rope
+    }
+}
+
+/// Two ropes are equal when their bytes are, however they are cut.
+impl PartialEq for Rope {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len
+            && self
+                .segments
+                .iter()
+                .flat_map(|chunk| chunk.iter())
+                .eq(other.segments.iter().flat_map(|chunk| chunk.iter()))
+    }
+}
+
+/// See [`Rope::chunks`].
+#[derive(Debug, Clone)]
+pub struct Chunks<'a> {
+    segments: &'a [Bytes],
+    start: usize,
+    left: usize,
+}
+
+impl<'a> Chunks<'a> {
+    fn next_part(&mut self) -> Option<(&'a Bytes, Range<usize>)> {
+        if self.left == 0 {
+            return None;
+        }
+        let (segment, rest) = self.segments.split_first()?;
+        let take = (segment.len() - self.start).min(self.left);
+        let part = self.start..self.start + take;
+        self.segments = rest;
+        self.start = 0;
+        self.left -= take;
+        Some((segment, part))
+    }
+}
+
+impl<'a> Iterator for Chunks<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.next_part().map(|(segment, part)| &segment[part])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rope(parts: &[&'static str]) -> Rope {
+        parts.iter().map(|part| Bytes::from_static(part.as_bytes())).collect()
+    }
+
+    #[test]
+    fn every_slice_of_every_cut_has_the_same_bytes() {
+        let whole = "abcdefghij";
+        let cut = rope(&["ab", "", "cdefg", "h", "ij"]);
+        assert_eq!((cut.len(), cut.segments().len()), (10, 4));
+        for start in 0..=10 {
+            for end in start..=10 {
+                assert_eq!(cut.slice(start..end).to_bytes(), whole.as_bytes()[start..end], "{start}..{end}");
+            }
+        }
+        assert_eq!(cut.slice(8..99).to_bytes(), "ij");
+        assert_eq!(cut.slice(50..99).to_bytes(), "");
+    }
+
+    #[test]
+    fn a_slice_shares_the_memory_of_its_chunk() {
+        let chunk = Bytes::from(vec![7; 100]);
+        let sliced = Rope::from(chunk.clone()).slice(10..20);
+        assert_eq!(sliced.segments()[0].as_ptr(), chunk[10..].as_ptr());
+    }
+
+    #[test]
+    fn equality_does_not_see_the_cuts() {
+        assert_eq!(rope(&["abc", "d"]), rope(&["a", "bcd"]));
+        assert_ne!(rope(&["abc", "d"]), rope(&["abc", "e"]));
+        assert_ne!(rope(&["abc"]), rope(&["abcd"]));
+    }
+}

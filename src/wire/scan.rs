@@ -1,0 +1,348 @@
+//! Reading protobuf fields from a rope: tags, lengths and byte ranges, with every limit checked before it is believed.
+//!
+//! The grammar (protobuf encoding, proto3):
+//! ```text
+//! message := field*          field := tag payload          tag := varint (number << 3 | wire type), number 1..2^29-1
+//! payload := varint | 8 bytes | length-delimited (varint n, n bytes) | group (field* end tag) | 4 bytes
+//! varint  := at most 10 bytes, 7 bits each, least significant first
+//! ```
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::rope::Rope;
+
+/// protobuf's own bound on nesting; only unknown groups can nest here, all known messages have a fixed depth.
+const MAX_GROUP_DEPTH: usize = 100;
+
+/// Why bytes are not the message that they should be. Positions are byte offsets in the message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    #[error("the message ends at byte {at} in the middle of a field")]
+    Truncated { at: usize },
+    #[error("a varint at byte {at} is longer than 10 bytes")]
+    LongVarint { at: usize },
+    #[error("a field at byte {at} claims {claimed} bytes, but {left} are left")]
+    Length { at: usize, claimed: u64, left: usize },
+    #[error("a tag at byte {at} has no valid field number")]
+    FieldNumber { at: usize },
+    #[error("a tag at byte {at} has wire type {wire}, which does not exist")]
+    WireType { at: usize, wire: u8 },
+    #[error("field {field} at byte {at} has wire type {wire}, which is not its own")]
+    FieldType { at: usize, field: u32, wire: u8 },
+    #[error("a group at byte {at} is not closed properly")]
+    Group { at: usize },
+    #[error("groups nest deeper than {MAX_GROUP_DEPTH} at byte {at}")]
+    TooDeep { at: usize },
+    #[error("a string at byte {at} is not valid UTF-8")]
+    Utf8 { at: usize },
+    #[error("a packed list at byte {at} has {length} bytes, which is no multiple of {size}")]
+    Packed { at: usize, length: usize, size: usize },
+    #[error("expected at most {limit} {what}, found more at byte {at}")]
+    TooMany { at: usize, what: &'static str, limit: usize },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    Varint,
+    Fixed64,
+    Bytes,
+    Group,
+    Fixed32,
+}
+
+impl Wire {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Varint => 0,
+            Self::Fixed64 => 1,
+            Self::Bytes => 2,
+            Self::Group => 3,
+            Self::Fixed32 => 5,
+        }
+    }
+}
+
+/// One field as it lies in the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    pub number: u32,
+    pub wire: Wire,
+    /// Tag and payload.
+    pub span: Range<usize>,
+    /// The payload alone: for [`Wire::Bytes`] without its length.
+    pub payload: Range<usize>,
+    /// The value of a varint; 0 for the other wire types.
+    pub varint: u64,
+}
+
+impl Field {
+    pub fn expect(&self, wire: Wire) -> Result<(), WireError> {
+        if self.wire == wire {
+            return Ok(());
+        }
+        Err(WireError::FieldType { at: self.span.start, field: self.number, wire: self.wire.number() })
+    }
+}
+
+/// Goes over the fields of a byte range of a rope, once, forwards.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    segments: &'a [Bytes],
+    /// Index in the first of `segments`.
+    at: usize,
+    /// Offset in the whole rope.
+    position: usize,
+    end: usize,
+    /// Where the payload of the last length-delimited field begins: chunks and index in the first.
+    payload_start: (&'a [Bytes], usize),
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(rope: &'a Rope) -> Self {
+        let segments = rope.segments();
+        Self { segments, at: 0, position: 0, end: rope.len(), payload_start: (segments, 0) }
+    }
+
+    /// A reader of the payload of the length-delimited field that was read last, without a walk from the start.
+    pub fn inner(&self, field: &Field) -> Self {
+        let (segments, at) = self.payload_start;
+        Self {
+            segments,
+            at,
+            position: field.payload.start,
+            end: field.payload.end,
+            payload_start: (segments, at),
+        }
+    }
+
+    /// A reader of any range of the rope; walks over its chunks from the start.
+    pub fn of_range(rope: &'a Rope, range: &Range<usize>) -> Self {
+        let mut reader = Self::new(rope);
+        reader.advance(range.start.min(rope.len()));
+        reader.end = range.end.min(rope.len());
+        reader
+    }
+
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    pub fn is_at_end(&self) -> bool {
+        self.position >= self.end
+    }
+
+    /// The next field, or `None` at the end of the range.
+    pub fn next_field(&mut self) -> Result<Option<Field>, WireError> {
+        if self.is_at_end() {
+            return Ok(None);
+        }
+        let start = self.position;
+        let (number, wire) = self.tag()?;
+        if wire == 4 {
+            return Err(WireError::Group { at: start });
+        }
+        self.payload(start, number, wire).map(Some)
+    }
+
+    fn tag(&mut self) -> Result<(u32, u8), WireError> {
+        let at = self.position;
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).ok().filter(|number| (1..1 << 29).contains(number));
+        Ok((number.ok_or(WireError::FieldNumber { at })?, (tag & 7) as u8))
+    }
+
+    fn payload(&mut self, start: usize, number: u32, wire: u8) -> Result<Field, WireError> {
+        let mut body = self.position;
+        let mut varint = 0;
+        let wire = match wire {
+            0 => {
+                varint = self.varint()?;
+                Wire::Varint
+            }
+            1 => {
+                self.skip(8)?;
+                Wire::Fixed64
+            }
+            2 => {
+                let length = self.varint()?;
+                body = self.position;
+                self.payload_start = (self.segments, self.at);
+                let left = self.end - body;
+                let inside = usize::try_from(length).ok().filter(|length| *length <= left);
+                self.advance(inside.ok_or(WireError::Length { at: start, claimed: length, left })?);
+                Wire::Bytes
+            }
+            3 => {
+                self.skip_group(start, number)?;
+                Wire::Group
+            }
+            5 => {
+                self.skip(4)?;
+                Wire::Fixed32
+            }
+            wire => return Err(WireError::WireType { at: start, wire }),
+        };
+        Ok(Field { number, wire, span: start..self.position, payload: body..self.position, varint })
+    }
+
+    /// Skips an unknown group with a stack of its own, so that hostile nesting cannot use up the thread's.
+    fn skip_group(&mut self, start: usize, number: u32) -> Result<(), WireError> {
+        let mut open = [0_u32; MAX_GROUP_DEPTH];
+        open[0] = number;
+        let mut depth = 1;
+        while depth > 0 {
+            let at = self.position;
+            if self.is_at_end() {
+                return Err(WireError::Group { at: start });
+            }
+            match self.tag()? {
+                (number, 3) => {
+                    *open.get_mut(depth).ok_or(WireError::TooDeep { at })? = number;
+                    depth += 1;
+                }
+                (number, 4) if open[depth - 1] == number => depth -= 1,
+                (_, 4) => return Err(WireError::Group { at }),
+                (number, wire) => {
+                    self.payload(at, number, wire)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn varint(&mut self) -> Result<u64, WireError> {
+        let at = self.position;
+        let mut value = 0_u64;
+        // Nearly every varint lies whole in the current chunk.
+        if let Some(chunk) = self.segments.first()
+            && self.end - at >= 10
+            && let Some(window) = chunk.get(self.at..self.at + 10)
+        {
+            for (shift, byte) in window.iter().enumerate() {
+                value |= u64::from(byte & 0x7f) << (7 * shift);
+                if *byte < 0x80 {
+                    self.advance(shift + 1);
+                    return Ok(value);
+                }
+            }
+            return Err(WireError::LongVarint { at });
+        }
+        for shift in 0..10 {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << (7 * shift);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(WireError::LongVarint { at })
+    }
+
+    fn byte(&mut self) -> Result<u8, WireError> {
+        if self.position >= self.end {
+            return Err(WireError::Truncated { at: self.end });
+        }
+        let Some(chunk) = self.segments.first() else { return Err(WireError::Truncated { at: self.end }) };
+        let byte = chunk[self.at];
+        self.position += 1;
+        self.at += 1;
+        if self.at == chunk.len() {
+            self.at = 0;
+            self.segments = &self.segments[1..];
+        }
+        Ok(byte)
+    }
+
+    fn skip(&mut self, bytes: usize) -> Result<(), WireError> {
+        if bytes > self.end - self.position {
+            return Err(WireError::Truncated { at: self.end });
+        }
+        self.advance(bytes);
+        Ok(())
+    }
+
+    /// Moves on by what is known to be there.
+    fn advance(&mut self, bytes: usize) {
+        self.position += bytes;
+        self.at += bytes;
+        while let Some(chunk) = self.segments.first() {
+            if self.at < chunk.len() {
+                return;
+            }
+            self.at -= chunk.len();
+            self.segments = &self.segments[1..];
+        }
+    }
+}
+
+/// A proto3 string: it must be UTF-8, as protobuf's own parsers demand.
+pub(super) fn text(rope: &Rope, range: &Range<usize>) -> Result<String, WireError> {
+    let mut bytes = Vec::with_capacity(range.len());
+    for chunk in rope.chunks(range.clone()) {
+        bytes.extend_from_slice(chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| WireError::Utf8 { at: range.start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(bytes: &[u8], cut: usize) -> Result<Vec<Field>, WireError> {
+        let rope: Rope = bytes.chunks(cut).map(Bytes::copy_from_slice).collect();
+        let mut reader = Reader::new(&rope);
+        let mut all = Vec::new();
+        while let Some(field) = reader.next_field()? {
+            all.push(field);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn fields_are_the_same_wherever_the_chunks_are_cut() {
+        // 1: varint 300, 2: "hi", 3: fixed32, 4: fixed64, 9: group { 1: varint 1 }
+        let bytes = [
+            0x08, 0xac, 0x02, 0x12, 2, b'h', b'i', 0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6, 7, 8, 0x4b,
+            0x08, 1, 0x4c,
+        ];
+        let whole = fields(&bytes, 99).unwrap();
+        assert_eq!(whole.iter().map(|field| field.number).collect::<Vec<_>>(), [1, 2, 3, 4, 9]);
+        assert_eq!((whole[0].varint, whole[1].payload.clone(), whole[4].span.clone()), (300, 5..7, 21..25));
+        for cut in 1..bytes.len() {
+            assert_eq!(fields(&bytes, cut).unwrap(), whole, "cut {cut}");
+        }
+    }
+
+    #[test]
+    fn each_fault_is_named_with_its_place() {
+        let cases: [(&[u8], WireError); 9] = [
+            (&[0x08], WireError::Truncated { at: 1 }),
+            (&[0x0d, 1, 2], WireError::Truncated { at: 3 }),
+            (&[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1], WireError::LongVarint { at: 1 }),
+            (&[0x0a, 200, 1, 0], WireError::Length { at: 0, claimed: 200, left: 1 }),
+            (&[0x00, 1], WireError::FieldNumber { at: 0 }),
+            (&[0x0e], WireError::WireType { at: 0, wire: 6 }),
+            (&[0x0c], WireError::Group { at: 0 }),
+            (&[0x0b, 0x14], WireError::Group { at: 1 }),
+            (&[0x0b], WireError::Group { at: 0 }),
+        ];
+        for (bytes, error) in cases {
+            assert_eq!(fields(bytes, 99), Err(error), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_claimed_length_of_2_to_the_63_is_no_allocation() {
+        let bytes = [0x0a, 255, 255, 255, 255, 255, 255, 255, 255, 127];
+        assert_eq!(fields(&bytes, 99), Err(WireError::Length { at: 0, claimed: (1 << 63) - 1, left: 0 }));
+    }
+
+    #[test]
+    fn nesting_is_bounded_without_recursion() {
+        let deep = [0x0b; 1000];
+        assert_eq!(fields(&deep, 99), Err(WireError::TooDeep { at: 100 }));
+        let mut closed = vec![0x0b; 100];
+        closed.extend([0x0c; 100]);
+        assert_eq!(fields(&closed, 99).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,243 @@
+//! A tensor's values as blocks of whole little-endian elements, wherever they lie: `tensor_content` or a typed list, packed or not.
+use super::rope::{Chunks, Rope};
+use super::scan::{Reader, Wire, WireError};
+use super::tensor::{Layout, Run, TensorView, layout};
+use crate::tensor::ValueList;
+
+/// The largest element, a complex128.
+const MAX_ELEMENT: usize = 16;
+/// Varints decoded before they are handed on.
+const BLOCK: usize = 4096;
+
+/// Which of a tensor's carriers is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// `tensor_content`, elements of this many bytes.
+    Content { size: usize },
+    /// A typed list, each element in the width of its native dtype: 4 bytes for `float_val` and `int_val`, 2 for `half_val`
+    /// (its low 16 bits), 8 for a pair of `scomplex_val`, 1 for `bool_val` and `float8_val`.
+    List(ValueList),
+}
+
+/// Why reading stopped: the bytes, or the reader's own reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop<E> {
+    Wire(WireError),
+    Sink(E),
+}
+
+impl<E> From<WireError> for Stop<E> {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+/// Hands all values to `sink` in order, in blocks of whole elements; a rest that is no whole element is not handed on.
+///
+/// # Errors
+/// The sink's own, or a varint that no decoder takes. Lists of strings and handles have no elements of a fixed width: nothing is read.
+pub fn read<E>(
+    message: &Rope,
+    tensor: &TensorView,
+    carrier: Carrier,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), Stop<E>> {
+    match carrier {
+        Carrier::Content { size } => {
+            let Some(content) = tensor.content.clone() else { return Ok(()) };
+            let mut whole = Aligner::new(size);
+            whole.feed(message.chunks(content), sink)
+        }
+        Carrier::List(list) => match layout(list) {
+            Layout::Bytes => Ok(()),
+            Layout::Blob => {
+                // A singular field: the last occurrence is the value.
+                let mut last = None;
+                each_field(message, tensor, list, &mut |_, field| {
+                    last = Some(field.payload.clone());
+                    Ok(())
+                })?;
+                let mut whole = Aligner::new(1);
+                last.map_or(Ok(()), |payload| whole.feed(message.chunks(payload), sink))
+            }
+            Layout::Fixed32 | Layout::Fixed64 => {
+                let mut whole = Aligner::new(width(list));
+                each_field(message, tensor, list, &mut |_, field| {
+                    whole.feed(message.chunks(field.payload.clone()), sink)
+                })
+            }
+            Layout::Varint => varints(message, tensor, list, sink),
+        },
+    }
+}
+
+/// Bytes that [`read`] delivers for an element of the list.
+pub const fn width(list: ValueList) -> usize {
+    match list {
+        ValueList::Float | ValueList::Int | ValueList::Uint32 => 4,
+        ValueList::Double | ValueList::Int64 | ValueList::Uint64 | ValueList::SComplex => 8,
+        ValueList::DComplex => 16,
+        ValueList::Half => 2,
+        ValueList::Bool | ValueList::Float8 => 1,
+        ValueList::String | ValueList::ResourceHandle | ValueList::Variant => 0,
+    }
+}
+
+type FieldSink<'a, E> = &'a mut dyn FnMut(&Reader<'_>, &super::scan::Field) -> Result<(), Stop<E>>;
+
+fn each_field<E>(
+    message: &Rope,
+    tensor: &TensorView,
+    list: ValueList,
+    sink: FieldSink<'_, E>,
+) -> Result<(), Stop<E>> {
+    for Run { field, span, .. } in &tensor.runs {
+        if *field == list.field() {
+            let mut reader = Reader::of_range(message, span);
+            while let Some(field) = reader.next_field()? {
+                sink(&reader, &field)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn varints<E>(
+    message: &Rope,
+    tensor: &TensorView,
+    list: ValueList,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), Stop<E>> {
+    let width = width(list);
+    let mut block = [0_u8; BLOCK];
+    let mut filled = 0;
+    let mut put = |value: u64| {
+        let value = if list == ValueList::Bool { u64::from(value != 0) } else { value };
+        block[filled..filled + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        filled += width;
+        if filled == BLOCK {
+            filled = 0;
+            return sink(&block).map_err(Stop::Sink);
+        }
+        Ok(())
+    };
+    each_field(message, tensor, list, &mut |reader, field| {
+        if field.wire == Wire::Varint {
+            return put(field.varint);
+        }
+        let mut values = reader.inner(field);
+        while !values.is_at_end() {
+            put(values.varint()?)?;
+        }
+        Ok(())
+    })?;
+    if filled > 0 { sink(&block[..filled]).map_err(Stop::Sink) } else { Ok(()) }
+}
+
+/// Cuts chunks at element boundaries; an element that lies over two chunks is put together in a small buffer.
+struct Aligner {
+    size: usize,
+    carry: [u8; MAX_ELEMENT],
+    carried: usize,
+}
+
+impl Aligner {
+    fn new(size: usize) -> Self {
+        Self { size: size.clamp(1, MAX_ELEMENT), carry: [0; MAX_ELEMENT], carried: 0 }
+    }
+
+    fn feed<E>(
+        &mut self,
+        chunks: Chunks<'_>,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), Stop<E>> {
+        for mut chunk in chunks {
+            if self.carried > 0 {
+                let take = (self.size - self.carried).min(chunk.len());
+                self.carry[self.carried..self.carried + take].copy_from_slice(&chunk[..take]);
+                self.carried += take;
+                chunk = &chunk[take..];
+                if self.carried < self.size {
+                    continue;
+                }
+                self.carried = 0;
+                sink(&self.carry[..self.size]).map_err(Stop::Sink)?;
+            }
+            let (whole, rest) = chunk.split_at(chunk.len() - chunk.len() % self.size);
+            if !whole.is_empty() {
+                sink(whole).map_err(Stop::Sink)?;
+            }
+            self.carry[..rest.len()].copy_from_slice(rest);
+            self.carried = rest.len();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::proto::tensorflow::TensorProto;
+
+    fn values(tensor: &TensorProto, carrier: Carrier, cut: usize) -> Vec<u8> {
+        let bytes = tensor.encode_to_vec();
+        let rope: Rope = bytes.chunks(cut).map(Bytes::copy_from_slice).collect();
+        let mut view = TensorView::default();
+        view.merge(&rope, Reader::new(&rope)).unwrap();
+        let mut all = Vec::new();
+        read::<()>(&rope, &view, carrier, &mut |block| {
+            all.extend_from_slice(block);
+            Ok(())
+        })
+        .unwrap();
+        all
+    }
+
+    #[test]
+    fn content_and_lists_give_the_same_elements_wherever_the_chunks_are_cut() {
+        let floats: Vec<f32> = (0..50).map(|value| value as f32 * 0.5).collect();
+        let raw: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let ints: Vec<i64> = (-2000..2000).map(|value| value * 1_000_003).collect();
+        let long: Vec<u8> = ints.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let tensor = TensorProto {
+            tensor_content: raw.clone().into(),
+            float_val: floats,
+            int64_val: ints,
+            int_val: vec![-1, 70000],
+            half_val: vec![0x3c00],
+            bool_val: vec![true, false],
+            ..TensorProto::default()
+        };
+        for cut in [1, 3, 7, 64, 100_000] {
+            assert_eq!(values(&tensor, Carrier::Content { size: 4 }, cut), raw);
+            assert_eq!(values(&tensor, Carrier::List(ValueList::Float), cut), raw);
+            assert_eq!(values(&tensor, Carrier::List(ValueList::Int64), cut), long);
+            assert_eq!(
+                values(&tensor, Carrier::List(ValueList::Int), cut),
+                [255, 255, 255, 255, 0x70, 0x11, 1, 0]
+            );
+            assert_eq!(values(&tensor, Carrier::List(ValueList::Half), cut), [0x00, 0x3c]);
+            assert_eq!(values(&tensor, Carrier::List(ValueList::Bool), cut), [1, 0]);
+        }
+    }
+
+    #[test]
+    fn unpacked_elements_read_as_packed_ones() {
+        // Two unpacked float_val elements (tag 5, fixed32), then a packed one.
+        let bytes = [0x2d, 0, 0, 128, 63, 0x2d, 0, 0, 0, 64, 0x2a, 4, 0, 0, 64, 64];
+        let rope = Rope::from(bytes.to_vec());
+        let mut view = TensorView::default();
+        view.merge(&rope, Reader::new(&rope)).unwrap();
+        assert_eq!((view.runs.len(), view.list_values(ValueList::Float)), (1, 3));
+        let mut all = Vec::new();
+        read::<()>(&rope, &view, Carrier::List(ValueList::Float), &mut |block| {
+            all.extend(block.chunks_exact(4).map(|value| f32::from_le_bytes(value.try_into().unwrap())));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(all, [1.0, 2.0, 3.0]);
+    }
+}
