@@ -38,8 +38,13 @@ static WEIGHTS: LazyLock<Vec<f32>> = LazyLock::new(|| {
 
 /// `mlp` with versions 1 and 2 and the labels of the fixture; both versions compute the same here.
 pub fn model() -> Model {
+    model_named(MODEL)
+}
+
+/// The same model under another name.
+pub fn model_named(name: &str) -> Model {
     let compute = Arc::new(answer);
-    Model::new(MODEL)
+    Model::new(name)
         .computing(1, [signature()], compute.clone())
         .computing(2, [signature()], compute)
         .label("stable", 1)
