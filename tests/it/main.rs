@@ -2,4 +2,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
+mod drain;
+mod faults;
+mod founder;
+mod health;
+mod limits;
+mod passthrough;
+mod refusals;
 mod stand_in;
+mod tidy;
+mod versions;
