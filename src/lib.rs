@@ -5,4 +5,4 @@ pub mod tensor;
 pub mod signature;
 pub mod wire;
 
-pub mod repair;
+

@@ -1,2 +1,126 @@
-//! stub
+//! Floor 1: what a model declares: its signatures, with each input's and output's name, dtype and shape.
+pub mod metadata;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use metadata::MetadataError;
+
+use crate::tensor::{DataType, PartialShape};
+
+/// The signature that TF Serving uses when a request names none (`kDefaultServingSignatureDefKey`).
 pub const DEFAULT_SIGNATURE: &str = "serving_default";
+
+/// One input or output of a signature, as `tensorflow.TensorInfo` declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The name that requests use: the key in the signature's map.
+    pub alias: String,
+    /// The graph tensor, such as `serving_default_x:0`; empty for sparse and composite tensors, which Predict cannot feed.
+    pub tensor_name: String,
+    pub dtype: DataType,
+    pub shape: PartialShape,
+    /// Whether the signature itself carries a value for it (`SignatureDef.defaults`).
+    pub has_default: bool,
+}
+
+impl TensorInfo {
+    /// Dim 0 is declared -1. This is a necessary sign of a batch dimension, never a proof: an image signature can be `[-1,-1,3]`.
+    pub fn has_rows(&self) -> bool {
+        self.shape.dims().and_then(|dims| dims.first()) == Some(&-1)
+    }
+}
+
+/// One signature. Inputs and outputs are sorted by alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    pub name: String,
+    pub inputs: Vec<TensorInfo>,
+    pub outputs: Vec<TensorInfo>,
+    pub method_name: String,
+}
+
+impl Signature {
+    pub fn input(&self, alias: &str) -> Option<&TensorInfo> {
+        find(&self.inputs, alias)
+    }
+
+    pub fn output(&self, alias: &str) -> Option<&TensorInfo> {
+        find(&self.outputs, alias)
+    }
+}
+
+fn find<'a>(infos: &'a [TensorInfo], alias: &str) -> Option<&'a TensorInfo> {
+    let at = infos.binary_search_by(|info| info.alias.as_str().cmp(alias)).ok()?;
+    infos.get(at)
+}
+
+/// All signatures of one version of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signatures {
+    by_name: BTreeMap<String, Arc<Signature>>,
+}
+
+impl Signatures {
+    pub fn get(&self, name: &str) -> Option<&Arc<Signature>> {
+        self.by_name.get(name)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Signature>> {
+        self.by_name.values()
+    }
+
+    /// The signatures that clients may name: without the pseudo-signatures (`__saved_model_init_op`) that TF2 exports carry.
+    pub fn servable(&self) -> impl Iterator<Item = &Arc<Signature>> {
+        self.iter().filter(|signature| !signature.name.starts_with("__"))
+    }
+
+    /// What differs between two versions, a line a difference, for the log.
+    pub fn changes_to(&self, newer: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        for signature in self.iter() {
+            match newer.get(&signature.name) {
+                None => changes.push(format!("signature '{}' is gone", signature.name)),
+                Some(new) => {
+                    compare(&mut changes, &signature.name, "input", &signature.inputs, &new.inputs);
+                    compare(&mut changes, &signature.name, "output", &signature.outputs, &new.outputs);
+                }
+            }
+        }
+        for signature in newer.iter().filter(|signature| self.get(&signature.name).is_none()) {
+            changes.push(format!("signature '{}' is new", signature.name));
+        }
+        changes
+    }
+}
+
+impl FromIterator<Signature> for Signatures {
+    fn from_iter<T: IntoIterator<Item = Signature>>(signatures: T) -> Self {
+        let sorted = |mut infos: Vec<TensorInfo>| {
+            infos.sort_by(|left, right| left.alias.cmp(&right.alias));
+            infos
+        };
+        let by_name = signatures.into_iter().map(|signature| {
+            let Signature { name, inputs, outputs, method_name } = signature;
+            let signature = Signature { inputs: sorted(inputs), outputs: sorted(outputs), name: name.clone(), method_name };
+            (name, Arc::new(signature))
+        });
+        Self { by_name: by_name.collect() }
+    }
+}
+
+fn compare(changes: &mut Vec<String>, signature: &str, kind: &str, old: &[TensorInfo], new: &[TensorInfo]) {
+    for info in old {
+        match find(new, &info.alias) {
+            None => changes.push(format!("signature '{signature}': {kind} '{}' is gone", info.alias)),
+            Some(now) if (now.dtype, &now.shape) != (info.dtype, &info.shape) => changes.push(format!(
+                "signature '{signature}': {kind} '{}' was {} {}, is {} {}",
+                info.alias, info.dtype, info.shape, now.dtype, now.shape
+            )),
+            Some(_) => {}
+        }
+    }
+    for info in new.iter().filter(|info| find(old, &info.alias).is_none()) {
+        changes.push(format!("signature '{signature}': {kind} '{}' is new", info.alias));
+    }
+}

@@ -1,0 +1,165 @@
+//! Whether a tensor has the values that its shape and dtype say: TensorFlow fills what is missing with zeros and drops what is over,
+//! both silently, so this is checked before anything is forwarded.
+//!
+//! The rules are those of `Tensor::FromProto` (tensorflow/core/framework/tensor.cc), measured: `tensor_content` must have exactly
+//! elements × size bytes and wins over any list; a list of one value fills the tensor; a shorter list repeats its last value.
+use super::head::{Carried, Head};
+use super::policy::{Policy, ShortLists};
+use super::problem::Problem;
+use super::reason::Reason;
+use crate::tensor::{Class, DataType, DtypeInfo, ValueList};
+use crate::wire::rope::Rope;
+use crate::wire::scan::Reader;
+use crate::wire::tensor::MAX_RANK;
+use crate::wire::{InputView, TensorView};
+
+/// More bytes than any machine can address: a shape that claims them is not large, it is wrong.
+const ABSURD_BYTES: u64 = 1 << 47;
+/// A message of a few bytes may make a tensor of this many by repeating one value, and no more.
+const MAX_FILL_BYTES: u64 = 256 << 20;
+
+/// What the sent values are like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Encoded {
+    /// As the shape says: the head to plan with.
+    Sound(Head),
+    /// Not so. The head is what dtype and shape are still compared with, its values cannot be read.
+    Faulty(Head, Problem),
+}
+
+/// Checks one input as it was sent. `input` is the name for messages.
+pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Policy) -> Encoded {
+    let tensor = &sent.tensor;
+    let mut head = Head {
+        key: sent.key.clone(),
+        dtype: tensor.dtype,
+        shape: tensor.shape.clone(),
+        carried: Carried::Nothing,
+        values: 0,
+    };
+    let problem = |reason, what: String| Problem::new(reason, input, what);
+    let Some(dtype) = tensor.dtype.info() else {
+        let what = format!("dtype {}, which no tensor can have", tensor.dtype);
+        return Encoded::Faulty(head, problem(Reason::DtypeMismatch, what));
+    };
+    if tensor.unknown_rank {
+        let what = "the shape was sent with unknown_rank, expected its sizes".to_owned();
+        return Encoded::Faulty(head, problem(Reason::ShapeNotConcrete, what));
+    }
+    if tensor.shape.rank() > MAX_RANK {
+        let what = format!("a shape of more than {MAX_RANK} dimensions");
+        return Encoded::Faulty(head, problem(Reason::RankTooHigh, what));
+    }
+    if !tensor.shape.is_concrete() {
+        let what = format!("shape {}, expected a size of at least 0 for every dimension", tensor.shape);
+        return Encoded::Faulty(head, problem(Reason::ShapeNotConcrete, what).hint("send the real sizes"));
+    }
+    let size = dtype.size.unwrap_or(1) as u64;
+    let Some(elements) = tensor.shape.elements().ok().filter(|all| all.checked_mul(size).is_some_and(|all| all < ABSURD_BYTES))
+    else {
+        let what = format!("shape {} has more elements than any tensor", tensor.shape);
+        return Encoded::Faulty(head, problem(Reason::Malformed, what));
+    };
+    if matches!(dtype.class, Class::Handle) {
+        // Never checked, never changed: a client has no use for these dtypes, and the server refuses them itself.
+        return Encoded::Sound(head);
+    }
+    if let Err(problem) = carried(message, tensor, dtype, elements, policy, &mut head) {
+        return Encoded::Faulty(head, Problem { input: input.to_owned(), ..problem });
+    }
+    if elements > policy.max_elements {
+        let what = format!("{elements} elements in {}, at most {} are allowed", tensor.shape, policy.max_elements);
+        return Encoded::Faulty(head, problem(Reason::TooLarge, what).shielded());
+    }
+    if head.values < elements && elements * size > MAX_FILL_BYTES {
+        let what = format!("{} value(s) for the {elements} elements of {}: {} MiB", head.values, tensor.shape, elements * size >> 20);
+        return Encoded::Faulty(head, problem(Reason::TooLarge, what).shielded());
+    }
+    Encoded::Sound(head)
+}
+
+fn carried(
+    message: &Rope,
+    tensor: &TensorView,
+    dtype: &DtypeInfo,
+    elements: u64,
+    policy: &Policy,
+    head: &mut Head,
+) -> Result<(), Problem> {
+    if let Some(content) = &tensor.content {
+        head.carried = Carried::Content;
+        return match dtype.size {
+            Some(size) => content_size(tensor, dtype, elements, content.len() as u64, size as u64).map(|()| head.values = elements),
+            None => string_content(message, tensor, elements).map(|()| head.values = elements),
+        };
+    }
+    let own = dtype.list;
+    let values = list_elements(tensor, own);
+    let foreign = tensor.lists().into_iter().find(|(list, _)| *list != own);
+    if let Some((list, count)) = foreign {
+        let what = format!("{count} value(s) in {}, but TensorFlow reads {} for {}", list.name(), own.name(), dtype.name);
+        let problem = Problem::new(Reason::ValueField, "", what).hint(format!("put the values into {}", own.name()));
+        head.carried = Carried::List(list);
+        head.values = list_elements(tensor, list);
+        return Err(problem);
+    }
+    if values > 0 {
+        head.carried = Carried::List(own);
+    }
+    head.values = values.min(elements);
+    let short = 1 < values && values < elements;
+    if values == elements || (values == 1 && elements > 1) || (short && policy.short_lists == ShortLists::Allow) {
+        return Ok(());
+    }
+    let what = format!("{values} value(s) in {}, expected {elements} for {}", own.name(), tensor.shape);
+    let problem = Problem::new(Reason::ValueCount, "", what);
+    Err(match values {
+        0 => problem.hint("TensorFlow would read zeros"),
+        _ if short => problem.hint("TensorFlow would repeat the last one"),
+        _ => problem.hint("TensorFlow would drop the rest"),
+    })
+}
+
+/// Elements in a typed list: pairs for the complex ones.
+pub(super) fn list_elements(tensor: &TensorView, list: ValueList) -> u64 {
+    let values = tensor.list_values(list);
+    if matches!(list, ValueList::SComplex | ValueList::DComplex) { values / 2 } else { values }
+}
+
+fn content_size(tensor: &TensorView, dtype: &DtypeInfo, elements: u64, length: u64, size: u64) -> Result<(), Problem> {
+    if elements * size == length {
+        return Ok(());
+    }
+    let expected = elements * size;
+    let what = format!(
+        "{length} bytes in tensor_content, expected {expected} for {} of {} ({size} bytes each)",
+        tensor.shape, dtype.name
+    );
+    let problem = Problem::new(Reason::ContentSize, "", what);
+    Err(match dtype.dtype {
+        DataType::FLOAT if length == 2 * expected => problem.hint("looks like float64 data labelled float: send dtype double, or cast to float32"),
+        DataType::DOUBLE if 2 * length == expected => problem.hint("looks like float32 data labelled double: send dtype float"),
+        _ if length > 0 && length.is_multiple_of(size) => problem.hint(format!("that is {} values", length / size)),
+        _ => problem,
+    })
+}
+
+/// TensorFlow's own encoding of a string tensor: all lengths as varints, then all bytes, and nothing else (`DecodeStringList`).
+fn string_content(message: &Rope, tensor: &TensorView, elements: u64) -> Result<(), Problem> {
+    let Some(content) = &tensor.content else { return Ok(()) };
+    let mut reader = Reader::of_range(message, content);
+    let sound = (|| {
+        let mut bytes = 0_u64;
+        for _ in 0..elements {
+            bytes = bytes.checked_add(reader.varint().ok()?)?;
+            if bytes > content.len() as u64 {
+                return None;
+            }
+        }
+        (bytes == (content.end - reader.position()) as u64).then_some(())
+    })();
+    sound.ok_or_else(|| {
+        let what = format!("{} bytes in tensor_content that are no encoding of {elements} string(s)", content.len());
+        Problem::new(Reason::StringInContent, "", what).hint("put strings into string_val")
+    })
+}

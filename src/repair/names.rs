@@ -1,0 +1,140 @@
+//! Which sent input is which declared one: bindings by name, the rules that rename, and what is left over or missing.
+use super::policy::Policy;
+use super::problem::Problem;
+use super::reason::Reason;
+use super::{Change, Propose, Repair, Stage, Step};
+use crate::signature::{Signature, TensorInfo};
+use crate::wire::{PredictView, Rope};
+
+/// The state of the names stage that a rule looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct NameCase<'a> {
+    pub message: &'a Rope,
+    pub view: &'a PredictView,
+    pub signature: &'a Signature,
+    pub policy: &'a Policy,
+    /// Indices of sent inputs whose key is no alias of the signature and that no rule has bound yet.
+    pub unbound: &'a [usize],
+    /// Declared inputs that nothing is bound to yet.
+    pub missing: &'a [&'a TensorInfo],
+}
+
+/// What a rule of the names stage does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    No,
+    /// Sent inputs get aliases: index and alias.
+    Rename(Vec<(usize, String)>),
+    /// Sent inputs are left out.
+    Drop(Vec<usize>),
+    /// Inputs are added with the value of the policy.
+    Add(Vec<String>),
+    /// The rule found two readings.
+    Ambiguous(Problem),
+}
+
+/// The outcome of the names stage.
+#[derive(Debug, Default)]
+pub(super) struct Names<'a> {
+    /// Index of the sent input and its declaration.
+    pub bound: Vec<(usize, &'a TensorInfo)>,
+    pub steps: Vec<Step>,
+    pub problems: Vec<Problem>,
+}
+
+pub(super) fn bind<'a>(message: &Rope, view: &PredictView, signature: &'a Signature, policy: &Policy) -> Names<'a> {
+    let mut names = Names::default();
+    let mut unbound = Vec::new();
+    for (index, input) in view.inputs.iter().enumerate() {
+        match signature.input(&input.key) {
+            Some(info) => names.bound.push((index, info)),
+            None => unbound.push(index),
+        }
+    }
+    if unbound.is_empty() && names.bound.len() == signature.inputs.len() {
+        return names;
+    }
+    let missing = |names: &Names<'a>| -> Vec<&'a TensorInfo> {
+        let is_bound = |info: &TensorInfo| names.bound.iter().any(|(_, bound)| bound.alias == info.alias);
+        signature.inputs.iter().filter(|info| !is_bound(info)).collect()
+    };
+    let mut added: Vec<String> = Vec::new();
+    for rule in Repair::of(Stage::Names) {
+        let Propose::Names(propose) = rule.propose else { continue };
+        if !rule.is_on(policy) {
+            continue;
+        }
+        let open: Vec<_> = missing(&names).into_iter().filter(|info| !added.contains(&info.alias)).collect();
+        let case = NameCase { message, view, signature, policy, unbound: &unbound, missing: &open };
+        match propose(&case) {
+            Naming::No => {}
+            Naming::Rename(renames) => {
+                for (index, alias) in renames {
+                    let Some(info) = signature.input(&alias) else { continue };
+                    let old = view.inputs[index].key.clone();
+                    let mends = unknown(&old, signature, true);
+                    unbound.retain(|open| *open != index);
+                    names.bound.push((index, info));
+                    let change = Change::Key { old, new: alias.clone() };
+                    names.steps.push(Step { rule, input: alias, index: Some(index), change, mends });
+                }
+            }
+            Naming::Drop(dropped) => {
+                for index in dropped {
+                    let key = view.inputs[index].key.clone();
+                    let mends = unknown(&key, signature, false);
+                    unbound.retain(|open| *open != index);
+                    let change = Change::Dropped { key: key.clone() };
+                    names.steps.push(Step { rule, input: key, index: Some(index), change, mends });
+                }
+            }
+            Naming::Add(aliases) => {
+                for alias in aliases {
+                    if let Some(step) = super::kinds::added(rule, signature, policy, view, &alias) {
+                        names.steps.push(step);
+                        added.push(alias);
+                    }
+                }
+            }
+            Naming::Ambiguous(problem) => names.problems.push(problem),
+        }
+    }
+    let open: Vec<_> = missing(&names).into_iter().filter(|info| !info.has_default && !added.contains(&info.alias)).collect();
+    if names.problems.is_empty() {
+        // One input declared and one sent are compared as a pair, whether or not a rename is allowed, so that all is said at once.
+        if let ([index], [info]) = (unbound.as_slice(), open.as_slice())
+            && signature.inputs.len() == 1
+        {
+            names.bound.push((*index, info));
+            names.problems.push(unknown(&view.inputs[*index].key, signature, true));
+            return names;
+        }
+        for index in &unbound {
+            names.problems.push(unknown(&view.inputs[*index].key, signature, !open.is_empty()));
+        }
+    }
+    for info in open {
+        let what = format!("not sent, the signature takes {}", list(signature));
+        names.problems.push(Problem::new(Reason::InputMissing, &info.alias, what));
+    }
+    names
+}
+
+fn unknown(key: &str, signature: &Signature, missing: bool) -> Problem {
+    let reason = if missing { Reason::NameUnknown } else { Reason::InputExtra };
+    let problem = Problem::new(reason, key, format!("no such input, the signature takes {}", list(signature)));
+    if key == "examples" && signature.inputs.iter().all(|info| info.dtype != crate::tensor::DataType::STRING) {
+        return problem.hint("`examples` is the input of serialized-tf.Example signatures; this one takes tensors");
+    }
+    problem
+}
+
+/// The declared inputs, a few of them by name.
+pub(super) fn list(signature: &Signature) -> String {
+    const SHOWN: usize = 12;
+    let mut text: Vec<String> = signature.inputs.iter().take(SHOWN).map(|info| format!("'{}'", info.alias)).collect();
+    if signature.inputs.len() > SHOWN {
+        text.push(format!("and {} more", signature.inputs.len() - SHOWN));
+    }
+    if text.is_empty() { "none".to_owned() } else { text.join(", ") }
+}

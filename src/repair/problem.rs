@@ -1,0 +1,80 @@
+//! One thing that is wrong with a request, in the signature's words, and the wording of all of them.
+use std::fmt;
+
+use super::reason::Reason;
+use crate::signature::TensorInfo;
+use crate::tensor::{PartialShape, Shape};
+use crate::wire::WireError;
+
+/// A fault of a request. `Display` gives one line of ASCII: `input 'x': rank 1 [100], expected rank 2 [-1,100] (RANK_TOO_LOW; hint)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub reason: Reason,
+    /// The input's alias, the sent key where no alias is known, or empty for the whole request.
+    pub input: String,
+    /// What is wrong: expected and found.
+    pub what: String,
+    /// What to do about it; empty when `what` says it all.
+    pub hint: String,
+    /// Refused whatever the mode but `off`, since it is known to hang or kill TF Serving.
+    pub shield: bool,
+}
+
+impl Problem {
+    pub fn new(reason: Reason, input: &str, what: impl Into<String>) -> Self {
+        Self { reason, input: input.to_owned(), what: what.into(), hint: String::new(), shield: false }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    #[must_use]
+    pub fn shielded(mut self) -> Self {
+        self.shield = true;
+        self
+    }
+
+    pub fn malformed(error: &WireError) -> Self {
+        Self::new(Reason::Malformed, "", error.to_string())
+    }
+
+    /// A shape that does not fit, before any rule was tried. `sent` is concrete.
+    pub fn shape(info: &TensorInfo, sent: &Shape) -> Self {
+        let PartialShape::Known(declared) = &info.shape else {
+            return Self::new(Reason::ShapeMismatch, &info.alias, format!("shape {sent}, expected any"));
+        };
+        let (have, want) = (sent.rank(), declared.rank());
+        if have != want {
+            let reason = if have < want { Reason::RankTooLow } else { Reason::RankTooHigh };
+            return Self::new(reason, &info.alias, format!("rank {have} {sent}, expected rank {want} {declared}"));
+        }
+        let differ: Vec<usize> = (0..want).filter(|axis| declared[*axis] >= 0 && declared[*axis] != sent[*axis]).collect();
+        match differ.as_slice() {
+            [0] if declared[0] > 1 => {
+                let what = format!("{} rows in {sent}, expected exactly {} in {declared}", sent[0], declared[0]);
+                Self::new(Reason::StaticBatch, &info.alias, what).hint(format!("the model was exported for batches of {}", declared[0]))
+            }
+            [axis] => {
+                let what = format!("dimension {axis} is {} in {sent}, expected {} in {declared}", sent[*axis], declared[*axis]);
+                Self::new(Reason::DimMismatch, &info.alias, what)
+            }
+            _ => Self::new(Reason::ShapeMismatch, &info.alias, format!("shape {sent}, expected {declared}")),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.input.is_empty() {
+            write!(f, "input '{}': ", self.input)?;
+        }
+        write!(f, "{} ({}", self.what, self.reason)?;
+        if !self.hint.is_empty() {
+            write!(f, "; {}", self.hint)?;
+        }
+        f.write_str(")")
+    }
+}
