@@ -22,7 +22,8 @@ async fn metrics_tell_who_sends_what_wrong() {
 
     let metrics = setup.sidecar.metrics().await;
     let requests = |labels: &[(&str, &str)]| {
-        metrics.sum("tfs_sidecar_requests_total", &[&[("model", name), ("method", "Predict")], labels].concat())
+        metrics
+            .sum("tfs_sidecar_requests_total", &[&[("model", name), ("method", "Predict")], labels].concat())
     };
     assert_eq!(requests(&[("outcome", "conforming"), ("code", "OK")]), 3.0, "{}", metrics.text());
     assert_eq!(requests(&[("outcome", "repaired"), ("code", "OK")]), 2.0);
@@ -39,7 +40,9 @@ async fn metrics_tell_who_sends_what_wrong() {
     assert_eq!(metrics.sum("tfs_sidecar_signature_info", &info), 1.0);
     assert_eq!(metrics.sum("tfs_sidecar_build_info", &[]), 1.0);
     assert!(metrics.sum("process_resident_memory_bytes", &[]) > 0.0);
-    for name in ["tfs_sidecar_inflight_requests", "tfs_sidecar_upstream_connections", "tfs_sidecar_upstream_up"] {
+    for name in
+        ["tfs_sidecar_inflight_requests", "tfs_sidecar_upstream_connections", "tfs_sidecar_upstream_up"]
+    {
         assert!(metrics.samples(name).next().is_some(), "{name}\n{}", metrics.text());
     }
     setup.sidecar.stop().await;
@@ -63,7 +66,8 @@ async fn names_from_strangers_add_no_series() {
     let metrics = setup.sidecar.metrics().await;
     assert!(!metrics.text().contains(STRANGE), "a stranger's name is in the metrics");
     assert!(metrics.sum("tfs_sidecar_requests_total", &[("model", "__unknown__")]) >= 8_000.0);
-    let unknown = metrics.samples("tfs_sidecar_requests_total").filter(|line| line.contains("__unknown__")).count();
+    let unknown =
+        metrics.samples("tfs_sidecar_requests_total").filter(|line| line.contains("__unknown__")).count();
     assert!(unknown < 50, "{unknown} series for unknown models");
     setup.sidecar.stop().await;
 }

@@ -51,7 +51,8 @@ async fn requests_in_flight_are_finished_and_new_ones_turned_away() {
 
 #[tokio::test]
 async fn a_drain_ends_although_a_request_does_not() {
-    let setup = Setup::with([dense::model()], |config| config.drain_timeout = Duration::from_millis(200)).await;
+    let setup =
+        Setup::with([dense::model()], |config| config.drain_timeout = Duration::from_millis(200)).await;
     let _gate = setup.fake.hold(PREDICT, 1);
     let held = setup.client.stream(flat()).await;
     setup.fake.called(PREDICT, 1).await;
@@ -66,7 +67,8 @@ async fn a_drain_ends_although_a_request_does_not() {
 
 #[tokio::test]
 async fn an_idle_sidecar_ends_at_once() {
-    let setup = Setup::with([dense::model()], |config| config.drain_timeout = Duration::from_secs(3600)).await;
+    let setup =
+        Setup::with([dense::model()], |config| config.drain_timeout = Duration::from_secs(3600)).await;
     setup.sidecar.stop().await;
     setup.client.closed().await;
 }

@@ -162,7 +162,10 @@ async fn a_caller_that_leaves_is_noticed_upstream() {
         setup.fake.called(PREDICT, at + 1).await;
         stream.cancel();
         let cancelled = |calls: &[Call]| {
-            calls.iter().filter(|call| call.path == PREDICT && call.end == End::Cancelled(Some(h2::Reason::CANCEL))).count()
+            calls
+                .iter()
+                .filter(|call| call.path == PREDICT && call.end == End::Cancelled(Some(h2::Reason::CANCEL)))
+                .count()
         };
         setup.fake.until("RST_STREAM at the upstream", |calls| cancelled(calls) == at + 1).await;
     }
@@ -180,7 +183,10 @@ fn hostile() -> Vec<(&'static str, Bytes)> {
         Bytes::from(body)
     };
     let good = good();
-    let entry = |tensor: &[u8]| [field(1, &field(1, b"mlp")), field(2, &[field(1, INPUT.as_bytes()), field(2, tensor)].concat())].concat();
+    let entry = |tensor: &[u8]| {
+        [field(1, &field(1, b"mlp")), field(2, &[field(1, INPUT.as_bytes()), field(2, tensor)].concat())]
+            .concat()
+    };
     let mut nested = Vec::new();
     for _ in 0..10_000 {
         nested = field(2, &nested);
@@ -197,7 +203,10 @@ fn hostile() -> Vec<(&'static str, Bytes)> {
         ("deep nesting", framed(&nested)),
         ("groups that do not end", framed(&[0x0b; 10_000])),
         ("field number 0", framed(&number_field(0, 1))),
-        ("a name that is no UTF-8", framed(&[field(1, &field(1, &[0xff, 0xfe])), good[..].to_vec()].concat())),
+        (
+            "a name that is no UTF-8",
+            framed(&[field(1, &field(1, &[0xff, 0xfe])), good[..].to_vec()].concat()),
+        ),
         ("2^31 x 2^31 floats", framed(&entry(&huge))),
         ("a product that overflows before a zero", framed(&entry(&overflow))),
         ("dtype 77", framed(&entry(&content(77, &[1, 128], Bytes::new()).encode_to_vec()))),

@@ -35,7 +35,11 @@ async fn health_knows_the_services_and_the_models() {
         "ModelService",
     ];
     for service in services {
-        assert_eq!(status(check(&setup.client, service).await), i32::from(ServingStatus::Serving), "{service}");
+        assert_eq!(
+            status(check(&setup.client, service).await),
+            i32::from(ServingStatus::Serving),
+            "{service}"
+        );
     }
     assert_eq!(check(&setup.client, "nope").await.code, 5);
     setup.sidecar.stop().await;
@@ -69,7 +73,11 @@ async fn reflection_describes_the_services() {
         let mut stream = setup.client.stream(Request::raw(path, Vec::new()).unfinished()).await;
         stream.message(&list).await;
         let names = stream.next().await.unwrap().expect("a list of services");
-        for service in ["tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", "grpc.health.v1.Health"] {
+        for service in [
+            "tensorflow.serving.PredictionService",
+            "tensorflow.serving.ModelService",
+            "grpc.health.v1.Health",
+        ] {
             assert!(contains(&names, service), "{path}: {service}");
         }
         stream.message(&symbol).await;

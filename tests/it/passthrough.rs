@@ -6,10 +6,13 @@ use tfs_sidecar::proto::tensorflow::serving::{ClassificationRequest, ExampleList
 
 use crate::support::client::Request;
 use crate::support::dense::{self, CASE, INPUT, OUTPUT};
-use crate::support::fake_tfs::{Act, FakeTfs, Options, model::{Model, Sig}};
+use crate::support::fake_tfs::{
+    Act, FakeTfs, Options,
+    model::{Model, Sig},
+};
 use crate::support::requests::{
-    CLASSIFY, FLOAT, METADATA, PREDICT, Predict, RELOAD, STATUS, field, floats, metadata_request, number_field, outputs,
-    spec, status_request,
+    CLASSIFY, FLOAT, METADATA, PREDICT, Predict, RELOAD, STATUS, field, floats, metadata_request,
+    number_field, outputs, spec, status_request,
 };
 use crate::support::sidecar::Setup;
 
@@ -136,7 +139,11 @@ async fn unknown_methods_stream_both_ways() {
 async fn metadata_goes_both_ways() {
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let options = Options {
-        initial_metadata: vec![pair("x-server", "first"), pair("x-server", "second"), pair("x-trace-bin", "AAEC")],
+        initial_metadata: vec![
+            pair("x-server", "first"),
+            pair("x-server", "second"),
+            pair("x-trace-bin", "AAEC"),
+        ],
         trailing_metadata: vec![pair("x-cost", "42")],
         ..Default::default()
     };
@@ -222,10 +229,14 @@ async fn compressed_requests_and_answers_are_understood() {
     let reply = setup.client.call(Request::gzip(PREDICT, &flat)).await.ok();
     dense::assert_case(&outputs(&reply.message)[OUTPUT].float_val);
     assert_eq!(reply.repairs().len(), 1);
-    assert!(!setup.fake.calls_of(PREDICT).pop().unwrap().compressed, "a repaired request goes on uncompressed");
+    assert!(
+        !setup.fake.calls_of(PREDICT).pop().unwrap().compressed,
+        "a repaired request goes on uncompressed"
+    );
 
     setup.fake.script(PREDICT, 1, Act::Gzip);
-    let request = Request::predict(&conforming(dense::MODEL)).metadata("grpc-accept-encoding", "gzip,identity");
+    let request =
+        Request::predict(&conforming(dense::MODEL)).metadata("grpc-accept-encoding", "gzip,identity");
     let reply = setup.client.call(request).await.ok();
     assert_eq!(reply.initial("grpc-encoding"), ["gzip"]);
     dense::assert_case(&outputs(&reply.message)[OUTPUT].float_val);

@@ -8,8 +8,8 @@ use crate::support::client::Request;
 use crate::support::dense::{self, CASE, INPUT};
 use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::requests::{
-    CLASSIFY, DOUBLE, FLOAT, INT64, PREDICT, Predict, STRING, content, doubles, field, float_list, floats, int64s,
-    outputs, strings,
+    CLASSIFY, DOUBLE, FLOAT, INT64, PREDICT, Predict, STRING, content, doubles, field, float_list, floats,
+    int64s, outputs, strings,
 };
 use crate::support::sidecar::{Setup, policy};
 
@@ -45,8 +45,12 @@ fn wrong_tensors() -> Vec<(&'static str, TensorProto, &'static str)> {
         ("127 columns", floats(&[1, 127], &row(127)), "DIM_MISMATCH"),
         ("transposed", floats(&[128, 3], &row(384)), "DIM_MISMATCH"),
         ("a small image", floats(&[1, 8, 16, 1], &row(128)), "RANK_TOO_HIGH"),
-        ("text", strings(&[1, 128], &[b"a"; 128]), "DTYPE_MISMATCH"),
-        ("a double beyond float", content(DOUBLE, &[1, 128], 1e300_f64.to_le_bytes().repeat(128)), "CAST_OUT_OF_RANGE"),
+        ("text", strings(&[1, 128], &[&b"a"[..]; 128]), "DTYPE_MISMATCH"),
+        (
+            "a double beyond float",
+            content(DOUBLE, &[1, 128], 1e300_f64.to_le_bytes().repeat(128)),
+            "CAST_OUT_OF_RANGE",
+        ),
         ("an integer that float rounds", int64s(&[1, 128], &[16_777_217; 128]), "CAST_INEXACT"),
         ("one value short", content(FLOAT, &[1, 128], vec![0; 508]), "CONTENT_SIZE"),
         ("twice the bytes", content(FLOAT, &[1, 128], vec![0; 1024]), "CONTENT_SIZE"),
@@ -66,10 +70,22 @@ async fn each_wrong_tensor_is_refused_with_its_reason_and_details() {
         let reply = setup.client.predict(&mlp(tensor)).await;
         assert_eq!(reply.code, 3, "{what}: {}", reply.text);
         let (bad, info) = reply.problems();
-        assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "tfs-sidecar"), "{what}: {}", reply.text);
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            (reason, "tfs-sidecar"),
+            "{what}: {}",
+            reply.text
+        );
         assert!(reply.text.contains(reason), "{what}: {}", reply.text);
-        assert!(reply.text.starts_with("model 'mlp' signature 'serving_default': input 'input_tensor': "), "{}", reply.text);
-        assert!(bad.field_violations.iter().any(|violation| violation.field.contains(INPUT)), "{what}: {bad:?}");
+        assert!(
+            reply.text.starts_with("model 'mlp' signature 'serving_default': input 'input_tensor': "),
+            "{}",
+            reply.text
+        );
+        assert!(
+            bad.field_violations.iter().any(|violation| violation.field.contains(INPUT)),
+            "{what}: {bad:?}"
+        );
         assert_one_line(&reply);
         assert!(reply.messages.is_empty());
     }
@@ -82,7 +98,8 @@ async fn a_refusal_shows_the_shapes_and_the_fix() {
     let sig = Sig::new("serving_default").input("text", FLOAT, &[-1, 100]).output("y", FLOAT, &[-1, 1]);
     let setup = Setup::new([Model::new("m").version(1, [sig])]).await;
     let reply = setup.client.predict(&Predict::new("m").input("text", floats(&[99], &row(99))).bytes()).await;
-    for part in ["model 'm' signature 'serving_default'", "input 'text'", "[99]", "[-1,100]", "RANK_TOO_LOW"] {
+    for part in ["model 'm' signature 'serving_default'", "input 'text'", "[99]", "[-1,100]", "RANK_TOO_LOW"]
+    {
         assert!(reply.text.contains(part), "{part} in {}", reply.text);
     }
     setup.sidecar.stop().await;
@@ -102,7 +119,8 @@ async fn all_problems_are_reported_at_once() {
         .input("weights", content(FLOAT, &[2, 2], vec![0; 3]));
     let reply = setup.client.predict(&request.bytes()).await;
     let (bad, _) = reply.problems();
-    for (input, reason) in [("ids", "DIM_MISMATCH"), ("text", "DTYPE_MISMATCH"), ("weights", "CONTENT_SIZE")] {
+    for (input, reason) in [("ids", "DIM_MISMATCH"), ("text", "DTYPE_MISMATCH"), ("weights", "CONTENT_SIZE")]
+    {
         assert!(bad.field_violations.iter().any(|violation| violation.field.contains(input)), "{bad:?}");
         assert!(reply.text.contains(&format!("'{input}'")) && reply.text.contains(reason), "{}", reply.text);
     }
@@ -111,9 +129,14 @@ async fn all_problems_are_reported_at_once() {
 
 #[tokio::test]
 async fn rows_that_do_not_agree_are_refused() {
-    let sig = Sig::new("serving_default").input("ids", INT64, &[-1]).input("vals", FLOAT, &[-1]).output("y", FLOAT, &[-1]);
+    let sig = Sig::new("serving_default").input("ids", INT64, &[-1]).input("vals", FLOAT, &[-1]).output(
+        "y",
+        FLOAT,
+        &[-1],
+    );
     let setup = Setup::new([Model::new("m").version(1, [sig])]).await;
-    let request = Predict::new("m").input("ids", int64s(&[43], &[0; 43])).input("vals", floats(&[58], &row(58)));
+    let request =
+        Predict::new("m").input("ids", int64s(&[43], &[0; 43])).input("vals", floats(&[58], &row(58)));
     let reply = setup.client.predict(&request.bytes()).await;
     assert_eq!(reply.reason(), "BATCH_MISMATCH");
     assert!(reply.text.contains("43") && reply.text.contains("58"), "{}", reply.text);
@@ -122,7 +145,11 @@ async fn rows_that_do_not_agree_are_refused() {
 
 #[tokio::test]
 async fn names_are_explained_by_the_signature() {
-    let sig = Sig::new("serving_default").input("item", INT64, &[-1]).input("user", INT64, &[-1]).output("y", FLOAT, &[-1]);
+    let sig = Sig::new("serving_default").input("item", INT64, &[-1]).input("user", INT64, &[-1]).output(
+        "y",
+        FLOAT,
+        &[-1],
+    );
     let setup = Setup::new([Model::new("m").version(1, [sig])]).await;
     let ids = || int64s(&[1], &[7]);
     let unknown = Predict::new("m").input("itm", ids()).input("user", ids());
@@ -152,10 +179,12 @@ async fn models_and_signatures_that_do_not_exist() {
     let reply = setup.client.predict(&Predict::new(dense::MODEL).version(9).input(INPUT, ok()).bytes()).await;
     assert_eq!(reply.code, 5);
     assert!(reply.text.starts_with("Servable not found for request: Specific(mlp, 9)"), "{}", reply.text);
-    let reply = setup.client.predict(&Predict::new(dense::MODEL).label("nope").input(INPUT, ok()).bytes()).await;
+    let reply =
+        setup.client.predict(&Predict::new(dense::MODEL).label("nope").input(INPUT, ok()).bytes()).await;
     assert_eq!(reply.code, 3);
     assert!(reply.text.starts_with("Unrecognized servable version label: nope"), "{}", reply.text);
-    let reply = setup.client.predict(&Predict::new(dense::MODEL).signature("nope").input(INPUT, ok()).bytes()).await;
+    let reply =
+        setup.client.predict(&Predict::new(dense::MODEL).signature("nope").input(INPUT, ok()).bytes()).await;
     assert_eq!((reply.code, reply.reason().as_str()), (9, "SIGNATURE_UNKNOWN"));
     assert!(reply.text.contains("serving_default"), "{}", reply.text);
     // Classify has another code for it than Predict.
@@ -173,7 +202,8 @@ async fn models_and_signatures_that_do_not_exist() {
 async fn the_only_signature_is_meant_when_none_is_named() {
     let sig = Sig::new("score").input("x", FLOAT, &[-1, 2]).output("y", FLOAT, &[-1, 2]);
     let setup = Setup::new([Model::new("m").version(1, [sig])]).await;
-    let reply = setup.client.predict(&Predict::new("m").input("x", floats(&[1, 2], &row(2))).bytes()).await.ok();
+    let reply =
+        setup.client.predict(&Predict::new("m").input("x", floats(&[1, 2], &row(2))).bytes()).await.ok();
     let repairs = reply.repairs();
     assert!(repairs.len() == 1 && repairs[0].starts_with(";only_signature;"), "{repairs:?}");
     assert!(repairs[0].ends_with("->score"), "{repairs:?}");
@@ -185,7 +215,8 @@ async fn off_and_observe_change_nothing() {
     for mode in [Mode::Off, Mode::Observe] {
         let name = format!("refusals_{mode}");
         let setup =
-            Setup::with([dense::model_named(&name)], |config| policy(config, |policy| policy.mode = mode)).await;
+            Setup::with([dense::model_named(&name)], |config| policy(config, |policy| policy.mode = mode))
+                .await;
         let flat = Predict::new(&name).input(INPUT, floats(&[128], &CASE.input_tensor)).bytes();
         let hopeless = Predict::new(&name).input(INPUT, floats(&[1, 127], &row(127))).bytes();
         for message in [&flat, &hopeless] {
@@ -197,8 +228,14 @@ async fn off_and_observe_change_nothing() {
         let metrics = setup.sidecar.metrics().await;
         let observed = if mode == Mode::Observe { 1.0 } else { 0.0 };
         let model = ("model", name.as_str());
-        assert_eq!(metrics.sum("tfs_sidecar_would_repair_total", &[model, ("rule", "add_batch_dim")]), observed);
-        assert_eq!(metrics.sum("tfs_sidecar_would_reject_total", &[model, ("reason", "DIM_MISMATCH")]), observed);
+        assert_eq!(
+            metrics.sum("tfs_sidecar_would_repair_total", &[model, ("rule", "add_batch_dim")]),
+            observed
+        );
+        assert_eq!(
+            metrics.sum("tfs_sidecar_would_reject_total", &[model, ("reason", "DIM_MISMATCH")]),
+            observed
+        );
         assert_eq!(metrics.sum("tfs_sidecar_repairs_total", &[model]), 0.0);
         assert_eq!(metrics.sum("tfs_sidecar_rejections_total", &[model]), 0.0);
         if mode == Mode::Observe {
@@ -210,7 +247,8 @@ async fn off_and_observe_change_nothing() {
 
 #[tokio::test]
 async fn strict_refuses_what_repair_would_mend() {
-    let setup = Setup::with([dense::model()], |config| policy(config, |policy| policy.mode = Mode::Strict)).await;
+    let setup =
+        Setup::with([dense::model()], |config| policy(config, |policy| policy.mode = Mode::Strict)).await;
     let reply = setup.client.predict(&mlp(doubles(&[1, 128], &CASE.input_tensor))).await;
     assert_eq!((reply.code, reply.reason().as_str()), (3, "DTYPE_MISMATCH"));
     let reply = setup.client.predict(&mlp(floats(&[128], &CASE.input_tensor))).await;
@@ -222,8 +260,10 @@ async fn strict_refuses_what_repair_would_mend() {
 
 #[tokio::test]
 async fn what_cannot_be_repaired_may_be_forwarded() {
-    let setup =
-        Setup::with([dense::model()], |config| policy(config, |policy| policy.unrepairable = Unrepairable::Forward)).await;
+    let setup = Setup::with([dense::model()], |config| {
+        policy(config, |policy| policy.unrepairable = Unrepairable::Forward)
+    })
+    .await;
     let message = mlp(floats(&[1, 127], &row(127)));
     let reply = setup.client.predict(&message).await;
     assert_eq!(reply.code, 3);
@@ -244,7 +284,8 @@ async fn a_request_may_ask_for_more_strictness_but_not_for_less() {
     }
     setup.sidecar.stop().await;
 
-    let setup = Setup::with([dense::model()], |config| policy(config, |policy| policy.mode = Mode::Observe)).await;
+    let setup =
+        Setup::with([dense::model()], |config| policy(config, |policy| policy.mode = Mode::Observe)).await;
     let reply = setup.client.call(Request::predict(&flat).metadata(MODE, "repair")).await.ok();
     dense::assert_case(&outputs(&reply.message)[dense::OUTPUT].float_val);
     setup.sidecar.stop().await;

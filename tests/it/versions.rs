@@ -6,7 +6,10 @@ use prost::Message as _;
 use tfs_sidecar::proto::tensorflow::serving::GetModelMetadataRequest;
 use tokio::task::JoinSet;
 
-use crate::support::fake_tfs::{Call, FakeTfs, model::{Model, Sig}};
+use crate::support::fake_tfs::{
+    Call, FakeTfs,
+    model::{Model, Sig},
+};
 use crate::support::requests::{DOUBLE, FLOAT, METADATA, PREDICT, Predict, STATUS, floats, outputs};
 use crate::support::sidecar::{Setup, TestSidecar, config};
 
@@ -62,7 +65,11 @@ async fn a_new_version_with_another_signature_is_picked_up() {
 
 #[tokio::test]
 async fn labels_lead_to_their_versions() {
-    let model = Model::new("labels").version(1, [wide(4)]).version(2, [wide(8)]).label("stable", 1).label("canary", 2);
+    let model = Model::new("labels")
+        .version(1, [wide(4)])
+        .version(2, [wide(8)])
+        .label("stable", 1)
+        .label("canary", 2);
     let setup = Setup::new([model]).await;
     for (label, width) in [("stable", 4), ("canary", 8)] {
         let reply = setup.client.predict(&vector("labels", width).label(label).bytes()).await.ok();
@@ -136,7 +143,10 @@ async fn a_crowd_of_first_requests_asks_once() {
 
 #[tokio::test]
 async fn models_that_are_not_declared_can_be_refused() {
-    let fake = FakeTfs::start([Model::new("declared").version(1, [wide(4)]), Model::new("other").version(1, [wide(4)])]);
+    let fake = FakeTfs::start([
+        Model::new("declared").version(1, [wide(4)]),
+        Model::new("other").version(1, [wide(4)]),
+    ]);
     let setup = Setup::before(fake, vec!["declared".into()], |config| {
         config.undeclared_models = tfs_sidecar::config::UndeclaredModels::Refuse;
     })

@@ -23,8 +23,9 @@ pub async fn post(addr: &str, path: &str) -> Page {
 async fn ask(addr: &str, method: &str, path: &str) -> Page {
     within(&format!("{method} {path}"), async {
         let mut socket = TcpStream::connect(addr).await.unwrap();
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        );
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).await.unwrap();
@@ -36,7 +37,8 @@ async fn ask(addr: &str, method: &str, path: &str) -> Page {
 fn page(answer: &[u8]) -> Page {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer has a blank line");
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line has a number");
+    let status =
+        head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line has a number");
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { unchunk(body) } else { body.to_owned() };
     Page { status, head: head.to_owned(), body }

@@ -72,7 +72,13 @@ impl Request {
 
     /// Exactly these body bytes, whatever they are.
     pub fn raw(path: &str, body: impl Into<Bytes>) -> Self {
-        Self { path: path.into(), metadata: Vec::new(), body: body.into(), chunk: usize::MAX, half_close: true }
+        Self {
+            path: path.into(),
+            metadata: Vec::new(),
+            body: body.into(),
+            chunk: usize::MAX,
+            half_close: true,
+        }
     }
 
     /// One message, compressed by gzip.
@@ -130,7 +136,10 @@ impl Client {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(4 << 20).initial_connection_window_size(16 << 20).max_header_list_size(64 << 10);
+        builder
+            .initial_window_size(4 << 20)
+            .initial_connection_window_size(16 << 20)
+            .max_header_list_size(64 << 10);
         let (send, connection) = builder.handshake(io).await?;
         let driver = tokio::spawn(async move {
             // Its errors are seen by the calls.
@@ -263,7 +272,15 @@ impl Stream {
         let code = value(&trailers, "grpc-status").and_then(|code| code.parse().ok()).unwrap_or(-1);
         let text = value(&trailers, "grpc-message").map(|text| percent_decode(&text)).unwrap_or_default();
         let message = messages.first().cloned().unwrap_or_default();
-        Ok(Reply { http_status: self.http_status, initial: self.initial, messages, message, code, text, trailers })
+        Ok(Reply {
+            http_status: self.http_status,
+            initial: self.initial,
+            messages,
+            message,
+            code,
+            text,
+            trailers,
+        })
     }
 
     async fn upload(&mut self, request: &Request) -> Result<(), h2::Error> {
@@ -314,14 +331,19 @@ impl Reply {
     pub fn problems(&self) -> (BadRequest, ErrorInfo) {
         let details = self.details().expect("a refusal has details");
         let status = tonic_types::Status::decode(details).expect("details are a google.rpc.Status");
-        assert_eq!((status.code, &status.message), (self.code, &self.text), "the details repeat code and message");
+        assert_eq!(
+            (status.code, &status.message),
+            (self.code, &self.text),
+            "the details repeat code and message"
+        );
         (detail(&status, "google.rpc.BadRequest"), detail(&status, "google.rpc.ErrorInfo"))
     }
 
     /// `ErrorInfo.reason`.
     pub fn reason(&self) -> String {
         let status = tonic_types::Status::decode(self.details().expect("a refusal has details"));
-        let info: ErrorInfo = detail(&status.expect("details are a google.rpc.Status"), "google.rpc.ErrorInfo");
+        let info: ErrorInfo =
+            detail(&status.expect("details are a google.rpc.Status"), "google.rpc.ErrorInfo");
         assert_eq!(info.domain, "tfs-sidecar");
         info.reason
     }

@@ -15,7 +15,8 @@ pub const OUTPUT: &str = "probs";
 const INPUTS: usize = 128;
 const HIDDEN: usize = 64;
 const CLASSES: usize = 10;
-const NODE: &str = "\n\t [[{{function_node __inference_<lambda>_376}}{{node functional_1_1/dense_1_1/Relu}}]]";
+const NODE: &str =
+    "\n\t [[{{function_node __inference_<lambda>_376}}{{node functional_1_1/dense_1_1/Relu}}]]";
 
 /// One input and the answer that TensorFlow gives to it.
 #[derive(Debug, serde::Deserialize)]
@@ -26,12 +27,14 @@ pub struct Case {
 
 /// The committed case.
 pub static CASE: LazyLock<Case> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../fixtures/dense_mlp_case.json")).expect("the committed case is valid")
+    serde_json::from_str(include_str!("../fixtures/dense_mlp_case.json"))
+        .expect("the committed case is valid")
 });
 
 static WEIGHTS: LazyLock<Vec<f32>> = LazyLock::new(|| {
     let bytes: &[u8] = include_bytes!("../fixtures/dense_mlp.f32");
-    let values: Vec<f32> = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+    let values: Vec<f32> =
+        bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
     assert_eq!(values.len(), INPUTS * HIDDEN + HIDDEN + HIDDEN * CLASSES + CLASSES, "the committed weights");
     values
 });
@@ -52,9 +55,11 @@ pub fn model_named(name: &str) -> Model {
 }
 
 pub fn signature() -> Sig {
-    Sig::new("serving_default")
-        .input(INPUT, FLOAT, &[-1, INPUTS as i64])
-        .output(OUTPUT, FLOAT, &[-1, CLASSES as i64])
+    Sig::new("serving_default").input(INPUT, FLOAT, &[-1, INPUTS as i64]).output(
+        OUTPUT,
+        FLOAT,
+        &[-1, CLASSES as i64],
+    )
 }
 
 /// The class with the highest probability, and that probability.
@@ -77,7 +82,12 @@ fn answer(request: &PredictRequest, _signature: &SignatureDef) -> Result<Outputs
     let dims = dims(tensor);
     let columns = match dims[..] {
         [_, columns] => columns,
-        _ => return Err((3, format!("In[0] and In[1] has different ndims: {} vs. [128,64]{NODE}", list(&dims)))),
+        _ => {
+            return Err((
+                3,
+                format!("In[0] and In[1] has different ndims: {} vs. [128,64]{NODE}", list(&dims)),
+            ));
+        }
     };
     if columns != INPUTS as i64 {
         return Err((3, format!("Matrix size-incompatible: In[0]: {}, In[1]: [128,64]{NODE}", list(&dims))));

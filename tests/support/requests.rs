@@ -26,11 +26,35 @@ pub const INT64: i32 = 9;
 /// TensorFlow's C++ names by number, as its error texts print them.
 pub fn dtype_name(number: i32) -> String {
     const NAMES: [&str; 24] = [
-        "INVALID", "float", "double", "int32", "uint8", "int16", "int8", "string", "complex64", "int64", "bool",
-        "qint8", "quint8", "qint32", "bfloat16", "qint16", "quint16", "uint16", "complex128", "half", "resource",
-        "variant", "uint32", "uint64",
+        "INVALID",
+        "float",
+        "double",
+        "int32",
+        "uint8",
+        "int16",
+        "int8",
+        "string",
+        "complex64",
+        "int64",
+        "bool",
+        "qint8",
+        "quint8",
+        "qint32",
+        "bfloat16",
+        "qint16",
+        "quint16",
+        "uint16",
+        "complex128",
+        "half",
+        "resource",
+        "variant",
+        "uint32",
+        "uint64",
     ];
-    usize::try_from(number).ok().and_then(|at| NAMES.get(at)).map_or_else(|| number.to_string(), |name| (*name).into())
+    usize::try_from(number)
+        .ok()
+        .and_then(|at| NAMES.get(at))
+        .map_or_else(|| number.to_string(), |name| (*name).into())
 }
 
 pub fn shape(dims: &[i64]) -> TensorShapeProto {
@@ -56,7 +80,11 @@ pub fn float_list(dims: &[i64], values: &[f32]) -> TensorProto {
 
 /// The same values as float64 in `tensor_content`: what a client sends that forgot NumPy's default.
 pub fn doubles(dims: &[i64], values: &[f32]) -> TensorProto {
-    content(DOUBLE, dims, values.iter().flat_map(|&value| f64::from(value).to_le_bytes()).collect::<Vec<u8>>())
+    content(
+        DOUBLE,
+        dims,
+        values.iter().flat_map(|&value| f64::from(value).to_le_bytes()).collect::<Vec<u8>>(),
+    )
 }
 
 pub fn int64s(dims: &[i64], values: &[i64]) -> TensorProto {
@@ -102,7 +130,9 @@ impl Predict {
     }
 
     pub fn label(self, label: &str) -> Self {
-        self.spec(|spec| spec.version_choice = Some(model_spec::VersionChoice::VersionLabel(label.to_owned())))
+        self.spec(|spec| {
+            spec.version_choice = Some(model_spec::VersionChoice::VersionLabel(label.to_owned()))
+        })
     }
 
     pub fn output(mut self, name: &str) -> Self {

@@ -58,7 +58,8 @@ pub fn policy(config: &mut Config, change: impl Fn(&mut Policy)) {
 impl TestSidecar {
     /// Starts without waiting for readiness.
     pub fn start(config: Config) -> Self {
-        let sidecar = Sidecar::start(config).unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
+        let sidecar =
+            Sidecar::start(config).unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
         Self { grpc: sidecar.grpc_addr().to_string(), admin: sidecar.admin_addr().to_string(), sidecar }
     }
 

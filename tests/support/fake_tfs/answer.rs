@@ -6,9 +6,9 @@ use prost_types::Any;
 use tfs_sidecar::proto::tensorflow::TensorProto;
 use tfs_sidecar::proto::tensorflow::serving::{
     ClassificationRequest, ClassificationResponse, GetModelMetadataRequest, GetModelMetadataResponse,
-    GetModelStatusRequest, GetModelStatusResponse, Input, ModelSpec, ModelVersionStatus, MultiInferenceRequest,
-    MultiInferenceResponse, PredictRequest, PredictResponse, RegressionRequest, RegressionResponse, SignatureDefMap,
-    StatusProto, input::Kind, model_spec::VersionChoice,
+    GetModelStatusRequest, GetModelStatusResponse, Input, ModelSpec, ModelVersionStatus,
+    MultiInferenceRequest, MultiInferenceResponse, PredictRequest, PredictResponse, RegressionRequest,
+    RegressionResponse, SignatureDefMap, StatusProto, input::Kind, model_spec::VersionChoice,
 };
 
 use super::super::requests::{CLASSIFY, METADATA, MULTI_INFERENCE, PREDICT, REGRESS, RELOAD, STATUS};
@@ -98,8 +98,9 @@ fn predict(models: &Models, request: &PredictRequest) -> Result<Vec<u8>, Refusal
     for filter in &request.output_filter {
         if !signature.outputs.contains_key(filter) {
             let outputs = set(&signature.outputs.keys().map(String::as_str).collect());
-            let text =
-                format!("output tensor alias not found in signature: {filter} Outputs expected to be in the set {outputs}.");
+            let text = format!(
+                "output tensor alias not found in signature: {filter} Outputs expected to be in the set {outputs}."
+            );
             return Err((INVALID_ARGUMENT, text));
         }
     }
@@ -115,7 +116,10 @@ fn predict(models: &Models, request: &PredictRequest) -> Result<Vec<u8>, Refusal
 fn metadata(models: &Models, request: &GetModelMetadataRequest) -> Result<Vec<u8>, Refusal> {
     let spec = request.model_spec.as_ref().ok_or_else(missing_spec)?;
     if request.metadata_field.is_empty() {
-        return Err((INVALID_ARGUMENT, "GetModelMetadataRequest must specify at least one metadata_field".into()));
+        return Err((
+            INVALID_ARGUMENT,
+            "GetModelMetadataRequest must specify at least one metadata_field".into(),
+        ));
     }
     if let Some(other) = request.metadata_field.iter().find(|field| *field != "signature_def") {
         return Err((INVALID_ARGUMENT, format!("Metadata field {other} is not supported")));
@@ -178,16 +182,17 @@ fn find<'a>(models: &'a Models, spec: Option<&ModelSpec>) -> Result<(i64, &'a Ve
         return Err((INVALID_ARGUMENT, "ModelSpec has no name specified.".into()));
     }
     let model = models.get(&spec.name);
-    let number = match &spec.version_choice {
-        None => None,
-        Some(VersionChoice::Version(number)) => Some(*number),
-        Some(VersionChoice::VersionLabel(label)) => {
-            let number = model.and_then(|model| model.labels.get(label));
-            Some(*number.ok_or_else(|| {
-                (INVALID_ARGUMENT, format!("Unrecognized servable version label: {label}"))
-            })?)
-        }
-    };
+    let number =
+        match &spec.version_choice {
+            None => None,
+            Some(VersionChoice::Version(number)) => Some(*number),
+            Some(VersionChoice::VersionLabel(label)) => {
+                let number = model.and_then(|model| model.labels.get(label));
+                Some(*number.ok_or_else(|| {
+                    (INVALID_ARGUMENT, format!("Unrecognized servable version label: {label}"))
+                })?)
+            }
+        };
     let found = model.and_then(|model| {
         let number = number.or_else(|| model.latest())?;
         model.versions.get(&number).filter(|version| version.serves()).map(|version| (number, version))
@@ -246,5 +251,7 @@ fn decodable(tensor: &TensorProto) -> bool {
     let bytes = usize::try_from(elements).ok().and_then(|elements| elements.checked_mul(size));
     let content = tensor.tensor_content.len();
     // A tebibyte stands for what the allocator refuses.
-    bytes.is_some_and(|bytes| bytes < 1 << 40 && (elements == 0 || content == 0 || size == 0 || content == bytes))
+    bytes.is_some_and(|bytes| {
+        bytes < 1 << 40 && (elements == 0 || content == 0 || size == 0 || content == bytes)
+    })
 }

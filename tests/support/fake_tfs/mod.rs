@@ -264,9 +264,15 @@ impl FakeTfs {
     }
 
     /// Waits until the connections satisfy `condition`.
-    pub async fn until_connections(&self, what: &str, condition: impl FnMut(&Connections) -> bool) -> Connections {
+    pub async fn until_connections(
+        &self,
+        what: &str,
+        condition: impl FnMut(&Connections) -> bool,
+    ) -> Connections {
         let mut connections = self.shared.connections.subscribe();
-        *within(what, connections.wait_for(condition)).await.expect("the sender lives as long as the stand-in")
+        *within(what, connections.wait_for(condition))
+            .await
+            .expect("the sender lives as long as the stand-in")
     }
 }
 

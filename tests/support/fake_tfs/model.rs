@@ -49,7 +49,12 @@ impl Model {
     }
 
     /// Adds an AVAILABLE version that answers by `compute`.
-    pub fn computing(mut self, number: i64, signatures: impl IntoIterator<Item = Sig>, compute: Compute) -> Self {
+    pub fn computing(
+        mut self,
+        number: i64,
+        signatures: impl IntoIterator<Item = Sig>,
+        compute: Compute,
+    ) -> Self {
         let signatures = signatures.into_iter().map(|sig| (sig.name, sig.def)).collect();
         self.versions.insert(number, Version { state: State::Available, signatures, compute });
         self

@@ -67,7 +67,10 @@ impl Drop for Open {
 
 async fn connection(io: impl AsyncRead + AsyncWrite + Unpin, number: usize, shared: &Arc<Shared>) {
     let mut builder = h2::server::Builder::new();
-    builder.initial_window_size(WINDOW).initial_connection_window_size(4 * WINDOW).max_header_list_size(64 << 10);
+    builder
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(4 * WINDOW)
+        .max_header_list_size(64 << 10);
     if let Some(streams) = shared.options.max_concurrent_streams {
         builder.max_concurrent_streams(streams);
     }
@@ -137,7 +140,9 @@ impl Serving {
         let act = take(&mut self.shared.script.lock().unwrap(), path);
         match act {
             Some(Act::Status { code, text }) => return self.refuse(respond, code, &text, None),
-            Some(Act::Details { code, text, details }) => return self.refuse(respond, code, &text, Some(&details)),
+            Some(Act::Details { code, text, details }) => {
+                return self.refuse(respond, code, &text, Some(&details));
+            }
             Some(Act::Reset(reason)) => {
                 respond.send_reset(reason);
                 return End::Dropped;
@@ -202,7 +207,8 @@ impl Serving {
                 return End::Dropped;
             }
         }
-        let sent = stream.send_data(rest, false).and_then(|()| stream.send_trailers(self.trailers(0, "", None)));
+        let sent =
+            stream.send_data(rest, false).and_then(|()| stream.send_trailers(self.trailers(0, "", None)));
         if sent.is_err() { End::Cancelled(None) } else { End::Answered(0) }
     }
 
@@ -237,7 +243,11 @@ impl Serving {
                 None => break,
             }
         }
-        if stream.send_trailers(self.trailers(0, "", None)).is_err() { End::Cancelled(None) } else { End::Answered(0) }
+        if stream.send_trailers(self.trailers(0, "", None)).is_err() {
+            End::Cancelled(None)
+        } else {
+            End::Answered(0)
+        }
     }
 
     fn record(&self, call: Call) -> usize {
@@ -355,7 +365,8 @@ pub(crate) fn compress(message: &[u8]) -> Vec<u8> {
 
 fn append(headers: &mut HeaderMap, pairs: &[(String, String)]) {
     for (name, value) in pairs {
-        headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        headers
+            .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
 }
 
