@@ -34,7 +34,8 @@ fn main() -> ExitCode {
         }
     };
     let once = std::env::var_os("ONCE").is_some_and(|value| value == "1");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime of one thread needs no more than a file descriptor");
     runtime.block_on(run(upstream, once))
 }
 

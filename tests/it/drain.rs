@@ -34,10 +34,10 @@ async fn requests_in_flight_are_finished_and_new_ones_turned_away() {
         Ok(reply) => assert_eq!(reply.code, 14, "{}", reply.text),
         Err(error) => assert!(error.is_go_away() || error.is_reset() || error.is_io(), "{error}"),
     }
-    if let Ok(client) = Client::try_connect(&grpc).await {
-        if let Ok(reply) = client.try_call(flat()).await {
-            assert_eq!(reply.code, 14, "{}", reply.text);
-        }
+    if let Ok(client) = Client::try_connect(&grpc).await
+        && let Ok(reply) = client.try_call(flat()).await
+    {
+        assert_eq!(reply.code, 14, "{}", reply.text);
     }
     assert_eq!(fake.count(PREDICT), 1);
 

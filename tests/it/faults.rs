@@ -65,7 +65,6 @@ async fn a_connection_that_ends_under_a_call_is_unavailable() {
     setup.fake.script(PREDICT, 5, Act::Close);
     let reply = setup.client.predict(&good()).await;
     assert_eq!(reply.code, 14, "{}", reply.text);
-    setup.fake.change(|_| {});
     setup.sidecar.stop().await;
 }
 

@@ -126,7 +126,7 @@ async fn unknown_methods_stream_both_ways() {
     let setup = Setup::before(fake, vec![dense::MODEL.into()], |_| {}).await;
     let mut stream = setup.client.stream(Request::raw(path, Bytes::new()).unfinished()).await;
     // Each message comes back before the next is sent: nothing waits for the end.
-    for message in [&b"one"[..], b"", &[7; 100_000]] {
+    for message in [&b"one"[..], b"", &vec![7; 100_000]] {
         stream.message(message).await;
         assert_eq!(stream.next().await.unwrap().unwrap(), message);
     }

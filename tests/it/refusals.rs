@@ -261,7 +261,7 @@ async fn strict_refuses_what_repair_would_mend() {
 #[tokio::test]
 async fn what_cannot_be_repaired_may_be_forwarded() {
     let setup = Setup::with([dense::model()], |config| {
-        policy(config, |policy| policy.unrepairable = Unrepairable::Forward)
+        policy(config, |policy| policy.unrepairable = Unrepairable::Forward);
     })
     .await;
     let message = mlp(floats(&[1, 127], &row(127)));

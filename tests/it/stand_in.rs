@@ -140,7 +140,7 @@ async fn streams_unpacks_and_refuses_beyond_its_threads() {
     let fake = FakeTfs::start_with(options, [dense::model()]);
     let client = Client::connect(fake.addr()).await;
     let mut stream = client.stream(Request::raw(echo, Bytes::new()).unfinished()).await;
-    for message in [&b"one"[..], b"", &[7; 1_000_000]] {
+    for message in [&b"one"[..], b"", &vec![7; 1_000_000]] {
         stream.message(message).await;
         assert_eq!(stream.next().await.unwrap().unwrap(), message);
     }

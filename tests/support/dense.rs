@@ -80,14 +80,8 @@ pub fn is_case(probs: &[f32]) -> bool {
 fn answer(request: &PredictRequest, _signature: &SignatureDef) -> Result<Outputs, Refusal> {
     let tensor = request.inputs.get(INPUT).expect("names were checked before");
     let dims = dims(tensor);
-    let columns = match dims[..] {
-        [_, columns] => columns,
-        _ => {
-            return Err((
-                3,
-                format!("In[0] and In[1] has different ndims: {} vs. [128,64]{NODE}", list(&dims)),
-            ));
-        }
+    let [_, columns] = dims[..] else {
+        return Err((3, format!("In[0] and In[1] has different ndims: {} vs. [128,64]{NODE}", list(&dims))));
     };
     if columns != INPUTS as i64 {
         return Err((3, format!("Matrix size-incompatible: In[0]: {}, In[1]: [128,64]{NODE}", list(&dims))));

@@ -23,8 +23,6 @@ pub const WATCHDOG: Duration = Duration::from_secs(20);
 
 /// Awaits `future`, and panics with `what` when the watchdog strikes first.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(WATCHDOG, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what}: nothing within {WATCHDOG:?}"),
-    }
+    let outcome = tokio::time::timeout(WATCHDOG, future).await;
+    outcome.unwrap_or_else(|_| panic!("{what}: nothing within {WATCHDOG:?}"))
 }

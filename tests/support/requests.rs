@@ -131,7 +131,7 @@ impl Predict {
 
     pub fn label(self, label: &str) -> Self {
         self.spec(|spec| {
-            spec.version_choice = Some(model_spec::VersionChoice::VersionLabel(label.to_owned()))
+            spec.version_choice = Some(model_spec::VersionChoice::VersionLabel(label.to_owned()));
         })
     }
 

@@ -139,6 +139,7 @@ pub fn feed_name(info: &TensorInfo) -> &str {
 
 /// Answers each output with a copy of the first input (in the order of the aliases), whatever its shape: TensorFlow Serving
 /// checks no shape either.
+#[expect(clippy::unnecessary_wraps, reason = "it is one of the functions that a model computes by")]
 pub fn echo(request: &PredictRequest, signature: &SignatureDef) -> Result<Outputs, Refusal> {
     let first = signature.inputs.keys().min().and_then(|alias| request.inputs.get(alias));
     let tensor = first.cloned().unwrap_or_default();

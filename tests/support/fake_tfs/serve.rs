@@ -372,11 +372,12 @@ fn append(headers: &mut HeaderMap, pairs: &[(String, String)]) {
 
 /// As gRPC writes `grpc-message`: printable ASCII but `%` stays.
 fn percent_encode(text: &str) -> String {
+    use std::fmt::Write as _;
     let mut encoded = String::new();
     for byte in text.bytes() {
         match byte {
             b' '..=b'$' | b'&'..=b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+            _ => write!(encoded, "%{byte:02X}").expect("a String takes all"),
         }
     }
     encoded
