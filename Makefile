@@ -38,9 +38,9 @@ lint: ## formatting and clippy; a tool that is not installed is named and left o
 	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings; \
 	else echo "lint: clippy is not installed, lints are not checked"; fi
 
-ci: lint ## what CI runs
-	$(MAKE) --no-print-directory test
+ci: lint ## what CI runs: lint, the demo once, all tests
 	ONCE=1 $(MAKE) --no-print-directory demo
+	$(MAKE) --no-print-directory test
 
 image: ## a container image (podman or docker)
 	@engine=$$(command -v podman || command -v docker) || { echo "image: neither podman nor docker is installed"; exit 1; }; \

@@ -59,7 +59,7 @@ impl Answer {
                 let rows =
                     rows.iter().map(|(class, probability)| format!("class {class}  p={probability:.6}"));
                 let rows = rows.collect::<Vec<_>>().join("\n");
-                if *same { rows } else { format!("{rows}\n(not the right answer)") }
+                if *same { rows } else { format!("{rows}\n(OK, but silently wrong)") }
             }
             Self::Refused { code, text, .. } => {
                 // The graph node that a kernel's text ends with says nothing to a reader.

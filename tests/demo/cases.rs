@@ -39,14 +39,6 @@ impl Case {
             }
         }
     }
-
-    /// The expected reason, for the table.
-    pub(crate) fn why(&self) -> String {
-        match self.expected {
-            Expected::Refused(reason) => format!(": {reason}"),
-            Expected::Right(_) => String::new(),
-        }
-    }
 }
 
 pub(crate) fn cases() -> Vec<Case> {

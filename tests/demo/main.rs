@@ -13,8 +13,8 @@ mod upstream;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::ask::Asker;
-use crate::cases::{Case, cases};
+use crate::ask::{Answer, Asker};
+use crate::cases::cases;
 use crate::support::dense;
 use crate::support::sidecar::{TestSidecar, config};
 use crate::table::Table;
@@ -60,7 +60,7 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
         if let Err(why) = case.check(&answer) {
             wrong.push(format!("{}: {why}", case.sent));
         }
-        table.row([case.sent.into(), did(&case, &answer), answer.cell(), direct.cell()]);
+        table.row([case.sent.into(), did(&answer), answer.cell(), direct.cell()]);
     }
     show(&table.render());
 
@@ -90,17 +90,18 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
 }
 
 /// What the second column says.
-fn did(case: &Case, answer: &ask::Answer) -> String {
+fn did(answer: &Answer) -> String {
     match answer {
-        ask::Answer::Probabilities { repairs, .. } if repairs.is_empty() => "forwarded as it came".into(),
-        ask::Answer::Probabilities { repairs, .. } => {
+        Answer::Probabilities { repairs, .. } if repairs.is_empty() => "forwarded as it came".into(),
+        Answer::Probabilities { repairs, .. } => {
             let repairs = repairs.iter().map(|repair| {
                 let mut parts = repair.splitn(3, ';').skip(1);
                 format!("{} {}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
             });
             repairs.collect::<Vec<_>>().join("\n")
         }
-        ask::Answer::Refused { .. } => format!("refused{}", case.why()),
+        Answer::Refused { reason: Some(reason), .. } => format!("refused: {reason}"),
+        Answer::Refused { .. } => "passed the server's refusal on".into(),
     }
 }
 
