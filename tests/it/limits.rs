@@ -77,8 +77,8 @@ async fn bytes_in_flight_are_counted_and_given_back() {
 
 #[tokio::test]
 async fn a_small_message_may_not_claim_a_large_tensor() {
-    let setup = Setup::with([dense::model()], |config| config.limits.max_elements = 1 << 20).await;
-    let claim = Predict::new(dense::MODEL).input(INPUT, float_list(&[1 << 21, 128], &[0.5])).bytes();
+    let setup = Setup::with([dense::model()], |config| config.limits.max_elements = 1 << 10).await;
+    let claim = Predict::new(dense::MODEL).input(INPUT, float_list(&[1 << 4, 128], &[0.5])).bytes();
     let reply = setup.client.predict(&claim).await;
     assert_eq!((reply.code, reply.reason().as_str()), (8, "TOO_LARGE"), "{}", reply.text);
     assert_eq!(setup.fake.count(PREDICT), 0);

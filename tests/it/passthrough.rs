@@ -29,7 +29,7 @@ fn odd(model: &str, tensor: &[u8]) -> Vec<u8> {
     let mut message = number_field(2000, u64::MAX);
     message.extend(field(2, &entry));
     message.extend(field(1, &spec));
-    message.extend(field(7, &number_field(13, 1)));
+    message.extend(field(7, &number_field(6, 1)));
     message.extend(field(1999, b"unknown at the top"));
     message
 }
