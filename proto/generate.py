@@ -1,4 +1,4 @@
-"""Writes the .proto files of this directory from the descriptors inside the Python wheels of TensorFlow and TensorFlow Serving."""
+"""Writes the .proto files of this directory from the descriptors inside the wheels of TensorFlow and its Serving."""
 
 import importlib
 import importlib.metadata

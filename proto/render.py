@@ -1,11 +1,11 @@
-"""Turns a FileDescriptorProto back into the text of a .proto file; what it cannot express is an error, never left out."""
+"""Turns a FileDescriptorProto back into the text of a .proto file; what it cannot express is an error."""
 
 from google.protobuf import descriptor_pb2
 
 Field = descriptor_pb2.FieldDescriptorProto
 
 SCALARS = {
-    number: name[len("TYPE_"):].lower()
+    number: name[len("TYPE_") :].lower()
     for name, number in Field.Type.items()
     if name not in ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")
 }
@@ -82,7 +82,7 @@ class Renderer:
             raise ValueError(f"{self.file.name}: {field.name}: groups are not supported")
         package = f".{self.file.package}."
         own = {message.name for message in self.file.message_type} | {enum.name for enum in self.file.enum_type}
-        relative = field.type_name[len(package):]
+        relative = field.type_name[len(package) :]
         if field.type_name.startswith(package) and relative.split(".")[0] in own:
             return relative
         return field.type_name

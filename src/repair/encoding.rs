@@ -5,7 +5,7 @@
 //! elements × size bytes and wins over any list; a list of one value fills the tensor; a shorter list repeats its last value.
 use super::head::{Carried, Head};
 use super::policy::{Policy, ShortLists};
-use super::problem::Problem;
+use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use crate::tensor::{Class, DataType, DtypeInfo, ValueList};
 use crate::wire::rope::Rope;
@@ -55,7 +55,11 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
         return Encoded::Faulty(head, problem(Reason::ShapeNotConcrete, what).hint("send the real sizes"));
     }
     let size = dtype.size.unwrap_or(1) as u64;
-    let Some(elements) = tensor.shape.elements().ok().filter(|all| all.checked_mul(size).is_some_and(|all| all < ABSURD_BYTES))
+    let Some(elements) = tensor
+        .shape
+        .elements()
+        .ok()
+        .filter(|all| all.checked_mul(size).is_some_and(|all| all < ABSURD_BYTES))
     else {
         let what = format!("shape {} has more elements than any tensor", tensor.shape);
         return Encoded::Faulty(head, problem(Reason::Malformed, what));
@@ -68,12 +72,18 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
         return Encoded::Faulty(head, Problem { input: input.to_owned(), ..problem });
     }
     if elements > policy.max_elements {
-        let what = format!("{elements} elements in {}, at most {} are allowed", tensor.shape, policy.max_elements);
-        return Encoded::Faulty(head, problem(Reason::TooLarge, what).shielded());
+        let what =
+            format!("{elements} elements in {}, at most {} are allowed", tensor.shape, policy.max_elements);
+        return Encoded::Faulty(head, problem(Reason::TooLarge, what).weight(Weight::Shield));
     }
     if head.values < elements && elements * size > MAX_FILL_BYTES {
-        let what = format!("{} value(s) for the {elements} elements of {}: {} MiB", head.values, tensor.shape, elements * size >> 20);
-        return Encoded::Faulty(head, problem(Reason::TooLarge, what).shielded());
+        let what = format!(
+            "{} value(s) for the {elements} elements of {}: {} MiB",
+            head.values,
+            tensor.shape,
+            (elements * size) >> 20
+        );
+        return Encoded::Faulty(head, problem(Reason::TooLarge, what).weight(Weight::Shield));
     }
     Encoded::Sound(head)
 }
@@ -89,7 +99,8 @@ fn carried(
     if let Some(content) = &tensor.content {
         head.carried = Carried::Content;
         return match dtype.size {
-            Some(size) => content_size(tensor, dtype, elements, content.len() as u64, size as u64).map(|()| head.values = elements),
+            Some(size) => content_size(tensor, dtype, elements, content.len() as u64, size as u64)
+                .map(|()| head.values = elements),
             None => string_content(message, tensor, elements).map(|()| head.values = elements),
         };
     }
@@ -97,8 +108,14 @@ fn carried(
     let values = list_elements(tensor, own);
     let foreign = tensor.lists().into_iter().find(|(list, _)| *list != own);
     if let Some((list, count)) = foreign {
-        let what = format!("{count} value(s) in {}, but TensorFlow reads {} for {}", list.name(), own.name(), dtype.name);
-        let problem = Problem::new(Reason::ValueField, "", what).hint(format!("put the values into {}", own.name()));
+        let what = format!(
+            "{count} value(s) in {}, but TensorFlow reads {} for {}",
+            list.name(),
+            own.name(),
+            dtype.name
+        );
+        let problem =
+            Problem::new(Reason::ValueField, "", what).hint(format!("put the values into {}", own.name()));
         head.carried = Carried::List(list);
         head.values = list_elements(tensor, list);
         return Err(problem);
@@ -108,14 +125,17 @@ fn carried(
     }
     head.values = values.min(elements);
     let short = 1 < values && values < elements;
-    if values == elements || (values == 1 && elements > 1) || (short && policy.short_lists == ShortLists::Allow) {
+    if values == elements
+        || (values == 1 && elements > 1)
+        || (short && policy.short_lists == ShortLists::Allow)
+    {
         return Ok(());
     }
     let what = format!("{values} value(s) in {}, expected {elements} for {}", own.name(), tensor.shape);
     let problem = Problem::new(Reason::ValueCount, "", what);
     Err(match values {
         0 => problem.hint("TensorFlow would read zeros"),
-        _ if short => problem.hint("TensorFlow would repeat the last one"),
+        _ if short => problem.hint("TensorFlow would repeat the last one").weight(Weight::ShortList),
         _ => problem.hint("TensorFlow would drop the rest"),
     })
 }
@@ -126,7 +146,13 @@ pub(super) fn list_elements(tensor: &TensorView, list: ValueList) -> u64 {
     if matches!(list, ValueList::SComplex | ValueList::DComplex) { values / 2 } else { values }
 }
 
-fn content_size(tensor: &TensorView, dtype: &DtypeInfo, elements: u64, length: u64, size: u64) -> Result<(), Problem> {
+fn content_size(
+    tensor: &TensorView,
+    dtype: &DtypeInfo,
+    elements: u64,
+    length: u64,
+    size: u64,
+) -> Result<(), Problem> {
     if elements * size == length {
         return Ok(());
     }
@@ -137,9 +163,15 @@ fn content_size(tensor: &TensorView, dtype: &DtypeInfo, elements: u64, length: u
     );
     let problem = Problem::new(Reason::ContentSize, "", what);
     Err(match dtype.dtype {
-        DataType::FLOAT if length == 2 * expected => problem.hint("looks like float64 data labelled float: send dtype double, or cast to float32"),
-        DataType::DOUBLE if 2 * length == expected => problem.hint("looks like float32 data labelled double: send dtype float"),
-        _ if length > 0 && length.is_multiple_of(size) => problem.hint(format!("that is {} values", length / size)),
+        DataType::FLOAT if length == 2 * expected => {
+            problem.hint("looks like float64 data labelled float: send dtype double, or cast to float32")
+        }
+        DataType::DOUBLE if 2 * length == expected => {
+            problem.hint("looks like float32 data labelled double: send dtype float")
+        }
+        _ if length > 0 && length.is_multiple_of(size) => {
+            problem.hint(format!("that is {} values", length / size))
+        }
         _ => problem,
     })
 }
@@ -159,7 +191,8 @@ fn string_content(message: &Rope, tensor: &TensorView, elements: u64) -> Result<
         (bytes == (content.end - reader.position()) as u64).then_some(())
     })();
     sound.ok_or_else(|| {
-        let what = format!("{} bytes in tensor_content that are no encoding of {elements} string(s)", content.len());
+        let what =
+            format!("{} bytes in tensor_content that are no encoding of {elements} string(s)", content.len());
         Problem::new(Reason::StringInContent, "", what).hint("put strings into string_val")
     })
 }

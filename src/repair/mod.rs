@@ -7,18 +7,22 @@
 //! The way of a request, stage by stage (problems of every stage are collected):
 //! signature ([`judge`]) → names ([`names`]) → encoding ([`encoding`]) → dtype → shape ([`tensor`]) → rows ([`rows`]).
 pub mod apply;
+mod chain;
 mod encoding;
 pub mod head;
 pub mod infer;
 mod judge;
 pub mod kinds;
 mod names;
+pub mod notation;
 pub mod policy;
 pub mod problem;
 pub mod reason;
 pub mod report;
 mod rows;
 pub mod tensor;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{ApplyError, apply};
 pub use head::{Carried, Head};
@@ -30,7 +34,6 @@ pub use reason::Reason;
 pub use tensor::{Proposal, TensorCase};
 
 use crate::tensor::Exactness;
-use crate::wire::values::Stop;
 
 /// How much a rule takes for granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,9 +99,13 @@ pub static REPAIRS: &[&Repair] = &[
     &kinds::only_signature::REPAIR,
     &kinds::rename_tensor_name::REPAIR,
     &kinds::rename_single::REPAIR,
+    &kinds::infer_dim::REPAIR,
+    &kinds::move_values::REPAIR,
+    &kinds::string_content::REPAIR,
     &kinds::cast_widen::REPAIR,
     &kinds::cast_round::REPAIR,
     &kinds::cast_checked::REPAIR,
+    &kinds::scalar_shape::REPAIR,
     &kinds::add_batch_dim::REPAIR,
     &kinds::batch_first::REPAIR,
     &kinds::column_vector::REPAIR,
@@ -131,6 +138,17 @@ impl std::fmt::Debug for Repair {
     }
 }
 
+impl std::fmt::Debug for Propose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Signature(_) => "Signature",
+            Self::Names(_) => "Names",
+            Self::Tensor(_) => "Tensor",
+            Self::Calls => "Calls",
+        })
+    }
+}
+
 /// A repair is its name.
 impl PartialEq for Repair {
     fn eq(&self, other: &Self) -> bool {
@@ -154,8 +172,6 @@ pub enum Change {
     Key { old: String, new: String },
     Tensor { before: Head, after: Head, values: Option<ValueChange> },
     Dropped { key: String },
-    /// An input that was not sent, with the value that the policy gives it.
-    Added { head: Head, literal: policy::Literal },
 }
 
 /// One rule made on one input, with the problem that it mends.
@@ -180,14 +196,5 @@ pub struct Plan {
 impl Plan {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
-    }
-}
-
-impl<E: Into<Problem>> From<Stop<E>> for Problem {
-    fn from(stop: Stop<E>) -> Self {
-        match stop {
-            Stop::Wire(error) => Self::malformed(&error),
-            Stop::Sink(problem) => problem.into(),
-        }
     }
 }

@@ -27,8 +27,6 @@ pub enum Naming {
     Rename(Vec<(usize, String)>),
     /// Sent inputs are left out.
     Drop(Vec<usize>),
-    /// Inputs are added with the value of the policy.
-    Add(Vec<String>),
     /// The rule found two readings.
     Ambiguous(Problem),
 }
@@ -42,7 +40,12 @@ pub(super) struct Names<'a> {
     pub problems: Vec<Problem>,
 }
 
-pub(super) fn bind<'a>(message: &Rope, view: &PredictView, signature: &'a Signature, policy: &Policy) -> Names<'a> {
+pub(super) fn bind<'a>(
+    message: &Rope,
+    view: &PredictView,
+    signature: &'a Signature,
+    policy: &Policy,
+) -> Names<'a> {
     let mut names = Names::default();
     let mut unbound = Vec::new();
     for (index, input) in view.inputs.iter().enumerate() {
@@ -58,13 +61,12 @@ pub(super) fn bind<'a>(message: &Rope, view: &PredictView, signature: &'a Signat
         let is_bound = |info: &TensorInfo| names.bound.iter().any(|(_, bound)| bound.alias == info.alias);
         signature.inputs.iter().filter(|info| !is_bound(info)).collect()
     };
-    let mut added: Vec<String> = Vec::new();
     for rule in Repair::of(Stage::Names) {
         let Propose::Names(propose) = rule.propose else { continue };
         if !rule.is_on(policy) {
             continue;
         }
-        let open: Vec<_> = missing(&names).into_iter().filter(|info| !added.contains(&info.alias)).collect();
+        let open: Vec<_> = missing(&names);
         let case = NameCase { message, view, signature, policy, unbound: &unbound, missing: &open };
         match propose(&case) {
             Naming::No => {}
@@ -88,18 +90,10 @@ pub(super) fn bind<'a>(message: &Rope, view: &PredictView, signature: &'a Signat
                     names.steps.push(Step { rule, input: key, index: Some(index), change, mends });
                 }
             }
-            Naming::Add(aliases) => {
-                for alias in aliases {
-                    if let Some(step) = super::kinds::added(rule, signature, policy, view, &alias) {
-                        names.steps.push(step);
-                        added.push(alias);
-                    }
-                }
-            }
             Naming::Ambiguous(problem) => names.problems.push(problem),
         }
     }
-    let open: Vec<_> = missing(&names).into_iter().filter(|info| !info.has_default && !added.contains(&info.alias)).collect();
+    let open: Vec<_> = missing(&names).into_iter().filter(|info| !info.has_default).collect();
     if names.problems.is_empty() {
         // One input declared and one sent are compared as a pair, whether or not a rename is allowed, so that all is said at once.
         if let ([index], [info]) = (unbound.as_slice(), open.as_slice())
@@ -122,9 +116,12 @@ pub(super) fn bind<'a>(message: &Rope, view: &PredictView, signature: &'a Signat
 
 fn unknown(key: &str, signature: &Signature, missing: bool) -> Problem {
     let reason = if missing { Reason::NameUnknown } else { Reason::InputExtra };
-    let problem = Problem::new(reason, key, format!("no such input, the signature takes {}", list(signature)));
-    if key == "examples" && signature.inputs.iter().all(|info| info.dtype != crate::tensor::DataType::STRING) {
-        return problem.hint("`examples` is the input of serialized-tf.Example signatures; this one takes tensors");
+    let problem =
+        Problem::new(reason, key, format!("no such input, the signature takes {}", list(signature)));
+    if key == "examples" && signature.inputs.iter().all(|info| info.dtype != crate::tensor::DataType::STRING)
+    {
+        return problem
+            .hint("`examples` is the input of serialized-tf.Example signatures; this one takes tensors");
     }
     problem
 }
@@ -132,7 +129,8 @@ fn unknown(key: &str, signature: &Signature, missing: bool) -> Problem {
 /// The declared inputs, a few of them by name.
 pub(super) fn list(signature: &Signature) -> String {
     const SHOWN: usize = 12;
-    let mut text: Vec<String> = signature.inputs.iter().take(SHOWN).map(|info| format!("'{}'", info.alias)).collect();
+    let mut text: Vec<String> =
+        signature.inputs.iter().take(SHOWN).map(|info| format!("'{}'", info.alias)).collect();
     if signature.inputs.len() > SHOWN {
         text.push(format!("and {} more", signature.inputs.len() - SHOWN));
     }

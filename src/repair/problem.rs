@@ -16,13 +16,29 @@ pub struct Problem {
     pub what: String,
     /// What to do about it; empty when `what` says it all.
     pub hint: String,
-    /// Refused whatever the mode but `off`, since it is known to hang or kill TF Serving.
-    pub shield: bool,
+    pub weight: Weight,
+}
+
+/// Whether modes treat a problem in a way of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Weight {
+    #[default]
+    Plain,
+    /// Refused in every mode but `off`: it is known to hang or kill TF Serving.
+    Shield,
+    /// Accepted in mode `observe`: legal for TensorFlow, which repeats the last value of a short list.
+    ShortList,
 }
 
 impl Problem {
     pub fn new(reason: Reason, input: &str, what: impl Into<String>) -> Self {
-        Self { reason, input: input.to_owned(), what: what.into(), hint: String::new(), shield: false }
+        Self {
+            reason,
+            input: input.to_owned(),
+            what: what.into(),
+            hint: String::new(),
+            weight: Weight::Plain,
+        }
     }
 
     #[must_use]
@@ -32,8 +48,8 @@ impl Problem {
     }
 
     #[must_use]
-    pub fn shielded(mut self) -> Self {
-        self.shield = true;
+    pub fn weight(mut self, weight: Weight) -> Self {
+        self.weight = weight;
         self
     }
 
@@ -49,16 +65,26 @@ impl Problem {
         let (have, want) = (sent.rank(), declared.rank());
         if have != want {
             let reason = if have < want { Reason::RankTooLow } else { Reason::RankTooHigh };
-            return Self::new(reason, &info.alias, format!("rank {have} {sent}, expected rank {want} {declared}"));
+            return Self::new(
+                reason,
+                &info.alias,
+                format!("rank {have} {sent}, expected rank {want} {declared}"),
+            );
         }
-        let differ: Vec<usize> = (0..want).filter(|axis| declared[*axis] >= 0 && declared[*axis] != sent[*axis]).collect();
+        let differ: Vec<usize> =
+            (0..want).filter(|axis| declared[*axis] >= 0 && declared[*axis] != sent[*axis]).collect();
         match differ.as_slice() {
             [0] if declared[0] > 1 => {
-                let what = format!("{} rows in {sent}, expected exactly {} in {declared}", sent[0], declared[0]);
-                Self::new(Reason::StaticBatch, &info.alias, what).hint(format!("the model was exported for batches of {}", declared[0]))
+                let what =
+                    format!("{} rows in {sent}, expected exactly {} in {declared}", sent[0], declared[0]);
+                Self::new(Reason::StaticBatch, &info.alias, what)
+                    .hint(format!("the model was exported for batches of {}", declared[0]))
             }
             [axis] => {
-                let what = format!("dimension {axis} is {} in {sent}, expected {} in {declared}", sent[*axis], declared[*axis]);
+                let what = format!(
+                    "dimension {axis} is {} in {sent}, expected {} in {declared}",
+                    sent[*axis], declared[*axis]
+                );
                 Self::new(Reason::DimMismatch, &info.alias, what)
             }
             _ => Self::new(Reason::ShapeMismatch, &info.alias, format!("shape {sent}, expected {declared}")),

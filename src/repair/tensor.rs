@@ -1,14 +1,15 @@
 //! One input against one declared tensor: encoding, dtype and shape, with the rules that mend each.
+use super::chain::Chain;
 use super::encoding::{self, Encoded};
-use super::head::{Carried, Head};
+use super::head::Head;
 use super::policy::Policy;
-use super::problem::Problem;
+use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::{Change, Propose, Repair, Stage, Step, ValueChange};
 use crate::signature::TensorInfo;
-use crate::tensor::{Cast, CastFault, DataType, Exactness, FaultKind, PartialShape};
+use crate::tensor::{CastFault, DataType, Exactness, FaultKind, PartialShape};
 use crate::wire::rope::Rope;
-use crate::wire::values::{self, Carrier, Stop};
+use crate::wire::values::Stop;
 use crate::wire::{InputView, TensorView};
 
 /// What a rule sees: the tensor as the steps before left it, and what is declared.
@@ -39,11 +40,11 @@ pub enum Proposal {
     Fault(Problem),
 }
 
-/// The values as they were sent and the casts that were planned for them so far.
+/// The values as they were sent, and how the steps so far cast them.
 struct SentValues<'a> {
     message: &'a Rope,
     tensor: &'a TensorView,
-    casts: Vec<Cast>,
+    chain: Chain,
 }
 
 /// The plan of one input: the steps that were found, the problems that no step mends, and the shape that it ends with.
@@ -55,10 +56,20 @@ pub struct TensorPlan {
 }
 
 /// Plans one input against its declaration. `index` is the input's place in the scanned request.
-pub fn plan(message: &Rope, sent: &InputView, index: usize, info: &TensorInfo, policy: &Policy) -> TensorPlan {
-    let values = SentValues { message, tensor: &sent.tensor, casts: Vec::new() };
+pub fn plan(
+    message: &Rope,
+    sent: &InputView,
+    index: usize,
+    info: &TensorInfo,
+    policy: &Policy,
+) -> TensorPlan {
+    let (head, problem) = match encoding::check(message, sent, &info.alias, policy) {
+        Encoded::Sound(head) => (head, None),
+        Encoded::Faulty(head, problem) => (head, Some(problem)),
+    };
+    let values = SentValues { message, tensor: &sent.tensor, chain: Chain::new(&head) };
     let mut planner = Planner { info, policy, index, values, steps: Vec::new(), problems: Vec::new() };
-    let head = planner.run(sent);
+    let head = planner.run(sent, head, problem);
     TensorPlan { steps: planner.steps, problems: planner.problems, head }
 }
 
@@ -72,14 +83,13 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn run(&mut self, sent: &InputView) -> Head {
+    fn run(&mut self, sent: &InputView, head: Head, problem: Option<Problem>) -> Head {
         let info = self.info;
-        let (mut head, sound) = match encoding::check(self.values.message, sent, &info.alias, self.policy) {
-            Encoded::Sound(head) => (head, true),
-            Encoded::Faulty(head, problem) => match self.mend(Stage::Encoding, head, problem) {
-                Ok(head) => (head, true),
-                Err(head) => (head, false),
-            },
+        let (mut head, sound) = match problem.map(|problem| self.mend(Stage::Encoding, head.clone(), problem))
+        {
+            None => (head, true),
+            Some(Ok(head)) => (head, true),
+            Some(Err(head)) => (head, false),
         };
         // Inputs of unknown rank are taken as they are: nothing says what would be right.
         let fixed = info.shape == PartialShape::UnknownRank;
@@ -105,7 +115,7 @@ impl Planner<'_> {
 
     /// Tries the rules of a stage, in their order, on one problem. `Err` gives the head back unmended, with the problem noted.
     fn mend(&mut self, stage: Stage, head: Head, problem: Problem) -> Result<Head, Head> {
-        if problem.shield {
+        if problem.weight == Weight::Shield {
             self.problems.push(problem);
             return Err(head);
         }
@@ -124,8 +134,13 @@ impl Planner<'_> {
                     return Err(head);
                 }
             };
-            if let Some(ValueChange::Cast(exactness)) = values {
-                self.values.casts.extend(Cast::new(carried_dtype(&head), after.dtype, exactness));
+            if let Some(ValueChange::Cast(exactness)) = values
+                && let Some(chain) = self.values.chain.then(&head, after.dtype, exactness)
+            {
+                self.values.chain = chain;
+            } else if stage == Stage::Encoding && values.is_none() {
+                // The step found out where the values are.
+                self.values.chain = Chain::new(&after);
             }
             let change = Change::Tensor { before: head, after: after.clone(), values };
             let input = self.info.alias.clone();
@@ -141,89 +156,31 @@ impl TensorCase<'_> {
     /// Whether every value of the tensor, as the steps so far leave it, survives a cast to `dtype`; if not, the problem to report.
     pub fn check_cast(&self, dtype: DataType, exactness: Exactness) -> Result<(), Problem> {
         let alias = &self.info.alias;
-        let Some(cast) = Cast::new(carried_dtype(self.head), dtype, exactness) else {
+        let Some(chain) = self.values.chain.then(self.head, dtype, exactness) else {
             return Err(dtype_problem(self.info, self.head.dtype));
         };
-        let mut casts = self.values.casts.clone();
-        casts.push(cast);
-        check_values(self.values.message, self.values.tensor, self.head, &casts).map_err(|stop| match stop {
+        chain.check(self.values.message, self.values.tensor).map_err(|stop| match stop {
             Stop::Wire(error) => Problem { input: alias.clone(), ..Problem::malformed(&error) },
-            Stop::Sink(fault) => cast_problem(alias, dtype, &fault),
+            Stop::Sink(loss) => cast_problem(alias, loss.to, &loss.fault),
         })
     }
-}
 
-/// The dtype that the carried bytes have by themselves: a foreign list's own, else the head's.
-pub(super) fn carried_dtype(head: &Head) -> DataType {
-    match head.carried {
-        Carried::List(list) if head.dtype.info().is_none_or(|info| info.list != list) => list.native().unwrap_or(head.dtype),
-        Carried::List(list) => wide_list_dtype(list, head.dtype),
-        Carried::Content | Carried::Nothing => head.dtype,
+    /// Values in the sent carrier, as elements of the dtype that they have there.
+    pub fn tensor(&self) -> &TensorView {
+        self.values.tensor
     }
-}
-
-/// `int_val` carries the small integers, as int32; everywhere else a dtype's own list has its own elements.
-fn wide_list_dtype(list: crate::tensor::ValueList, dtype: DataType) -> DataType {
-    match list.native() {
-        Some(native) if list == crate::tensor::ValueList::Int => native,
-        _ => dtype,
-    }
-}
-
-/// Runs all carried values through casts without keeping any. The last cast's faults are the caller's; an earlier one's too: all were
-/// planned to hold.
-fn check_values(message: &Rope, tensor: &TensorView, head: &Head, casts: &[Cast]) -> Result<(), Stop<CastFault>> {
-    let mut done = 0;
-    let mut scratch = [Vec::new(), Vec::new()];
-    read_carried(message, tensor, head, &mut |block| {
-        let first = casts.first().map_or(1, Cast::from_size).max(1);
-        let result = run_block(block, casts, &mut scratch, done);
-        done += block.len() / first;
-        result
-    })
-}
-
-fn run_block(block: &[u8], casts: &[Cast], scratch: &mut [Vec<u8>; 2], done: usize) -> Result<(), CastFault> {
-    let Some((first, rest)) = casts.split_first() else { return Ok(()) };
-    let locate = |fault: CastFault| CastFault { index: fault.index + done, ..fault };
-    first.check(block).map_err(locate)?;
-    if rest.is_empty() {
-        return Ok(());
-    }
-    // Two casts in a row are rare (values in a foreign field, of a foreign dtype): only these need the values in between.
-    scratch[0].clear();
-    first.convert(block, &mut scratch[0]);
-    for cast in rest {
-        cast.check(&scratch[0]).map_err(locate)?;
-        scratch[1].clear();
-        cast.convert(&scratch[0], &mut scratch[1]);
-        scratch.swap(0, 1);
-    }
-    Ok(())
-}
-
-/// Reads the values that a head says are carried, in blocks of whole elements of [`carried_dtype`].
-pub(super) fn read_carried<E>(
-    message: &Rope,
-    tensor: &TensorView,
-    head: &Head,
-    sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), Stop<E>> {
-    let carrier = match head.carried {
-        Carried::Nothing => return Ok(()),
-        Carried::Content => Carrier::Content { size: head.dtype.size().unwrap_or(1) },
-        Carried::List(list) => Carrier::List(list),
-    };
-    values::read(message, tensor, carrier, sink)
 }
 
 pub(super) fn dtype_problem(info: &TensorInfo, sent: DataType) -> Problem {
-    let problem = Problem::new(Reason::DtypeMismatch, &info.alias, format!("dtype {sent}, expected {}", info.dtype));
+    let problem =
+        Problem::new(Reason::DtypeMismatch, &info.alias, format!("dtype {sent}, expected {}", info.dtype));
     match (sent, info.dtype) {
         (DataType::STRING, wanted) if wanted != DataType::STRING => {
             problem.hint("this input takes numbers: decode, tokenize or parse the bytes first")
         }
-        (_, DataType::STRING) => problem.hint("this input takes bytes, such as text, an encoded image or a serialized tf.Example"),
+        (_, DataType::STRING) => {
+            problem.hint("this input takes bytes, such as text, an encoded image or a serialized tf.Example")
+        }
         _ => problem,
     }
 }

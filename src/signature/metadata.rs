@@ -61,8 +61,12 @@ fn signature(name: String, def: SignatureDef) -> Signature {
 fn tensor_info(alias: String, info: ProtoInfo, defaults: &HashMap<String, TensorProto>) -> TensorInfo {
     let (tensor_name, shape) = match info.encoding {
         // A TensorInfo without a shape says nothing of it: unknown rank, so that such an input is never changed.
-        Some(Encoding::Name(name)) => (name, info.tensor_shape.map_or(PartialShape::UnknownRank, partial_shape)),
-        Some(Encoding::CooSparse(_) | Encoding::CompositeTensor(_)) | None => (String::new(), PartialShape::UnknownRank),
+        Some(Encoding::Name(name)) => {
+            (name, info.tensor_shape.map_or(PartialShape::UnknownRank, partial_shape))
+        }
+        Some(Encoding::CooSparse(_) | Encoding::CompositeTensor(_)) | None => {
+            (String::new(), PartialShape::UnknownRank)
+        }
     };
     let has_default = defaults.contains_key(&alias);
     TensorInfo { alias, tensor_name, dtype: DataType::from_number(info.dtype), shape, has_default }

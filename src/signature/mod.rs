@@ -102,7 +102,12 @@ impl FromIterator<Signature> for Signatures {
         };
         let by_name = signatures.into_iter().map(|signature| {
             let Signature { name, inputs, outputs, method_name } = signature;
-            let signature = Signature { inputs: sorted(inputs), outputs: sorted(outputs), name: name.clone(), method_name };
+            let signature = Signature {
+                inputs: sorted(inputs),
+                outputs: sorted(outputs),
+                name: name.clone(),
+                method_name,
+            };
             (name, Arc::new(signature))
         });
         Self { by_name: by_name.collect() }

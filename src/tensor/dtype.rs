@@ -1,4 +1,5 @@
-//! TensorFlow's dtypes: one table of numbers, names, element sizes and value fields, and everything that is read from it.
+//! TensorFlow's dtypes: one table of numbers, names, element sizes and value fields, and what is read from
+//! it.
 use std::borrow::Cow;
 use std::fmt;
 
@@ -59,7 +60,9 @@ pub enum ValueList {
 }
 
 macro_rules! dtypes {
-    ($($id:ident = $number:literal, $name:literal, $size:expr, $list:ident, $class:ident, [$($alias:literal),*];)*) => {
+    ($(
+        $id:ident = $number:literal, $name:literal, $size:expr, $list:ident, $class:ident, [$($alias:literal),*];
+    )*) => {
         impl DataType {
             $(pub const $id: Self = Self($number);)*
         }
@@ -168,7 +171,7 @@ impl DataType {
         let is = |spelling: &&str| text.eq_ignore_ascii_case(spelling);
         DTYPES
             .iter()
-            .find(|info| is(&info.name) || is(&info.enum_name) || info.aliases.iter().any(|alias| is(alias)))
+            .find(|info| is(&info.name) || is(&info.enum_name) || info.aliases.iter().any(is))
             .map(|info| info.dtype)
     }
 
@@ -216,6 +219,11 @@ const LISTS: &[(ValueList, u32, &str, Option<DataType>)] = &[
 ];
 
 impl ValueList {
+    /// Every list, in the order of their field numbers.
+    pub fn all() -> impl Iterator<Item = Self> {
+        LISTS.iter().map(|row| row.0)
+    }
+
     /// The field's number in `TensorProto`.
     pub const fn field(self) -> u32 {
         // LISTS is in the order of the variants (tested).
@@ -251,17 +259,42 @@ mod tests {
                 format!("{} {} {} {size} {}", i.dtype.number(), i.name, i.enum_name, i.list.field())
             })
             .collect();
-        let expected = "1 float DT_FLOAT 4 5;2 double DT_DOUBLE 8 6;3 int32 DT_INT32 4 7;4 uint8 DT_UINT8 1 7;\
-            5 int16 DT_INT16 2 7;6 int8 DT_INT8 1 7;7 string DT_STRING - 8;8 complex64 DT_COMPLEX64 8 9;\
-            9 int64 DT_INT64 8 10;10 bool DT_BOOL 1 11;11 qint8 DT_QINT8 1 7;12 quint8 DT_QUINT8 1 7;\
-            13 qint32 DT_QINT32 4 7;14 bfloat16 DT_BFLOAT16 2 13;15 qint16 DT_QINT16 2 7;16 quint16 DT_QUINT16 2 7;\
-            17 uint16 DT_UINT16 2 7;18 complex128 DT_COMPLEX128 16 12;19 half DT_HALF 2 13;20 resource DT_RESOURCE - 14;\
-            21 variant DT_VARIANT - 15;22 uint32 DT_UINT32 4 16;23 uint64 DT_UINT64 8 17;\
-            24 float8_e5m2 DT_FLOAT8_E5M2 1 18;25 float8_e4m3fn DT_FLOAT8_E4M3FN 1 18;\
-            26 float8_e4m3fnuz DT_FLOAT8_E4M3FNUZ 1 18;27 float8_e4m3b11fnuz DT_FLOAT8_E4M3B11FNUZ 1 18;\
-            28 float8_e5m2fnuz DT_FLOAT8_E5M2FNUZ 1 18;29 int4 DT_INT4 1 7;30 uint4 DT_UINT4 1 7;31 int2 DT_INT2 1 7;\
-            32 uint2 DT_UINT2 1 7;33 float4_e2m1fn DT_FLOAT4_E2M1FN 1 18";
-        assert_eq!(rows.join(";"), expected);
+        let expected = [
+            "1 float DT_FLOAT 4 5",
+            "2 double DT_DOUBLE 8 6",
+            "3 int32 DT_INT32 4 7",
+            "4 uint8 DT_UINT8 1 7",
+            "5 int16 DT_INT16 2 7",
+            "6 int8 DT_INT8 1 7",
+            "7 string DT_STRING - 8",
+            "8 complex64 DT_COMPLEX64 8 9",
+            "9 int64 DT_INT64 8 10",
+            "10 bool DT_BOOL 1 11",
+            "11 qint8 DT_QINT8 1 7",
+            "12 quint8 DT_QUINT8 1 7",
+            "13 qint32 DT_QINT32 4 7",
+            "14 bfloat16 DT_BFLOAT16 2 13",
+            "15 qint16 DT_QINT16 2 7",
+            "16 quint16 DT_QUINT16 2 7",
+            "17 uint16 DT_UINT16 2 7",
+            "18 complex128 DT_COMPLEX128 16 12",
+            "19 half DT_HALF 2 13",
+            "20 resource DT_RESOURCE - 14",
+            "21 variant DT_VARIANT - 15",
+            "22 uint32 DT_UINT32 4 16",
+            "23 uint64 DT_UINT64 8 17",
+            "24 float8_e5m2 DT_FLOAT8_E5M2 1 18",
+            "25 float8_e4m3fn DT_FLOAT8_E4M3FN 1 18",
+            "26 float8_e4m3fnuz DT_FLOAT8_E4M3FNUZ 1 18",
+            "27 float8_e4m3b11fnuz DT_FLOAT8_E4M3B11FNUZ 1 18",
+            "28 float8_e5m2fnuz DT_FLOAT8_E5M2FNUZ 1 18",
+            "29 int4 DT_INT4 1 7",
+            "30 uint4 DT_UINT4 1 7",
+            "31 int2 DT_INT2 1 7",
+            "32 uint2 DT_UINT2 1 7",
+            "33 float4_e2m1fn DT_FLOAT4_E2M1FN 1 18",
+        ];
+        assert_eq!(rows, expected);
     }
 
     #[test]

@@ -47,8 +47,8 @@ impl TinyFloat {
         self.values[usize::from(byte)]
     }
 
-    /// The byte of a value that the format holds exactly; `None` for any other. Minus zero becomes zero where there is
-    /// no minus zero.
+    /// The byte of a value that the format holds exactly; `None` for any other. Minus zero becomes zero where
+    /// there is no minus zero.
     pub(super) fn encode(&self, value: f64) -> Option<u8> {
         let mut pattern = if value.is_nan() {
             (0..1 << self.width).find(|&byte| self.decode(byte as u8).is_nan())?
@@ -83,7 +83,9 @@ impl TinyFloat {
         let magnitude = match special {
             Some(special) => special,
             // Subnormal: the unit of exponent 1, no hidden bit.
-            None if exponent == 0 => mantissa as f32 * power_of_two(1 - self.bias - self.mantissa_bits as i32),
+            None if exponent == 0 => {
+                mantissa as f32 * power_of_two(1 - self.bias - self.mantissa_bits as i32)
+            }
             None => {
                 let significand = (1 << self.mantissa_bits) | mantissa;
                 significand as f32 * power_of_two(exponent as i32 - self.bias - self.mantissa_bits as i32)

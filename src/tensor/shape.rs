@@ -37,8 +37,8 @@ impl Shape {
         Self::default()
     }
 
-    /// The number of elements, multiplied left to right as TensorFlow does: a product beyond int64 is an error even
-    /// when a later dimension is 0.
+    /// The number of elements, multiplied left to right as TensorFlow does: a product beyond int64 is an
+    /// error even when a later dimension is 0.
     pub fn elements(&self) -> Result<u64, ShapeError> {
         if self.rank() > MAX_RANK {
             return Err(ShapeError::TooManyDims { rank: self.rank() });
@@ -123,7 +123,8 @@ impl fmt::Display for Shape {
 // === impl PartialShape ===
 
 impl PartialShape {
-    /// Whether a tensor of this shape may be sent: concrete, of the same rank, each size equal or declared -1.
+    /// Whether a tensor of this shape may be sent: concrete, of the same rank, each size equal or declared
+    /// -1.
     pub fn accepts(&self, shape: &Shape) -> bool {
         let fits = |dims: &[i64]| {
             dims.len() == shape.rank()

@@ -8,7 +8,7 @@ use super::model_spec::ModelSpec;
 use super::predict::{InputView, PredictView};
 use super::rope::Rope;
 use super::tensor::{DTYPE, TENSOR_SHAPE, TensorView};
-use crate::tensor::{DataType, Shape, ValueList};
+use crate::tensor::{Class, DataType, Shape, ValueList};
 
 /// What changes in one tensor; `None` stays as it was sent.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -105,7 +105,7 @@ fn entry(message: &Rope, input: &InputView, edit: &TensorEdit) -> Rope {
     map_entry(key.as_bytes(), tensor(message, &input.tensor, edit))
 }
 
-fn map_entry(key: &[u8], value: Rope) -> Rope {
+pub(crate) fn map_entry(key: &[u8], value: Rope) -> Rope {
     let mut head = Vec::with_capacity(key.len() + 12);
     put_tag(&mut head, 1, 2);
     put_varint(&mut head, key.len() as u64);
@@ -161,6 +161,31 @@ pub fn list(list: ValueList, payload: Rope) -> Rope {
     field(list.field(), payload)
 }
 
+/// A typed list of elements that are given little-endian, each in the width of `dtype`: packed, as proto3 writes it.
+pub fn packed(list: ValueList, dtype: DataType, elements: &[u8]) -> Rope {
+    let size = dtype.size().unwrap_or(1);
+    let signed = dtype.info().is_some_and(|info| info.class == Class::Signed);
+    let payload = match list {
+        ValueList::Float
+        | ValueList::Double
+        | ValueList::SComplex
+        | ValueList::DComplex
+        | ValueList::Float8 => elements.to_vec(),
+        _ => {
+            let mut payload = Vec::with_capacity(elements.len());
+            for element in elements.chunks_exact(size) {
+                // Negative numbers are ten bytes long in every integer list but those of unsigned ones.
+                let negative = signed && element.last().is_some_and(|byte| byte & 0x80 != 0);
+                let mut wide = [if negative { 0xff } else { 0 }; 8];
+                wide[..size].copy_from_slice(element);
+                put_varint(&mut payload, u64::from_le_bytes(wide));
+            }
+            payload
+        }
+    };
+    self::list(list, Rope::from(payload))
+}
+
 /// A `TensorProto` from nothing.
 pub fn new_tensor(dtype: DataType, shape: &Shape, values: &Rope) -> Bytes {
     let mut head = Vec::new();
@@ -172,7 +197,7 @@ pub fn new_tensor(dtype: DataType, shape: &Shape, values: &Rope) -> Bytes {
     out.to_bytes()
 }
 
-pub(super) fn field(number: u32, payload: Rope) -> Rope {
+pub(crate) fn field(number: u32, payload: Rope) -> Rope {
     let mut head = Vec::with_capacity(12);
     put_tag(&mut head, number, 2);
     put_varint(&mut head, payload.len() as u64);

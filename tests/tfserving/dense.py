@@ -1,4 +1,4 @@
-"""Writes the weights of the demo model `mlp` (version 2) and one answered input, so that programs without TensorFlow can stand in for it."""
+"""Writes the weights of the demo model `mlp` (version 2) and one answer, for programs that stand in for TensorFlow."""
 
 import json
 from pathlib import Path

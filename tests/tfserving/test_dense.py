@@ -2,10 +2,11 @@
 
 import json
 
-import dense
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import dense
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,14 @@
 """The committed .proto files compile, and mean exactly what the descriptors inside the TensorFlow wheels mean."""
 
 import importlib.resources
+import subprocess
+import sys
 from pathlib import Path
 
-import generate
 import pytest
 from google.protobuf import descriptor_pb2
-from grpc_tools import protoc
+
+import generate
 
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 
@@ -14,8 +16,10 @@ PROTO = Path(__file__).resolve().parents[2] / "proto"
 def compile_protos(directory, paths, output):
     """FileDescriptorProtos, by path, of .proto files as Google's compiler reads them."""
     bundled = importlib.resources.files("grpc_tools") / "_proto"
-    arguments = ["protoc", f"-I{directory}", f"-I{bundled}", f"--descriptor_set_out={output}", *paths]
-    assert protoc.main(arguments) == 0, "the compiler refused the files (its output is above)"
+    # In a process of its own: the compiler and TensorFlow each bring a protobuf library, and both in one process crash.
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{directory}", f"-I{bundled}"]
+    done = subprocess.run([*command, f"--descriptor_set_out={output}", *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     files = descriptor_pb2.FileDescriptorSet.FromString(output.read_bytes()).file
     return {file.name: file for file in files}
 
@@ -60,7 +64,9 @@ def test_the_committed_files_are_the_closure_of_the_services(committed, wheels):
 
 def test_every_file_means_what_the_wheel_means(committed, wheels):
     different = [path for path in sorted(wheels) if committed.get(path) != wheels[path]]
-    details = "\n".join(f"--- {path}: wheel\n{wheels[path]}\n+++ committed\n{committed.get(path)}" for path in different)
+    details = "\n".join(
+        f"--- {path}: wheel\n{wheels[path]}\n+++ committed\n{committed.get(path)}" for path in different
+    )
     assert not different, details
 
 

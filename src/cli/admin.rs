@@ -1,0 +1,170 @@
+//! Asks a running sidecar's admin address: one HTTP/1.0 request over TCP or a unix socket, no client library.
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::args::AdminArgs;
+use super::{Failure, load_file, variable};
+use crate::config::load::Settings;
+use crate::config::{ListenAddr, UpstreamAddr};
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+/// The answers of the admin address are small; whatever else listens there must not fill the memory.
+const MAX_ANSWER: u64 = 1 << 20;
+
+impl AdminArgs {
+    /// Where to ask: what was given, else where a sidecar with this environment and this configuration listens.
+    pub(super) fn address(&self) -> Result<UpstreamAddr, Failure> {
+        if let Some(given) = self.admin.as_deref().filter(|given| !given.is_empty()) {
+            return match given.parse::<UpstreamAddr>() {
+                Ok(UpstreamAddr::Tls { .. }) => {
+                    Err(Failure::usage(anyhow!("expected an address without TLS, found `{given}`")))
+                }
+                Ok(address) => Ok(address),
+                // What the sidecar itself takes: `:8602`.
+                Err(error) => given.parse::<ListenAddr>().map(reachable).map_err(|_| Failure::usage(error)),
+            };
+        }
+        let settings = Settings { admin_listen: variable("TFS_SIDECAR_ADMIN_LISTEN"), ..Settings::default() };
+        let file = variable("TFS_SIDECAR_CONFIG").map(|setting| setting.value);
+        Ok(reachable(load_file(&settings, file.as_deref().map(std::path::Path::new))?.admin_listen))
+    }
+}
+
+/// Where something that listens there is reached from the same machine.
+fn reachable(listen: ListenAddr) -> UpstreamAddr {
+    match listen {
+        ListenAddr::Unix(path) => UpstreamAddr::Unix(path),
+        ListenAddr::Tcp(address) => {
+            let host = match (address.ip().is_unspecified(), address.is_ipv4()) {
+                (true, true) => "127.0.0.1".to_owned(),
+                (true, false) => "::1".to_owned(),
+                (false, _) => address.ip().to_string(),
+            };
+            UpstreamAddr::Tcp { host, port: address.port() }
+        }
+    }
+}
+
+/// Sends one request without a body and reads the answer.
+pub(super) fn ask(
+    address: &UpstreamAddr,
+    method: &str,
+    path: &str,
+    within: Duration,
+) -> Result<Answer, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = async {
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nhost: {address}\r\nuser-agent: tfs-sidecar/{}\r\n\r\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        match address {
+            UpstreamAddr::Unix(path) => {
+                exchange(tokio::net::UnixStream::connect(path).await?, &request).await
+            }
+            UpstreamAddr::Tcp { host, port } | UpstreamAddr::Tls { host, port } => {
+                exchange(tokio::net::TcpStream::connect((host.as_str(), *port)).await?, &request).await
+            }
+        }
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(within, asked).await });
+    let context = || format!("cannot ask the sidecar at `{address}`");
+    let unreachable = |error: anyhow::Error| {
+        Failure::from(error.context(context()))
+            .hint("its admin address is what `admin_listen` says; give it with --admin")
+    };
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(unreachable(error)),
+        Err(_) => Err(unreachable(anyhow!("no answer within {}", humantime::format_duration(within)))),
+    }
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> anyhow::Result<Answer> {
+    stream.write_all(request.as_bytes()).await?;
+    let mut bytes = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut bytes).await?;
+    parse(&String::from_utf8_lossy(&bytes)).context("expected an HTTP answer, found something else")
+}
+
+/// `HTTP/1.1 200 OK`, headers, an empty line, the body.
+fn parse(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut words = head.lines().next()?.split(' ');
+    words.next().filter(|version| version.starts_with("HTTP/1."))?;
+    Some(Answer { status: words.next()?.parse().ok()?, body: body.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server for one request; gives back what it was sent.
+    fn serve(answer: &'static str) -> (UpstreamAddr, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend_from_slice(&byte);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        (address, server)
+    }
+
+    #[test]
+    fn an_answer_is_its_status_and_its_body() {
+        let (address, server) = serve("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno");
+        let answer = ask(&address, "GET", "/readyz", Duration::from_secs(30)).unwrap();
+        assert_eq!(answer, Answer { status: 503, body: "no".to_owned() });
+        assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.0\r\nhost: 127.0.0.1:"));
+    }
+
+    #[test]
+    fn what_is_not_http_is_a_failure() {
+        let (address, server) = serve("220 mail.example\r\n\r\n");
+        let failure = ask(&address, "GET", "/readyz", Duration::from_secs(30)).unwrap_err();
+        assert!(format!("{:#}", failure.error).ends_with("expected an HTTP answer, found something else"));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_ends_the_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let failure = ask(&address, "GET", "/readyz", Duration::from_millis(10)).unwrap_err();
+        assert!(format!("{:#}", failure.error).ends_with("no answer within 10ms"));
+    }
+
+    #[test]
+    fn every_address_is_asked_where_it_can_be_reached() {
+        for (listen, reached) in [
+            ("0.0.0.0:8602", "127.0.0.1:8602"),
+            ("[::]:1", "[::1]:1"),
+            ("unix:///a", "unix:///a"),
+            ("10.0.0.1:2", "10.0.0.1:2"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), reached);
+        }
+        let given = |admin: &str| AdminArgs { admin: Some(admin.to_owned()) }.address();
+        assert_eq!(given("sidecar:8602").unwrap().to_string(), "sidecar:8602");
+        assert_eq!(given(":8602").unwrap().to_string(), "127.0.0.1:8602");
+        assert!(given("https://sidecar:8602").is_err());
+    }
+}

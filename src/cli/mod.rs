@@ -1,0 +1,211 @@
+//! The command line: from arguments to a command, and from its outcome to an exit code.
+mod admin;
+mod args;
+mod check;
+mod drain;
+mod explain;
+mod healthcheck;
+mod render;
+mod run;
+mod signature;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+
+use args::{Cli, Command};
+
+use crate::config::load::{File, Setting, Settings, load};
+use crate::config::{Config, Problem, Problems};
+use crate::telemetry::log;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Success,
+    /// Something went wrong that is not the user's mistake.
+    Failure,
+    /// A wrong flag or a wrong configuration.
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::Usage => 2,
+        })
+    }
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub exit: Exit,
+    pub error: anyhow::Error,
+    /// What to do next, a sentence each.
+    pub hints: Vec<String>,
+}
+
+impl Failure {
+    /// The user's mistake.
+    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Usage, error: error.into(), hints: Vec::new() }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: Exit::Failure, error: error.into(), hints: Vec::new() }
+    }
+}
+
+/// Parses the command line, does what it says, and tells what went wrong.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            render::clap(&error);
+            return if error.use_stderr() { Exit::Usage } else { Exit::Success };
+        }
+    };
+    let matches = matches.subcommand().map_or(&matches, |(_, matches)| matches);
+    let done = match cli.command {
+        Command::Run(arguments) => load_config(&arguments, matches).and_then(run::run),
+        Command::Check(arguments) => {
+            load_config(&arguments.config, matches).map(|config| check::check(&config, arguments.print))
+        }
+        Command::Signature(arguments) => signature::signature(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments),
+        Command::Drain(arguments) => drain::drain(&arguments),
+    };
+    match done {
+        Ok(()) => Exit::Success,
+        Err(failure) => {
+            render::failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+/// The configuration that flags, environment and file make together.
+fn load_config(arguments: &args::ConfigArgs, matches: &ArgMatches) -> Result<Config, Failure> {
+    load_file(&arguments.settings(matches), arguments.config.as_deref())
+}
+
+/// A variable that is no flag of the command, or none of this one; empty counts as absent.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn variable(name: &str) -> Option<Setting> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+    Some(Setting { value, source: name.to_owned() })
+}
+
+/// Reads the file, when there is one, under the settings.
+fn load_file(settings: &Settings, path: Option<&Path>) -> Result<Config, Failure> {
+    let path = path.filter(|path| !path.as_os_str().is_empty());
+    let name = path.map(|path| path.display().to_string());
+    let text = match path {
+        None => None,
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+            let error = anyhow::Error::new(error)
+                .context(format!("cannot read the configuration `{}`", path.display()));
+            Failure::usage(error)
+        })?),
+    };
+    let file = text.as_deref().zip(name.as_deref()).map(|(text, name)| File { name, text });
+    let config = load(settings, file).map_err(Failure::usage)?;
+    log::check(&config.log_filter).map_err(|error| {
+        let key = settings.log.as_ref().map_or("log", |setting| &setting.source);
+        Failure::usage(Problems { file: name, list: vec![Problem::new(key, error.to_string())] })
+    })?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(arguments: &[&str]) -> Result<Config, Failure> {
+        let matches =
+            Cli::command().try_get_matches_from([&["tfs-sidecar", "run"], arguments].concat()).unwrap();
+        let Command::Run(run) = Cli::from_arg_matches(&matches).unwrap().command else {
+            panic!("{arguments:?}")
+        };
+        load_config(&run, matches.subcommand().unwrap().1)
+    }
+
+    fn exit(arguments: &[&str]) -> Exit {
+        main([&["tfs-sidecar"], arguments].concat().into_iter().map(OsString::from))
+    }
+
+    #[test]
+    fn flags_become_the_configuration() {
+        let config = loaded(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--model",
+            "a,b",
+            "--model",
+            "c",
+            "--mode",
+            "strict",
+            "--log-level",
+            "debug",
+        ])
+        .unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:0");
+        assert_eq!(config.models.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(
+            (config.policy("a").defaults.mode.as_str(), config.log_filter.as_str()),
+            ("strict", "debug")
+        );
+    }
+
+    #[test]
+    fn wrong_flags_are_told_together_by_their_names() {
+        let failure =
+            loaded(&["--listen", "here", "--mode", "stirct", "--workers", "0", "--rest-listen", "0.0.0.0:1"])
+                .unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        insta::assert_snapshot!(failure.error, @r"
+        the configuration has 4 problems
+          `--listen`: expected `ip:port` or `unix:///path`, found `here`
+          `--rest-listen`: expected `off`, found `0.0.0.0:1`: the REST API comes with a later release
+          `--workers`: expected a whole number from 1 to 1024, found `0`
+          `--mode`: expected `off`, `observe`, `repair` or `strict`, found `stirct`
+            hint: did you mean `strict`?
+        ");
+        let failure = loaded(&["--log", "inof"]).unwrap_err();
+        assert!(failure.error.to_string().contains("`--log`: expected a log filter"), "{}", failure.error);
+        let failure = loaded(&["--config", "/nowhere/c.yaml"]).unwrap_err();
+        assert_eq!(
+            (failure.exit, failure.error.to_string().as_str()),
+            (Exit::Usage, "cannot read the configuration `/nowhere/c.yaml`")
+        );
+    }
+
+    #[test]
+    fn exit_codes_tell_the_users_mistakes_apart() {
+        assert_eq!(exit(&["check"]), Exit::Success);
+        assert_eq!(exit(&["--help"]), Exit::Success);
+        assert_eq!(exit(&["check", "--mode", "x"]), Exit::Usage);
+        assert_eq!(exit(&["chekc"]), Exit::Usage);
+        assert_eq!(exit(&[]), Exit::Usage);
+        // Nobody listens on the port of `discard`.
+        assert_eq!(exit(&["healthcheck", "--admin", "127.0.0.1:9"]), Exit::Failure);
+        assert_eq!(exit(&["healthcheck", "--admin", "nowhere"]), Exit::Usage);
+    }
+}

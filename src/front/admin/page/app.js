@@ -1,0 +1,100 @@
+// Fills the page from /api and /readyz, and again every two seconds while it is looked at.
+"use strict";
+
+const find = (id) => document.getElementById(id);
+
+// All text comes from clients and models: it is only ever set as text.
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function row(cells) {
+  const made = element("tr");
+  for (const [text, className] of cells) made.append(element("td", text, className));
+  return made;
+}
+
+function showReady(state) {
+  find("ready").textContent = state.ready ? "ready" : "not ready: " + state.missing.join("; ");
+}
+
+function showRecent({ entries, missed }) {
+  const rows = entries.map((entry) =>
+    row([
+      [entry.last],
+      [String(entry.count), "number"],
+      [entry.outcome, entry.outcome.includes("reject") ? "refused" : ""],
+      [entry.signature ? `${entry.model} / ${entry.signature}` : entry.model],
+      [entry.client],
+      [entry.lines.join("\n"), "text"],
+    ]),
+  );
+  find("recent").tBodies[0].replaceChildren(...rows);
+  find("recent").hidden = rows.length === 0;
+  let note = rows.length === 0 ? "Nothing yet: every request conformed." : "The newest first.";
+  if (missed > 0) note += ` ${missed} more came too fast to be listed; the metrics count them all.`;
+  find("recent-note").textContent = note;
+}
+
+function showTensors(signature) {
+  const table = element("table");
+  const head = element("tr");
+  for (const title of ["", "name", "dtype", "shape"]) head.append(element("th", title));
+  const body = element("tbody");
+  for (const [way, tensors] of [["takes", signature.inputs], ["gives", signature.outputs]]) {
+    for (const tensor of tensors ?? []) {
+      body.append(row([[way], [tensor.name, "text"], [tensor.dtype, "text"], [tensor.shape, "text"]]));
+    }
+  }
+  table.append(element("thead"), body);
+  table.tHead.append(head);
+  return table;
+}
+
+function showModels(models) {
+  const open = new Set([...document.querySelectorAll("#models details[open]")].map((details) => details.dataset.key));
+  const made = [];
+  for (const model of models) {
+    made.push(element("h3", model.name + (model.mode ? ` (mode ${model.mode})` : "")));
+    if (model.problem) made.push(element("p", model.problem));
+    for (const version of model.versions ?? []) {
+      const labels = version.labels?.length ? `, ${version.labels.join(", ")}` : "";
+      for (const signature of version.signatures ?? []) {
+        const details = element("details");
+        details.dataset.key = `${model.name}/${version.version}/${signature.name}`;
+        details.open = open.has(details.dataset.key);
+        details.append(element("summary", `version ${version.version}${labels}: ${signature.name}`), showTensors(signature));
+        made.push(details);
+      }
+    }
+  }
+  find("models").replaceChildren(...made);
+  find("models-note").hidden = models.length > 0;
+}
+
+async function ask(path, read) {
+  const response = await fetch(path, { cache: "no-store" });
+  // 503 is what /readyz says when it is not ready; its body is as good.
+  if (!response.ok && response.status !== 503) throw new Error(`${path}: ${response.status}`);
+  return read === "text" ? response.text() : response.json();
+}
+
+async function refresh() {
+  try {
+    const [ready, recent, models, config] = await Promise.all([
+      ask("/readyz"), ask("/api/repairs"), ask("/api/models"), ask("/api/config", "text"),
+    ]);
+    showReady(ready);
+    showRecent(recent);
+    showModels(models);
+    find("config").textContent = config;
+  } catch (error) {
+    find("ready").textContent = `no answer from the sidecar (${error.message})`;
+  }
+}
+
+refresh();
+setInterval(() => { if (!document.hidden) refresh(); }, 2000);

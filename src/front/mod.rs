@@ -1,0 +1,2 @@
+//! The doors of the sidecar.
+pub mod admin;

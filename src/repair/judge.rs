@@ -1,0 +1,237 @@
+//! The decision on one request: what it needs, what is wrong with it, and what its mode makes of that.
+use std::sync::Arc;
+
+use super::policy::{MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
+use super::problem::{Problem, Weight};
+use super::reason::Reason;
+use super::{Change, Plan, Propose, Repair, Stage, Step, names, rows, tensor};
+use crate::signature::{Signature, Signatures};
+use crate::tensor::Shape;
+use crate::wire::{ModelSpec, PredictView, Rope};
+
+/// Everything that a decision depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub message: &'a Rope,
+    pub view: &'a PredictView,
+    pub signatures: &'a Signatures,
+    pub policy: &'a ModelPolicy,
+    /// The mode that the request's own metadata asks for; it can only raise the policy's.
+    pub raised: Option<Mode>,
+}
+
+/// What to do with the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Send the very bytes that came.
+    Forward,
+    /// Send what [`apply`](super::apply()) makes of it.
+    Apply,
+    /// Answer with the problems.
+    Refuse,
+}
+
+/// How the request counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Conforming,
+    Repaired,
+    Rejected,
+    /// Not checked, or forwarded although it does not conform.
+    Passed,
+}
+
+/// The decision, with its reasons.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// The signature that the request was held to; `None` when there is none of its name.
+    pub signature: Option<Arc<Signature>>,
+    pub mode: Mode,
+    /// What would make the request conform, as far as rules reach; made only under [`Action::Apply`].
+    pub plan: Plan,
+    /// What no rule mends, in the order of the stages; in mode `strict` also what rules would have mended.
+    pub problems: Vec<Problem>,
+    pub action: Action,
+    pub outcome: Outcome,
+}
+
+/// Decides on a Predict request.
+pub fn judge(request: &Request<'_>) -> Verdict {
+    let chosen = choose_signature(&request.view.model_spec, request.signatures, request.policy);
+    let name = match &chosen {
+        Ok((signature, _)) => signature.name.as_str(),
+        Err(_) => request.view.model_spec.effective_signature(),
+    };
+    let policy = request.policy.for_signature(name);
+    let mode = request.raised.map_or(policy.mode, |raised| raised.max(policy.mode));
+    let mut found = Found::default();
+    let signature = match chosen {
+        _ if mode == Mode::Off => None,
+        Ok((signature, step)) => {
+            found.steps.extend(step);
+            inspect(request, &signature, policy, &mut found);
+            Some(signature)
+        }
+        Err(problem) => {
+            found.problems.push(problem);
+            None
+        }
+    };
+    found.verdict(signature, mode, policy)
+}
+
+/// The signature that the request means, with the step that says so where its name is another.
+pub(super) fn choose_signature(
+    spec: &ModelSpec,
+    signatures: &Signatures,
+    policy: &ModelPolicy,
+) -> Result<(Arc<Signature>, Option<Step>), Problem> {
+    let asked = spec.effective_signature();
+    if let Some(signature) = signatures.get(asked) {
+        return Ok((signature.clone(), None));
+    }
+    let names: Vec<String> = signatures.servable().map(|signature| format!("'{}'", signature.name)).collect();
+    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    // TF Serving's own words first: clients and dashboards may look for them.
+    let what = format!("Serving signature key \"{asked}\" not found; the model has {known}");
+    let problem = Problem::new(Reason::SignatureUnknown, "", what);
+    for rule in Repair::of(Stage::Signature) {
+        let Propose::Signature(propose) = rule.propose else { continue };
+        let Some(signature) = propose(signatures).and_then(|name| signatures.get(&name)) else { continue };
+        if rule.is_on(policy.for_signature(&signature.name)) {
+            let change =
+                Change::SignatureName { old: spec.signature_name.clone(), new: signature.name.clone() };
+            let step = Step { rule, input: String::new(), index: None, change, mends: problem };
+            return Ok((signature.clone(), Some(step)));
+        }
+    }
+    Err(problem)
+}
+
+fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found: &mut Found) {
+    check_outputs(&request.view.output_filter, signature, &mut found.problems);
+    let names = names::bind(request.message, request.view, signature, policy);
+    found.steps.extend(names.steps);
+    found.problems.extend(names.problems);
+    let mut shapes: Vec<(&crate::signature::TensorInfo, Shape)> = Vec::with_capacity(names.bound.len());
+    for (index, info) in names.bound {
+        let plan = tensor::plan(request.message, &request.view.inputs[index], index, info, policy);
+        found.steps.extend(plan.steps);
+        found.problems.extend(plan.problems);
+        if policy.refuse_zero_rows && info.has_rows() && plan.head.shape.first() == Some(&0) {
+            let what = format!("no rows in {}, expected at least 1", plan.head.shape);
+            let problem = Problem::new(Reason::DimMismatch, &info.alias, what).weight(Weight::Shield);
+            found.problems.push(problem.hint("a server that batches never answers an empty request"));
+        }
+        shapes.push((info, plan.head.shape));
+    }
+    let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
+    found.problems.extend(rows::check(signature, &shapes));
+}
+
+fn check_outputs(filter: &[String], signature: &Signature, problems: &mut Vec<Problem>) {
+    for (at, name) in filter.iter().enumerate() {
+        let known: Vec<&str> = signature.outputs.iter().map(|info| info.alias.as_str()).collect();
+        if signature.output(name).is_none() {
+            let what = format!(
+                "output tensor alias not found in signature: {name} Outputs expected to be in the set {{{}}}.",
+                known.join(",")
+            );
+            problems.push(Problem::new(Reason::OutputUnknown, "", what));
+        } else if filter[..at].contains(name) {
+            problems.push(Problem::new(
+                Reason::OutputUnknown,
+                "",
+                format!("duplicate output tensor alias: {name}"),
+            ));
+        }
+        if problems.len() > MAX_OUTPUT_PROBLEMS {
+            return;
+        }
+    }
+}
+
+/// Nobody reads more; a hostile filter could name thousands.
+const MAX_OUTPUT_PROBLEMS: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) steps: Vec<Step>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Found {
+    /// What the mode makes of it (the table "Modes, per model" of the repair contract).
+    pub(super) fn verdict(
+        mut self,
+        signature: Option<Arc<Signature>>,
+        mode: Mode,
+        policy: &Policy,
+    ) -> Verdict {
+        self.problems.sort_by_key(|problem| stage_of(problem.reason));
+        if mode == Mode::Observe {
+            self.problems.retain(|problem| problem.weight != Weight::ShortList);
+        }
+        let only_missing = self.problems.iter().all(|problem| problem.reason == Reason::InputMissing);
+        let forward_missing =
+            policy.missing_inputs == MissingInputs::Forward && only_missing && !self.problems.is_empty();
+        if forward_missing {
+            self.problems.clear();
+        }
+        if mode == Mode::Strict {
+            self.problems.splice(0..0, self.steps.iter().map(|step| step.mends.clone()));
+            self.problems.sort_by_key(|problem| stage_of(problem.reason));
+        }
+        let clean = self.steps.is_empty() && self.problems.is_empty();
+        let shielded = self.problems.iter().any(|problem| problem.weight == Weight::Shield);
+        let (action, outcome) = match mode {
+            Mode::Off => (Action::Forward, Outcome::Passed),
+            _ if clean && forward_missing => (Action::Forward, Outcome::Passed),
+            _ if clean => (Action::Forward, Outcome::Conforming),
+            _ if shielded => (Action::Refuse, Outcome::Rejected),
+            Mode::Observe => (Action::Forward, Outcome::Passed),
+            Mode::Repair if self.problems.is_empty() => (Action::Apply, Outcome::Repaired),
+            Mode::Repair if policy.unrepairable == Unrepairable::Forward => {
+                (Action::Forward, Outcome::Passed)
+            }
+            Mode::Repair | Mode::Strict => (Action::Refuse, Outcome::Rejected),
+        };
+        Verdict {
+            signature,
+            mode,
+            plan: Plan { steps: self.steps },
+            problems: self.problems,
+            action,
+            outcome,
+        }
+    }
+}
+
+/// model and signature → names → encoding → dtype → shape → rows.
+const fn stage_of(reason: Reason) -> u8 {
+    match reason {
+        Reason::ModelUnknown | Reason::SignatureUnknown | Reason::Draining | Reason::UpstreamUnavailable => 0,
+        Reason::QueueFull | Reason::Deadline => 0,
+        Reason::OutputUnknown
+        | Reason::NameUnknown
+        | Reason::NameAmbiguous
+        | Reason::InputMissing
+        | Reason::InputExtra => 1,
+        Reason::Malformed
+        | Reason::TooLarge
+        | Reason::ContentSize
+        | Reason::ValueCount
+        | Reason::ValueField
+        | Reason::StringInContent
+        | Reason::ShapeNotConcrete
+        | Reason::NotAnExample => 2,
+        Reason::DtypeMismatch | Reason::CastOutOfRange | Reason::CastInexact => 3,
+        Reason::RankTooLow
+        | Reason::RankTooHigh
+        | Reason::DimMismatch
+        | Reason::ShapeMismatch
+        | Reason::ShapeAmbiguous
+        | Reason::StaticBatch => 4,
+        Reason::BatchMismatch => 5,
+    }
+}

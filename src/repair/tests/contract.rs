@@ -1,0 +1,275 @@
+//! The rules of the contract, case by case: signature, request, and what is said of it.
+use super::*;
+
+#[test]
+fn every_example_is_true_and_repairs_once() {
+    for rule in REPAIRS {
+        let case = Case::new(rule.example.signature, rule.example.request);
+        let verdict = case.judge();
+        assert_eq!(verdict.problems, [], "{}", rule.name);
+        assert!(verdict.plan.steps.iter().any(|step| step.rule == *rule), "{}: {}", rule.name, case.says());
+        let after = case.applied();
+        let again = case.judge_bytes(&after);
+        assert_eq!((again.plan.steps.len(), again.outcome), (0, Outcome::Conforming), "{}", rule.name);
+        let expected = notation::request("m", rule.example.becomes).unwrap();
+        let (after, expected) = (PredictView::scan(&after).unwrap(), PredictView::scan(&expected).unwrap());
+        assert_eq!(
+            after.model_spec.effective_signature(),
+            expected.model_spec.effective_signature(),
+            "{}",
+            rule.name
+        );
+        for input in &expected.inputs {
+            let got =
+                after.input(&input.key).unwrap_or_else(|| panic!("{}: no input {}", rule.name, input.key));
+            assert_eq!(
+                (got.tensor.dtype, &got.tensor.shape),
+                (input.tensor.dtype, &input.tensor.shape),
+                "{}",
+                rule.name
+            );
+        }
+        assert_eq!(after.inputs.len(), expected.inputs.len(), "{}", rule.name);
+    }
+}
+
+#[test]
+fn names_are_unique_and_found() {
+    for (at, rule) in REPAIRS.iter().enumerate() {
+        assert_eq!(Repair::find(rule.name), Some(*rule));
+        assert!(REPAIRS[..at].iter().all(|other| other.name != rule.name), "{}", rule.name);
+    }
+}
+
+#[test]
+fn plans_and_problems() {
+    let cases = [
+        ("x:float[-1,128]", "x:float[1,128]", "conforms"),
+        ("x:float[-1,128]", "x:float[128]", "x;add_batch_dim;[128]->[1,128]"),
+        (
+            "x:float[-1,128]",
+            "x:double[128]",
+            "x;cast_round;double->float lossy x;add_batch_dim;[128]->[1,128]",
+        ),
+        ("x:float[-1,128]", "x:float[128,1]", "x;column_vector;[128,1]->[1,128]"),
+        (
+            "x:float[-1,128]",
+            "x:float[127]",
+            "input 'x': rank 1 [127], expected rank 2 [-1,128] (RANK_TOO_LOW)",
+        ),
+        (
+            "x:float[-1,128]",
+            "x:float[1,127]",
+            "input 'x': dimension 1 is 127 in [1,127], expected 128 in [-1,128] (DIM_MISMATCH)",
+        ),
+        ("x:float[-1,-1]", "x:float[7]", "x;batch_first;[7]->[1,7]"),
+        (
+            "x:float[-1,-1,1]",
+            "x:float[4,1]",
+            "input 'x': shape [4,1] could mean [1,4,1] or [4,1,1] for [-1,-1,1] (SHAPE_AMBIGUOUS; send the one that is meant)",
+        ),
+        ("x:int64[1]", "x:int64[]", "x;scalar_shape;[]->[1]"),
+        ("x:string[-1]", "x:string[]", "x;add_batch_dim;[]->[1]"),
+        ("x:string[-1,-1]", "x:string[1]", "x;add_batch_dim;[1]->[1,1]"),
+        (
+            "x:float[4,16]",
+            "x:float[5,16]",
+            "input 'x': 5 rows in [5,16], expected exactly 4 in [4,16] (STATIC_BATCH; the model was exported for batches of 4)",
+        ),
+        (
+            "x:float[-1,2,3,4]",
+            "x:float[1,3,2,5]",
+            "input 'x': shape [1,3,2,5], expected [-1,2,3,4] (SHAPE_MISMATCH)",
+        ),
+        ("x:float", "x:float[3,9]", "conforms"),
+        ("x:float", "x:double[3]", "input 'x': dtype double, expected float (DTYPE_MISMATCH)"),
+        (
+            "x:float[-1,2]",
+            "x:string[1,2]",
+            "input 'x': dtype string, expected float (DTYPE_MISMATCH; this input takes numbers: decode, tokenize or parse the bytes first)",
+        ),
+        (
+            "x:int32[-1]",
+            "x:int64[2]{7,3000000000}",
+            "input 'x': value 3000000000 at index 1 is out of range for int32 (CAST_OUT_OF_RANGE)",
+        ),
+        (
+            "x:uint32[-1]",
+            "x:int64[1]{-1}",
+            "input 'x': value -1 at index 0 is out of range for uint32 (CAST_OUT_OF_RANGE)",
+        ),
+        (
+            "x:float[-1]",
+            "x:int32[1]{16777217}",
+            "input 'x': value 16777217 at index 0 has no exact counterpart in float (CAST_INEXACT)",
+        ),
+        (
+            "x:float[-1]",
+            "x:double[1]{1e300}",
+            "input 'x': value 1e300 at index 0 is out of range for float (CAST_OUT_OF_RANGE)",
+        ),
+        ("x:float[-1,2]", "x:float[-1,2]=6", "x;infer_dim;[-1,2]->[3,2]"),
+        (
+            "x:float[-1,2]",
+            "x:float[-1,2]=5",
+            "input 'x': shape [-1,2], expected a size of at least 0 for every dimension (SHAPE_NOT_CONCRETE; send the real sizes)",
+        ),
+        (
+            "x:float[-1,2]",
+            "x:float[2,2]=3",
+            "input 'x': 12 bytes in tensor_content, expected 16 for [2,2] of float (4 bytes each) (CONTENT_SIZE; that is 3 values)",
+        ),
+        ("x:float[-1,2]", "x:float[2,2]@float_val=1", "conforms"),
+        (
+            "x:float[-1,2]",
+            "x:float[2,2]@float_val=3",
+            "input 'x': 3 value(s) in float_val, expected 4 for [2,2] (VALUE_COUNT; TensorFlow would repeat the last one)",
+        ),
+        (
+            "x:float[-1,2]",
+            "x:float[2,2]@float_val=5",
+            "input 'x': 5 value(s) in float_val, expected 4 for [2,2] (VALUE_COUNT; TensorFlow would drop the rest)",
+        ),
+        (
+            "x:float[-1,2]",
+            "x:float[2,2]=0",
+            "input 'x': 0 value(s) in float_val, expected 4 for [2,2] (VALUE_COUNT; TensorFlow would read zeros)",
+        ),
+        ("x:float[-1,2]", "x:float[1,2]@int_val", "x;move_values;int_val->float_val"),
+        (
+            "x:float[-1,2]",
+            "x:float[1,2]@double_val{0.1,1}",
+            "input 'x': value 0.1 at index 0 has no exact counterpart in float (CAST_INEXACT)",
+        ),
+        (
+            "x:float[-1,2]",
+            "x:double[1,2]@float_val",
+            "x;move_values;float_val->double_val x;cast_round;double->float lossy",
+        ),
+        (
+            "x:float[-1,2]",
+            "x:half[1,2]@float_val",
+            "x;move_values;float_val->half_val x;cast_widen;half->float",
+        ),
+        (
+            "x:int32[-1]",
+            "x:int8[1]@int_val{200}",
+            "input 'x': value 200 at index 0 is out of range for int8 (CAST_OUT_OF_RANGE)",
+        ),
+        (
+            "a:float[-1,2] b:float[-1]",
+            "a:float[2,2] b:float[3]",
+            "the inputs have different numbers of rows {a: 2, b: 3} (BATCH_MISMATCH; send every input with the same dimension 0)",
+        ),
+        ("a:float[-1,2] b:float[]", "a:float[2,2] b:float[]", "conforms"),
+        (
+            "a:float[-1] b:float[-1]",
+            "a:float[2] c:float[2]",
+            "input 'c': no such input, the signature takes 'a', 'b' (NAME_UNKNOWN) | input 'b': not sent, the signature takes 'a', 'b' (INPUT_MISSING)",
+        ),
+        (
+            "a:float[-1] b:float[-1]",
+            "a:float[2] b:float[2] c:float[2]",
+            "input 'c': no such input, the signature takes 'a', 'b' (INPUT_EXTRA)",
+        ),
+        ("a:float[-1] b:float[-1]", "a:float[2]", "conforms"),
+        (
+            "a:float[-1,2]",
+            "z:float[3]",
+            "input 'z': no such input, the signature takes 'a' (NAME_UNKNOWN) | input 'a': rank 1 [3], expected rank 2 [-1,2] (RANK_TOO_LOW)",
+        ),
+        (
+            "a:float[-1,2]",
+            "z:double[2]",
+            "a;rename_single;z->a a;cast_round;double->float lossy a;add_batch_dim;[2]->[1,2]",
+        ),
+        (
+            "x:float[-1,2]",
+            "x:float[2147483648,2147483648]@float_val=1",
+            "input 'x': shape [2147483648,2147483648] has more elements than any tensor (MALFORMED) | input 'x': dimension 1 is 2147483648 in [2147483648,2147483648], expected 2 in [-1,2] (DIM_MISMATCH)",
+        ),
+        (
+            "x:float[-1]",
+            "x:float[268435456]@float_val=1",
+            "input 'x': 1 value(s) for the 268435456 elements of [268435456]: 1024 MiB (TOO_LARGE)",
+        ),
+        (
+            "x:float[-1]",
+            "x:float[268435457]@float_val=1",
+            "input 'x': 268435457 elements in [268435457], at most 268435456 are allowed (TOO_LARGE)",
+        ),
+    ];
+    for (signature, request, expected) in cases {
+        assert_eq!(Case::new(signature, request).says(), expected, "{signature} <- {request}");
+    }
+}
+
+#[test]
+fn what_each_mode_makes_of_a_request() {
+    use {Action::*, Outcome::*};
+    let conforming = ("x:float[-1,2]", "x:float[1,2]");
+    let repairable = ("x:float[-1,2]", "x:float[2]");
+    let wrong = ("x:float[-1,2]", "x:float[3]");
+    let short = ("x:float[-1,2]", "x:float[2,2]@float_val=3");
+    let missing = ("x:float[-1,2] y:float[-1]", "x:float[1,2]");
+    let cases = [
+        (Mode::Off, conforming, (Forward, Passed)),
+        (Mode::Off, wrong, (Forward, Passed)),
+        (Mode::Observe, conforming, (Forward, Conforming)),
+        (Mode::Observe, repairable, (Forward, Passed)),
+        (Mode::Observe, wrong, (Forward, Passed)),
+        (Mode::Observe, short, (Forward, Conforming)),
+        (Mode::Repair, conforming, (Forward, Conforming)),
+        (Mode::Repair, repairable, (Apply, Repaired)),
+        (Mode::Repair, wrong, (Refuse, Rejected)),
+        (Mode::Repair, short, (Refuse, Rejected)),
+        (Mode::Repair, missing, (Forward, Passed)),
+        (Mode::Strict, conforming, (Forward, Conforming)),
+        (Mode::Strict, repairable, (Refuse, Rejected)),
+        (Mode::Strict, wrong, (Refuse, Rejected)),
+        (Mode::Strict, missing, (Forward, Passed)),
+    ];
+    for (mode, (signature, request), expected) in cases {
+        let verdict = Case::new(signature, request).mode(mode).judge();
+        assert_eq!((verdict.action, verdict.outcome), expected, "{mode} {request}: {:?}", verdict.problems);
+    }
+    let verdict = Case::new(repairable.0, repairable.1).mode(Mode::Strict).judge();
+    assert_eq!(verdict.problems[0].reason, Reason::RankTooLow);
+}
+
+#[test]
+fn switches_of_the_policy() {
+    let with = |signature: &str, request: &str, change: fn(&mut Policy)| {
+        let mut case = Case::new(signature, request);
+        change(&mut case.policy.defaults);
+        case.says()
+    };
+    assert_eq!(
+        with("x:float[-1,-1]", "x:float[7]", |policy| policy.batch_first = false),
+        "input 'x': shape [7] could mean [1,7] or [7,1] for [-1,-1] (SHAPE_AMBIGUOUS; send the one that is meant)"
+    );
+    assert!(
+        with("x:float[-1,4]", "x:float[4,1]", |policy| policy.column_vector = false).contains("DIM_MISMATCH")
+    );
+    assert!(
+        with("x:float[-1]", "x:double[1]{0.1}", |policy| policy.round_f64 = false).contains("CAST_INEXACT")
+    );
+    assert_eq!(
+        with("x:float[-1]", "x:double[1]{0.5}", |policy| policy.round_f64 = false),
+        "x;cast_checked;double->float"
+    );
+    assert_eq!(
+        with("x:float[4]", "x:float[4]@float_val=2", |policy| policy.short_lists = policy::ShortLists::Allow),
+        "conforms"
+    );
+    assert!(
+        with("x:float[-1,2]", "x:float[2]", |policy| _ = policy.off.insert("add_batch_dim".into()))
+            .contains("RANK_TOO_LOW")
+    );
+    assert!(
+        with("x:float[-1,2]", "x:float[0,2]", |policy| policy.refuse_zero_rows = true).contains("no rows")
+    );
+    assert_eq!(with("x:float[-1,2]", "x:float[0,2]", |_| ()), "conforms");
+    let missing = |policy: &mut Policy| policy.missing_inputs = policy::MissingInputs::Refuse;
+    assert!(with("a:float[-1] b:float[-1]", "a:float[2]", missing).contains("INPUT_MISSING"));
+}

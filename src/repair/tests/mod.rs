@@ -1,0 +1,59 @@
+//! What holds for every rule: its example, the promises of the contract, and what a sweep over dtypes and encodings shows.
+mod contract;
+mod properties;
+
+use super::*;
+use crate::signature::Signatures;
+use crate::wire::{PredictView, Rope};
+
+/// A request in the notation of the command line, held to a signature in the same notation.
+struct Case {
+    signatures: Signatures,
+    message: Rope,
+    policy: ModelPolicy,
+}
+
+impl Case {
+    fn new(signature: &str, request: &str) -> Self {
+        Self {
+            signatures: notation::signature(signature).unwrap(),
+            message: notation::request("m", request).unwrap(),
+            policy: ModelPolicy::default(),
+        }
+    }
+
+    fn mode(mut self, mode: Mode) -> Self {
+        self.policy.defaults.mode = mode;
+        self
+    }
+
+    fn judge(&self) -> Verdict {
+        self.judge_bytes(&self.message)
+    }
+
+    fn judge_bytes(&self, message: &Rope) -> Verdict {
+        let view = PredictView::scan(message).unwrap();
+        judge(&Request {
+            message,
+            view: &view,
+            signatures: &self.signatures,
+            policy: &self.policy,
+            raised: None,
+        })
+    }
+
+    fn applied(&self) -> Rope {
+        let view = PredictView::scan(&self.message).unwrap();
+        apply(&self.message, &view, &self.judge().plan).unwrap()
+    }
+
+    /// Rules and changes of the plan, or the problems, in one line.
+    fn says(&self) -> String {
+        let verdict = self.judge();
+        if verdict.problems.is_empty() {
+            let steps: Vec<String> = verdict.plan.steps.iter().map(report::repair_entry).collect();
+            return if steps.is_empty() { "conforms".to_owned() } else { steps.join(" ") };
+        }
+        verdict.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")
+    }
+}

@@ -1,0 +1,6 @@
+//! What operators see: metrics and log lines. Tensor values appear in neither.
+mod labels;
+pub mod log;
+pub mod metrics;
+mod signature_info;
+mod table;

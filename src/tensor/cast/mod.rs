@@ -1,0 +1,288 @@
+//! Casts of numbers between dtypes: what a cast can lose, the check that it loses nothing, and the cast
+//! itself.
+mod kernels;
+mod lanes;
+mod values;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use self::kernels::{Kernel, kernel};
+use self::lanes::{BLOCK, Codec, Lane, lane};
+use super::dtype::{Class, DataType};
+
+/// What a cast from one dtype to another can lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Relation {
+    /// The same dtype. Of dtypes that are no numbers too; these have no [`Cast`].
+    Same,
+    /// Every value of the source is exact in the target. (The sign of a zero may go: two float8 formats have
+    /// no -0.0.)
+    Widens,
+    /// Some values are not: integers of less range, integers into floats, floats into narrower floats.
+    Narrows,
+    /// Only integral values in range are exact. -0.0 is 0; NaN and the infinities are out of range.
+    FloatToInt,
+    /// False is 0 and true is 1.
+    BoolToNumber,
+    /// 0 is false and 1 is true; nothing else is exact.
+    NumberToBool,
+}
+
+/// What a cast from one dtype to another can lose; `None` says that there is no such cast: of strings,
+/// quantized dtypes, handles, reference and unknown dtypes, of complex to real, and between bool and complex.
+pub fn relation(from: DataType, to: DataType) -> Option<Relation> {
+    let (source, target) = (from.info()?, to.info()?);
+    if from == to {
+        return Some(Relation::Same);
+    }
+    let ((source_lane, source_lanes), (target_lane, target_lanes)) = (lane(from)?, lane(to)?);
+    let widens = source_lane.values().is_within(&target_lane.values());
+    match (source.class, target.class) {
+        _ if source_lanes > target_lanes => None,
+        (Class::Bool, Class::Complex) => None,
+        (Class::Bool, _) => Some(Relation::BoolToNumber),
+        (_, Class::Bool) => Some(Relation::NumberToBool),
+        (Class::Float, Class::Signed | Class::Unsigned) => Some(Relation::FloatToInt),
+        _ if widens => Some(Relation::Widens),
+        _ => Some(Relation::Narrows),
+    }
+}
+
+/// How strictly values are held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exactness {
+    /// Each value must survive. From float to float NaN counts as exact where the target has one (its payload
+    /// may go), and an infinity where the target has one.
+    Exact,
+    /// Into a float or complex dtype: the nearest value, ties to even; a finite value that would leave the
+    /// target's range is refused. Into any other dtype the same as [`Exactness::Exact`].
+    Round,
+}
+
+/// A value that a cast would not keep.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("element {index} ({value}) is {kind}")]
+pub struct CastFault {
+    /// Index of the element in the source.
+    pub index: usize,
+    pub kind: FaultKind,
+    /// The value as text: `300`, `0.1`, `1e300`, `NaN`, `1.5-2.0j`.
+    pub value: String,
+}
+
+/// Why a value is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// Beyond the target's least or greatest value, or a NaN or infinity that it does not have.
+    OutOfRange,
+    /// Within the range, but between two values of the target.
+    Inexact,
+}
+
+/// A cast between two dtypes of numbers, chosen once a tensor.
+#[derive(Clone, Copy, Debug)]
+pub struct Cast {
+    exactness: Exactness,
+    relation: Relation,
+    source: &'static Lane,
+    target: &'static Lane,
+    source_lanes: usize,
+    target_lanes: usize,
+    kernel: Option<&'static Kernel>,
+}
+
+// === impl Cast ===
+
+impl Cast {
+    /// The cast from one dtype to another. It exists exactly when [`relation`] does, but not between equal
+    /// dtypes that are no numbers. Between equal dtypes of numbers it copies.
+    pub fn new(from: DataType, to: DataType, exactness: Exactness) -> Option<Self> {
+        let relation = relation(from, to)?;
+        let ((source, source_lanes), (target, target_lanes)) = (lane(from)?, lane(to)?);
+        let real = |dtype| match dtype {
+            DataType::COMPLEX64 => DataType::FLOAT,
+            DataType::COMPLEX128 => DataType::DOUBLE,
+            real => real,
+        };
+        let kernel = kernel(real(from), real(to));
+        Some(Self { exactness, relation, source, target, source_lanes, target_lanes, kernel })
+    }
+
+    /// Bytes of a source element.
+    pub fn from_size(&self) -> usize {
+        self.source.size * self.source_lanes
+    }
+
+    /// Bytes of a target element.
+    pub fn to_size(&self) -> usize {
+        self.target.size * self.target_lanes
+    }
+
+    /// Finds the first value that the cast would not keep. `src` is whole elements, little-endian, as in
+    /// `tensor_content`. Allocates nothing but the fault's text.
+    pub fn check(&self, src: &[u8]) -> Result<(), CastFault> {
+        // A bool byte other than 0 and 1 is no value of its dtype, so even bools are looked at.
+        if matches!(self.relation, Relation::Same | Relation::Widens) {
+            return Ok(());
+        }
+        let src = self.whole_elements(src);
+        let test = self.kernel.map(|kernel| kernel.test(self.exactness));
+        for (block, bytes) in src.chunks(BLOCK * self.source.size).enumerate() {
+            if test.is_some_and(|passes| passes(bytes)) {
+                continue;
+            }
+            if let Some((lane, kind)) = self.first_fault(bytes) {
+                let index = (block * BLOCK + lane) / self.source_lanes;
+                let element = &src[index * self.from_size()..][..self.from_size()];
+                return Err(CastFault { index, kind, value: self.print(element) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the converted elements of `src` to `dst`. After [`Self::check`] said `Ok` the values are exact
+    /// or the nearest; otherwise those that it refuses become anything.
+    pub fn convert(&self, src: &[u8], dst: &mut Vec<u8>) {
+        let src = self.whole_elements(src);
+        if self.relation == Relation::Same {
+            dst.extend_from_slice(src);
+            return;
+        }
+        dst.reserve(src.len() / self.from_size() * self.to_size());
+        let mut buffer = [0; BLOCK * size_of::<f64>()];
+        for bytes in src.chunks(BLOCK * self.source.size) {
+            let converted = &mut buffer[..bytes.len() / self.source.size * self.target.size];
+            match self.kernel {
+                Some(kernel) => (kernel.convert)(bytes, converted),
+                None => self.convert_block(bytes, converted),
+            }
+            if self.source_lanes == self.target_lanes {
+                dst.extend_from_slice(converted);
+            } else {
+                match self.target.size {
+                    4 => append_with_zeros::<4>(converted, dst),
+                    _ => append_with_zeros::<8>(converted, dst),
+                }
+            }
+        }
+    }
+
+    /// `src` without a part of an element at its end: whoever sized the tensor has refused it.
+    fn whole_elements<'a>(&self, src: &'a [u8]) -> &'a [u8] {
+        &src[..src.len() - src.len() % self.from_size()]
+    }
+
+    /// The first lane of a block that the target does not hold.
+    fn first_fault(&self, bytes: &[u8]) -> Option<(usize, FaultKind)> {
+        let target = self.target.values();
+        let lanes = bytes.len() / self.source.size;
+        match self.source.codec {
+            Codec::Int { read, .. } => {
+                let mut ints = [0; BLOCK];
+                read(bytes, &mut ints);
+                first(&ints[..lanes], |&value| {
+                    let not_a_bool = self.relation == Relation::BoolToNumber && value > 1;
+                    let fault = || target.fault_of_int(value, self.exactness);
+                    if not_a_bool { Some(FaultKind::OutOfRange) } else { fault() }
+                })
+            }
+            Codec::Float { read, .. } => {
+                let mut floats = [0.0; BLOCK];
+                read(bytes, &mut floats);
+                first(&floats[..lanes], |&value| target.fault_of_float(value, self.exactness))
+            }
+        }
+    }
+
+    /// Converts a block by way of wide numbers.
+    fn convert_block(&self, bytes: &[u8], converted: &mut [u8]) {
+        let lanes = bytes.len() / self.source.size;
+        let (mut ints, mut floats) = ([0; BLOCK], [0.0; BLOCK]);
+        let (ints, floats) = (&mut ints[..lanes], &mut floats[..lanes]);
+        match self.source.codec {
+            Codec::Int { read, .. } => read(bytes, ints),
+            Codec::Float { read, .. } => read(bytes, floats),
+        }
+        match (&self.source.codec, &self.target.codec) {
+            (Codec::Int { .. }, Codec::Float { format, write, .. }) => {
+                for (float, int) in floats.iter_mut().zip(&*ints) {
+                    *float = format.nearest_int(*int);
+                }
+                write(floats, converted);
+            }
+            (Codec::Float { .. }, Codec::Float { format, write, .. }) => {
+                for float in &mut *floats {
+                    *float = format.nearest(*float);
+                }
+                write(floats, converted);
+            }
+            (Codec::Float { .. }, Codec::Int { write, .. }) => {
+                for (int, float) in ints.iter_mut().zip(&*floats) {
+                    *int = *float as i128;
+                }
+                write(ints, converted);
+            }
+            (Codec::Int { .. }, Codec::Int { write, .. }) => write(ints, converted),
+        }
+    }
+
+    /// A source element as text, its floats as short as they are unambiguous.
+    fn print(&self, element: &[u8]) -> String {
+        let lanes: Vec<String> =
+            element.chunks_exact(self.source.size).map(|lane| self.print_lane(lane)).collect();
+        match lanes.as_slice() {
+            [real, imaginary] => {
+                let plus = if imaginary.starts_with('-') { "" } else { "+" };
+                format!("{real}{plus}{imaginary}j")
+            }
+            _ => lanes.concat(),
+        }
+    }
+
+    fn print_lane(&self, bytes: &[u8]) -> String {
+        match self.source.codec {
+            Codec::Int { read, .. } => {
+                let mut value = [0];
+                read(bytes, &mut value);
+                value[0].to_string()
+            }
+            Codec::Float { read, .. } => {
+                let mut value = [0.0];
+                read(bytes, &mut value);
+                // `{:?}` writes large and small numbers with an exponent.
+                if self.source.size < size_of::<f64>() {
+                    format!("{:?}", value[0] as f32)
+                } else {
+                    format!("{:?}", value[0])
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutOfRange => "out of range",
+            Self::Inexact => "not exact",
+        })
+    }
+}
+
+/// Real to complex: each lane of `N` bytes, then an imaginary lane that is zero.
+fn append_with_zeros<const N: usize>(lanes: &[u8], dst: &mut Vec<u8>) {
+    let start = dst.len();
+    dst.resize(start + 2 * lanes.len(), 0);
+    for (real, lane) in dst[start..].as_chunks_mut::<N>().0.iter_mut().step_by(2).zip(lanes.as_chunks().0) {
+        *real = *lane;
+    }
+}
+
+fn first<T>(values: &[T], fault: impl Fn(&T) -> Option<FaultKind>) -> Option<(usize, FaultKind)> {
+    values.iter().enumerate().find_map(|(lane, value)| fault(value).map(|kind| (lane, kind)))
+}

@@ -1,0 +1,121 @@
+"""Runs the sidecar's program in front of a test server, for the end-to-end tests."""
+
+import os
+import re
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from google.rpc import error_details_pb2, status_pb2
+
+from harness import ROOT, first_match, stop, until
+
+VARIABLE = "TFS_SIDECAR_BIN"
+DEFAULT = ROOT / "target" / "debug" / "tfs-sidecar"
+
+
+def binary():
+    """The program under test; that it is missing is a failure, not a reason to skip."""
+    path = Path(os.environ.get(VARIABLE) or DEFAULT)
+    if not (path.is_file() and os.access(path, os.X_OK)):
+        raise FileNotFoundError(f"no program at {path}: build it (cargo build), or name it with {VARIABLE}")
+    return str(path.resolve())
+
+
+def listening(server):
+    """Matches the line that says where `server` listens; the order of its fields does not matter."""
+    return rf'^(?=.*\blistening\b)(?=.*\bserver="?{server}\b)(?=.*\baddr="?(127\.0\.0\.1:\d+)).*$'
+
+
+class Sidecar:
+    """A running sidecar: `address` for gRPC, `admin` for HTTP."""
+
+    def __init__(self, upstream, *options):
+        command = [
+            binary(),
+            "run",
+            "--upstream",
+            upstream,
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            *options,
+        ]
+        # Its settings come from the command line alone.
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("TFS_SIDECAR_") and name not in ("MODEL_NAME", "RUST_LOG")
+        }
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        self.log = []
+        matches = first_match(self.process, self.process.stderr, [listening("grpc"), listening("admin")], self.log)
+        if matches is None:
+            code = stop(self.process)
+            raise RuntimeError(f"the sidecar ended with {code} before it listened:\n{''.join(self.log)}")
+        self.address, self.admin = (match[1] for match in matches)
+        # Its log is read on, or it would block on a full pipe.
+        self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr))
+        self.reader.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        stop(self.process)
+        self.reader.join()
+        self.process.stderr.close()
+        if kind is not None:
+            print("the sidecar's log:\n" + "".join(self.log))
+
+    @property
+    def alive(self):
+        return self.process.poll() is None
+
+    def get(self, path):
+        """(HTTP status, body) of the admin server."""
+        try:
+            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def wait_ready(self):
+        until(lambda: self.alive and self.get("/readyz")[0] == 200, what="/readyz to answer 200")
+        return self
+
+
+def repairs(metadata):
+    """(the count as text or None, the set of repairs) from a call's initial metadata."""
+    count = [value for key, value in metadata if key == "tfs-sidecar-repairs"]
+    assert len(count) <= 1
+    return (count[0] if count else None), {value for key, value in metadata if key == "tfs-sidecar-repair"}
+
+
+def details(error):
+    """(google.rpc.Status, BadRequest, ErrorInfo) of a refusal."""
+    data = [value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"]
+    assert len(data) == 1, "one grpc-status-details-bin"
+    status = status_pb2.Status.FromString(data[0])
+    found = []
+    for kind in (error_details_pb2.BadRequest, error_details_pb2.ErrorInfo):
+        messages = [any_message for any_message in status.details if any_message.Is(kind.DESCRIPTOR)]
+        assert len(messages) == 1, f"one {kind.__name__} among {[message.type_url for message in status.details]}"
+        message = kind()
+        assert messages[0].Unpack(message)
+        found.append(message)
+    return status, *found
+
+
+def metric(text, name, **labels):
+    """The sum of the samples of a metric that carry these labels."""
+    total = 0.0
+    for line in text.splitlines():
+        match = re.match(rf"{re.escape(name)}(?:\{{(.*)\}})? (\S+)", line)
+        if match and all(f'{key}="{value}"' in (match[1] or "") for key, value in labels.items()):
+            total += float(match[2])
+    return total
