@@ -61,6 +61,8 @@ fn tensorflow(python: &str) -> Result<Upstream, String> {
         .arg("--model")
         .arg(format!("mlp={}", models.display()))
         .args(["--port", "0"])
+        // The demo prints every refusal itself.
+        .env("TF_CPP_MIN_LOG_LEVEL", "3")
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("starting {python}: {error}"))?;
