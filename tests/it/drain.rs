@@ -24,8 +24,9 @@ async fn requests_in_flight_are_finished_and_new_ones_turned_away() {
     fake.called(PREDICT, 1).await;
     let mut health = watch(&client, "").await;
 
-    let page = admin::post(&sidecar.admin, "/drain").await;
-    assert!((200..300).contains(&page.status), "{page:?}");
+    // It answers when nothing is in flight any more.
+    let door = sidecar.admin.clone();
+    let drained = tokio::spawn(async move { admin::post(&door, "/drain").await });
     until(&mut health, ServingStatus::NotServing).await;
     assert_eq!(sidecar.page("/readyz").await.status, 503);
     assert_eq!(sidecar.page("/livez").await.status, 200);
@@ -40,11 +41,14 @@ async fn requests_in_flight_are_finished_and_new_ones_turned_away() {
         assert_eq!(reply.code, 14, "{}", reply.text);
     }
     assert_eq!(fake.count(PREDICT), 1);
+    assert!(!drained.is_finished(), "a request is in flight");
 
     gate.open();
     let reply = held.finish().await.unwrap().ok();
     dense::assert_case(&outputs(&reply.message)[OUTPUT].float_val);
     drop(health);
+    let page = drained.await.unwrap();
+    assert_eq!(page.status, 200, "{page:?}");
     sidecar.stop().await;
     assert!(Client::try_connect(&grpc).await.is_err());
 }
