@@ -1,3 +1,17 @@
 //! The integration tests: one binary, so that they link once.
-#[test]
-fn placeholder() {}
+#![expect(clippy::unwrap_used, reason = "clippy allows it in test functions, not in their helpers")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod drain;
+mod faults;
+mod founder;
+mod health;
+mod limits;
+mod passthrough;
+mod refusals;
+mod stand_in;
+mod tidy;
+mod versions;
