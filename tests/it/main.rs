@@ -1,4 +1,18 @@
 //! The integration tests: one binary, so that they link once.
 #![expect(clippy::unwrap_used, reason = "clippy allows it in test functions, not in their helpers")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
 mod cli;
+mod drain;
+mod faults;
+mod founder;
+mod health;
+mod limits;
+mod passthrough;
+mod refusals;
+mod stand_in;
+mod tidy;
+mod versions;

@@ -3,7 +3,7 @@
 //! It knows the rest of the program only through [`View`], so that it can be tested, and shown, without any of it.
 mod api;
 mod page;
-pub mod recent;
+pub use crate::telemetry::recent;
 
 use std::fmt;
 use std::future::Future;

@@ -1,0 +1,47 @@
+# The one front door: `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help demo demo-tf test test-rust test-python lint ci image
+
+CARGO ?= cargo
+PYTHON := .venv/bin/python
+# Cargo may be told to build elsewhere; the Python tests need to know where.
+TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: ## wrong requests repaired before your eyes; needs only Rust (ONCE=1 ends it after the table)
+	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo
+
+demo-tf: venv ## the same in front of real TensorFlow, from its Python wheel
+	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --tf $(PYTHON)
+
+test: test-rust test-python ## all tests
+
+test-rust: ## unit and integration tests
+	$(CARGO) test --locked
+
+test-python: venv ## the built program in front of TensorFlow, asked by Python clients
+	$(CARGO) build --locked --bin tfs-sidecar
+	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" $(PYTHON) -m pytest -p no:cacheprovider tests/tfserving
+
+.PHONY: venv
+venv: # does nothing when it is up to date
+	tests/tfserving/setup.sh
+
+lint: ## formatting and clippy; a tool that is not installed is named and left out
+	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \
+	else echo "lint: rustfmt is not installed, formatting is not checked"; fi
+	@if $(CARGO) clippy --version >/dev/null 2>&1; \
+	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings; \
+	else echo "lint: clippy is not installed, lints are not checked"; fi
+
+ci: lint ## what CI runs: lint, the demo once, all tests
+	ONCE=1 $(MAKE) --no-print-directory demo
+	$(MAKE) --no-print-directory test
+
+image: ## a container image (podman or docker)
+	@engine=$$(command -v podman || command -v docker) || { echo "image: neither podman nor docker is installed"; exit 1; }; \
+	"$$engine" build --tag tfs-sidecar .

@@ -1,0 +1,75 @@
+//! Asks for a prediction with tonic's own client, as a user's program would.
+use std::time::Duration;
+
+use tfs_sidecar::proto::tensorflow::serving::prediction_service_client::PredictionServiceClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt as _;
+
+use crate::cases::Case;
+use crate::support::dense::{self, OUTPUT};
+
+pub(crate) struct Asker(PredictionServiceClient<Channel>);
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Probabilities { rows: Vec<(usize, f32)>, same: bool, repairs: Vec<String> },
+    Refused { code: tonic::Code, text: String, reason: Option<String> },
+}
+
+impl Asker {
+    pub(crate) async fn connect(addr: &str) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("host:port makes a URI");
+        let channel = endpoint.timeout(Duration::from_secs(30)).connect().await;
+        let channel = channel.unwrap_or_else(|error| panic!("connecting to {addr}: {error}"));
+        Self(PredictionServiceClient::new(channel))
+    }
+
+    pub(crate) async fn ask(&mut self, case: &Case) -> Answer {
+        match self.0.predict(case.request.message.clone()).await {
+            Ok(response) => {
+                let values = response.metadata().get_all("tfs-sidecar-repair").iter();
+                let repairs = values.map(|value| value.to_str().unwrap_or("?").to_owned()).collect();
+                let outputs = response.into_inner().outputs;
+                let probs = outputs
+                    .get(OUTPUT)
+                    .map(|tensor| dense::floats(tensor, elements(tensor)))
+                    .unwrap_or_default();
+                let rows: Vec<&[f32]> = probs.chunks_exact(10).collect();
+                Answer::Probabilities {
+                    same: !rows.is_empty() && rows.iter().all(|row| dense::is_case(row)),
+                    rows: rows.into_iter().map(dense::top).collect(),
+                    repairs,
+                }
+            }
+            Err(status) => Answer::Refused {
+                code: status.code(),
+                text: status.message().to_owned(),
+                reason: status.get_error_details().error_info().map(|info| info.reason.clone()),
+            },
+        }
+    }
+}
+
+impl Answer {
+    /// As a cell of the table.
+    pub(crate) fn cell(&self) -> String {
+        match self {
+            Self::Probabilities { rows, same, .. } => {
+                let rows =
+                    rows.iter().map(|(class, probability)| format!("class {class}  p={probability:.6}"));
+                let rows = rows.collect::<Vec<_>>().join("\n");
+                if *same { rows } else { format!("{rows}\n(OK, but silently wrong)") }
+            }
+            Self::Refused { code, text, .. } => {
+                // The graph node that a kernel's text ends with says nothing to a reader.
+                let text = text.split("\n\t [[").next().unwrap_or_default();
+                format!("{code:?}: {text}")
+            }
+        }
+    }
+}
+
+fn elements(tensor: &tfs_sidecar::proto::tensorflow::TensorProto) -> usize {
+    dense::dims(tensor).iter().product::<i64>().try_into().unwrap_or_default()
+}

@@ -1,0 +1,95 @@
+//! The requests of the demo: the founder's vector in every shape in which it comes, and mistakes that nobody can repair.
+use prost::bytes::Bytes;
+
+use crate::ask::Answer;
+use crate::support::dense::{CASE, INPUT, MODEL};
+use crate::support::requests::{FLOAT, Predict, content, doubles, float_list, floats, strings};
+
+pub(crate) struct Case {
+    pub(crate) sent: &'static str,
+    pub(crate) request: Predict,
+    expected: Expected,
+}
+
+enum Expected {
+    /// The case's ten probabilities in every row, after these rules.
+    Right(&'static [&'static str]),
+    /// A refusal for this reason.
+    Refused(&'static str),
+}
+
+impl Case {
+    /// Whether the sidecar's answer is the expected one.
+    pub(crate) fn check(&self, answer: &Answer) -> Result<(), String> {
+        match (&self.expected, answer) {
+            (Expected::Right(rules), Answer::Probabilities { repairs, same: true, .. }) => {
+                let used: Vec<&str> = repairs.iter().filter_map(|repair| repair.split(';').nth(1)).collect();
+                if used == *rules {
+                    Ok(())
+                } else {
+                    Err(format!("expected the rules {rules:?}, found {repairs:?}"))
+                }
+            }
+            (Expected::Refused(wanted), Answer::Refused { reason: Some(reason), .. }) if reason == wanted => {
+                Ok(())
+            }
+            (Expected::Right(_), other) => Err(format!("expected the right probabilities, found {other:?}")),
+            (Expected::Refused(wanted), other) => {
+                Err(format!("expected a refusal for {wanted}, found {other:?}"))
+            }
+        }
+    }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    use Expected::{Refused, Right};
+    let row = &CASE.input_tensor[..];
+    let three = [row, row, row].concat();
+    let input = |tensor| Predict::new(MODEL).input(INPUT, tensor);
+    let case = |sent, request, expected| Case { sent, request, expected };
+    vec![
+        case("float [1,128]", input(floats(&[1, 128], row)), Right(&[])),
+        case("float [128]", input(floats(&[128], row)), Right(&["add_batch_dim"])),
+        case("float [128,1]", input(floats(&[128, 1], row)), Right(&["column_vector"])),
+        case("double [1,128]", input(doubles(&[1, 128], row)), Right(&["cast_round"])),
+        case("double [128]", input(doubles(&[128], row)), Right(&["cast_round", "add_batch_dim"])),
+        case("double [128,1]", input(doubles(&[128, 1], row)), Right(&["cast_round", "column_vector"])),
+        case(
+            "float [3,1,128]: a batch of 3",
+            input(floats(&[3, 1, 128], &three)),
+            Right(&["drop_unit_dims"]),
+        ),
+        case("float [-1,128] with 384 values", input(float_list(&[-1, 128], &three)), Right(&["infer_dim"])),
+        case(
+            "float [1,128] named `x`",
+            Predict::new(MODEL).input("x", floats(&[1, 128], row)),
+            Right(&["rename_single"]),
+        ),
+        case(
+            "double [128] named by its graph tensor",
+            Predict::new(MODEL).input("serving_default_input_tensor:0", doubles(&[128], row)),
+            Right(&["rename_tensor_name", "cast_round", "add_batch_dim"]),
+        ),
+        case("float [127]", input(floats(&[127], &row[1..])), Refused("RANK_TOO_LOW")),
+        case("float [1,127]", input(floats(&[1, 127], &row[1..])), Refused("DIM_MISMATCH")),
+        case("float [128,3]: transposed", input(floats(&[128, 3], &three)), Refused("DIM_MISMATCH")),
+        case("float [1,1,8,16]: an NCHW image", input(floats(&[1, 1, 8, 16], row)), Refused("RANK_TOO_HIGH")),
+        case("float [1,128] with 3 values", input(float_list(&[1, 128], &row[..3])), Refused("VALUE_COUNT")),
+        case(
+            "float [1,128] without values",
+            input(content(FLOAT, &[1, 128], Bytes::new())),
+            Refused("VALUE_COUNT"),
+        ),
+        case(
+            "float [1,128], bytes of doubles",
+            input(content(FLOAT, &[1, 128], doubles(&[1, 128], row).tensor_content)),
+            Refused("CONTENT_SIZE"),
+        ),
+        case("string [1]", input(strings(&[1], &[b"0.5 0.25"])), Refused("DTYPE_MISMATCH")),
+        case(
+            "float [1,128], signature `predict`",
+            input(floats(&[1, 128], row)).signature("predict"),
+            Refused("SIGNATURE_UNKNOWN"),
+        ),
+    ]
+}

@@ -1,0 +1,81 @@
+//! The admin door: what `/metrics` says, and that strangers cannot make it grow.
+use crate::support::client::Request;
+use crate::support::dense::{self, CASE, INPUT};
+use crate::support::requests::{METADATA, PREDICT, Predict, floats, metadata_request};
+use crate::support::sidecar::Setup;
+
+#[tokio::test]
+async fn metrics_tell_who_sends_what_wrong() {
+    let name = "admin_metrics";
+    let setup = Setup::new([dense::model_named(name)]).await;
+    let good = Predict::new(name).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes();
+    let flat = Predict::new(name).input(INPUT, floats(&[128], &CASE.input_tensor)).bytes();
+    let bad = Predict::new(name).input(INPUT, floats(&[1, 127], &[0.0; 127])).bytes();
+    for (times, message) in [(3, &good), (2, &flat), (1, &bad)] {
+        for _ in 0..times {
+            setup.client.predict(message).await;
+        }
+    }
+    setup.fake.refuse(PREDICT, 1, 14, "The batch scheduling queue to which this task was submitted is full");
+    assert_eq!(setup.client.predict(&good).await.code, 14);
+    setup.client.call(Request::new(METADATA, &metadata_request(name))).await.ok();
+
+    let metrics = setup.sidecar.metrics().await;
+    let requests = |labels: &[(&str, &str)]| {
+        metrics
+            .sum("tfs_sidecar_requests_total", &[&[("model", name), ("method", "Predict")], labels].concat())
+    };
+    assert_eq!(requests(&[("outcome", "conforming"), ("code", "OK")]), 3.0, "{}", metrics.text());
+    assert_eq!(requests(&[("outcome", "repaired"), ("code", "OK")]), 2.0);
+    assert_eq!(requests(&[("outcome", "rejected"), ("code", "INVALID_ARGUMENT")]), 1.0);
+    assert_eq!(requests(&[("code", "UNAVAILABLE")]), 1.0);
+    let rejected = [("model", name), ("signature", "serving_default"), ("reason", "DIM_MISMATCH")];
+    assert_eq!(metrics.sum("tfs_sidecar_rejections_total", &rejected), 1.0);
+    let repaired = [("model", name), ("input", INPUT), ("rule", "add_batch_dim")];
+    assert_eq!(metrics.sum("tfs_sidecar_repairs_total", &repaired), 2.0);
+    let durations = [("model", name), ("method", "Predict")];
+    assert_eq!(metrics.sum("tfs_sidecar_request_duration_seconds_count", &durations), 7.0);
+    assert_eq!(metrics.sum("tfs_sidecar_upstream_duration_seconds_count", &durations), 6.0);
+    let info = [("model", name), ("signature", "serving_default"), ("input", INPUT), ("shape", "[-1,128]")];
+    assert_eq!(metrics.sum("tfs_sidecar_signature_info", &info), 1.0);
+    assert_eq!(metrics.sum("tfs_sidecar_build_info", &[]), 1.0);
+    assert!(metrics.sum("process_resident_memory_bytes", &[]) > 0.0);
+    for name in
+        ["tfs_sidecar_inflight_requests", "tfs_sidecar_upstream_connections", "tfs_sidecar_upstream_up"]
+    {
+        assert!(metrics.samples(name).next().is_some(), "{name}\n{}", metrics.text());
+    }
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn names_from_strangers_add_no_series() {
+    const STRANGE: &str = "stranger";
+    let setup = Setup::new([dense::model_named("admin_strangers")]).await;
+    let tensor = floats(&[1, 1], &[0.0]);
+    for at in 0..10_000 {
+        let strange = format!("{STRANGE}_{at}");
+        // A model, a signature, an input: the three names that a request carries.
+        let request = match at % 10 {
+            0 => Predict::new("admin_strangers").signature(&strange).input(INPUT, tensor.clone()),
+            1 => Predict::new("admin_strangers").input(&strange, tensor.clone()),
+            _ => Predict::new(&strange).input(&strange, tensor.clone()),
+        };
+        assert_ne!(setup.client.predict(&request.bytes()).await.code, 0);
+    }
+    let metrics = setup.sidecar.metrics().await;
+    assert!(!metrics.text().contains(STRANGE), "a stranger's name is in the metrics");
+    assert!(metrics.sum("tfs_sidecar_requests_total", &[("model", "__unknown__")]) >= 8_000.0);
+    let unknown =
+        metrics.samples("tfs_sidecar_requests_total").filter(|line| line.contains("__unknown__")).count();
+    assert!(unknown < 50, "{unknown} series for unknown models");
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn pages_that_do_not_exist_are_not_found() {
+    let setup = Setup::new([dense::model()]).await;
+    assert_eq!(setup.sidecar.page("/nothing").await.status, 404);
+    assert_eq!(setup.sidecar.page("/readyz").await.status, 200);
+    setup.sidecar.stop().await;
+}

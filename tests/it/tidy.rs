@@ -1,0 +1,252 @@
+//! Reads the sources and holds them to the house rules that no compiler knows: floors, first lines, sizes, the registry.
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The modules by floor: a file may use its own floor and those below, never one above.
+const FLOORS: &[(&str, usize)] = &[
+    ("tensor", 0),
+    ("wire", 1),
+    ("signature", 1),
+    ("repair", 2),
+    ("batch", 2),
+    ("proto", 3),
+    ("fault", 3),
+    ("telemetry", 3),
+    ("config", 3),
+    // Compiled for tests only.
+    ("generated", 3),
+    ("upstream", 4),
+    ("service", 5),
+    ("front", 6),
+    ("server", 6),
+    ("cli", 7),
+    ("main", 7),
+    ("lib", 7),
+];
+
+/// Steps up or sideways that have a reason.
+const ALLOWED: &[(&str, &str)] = &[
+    // The metadata answer is a message.
+    ("signature", "proto"),
+    // The `Any` of the metadata is read as wire format.
+    ("signature", "wire"),
+];
+
+/// Floor 3 is the first that may wait, count, log, or look at the world.
+const WORLD: &[&str] = &[
+    "tokio",
+    "tonic",
+    "hyper",
+    "hyper_util",
+    "h2",
+    "axum",
+    "metrics",
+    "tracing",
+    "tracing_subscriber",
+    "std::fs",
+    "std::env",
+    "std::net",
+    "std::time",
+    "std::thread",
+];
+
+const MOST_LINES: usize = 450;
+
+struct Source {
+    /// From the package's root.
+    path: String,
+    text: String,
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![root.join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                found.push(Source { path, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// The module that a source belongs to: `src/repair/plan.rs` to `repair`, `src/fault.rs` to `fault`.
+fn module(path: &str) -> &str {
+    let rest = path.strip_prefix("src/").expect("a source");
+    rest.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+fn floor(module: &str) -> Option<usize> {
+    FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
+}
+
+/// The text without its unit tests and comments; both may say what code may not do.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let marker = "#[cfg(test)]\n";
+    let is_module = |at: &usize| {
+        text.get(at + marker.len()..)
+            .is_some_and(|rest| rest.lines().next().unwrap_or("").contains("mod tests"))
+    };
+    let tests = text.match_indices(marker).map(|(at, _)| at).find(is_module).unwrap_or(text.len());
+    let lines = text.get(..tests).unwrap().lines().enumerate();
+    lines.map(|(at, line)| (at + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// The modules that a line names as `crate::module`, those in `crate::{a, b}` too.
+fn crate_uses(line: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for rest in line.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            Some(group) => {
+                let group = group.split('}').next().unwrap_or(group);
+                used.extend(group.split(',').map(|item| first_word(item.trim())));
+            }
+            None => drop(used.insert(first_word(rest))),
+        }
+    }
+    used.remove("");
+    used
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+fn report(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn modules_use_lower_floors_only() {
+    let mut faults = Vec::new();
+    for source in sources("src") {
+        let own = module(&source.path);
+        let Some(own_floor) = floor(own) else {
+            faults.push(format!("{}: the module `{own}` has no floor", source.path));
+            continue;
+        };
+        for (line, text) in code(&source.text) {
+            for used in crate_uses(text) {
+                let Some(used_floor) = floor(&used) else { continue };
+                let sideways = used_floor == own_floor && used != own && own_floor < 3;
+                if (used_floor > own_floor || sideways) && !ALLOWED.contains(&(own, used.as_str())) {
+                    faults.push(format!("{}:{line}: `{own}` may not use `{used}`", source.path));
+                }
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn the_core_does_not_know_the_world() {
+    let mut faults = Vec::new();
+    for source in
+        sources("src").iter().filter(|source| floor(module(&source.path)).is_some_and(|floor| floor < 3))
+    {
+        for (line, text) in code(&source.text) {
+            for banned in WORLD {
+                let path = format!("{banned}::");
+                let inside_a_word = |at: usize| {
+                    text.get(..at)
+                        .unwrap()
+                        .chars()
+                        .next_back()
+                        .is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+                };
+                if text.match_indices(&path).any(|(at, _)| !inside_a_word(at)) {
+                    faults.push(format!("{}:{line}: `{banned}` below floor 3", source.path));
+                }
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn every_file_begins_with_its_purpose_and_ends_in_time() {
+    let mut faults = Vec::new();
+    for source in ["src", "tests", "benches"]
+        .iter()
+        .filter(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).is_dir())
+        .flat_map(|folder| sources(folder))
+    {
+        let first = source.text.lines().next().unwrap_or_default();
+        if !first.starts_with("//! ") || first.len() < 20 {
+            faults.push(format!("{}: the first line must say what the file is for: `//! ...`", source.path));
+        }
+        let lines = source.text.lines().count();
+        if lines > MOST_LINES {
+            faults.push(format!("{}: {lines} lines, at most {MOST_LINES}", source.path));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn every_rule_is_registered() {
+    let all = sources("src");
+    let registry: String = all
+        .iter()
+        .filter(|source| {
+            source.path.starts_with("src/repair/") && !source.path.contains("/kinds/")
+                || source.path == "src/repair/kinds/mod.rs"
+        })
+        .map(|source| source.text.as_str())
+        .collect();
+    let mut faults = Vec::new();
+    for source in all.iter().filter(|source| source.path.starts_with("src/repair/kinds/")) {
+        let name = Path::new(&source.path).file_stem().unwrap().to_str().unwrap();
+        if name != "mod" && !registry.contains(&format!("{name}::")) {
+            faults.push(format!("{}: the registry does not name `{name}::`", source.path));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn nothing_points_outside_of_the_repository() {
+    // Put together, so that this file does not find itself.
+    let up = ["..", "/shared"].concat();
+    let absolute = ["/work/", "/tmp/", "/home/", "/root/"].map(|path| format!("\"{path}"));
+    let mut faults = Vec::new();
+    for source in ["src", "tests"].into_iter().flat_map(sources) {
+        if source.path.ends_with("it/tidy.rs") {
+            continue;
+        }
+        for (line, text) in source.text.lines().enumerate().map(|(at, line)| (at + 1, line)) {
+            if text.contains(&up) || absolute.iter().any(|path| text.contains(path)) {
+                faults.push(format!("{}:{line}: a path outside of the repository", source.path));
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn no_test_is_ignored_and_none_sleeps() {
+    let mut faults = Vec::new();
+    for source in ["src", "tests"].into_iter().flat_map(sources) {
+        if source.path.ends_with("it/tidy.rs") {
+            continue;
+        }
+        let tests = source.path.starts_with("tests/");
+        for (line, text) in source.text.lines().enumerate().map(|(at, line)| (at + 1, line)) {
+            if text.contains("#[ignore") || text.contains("#[should_panic") {
+                faults.push(format!("{}:{line}: an ignored test, or one that wants a panic", source.path));
+            }
+            if tests && text.contains("sleep(") {
+                faults.push(format!("{}:{line}: wait for the thing itself", source.path));
+            }
+        }
+    }
+    report(&faults);
+}

@@ -1,0 +1,159 @@
+//! Model versions come and go: signatures follow them, labels are honoured, and no crowd hammers the server for metadata.
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use tfs_sidecar::proto::tensorflow::serving::GetModelMetadataRequest;
+use tokio::task::JoinSet;
+
+use crate::support::fake_tfs::{
+    Call, FakeTfs,
+    model::{Model, Sig},
+};
+use crate::support::requests::{DOUBLE, FLOAT, METADATA, PREDICT, Predict, STATUS, floats, outputs};
+use crate::support::sidecar::{Setup, TestSidecar, config};
+
+fn wide(width: i64) -> Sig {
+    typed(FLOAT, width)
+}
+
+fn typed(dtype: i32, width: i64) -> Sig {
+    Sig::new("serving_default").input("x", dtype, &[-1, width]).output("y", dtype, &[-1, width])
+}
+
+fn vector(model: &str, width: usize) -> Predict {
+    Predict::new(model).input("x", floats(&[width as i64], &vec![0.25; width]))
+}
+
+fn asked_for(calls: &[Call], model: &str) -> usize {
+    let names = calls.iter().filter(|call| call.path == METADATA).map(|call| {
+        let request = GetModelMetadataRequest::decode(&call.message[..]).unwrap();
+        request.model_spec.unwrap().name
+    });
+    names.filter(|name| name == model).count()
+}
+
+/// Changes the models, and waits until the sidecar has read the new state and gone on to the next poll.
+async fn change(fake: &FakeTfs, model: Model) {
+    let metadata = fake.count(METADATA);
+    fake.serve(model);
+    fake.called(METADATA, metadata + 1).await;
+    // The first of these polls may have been on its way; the second begins when the refresh is done.
+    let polls = fake.count(STATUS);
+    fake.called(STATUS, polls + 2).await;
+}
+
+#[tokio::test]
+async fn a_new_version_with_another_signature_is_picked_up() {
+    let model = || Model::new("versions_new").version(1, [wide(4)]);
+    let setup = Setup::new([model()]).await;
+    let reply = setup.client.predict(&vector("versions_new", 4).bytes()).await.ok();
+    assert_eq!(reply.repairs(), ["x;add_batch_dim;[4]->[1,4]"]);
+    assert_eq!(setup.client.predict(&vector("versions_new", 8).bytes()).await.code, 3);
+
+    change(&setup.fake, model().version(2, [wide(8)])).await;
+    let reply = setup.client.predict(&vector("versions_new", 8).bytes()).await.ok();
+    assert_eq!(reply.repairs(), ["x;add_batch_dim;[8]->[1,8]"]);
+    assert_eq!(setup.client.predict(&vector("versions_new", 4).bytes()).await.code, 3);
+    // A request that names a version is checked against that one's signatures.
+    let old = vector("versions_new", 4).version(1);
+    assert_eq!(setup.client.predict(&old.bytes()).await.ok().repairs(), ["x;add_batch_dim;[4]->[1,4]"]);
+    let metrics = setup.sidecar.metrics().await;
+    assert_eq!(metrics.sum("tfs_sidecar_signature_changes_total", &[("model", "versions_new")]), 1.0);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn labels_lead_to_their_versions() {
+    let model = Model::new("labels")
+        .version(1, [wide(4)])
+        .version(2, [wide(8)])
+        .label("stable", 1)
+        .label("canary", 2);
+    let setup = Setup::new([model]).await;
+    for (label, width) in [("stable", 4), ("canary", 8)] {
+        let reply = setup.client.predict(&vector("labels", width).label(label).bytes()).await.ok();
+        assert_eq!(reply.repairs(), [format!("x;add_batch_dim;[{width}]->[1,{width}]")], "{label}");
+        let wrong = setup.client.predict(&vector("labels", 12 - width).label(label).bytes()).await;
+        assert_eq!(wrong.code, 3, "{label}");
+    }
+    // The label moves and its old version goes.
+    change(&setup.fake, Model::new("labels").version(2, [wide(8)]).label("stable", 2)).await;
+    let reply = setup.client.predict(&vector("labels", 8).label("stable").bytes()).await.ok();
+    assert_eq!(reply.repairs(), ["x;add_batch_dim;[8]->[1,8]"]);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_swap_is_planned_again() {
+    // No poll comes in time: the refusal itself must lead to the new signature.
+    let setup = Setup::with([Model::new("swap").version(1, [typed(FLOAT, 4)])], |config| {
+        config.poll_interval = Duration::from_secs(3600);
+    })
+    .await;
+    setup.fake.serve(Model::new("swap").version(2, [typed(DOUBLE, 4)]));
+    let request = Predict::new("swap").input("x", floats(&[1, 4], &[0.25; 4])).bytes();
+    let reply = setup.client.predict(&request).await.ok();
+    assert_eq!(reply.repairs(), ["x;cast_widen;float->double"]);
+    assert_eq!(outputs(&reply.message)["y"].tensor_content.len(), 32);
+    assert_eq!(setup.fake.count(PREDICT), 2);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_exist_is_remembered_for_a_moment() {
+    let setup = Setup::new([Model::new("known").version(1, [wide(4)])]).await;
+    for _ in 0..20 {
+        let reply = setup.client.predict(&vector("nobody", 4).bytes()).await;
+        assert_eq!(reply.code, 5);
+        assert!(reply.text.starts_with("Servable not found for request: Latest(nobody)"), "{}", reply.text);
+    }
+    assert_eq!(asked_for(&setup.fake.calls(), "nobody"), 1);
+    assert_eq!(setup.fake.count(PREDICT), 0);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_crowd_of_first_requests_asks_once() {
+    let known = Model::new("known").version(1, [wide(4)]);
+    let fake = FakeTfs::start([known, Model::new("crowd").version(1, [wide(4)])]);
+    let mut config = config(fake.addr(), ["known".to_owned()]);
+    config.workers = 2;
+    let sidecar = TestSidecar::start(config);
+    sidecar.ready().await;
+
+    let gate = fake.hold(METADATA, 100);
+    let mut crowd = JoinSet::new();
+    for _ in 0..8 {
+        let client = Arc::new(sidecar.client().await);
+        for _ in 0..8 {
+            let client = client.clone();
+            crowd.spawn(async move { client.predict(&vector("crowd", 4).bytes()).await.ok().repairs() });
+        }
+    }
+    fake.until("the question for the new model", |calls| asked_for(calls, "crowd") == 1).await;
+    gate.open();
+    for repairs in crowd.join_all().await {
+        assert_eq!(repairs, ["x;add_batch_dim;[4]->[1,4]"]);
+    }
+    assert_eq!(asked_for(&fake.calls(), "crowd"), 1);
+    assert_eq!(fake.count(PREDICT), 64);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn models_that_are_not_declared_can_be_refused() {
+    let fake = FakeTfs::start([
+        Model::new("declared").version(1, [wide(4)]),
+        Model::new("other").version(1, [wide(4)]),
+    ]);
+    let setup = Setup::before(fake, vec!["declared".into()], |config| {
+        config.undeclared_models = tfs_sidecar::config::UndeclaredModels::Refuse;
+    })
+    .await;
+    setup.client.predict(&vector("declared", 4).bytes()).await.ok();
+    let reply = setup.client.predict(&vector("other", 4).bytes()).await;
+    assert_eq!((reply.code, reply.reason().as_str()), (5, "MODEL_UNKNOWN"), "{}", reply.text);
+    assert_eq!(asked_for(&setup.fake.calls(), "other"), 0);
+    setup.sidecar.stop().await;
+}

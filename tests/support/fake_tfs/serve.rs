@@ -1,0 +1,384 @@
+//! The stand-in's server side: connections, bodies, scripted and real answers on the `h2` crate.
+use std::future::poll_fn;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use prost::bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::answer;
+use super::script::{Act, Gate, take};
+use super::{Call, Door, End, Shared};
+
+/// Large enough that an upload of 10 MB does not wait for every window.
+const WINDOW: u32 = 4 << 20;
+
+pub(crate) async fn run(door: Door, shared: Arc<Shared>, stop: CancellationToken) {
+    let accept = async {
+        match door {
+            Door::Tcp(listener) => {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((socket, _)) = listener.accept().await {
+                    let _ = socket.set_nodelay(true);
+                    spawn(socket, &shared);
+                }
+            }
+            Door::Unix(listener) => {
+                let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+                while let Ok((socket, _)) = listener.accept().await {
+                    spawn(socket, &shared);
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accept => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+fn spawn(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: &Arc<Shared>) {
+    let number = shared.connections.borrow().accepted;
+    shared.connections.send_modify(|all| {
+        all.accepted += 1;
+        all.open += 1;
+    });
+    let open = Open(shared.clone());
+    tokio::spawn(async move {
+        connection(io, number, &open.0).await;
+        drop(open);
+    });
+}
+
+/// Counts a connection out however its task ends.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.send_modify(|all| all.open -= 1);
+    }
+}
+
+async fn connection(io: impl AsyncRead + AsyncWrite + Unpin, number: usize, shared: &Arc<Shared>) {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(4 * WINDOW)
+        .max_header_list_size(64 << 10);
+    if let Some(streams) = shared.options.max_concurrent_streams {
+        builder.max_concurrent_streams(streams);
+    }
+    let Ok(mut connection) = builder.handshake::<_, Bytes>(io).await else { return };
+    let mut goaway = shared.goaway.subscribe();
+    // The scripted end of this connection: `true` = abruptly.
+    let (end, mut ended) = tokio::sync::mpsc::channel::<bool>(8);
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    let call = Serving { shared: shared.clone(), end: end.clone(), number };
+                    tokio::spawn(call.serve(request, respond));
+                }
+                _ => return,
+            },
+            Some(abruptly) = ended.recv() => {
+                if abruptly {
+                    return;
+                }
+                connection.graceful_shutdown();
+            }
+            Ok(()) = goaway.changed() => connection.graceful_shutdown(),
+        }
+    }
+}
+
+/// One call.
+struct Serving {
+    shared: Arc<Shared>,
+    end: tokio::sync::mpsc::Sender<bool>,
+    number: usize,
+}
+
+impl Serving {
+    async fn serve(self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let (head, mut body) = request.into_parts();
+        let path = head.uri.path().to_owned();
+        let mut call = Call {
+            connection: self.number,
+            path: path.clone(),
+            headers: head.headers,
+            body: Bytes::new(),
+            message: Bytes::new(),
+            compressed: false,
+            end: End::Open,
+        };
+        let thread = Busy::new(&self.shared);
+        if self.shared.options.echoes.contains(&path) {
+            let at = self.record(call);
+            let end = self.echo(at, body, respond).await;
+            return self.ended(at, end);
+        }
+        let complete = read(&mut body, &mut call).await;
+        let message = call.message.clone();
+        let at = self.record(call);
+        let end = match complete {
+            Err(error) => End::Cancelled(error.reason()),
+            Ok(()) if thread.over_the_limit => self.refuse(respond, 8, "Server Threadpool Exhausted", None),
+            Ok(()) => self.act(&path, &message, respond).await,
+        };
+        self.ended(at, end);
+    }
+
+    /// Does what the script says, or answers.
+    async fn act(&self, path: &str, message: &[u8], mut respond: SendResponse<Bytes>) -> End {
+        let act = take(&mut self.shared.script.lock().unwrap(), path);
+        match act {
+            Some(Act::Status { code, text }) => return self.refuse(respond, code, &text, None),
+            Some(Act::Details { code, text, details }) => {
+                return self.refuse(respond, code, &text, Some(&details));
+            }
+            Some(Act::Reset(reason)) => {
+                respond.send_reset(reason);
+                return End::Dropped;
+            }
+            Some(Act::Close) => {
+                let _ = self.end.send(true).await;
+                return End::Dropped;
+            }
+            Some(Act::GoAway) => {
+                let _ = self.end.send(false).await;
+            }
+            Some(Act::Message(message)) => return self.reply(respond, &message, false, Pause::None).await,
+            Some(Act::Hold(ref gate)) => {
+                tokio::select! {
+                    () = gate.opened() => {}
+                    reset = poll_fn(|cx| respond.poll_reset(cx)) => return End::Cancelled(reset.ok()),
+                }
+            }
+            Some(Act::Halves(_) | Act::Break | Act::Gzip) | None => {}
+        }
+        let answer = answer(&self.shared.models.lock().unwrap(), path, message);
+        let message = match answer {
+            Ok(message) => message,
+            Err((code, text)) => return self.refuse(respond, code, &text, None),
+        };
+        match act {
+            Some(Act::Halves(gate)) => self.reply(respond, &message, false, Pause::Until(gate)).await,
+            Some(Act::Break) => self.reply(respond, &message, false, Pause::Break).await,
+            Some(Act::Gzip) => self.reply(respond, &message, true, Pause::None).await,
+            _ => self.reply(respond, &message, false, Pause::None).await,
+        }
+    }
+
+    /// Initial metadata, one message, trailers.
+    async fn reply(&self, mut respond: SendResponse<Bytes>, message: &[u8], gzip: bool, pause: Pause) -> End {
+        let mut head = self.head();
+        let message = if gzip {
+            head.headers_mut().insert("grpc-encoding", HeaderValue::from_static("gzip"));
+            compress(message)
+        } else {
+            message.to_vec()
+        };
+        let Ok(mut stream) = respond.send_response(head, false) else { return End::Cancelled(None) };
+        let mut rest = frame(&message, gzip);
+        if !matches!(pause, Pause::None) {
+            let half = rest.split_to(rest.len() / 2);
+            if stream.send_data(half, false).is_err() {
+                return End::Cancelled(None);
+            }
+        }
+        match pause {
+            Pause::None => {}
+            Pause::Until(gate) => {
+                tokio::select! {
+                    () = gate.opened() => {}
+                    reset = poll_fn(|cx| stream.poll_reset(cx)) => return End::Cancelled(reset.ok()),
+                }
+            }
+            Pause::Break => {
+                drain(&mut stream, 0).await;
+                stream.send_reset(Reason::INTERNAL_ERROR);
+                return End::Dropped;
+            }
+        }
+        let sent =
+            stream.send_data(rest, false).and_then(|()| stream.send_trailers(self.trailers(0, "", None)));
+        if sent.is_err() { End::Cancelled(None) } else { End::Answered(0) }
+    }
+
+    /// A trailers-only answer, as gRPC servers give when there is no message.
+    fn refuse(&self, mut respond: SendResponse<Bytes>, code: i32, text: &str, details: Option<&[u8]>) -> End {
+        let mut head = self.head();
+        head.headers_mut().extend(self.trailers(code, text, details));
+        if respond.send_response(head, true).is_err() { End::Cancelled(None) } else { End::Answered(code) }
+    }
+
+    /// Sends each chunk back as it comes; ends with OK when the caller half-closes.
+    async fn echo(&self, at: usize, mut body: RecvStream, mut respond: SendResponse<Bytes>) -> End {
+        let Ok(mut stream) = respond.send_response(self.head(), false) else { return End::Cancelled(None) };
+        loop {
+            let chunk = tokio::select! {
+                chunk = body.data() => chunk,
+                reset = poll_fn(|cx| stream.poll_reset(cx)) => return End::Cancelled(reset.ok()),
+            };
+            match chunk {
+                Some(Ok(chunk)) => {
+                    let _ = body.flow_control().release_capacity(chunk.len());
+                    self.shared.calls.send_modify(|calls| {
+                        let mut whole = BytesMut::from(&calls[at].body[..]);
+                        whole.extend_from_slice(&chunk);
+                        calls[at].body = whole.freeze();
+                    });
+                    if stream.send_data(chunk, false).is_err() {
+                        return End::Cancelled(None);
+                    }
+                }
+                Some(Err(error)) => return End::Cancelled(error.reason()),
+                None => break,
+            }
+        }
+        if stream.send_trailers(self.trailers(0, "", None)).is_err() {
+            End::Cancelled(None)
+        } else {
+            End::Answered(0)
+        }
+    }
+
+    fn record(&self, call: Call) -> usize {
+        let mut at = 0;
+        self.shared.calls.send_modify(|calls| {
+            at = calls.len();
+            calls.push(call);
+        });
+        at
+    }
+
+    fn ended(&self, at: usize, end: End) {
+        self.shared.calls.send_modify(|calls| calls[at].end = end);
+    }
+
+    fn head(&self) -> Response<()> {
+        let mut head = Response::new(());
+        head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        append(head.headers_mut(), &self.shared.options.initial_metadata);
+        head
+    }
+
+    fn trailers(&self, code: i32, text: &str, details: Option<&[u8]>) -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from(code));
+        if !text.is_empty() {
+            trailers.insert("grpc-message", HeaderValue::from_str(&percent_encode(text)).unwrap());
+        }
+        if let Some(details) = details {
+            use base64::Engine as _;
+            let text = base64::engine::general_purpose::STANDARD_NO_PAD.encode(details);
+            trailers.insert("grpc-status-details-bin", HeaderValue::from_str(&text).unwrap());
+        }
+        append(&mut trailers, &self.shared.options.trailing_metadata);
+        trailers
+    }
+}
+
+/// What happens between the two halves of an answer.
+enum Pause {
+    None,
+    Until(Gate),
+    Break,
+}
+
+/// A server thread in use: the synchronous gRPC server holds one for each call.
+struct Busy {
+    shared: Arc<Shared>,
+    over_the_limit: bool,
+}
+
+impl Busy {
+    fn new(shared: &Arc<Shared>) -> Self {
+        let before = shared.busy.fetch_add(1, Ordering::Relaxed);
+        let over_the_limit = shared.options.max_threads.is_some_and(|most| before >= most);
+        Self { shared: shared.clone(), over_the_limit }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.shared.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads the whole body into `call`, and its first message.
+async fn read(body: &mut RecvStream, call: &mut Call) -> Result<(), h2::Error> {
+    let mut whole = BytesMut::new();
+    let outcome = loop {
+        match body.data().await {
+            Some(Ok(chunk)) => {
+                let _ = body.flow_control().release_capacity(chunk.len());
+                whole.extend_from_slice(&chunk);
+            }
+            Some(Err(error)) => break Err(error),
+            None => break Ok(()),
+        }
+    };
+    call.body = whole.freeze();
+    if let Some((prefix, message)) = call.body.split_at_checked(5) {
+        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        let message = &message[..length.min(message.len())];
+        call.compressed = prefix[0] == 1;
+        call.message = if call.compressed {
+            let mut plain = Vec::new();
+            let mut decoder = flate2::read::GzDecoder::new(message);
+            if decoder.read_to_end(&mut plain).is_ok() { plain.into() } else { Bytes::new() }
+        } else {
+            call.body.slice_ref(message)
+        };
+    }
+    outcome
+}
+
+/// Waits until at most `left` bytes wait in the send buffer; gives up when the stream has ended.
+async fn drain(stream: &mut SendStream<Bytes>, left: usize) {
+    stream.reserve_capacity(left + 1);
+    let _ = poll_fn(|cx| stream.poll_capacity(cx)).await;
+}
+
+/// A gRPC message frame.
+pub(crate) fn frame(message: &[u8], compressed: bool) -> Bytes {
+    let mut framed = BytesMut::with_capacity(5 + message.len());
+    framed.extend_from_slice(&[u8::from(compressed)]);
+    framed.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    framed.extend_from_slice(message);
+    framed.freeze()
+}
+
+pub(crate) fn compress(message: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(message).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn append(headers: &mut HeaderMap, pairs: &[(String, String)]) {
+    for (name, value) in pairs {
+        headers
+            .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+}
+
+/// As gRPC writes `grpc-message`: printable ASCII but `%` stays.
+fn percent_encode(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'$' | b'&'..=b'~' => encoded.push(char::from(byte)),
+            _ => write!(encoded, "%{byte:02X}").expect("a String takes all"),
+        }
+    }
+    encoded
+}

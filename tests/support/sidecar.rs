@@ -1,0 +1,130 @@
+//! The proxy under test, in this process, with a configuration for tests. The only file here that knows the proxy.
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use prost::Message as _;
+use tfs_sidecar::config::{Config, ListenAddr};
+use tfs_sidecar::repair::policy::{ModelPolicy, Policy};
+use tfs_sidecar::server::Sidecar;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use super::admin::{self, Metrics, Page};
+use super::client::{Client, Request, Stream};
+use super::fake_tfs::{FakeTfs, model::Model};
+use super::within;
+
+pub const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
+pub const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+/// A running sidecar.
+pub struct TestSidecar {
+    pub grpc: String,
+    pub admin: String,
+    sidecar: Sidecar,
+}
+
+/// A stand-in, the sidecar before it, and a client of the sidecar.
+pub struct Setup {
+    pub fake: FakeTfs,
+    pub sidecar: TestSidecar,
+    pub client: Client,
+}
+
+/// Free ports, one worker, quick polls; the models are declared, so that readiness waits for them.
+pub fn config(upstream: &str, models: impl IntoIterator<Item = String>) -> Config {
+    let free = || ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    Config {
+        upstream: upstream.parse().expect("a stand-in's address is an upstream's"),
+        listen: free(),
+        admin_listen: free(),
+        workers: 1,
+        poll_interval: Duration::from_millis(20),
+        connect_timeout: Duration::from_secs(2),
+        drain_timeout: Duration::from_secs(10),
+        models: models.into_iter().map(|model| (model, ModelPolicy::default())).collect(),
+        ..Config::default()
+    }
+}
+
+/// Changes the policy of every declared model and of the others.
+pub fn policy(config: &mut Config, change: impl Fn(&mut Policy)) {
+    change(&mut config.defaults.defaults);
+    for model in config.models.values_mut() {
+        change(&mut model.defaults);
+    }
+}
+
+impl TestSidecar {
+    /// Starts without waiting for readiness.
+    pub fn start(config: Config) -> Self {
+        let sidecar =
+            Sidecar::start(config).unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
+        Self { grpc: sidecar.grpc_addr().to_string(), admin: sidecar.admin_addr().to_string(), sidecar }
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.grpc).await
+    }
+
+    pub async fn metrics(&self) -> Metrics {
+        Metrics::read(&self.admin).await
+    }
+
+    pub async fn page(&self, path: &str) -> Page {
+        admin::get(&self.admin, path).await
+    }
+
+    /// Waits until gRPC health says SERVING for everything.
+    pub async fn ready(&self) {
+        let client = self.client().await;
+        let mut watch = watch(&client, "").await;
+        until(&mut watch, ServingStatus::Serving).await;
+    }
+
+    /// Drains, and waits until it has ended.
+    pub async fn stop(self) {
+        within("the end of the sidecar", self.sidecar.shutdown()).await;
+    }
+}
+
+impl Setup {
+    pub async fn new(models: impl IntoIterator<Item = Model>) -> Self {
+        Self::with(models, |_| {}).await
+    }
+
+    pub async fn with(models: impl IntoIterator<Item = Model>, change: impl FnOnce(&mut Config)) -> Self {
+        let models: Vec<Model> = models.into_iter().collect();
+        let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
+        Self::before(FakeTfs::start(models), names, change).await
+    }
+
+    /// A sidecar before this stand-in, ready for the models of these names.
+    pub async fn before(fake: FakeTfs, names: Vec<String>, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config(fake.addr(), names);
+        change(&mut config);
+        let sidecar = TestSidecar::start(config);
+        sidecar.ready().await;
+        let client = sidecar.client().await;
+        Self { fake, sidecar, client }
+    }
+}
+
+/// A health watch of a service.
+pub async fn watch(client: &Client, service: &str) -> Stream {
+    let request = HealthCheckRequest { service: service.to_owned() }.encode_to_vec();
+    let mut stream = client.stream(Request::new(HEALTH_WATCH, &request)).await;
+    stream.head().await.expect("health answers");
+    stream
+}
+
+/// Reads a health watch until it says `wanted`.
+pub async fn until(watch: &mut Stream, wanted: ServingStatus) {
+    loop {
+        let message = watch.next().await.expect("health answers").expect("a health watch does not end");
+        let status = HealthCheckResponse::decode(message).expect("a health watch sends its responses").status;
+        if status == i32::from(wanted) {
+            return;
+        }
+    }
+}
