@@ -145,7 +145,6 @@ impl Sidecar {
             })?;
         }
         let runtime = runtime()?;
-        runtime.block_on(control::not_yet(&health));
         let (listener, admin) = {
             let _guard = runtime.enter();
             (Listener::new(listener)?, Listener::new(admin)?)
