@@ -9,7 +9,6 @@ pub use metadata::MetadataError;
 use crate::tensor::{DataType, PartialShape};
 pub use crate::wire::DEFAULT_SIGNATURE;
 
-
 /// One input or output of a signature, as `tensorflow.TensorInfo` declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {

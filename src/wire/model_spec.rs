@@ -37,11 +37,7 @@ pub struct ModelSpec {
 impl ModelSpec {
     /// The signature that TF Serving will use (`predict_util.cc`: an empty name is `serving_default`).
     pub fn effective_signature(&self) -> &str {
-        if self.signature_name.is_empty() {
-            DEFAULT_SIGNATURE
-        } else {
-            &self.signature_name
-        }
+        if self.signature_name.is_empty() { DEFAULT_SIGNATURE } else { &self.signature_name }
     }
 
     /// Reads one `model_spec` field; a later one is merged over an earlier one, as protobuf does.
