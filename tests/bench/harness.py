@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import string
@@ -254,8 +255,8 @@ def find(name, tool):
 def version(name, path):
     flag = {"nginx": "-v", "haproxy": "-v", "haproxy-64k": "-v"}.get(name, "--version")
     done = subprocess.run([path, flag], capture_output=True, text=True, timeout=30)
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return lines[0].strip() if lines else "unknown"
+    found = re.search(r"\b\d+\.\d+\.\d+", (done.stdout + done.stderr).replace(path, ""))
+    return found[0] if found else "unknown"
 
 
 @contextlib.contextmanager

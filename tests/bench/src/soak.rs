@@ -173,7 +173,10 @@ impl Soak {
                 let piece = body.len().div_ceil(6);
                 for start in (0..body.len()).step_by(piece) {
                     let end = body.len().min(start + piece);
-                    stream.send_data(body.slice(start..end), end == body.len())?;
+                    // An answer before the whole body ends the stream: that answer counts, not the failure to send on.
+                    if stream.send_data(body.slice(start..end), end == body.len()).is_err() {
+                        break;
+                    }
                     tokio::time::sleep(pause / 2).await;
                 }
             }
