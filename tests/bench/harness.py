@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import string
 import subprocess
@@ -139,6 +140,8 @@ class Bench:
         self.started = 0
 
     def __enter__(self):
+        # Being ended must end the children too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="proxy-bench-")))
         self.folder.chmod(0o755)  # nginx's workers are of another user
         self.bodies = self.folder / "bodies"
@@ -243,7 +246,7 @@ def find(name, tool):
     program = "haproxy" if name.startswith("haproxy") else name
     given = os.environ.get({SIDECAR: "TFS_SIDECAR_BIN"}.get(name, program.upper()))
     if given:
-        return (given, None) if os.access(given, os.X_OK) else (None, f"{given} is not there")
+        return (given, None) if os.access(given, os.X_OK) else (None, f"{Path(given).name} is not there")
     places = {"envoy": HERE / ".peers/envoy/_bin/envoy", SIDECAR: target_dir(REPO) / "release" / SIDECAR}
     place = places.get(name)
     if place and os.access(place, os.X_OK):

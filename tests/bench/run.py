@@ -53,12 +53,10 @@ class Run:
         self.out.write(json.dumps({"record": kind, **fields}) + "\n")
 
     def everything(self):
-        versions = self.find_peers()
+        self.stub = self.bench.stub()
+        versions = self.start_peers()
         self.write("machine", **machine(self.cpus), versions=versions, rounds=self.options.rounds,
                    seconds=self.options.seconds, sizes=self.bench.sizes)  # fmt: skip
-        self.stub = self.bench.stub()
-        self.single = {n: self.bench.peer(n, 1, self.stub.port) for n in self.peers}
-        self.double = {n: self.bench.peer(n, WORKERS, self.stub.port) for n in self.peers if n != "relay"}
         if not self.verify():
             return 1
         if self.options.verify_only:
@@ -73,17 +71,29 @@ class Run:
             self.memory()
         return 1 if self.faults else 0
 
-    def find_peers(self):
-        self.peers, versions = [], {}
-        for name in PEERS:
+    def start_peers(self):
+        """Each once with one worker and once with two; {name: version}. What is not there is skipped with a word."""
+        self.peers, self.single, self.double, versions = [], {}, {}, {}
+        for name in (n for n in PEERS if n in self.wanted):
             path, why = find(name, self.bench.tool)
-            if name in self.wanted and path:
-                self.peers.append(name)
-                if name not in ("relay", "haproxy-64k"):
-                    versions[name] = version(name, path)
-            elif name in self.wanted:
+            try:
+                if path:
+                    self.single[name] = self.bench.peer(name, 1, self.stub.port)
+                    if name != "relay":
+                        self.double[name] = self.bench.peer(name, WORKERS, self.stub.port)
+            except RuntimeError as error:
+                if name == SIDECAR:
+                    raise  # that is no peer which may be absent
+                self.single.pop(name, None)
+                path, why = None, "it does not start"
+                say(str(error))
+            if not path:
                 say(f"{name} is skipped: {why}")
-                self.write("skipped", target=name, why=why.split("/")[-1])
+                self.write("skipped", target=name, why=why)
+                continue
+            self.peers.append(name)
+            if name not in ("relay", "haproxy-64k"):
+                versions[name] = version(name, path)
         return versions
 
     def verify(self):
