@@ -33,13 +33,14 @@ def main():
             print(f"instructions: {why}", file=sys.stderr)
             return 2
         figures = {payload: per_request(bench, options.peer, payload) for payload in payloads}
-    if options.peer != SIDECAR:
+    kept = json.loads(options.figures.read_text(encoding="utf-8"))
+    mine = kept["per_request"] if repairs else kept["peers"].setdefault(options.peer, {})
+    if options.update:
+        mine.update(figures)
+        options.figures.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    if not repairs:
         print("\n".join(f"{p}: {n:,} instructions a request" for p, n in figures.items()))
         return 0
-    kept = json.loads(options.figures.read_text(encoding="utf-8"))
-    if options.update:
-        kept["per_request"].update(figures)
-        options.figures.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     lines, good = compare(figures, kept["per_request"], kept["tolerance"])
     print("\n".join(lines))
     return 0 if good else 1

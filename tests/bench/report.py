@@ -62,9 +62,9 @@ def main():
 
 def committed(path):
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))["per_request"]
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        return {"per_request": {}, "peers": {}}
 
 
 class Results:
@@ -132,7 +132,7 @@ def render(results, instructions):
     parts += [closed_table(results, "all", payload) for payload in ("S", "L")]
     parts += ["## Latency at 2,000 requests a second (S)", open_table(results)]
     parts += ["## Memory", memory_table(results)]
-    if instructions:
+    if instructions["per_request"] or instructions["peers"]:
         parts += ["## Instructions", instruction_table(instructions)]
     return "\n\n".join(p for p in parts if p) + "\n"
 
@@ -271,10 +271,17 @@ def memory_table(results):
     return "\n".join(lines)
 
 
-def instruction_table(figures):
-    lines = ["User-space instructions a request of the sidecar with one worker, counted by callgrind: steady where times are not."
-             " These are the committed figures that `make bench-instructions` checks.", "", "| payload | instructions |", "|---|---:|"]  # fmt: skip
-    return "\n".join(lines + [f"| {TITLES.get(p, p)} | {n:,} |" for p, n in figures.items()])
+def instruction_table(kept):
+    counts = {**kept["peers"], SIDECAR: kept["per_request"]}
+    lines = ["User-space instructions a request with one worker, counted by callgrind: steady where times are not, but without the"
+             " kernel's part. The sidecar's are the committed figures that `make bench-instructions` checks.", "",
+             "| | payload | instructions | to Envoy |", "|---|---|---:|---:|"]  # fmt: skip
+    for name, figures in counts.items():
+        for payload, count in figures.items():
+            base = counts.get(BASE, {}).get(CONFORMING.get(payload, payload))
+            ratio = f"{count / base:.2f}x" if base else "-"
+            lines.append(f"| {name} | {TITLES.get(payload, payload)} | {count:,} | {ratio} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

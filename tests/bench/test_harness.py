@@ -59,7 +59,7 @@ class Report(unittest.TestCase):
     def test_samples_with_errors_are_left_out_and_counted(self):
         results = self.results(sample("envoy", 100.0), sample("envoy", 900.0, good=False))
         self.assertEqual((len(results.samples), results.bad), (1, 1))
-        self.assertIn("1 samples, 1 more with errors left out", report.render(results, {}))
+        self.assertIn("1 samples, 1 more with errors left out", report.render(results, {"per_request": {}, "peers": {}}))
 
     def test_memory(self):
         memory = {"record": "memory", "target": "tfs-sidecar", "workers": 1, "payload": "XL", "good": True,
@@ -86,6 +86,12 @@ class Instructions(unittest.TestCase):
         self.assertEqual(instructions.total("events: Ir\nsummary: 123\n\ntotals: 123\n"), 123)
         with self.assertRaises(ValueError):
             instructions.total("events: Ir\n")
+
+    def test_table_with_ratios(self):
+        kept = {"per_request": {"S": 50, "S_f64": 60}, "peers": {"envoy": {"S": 100}}}
+        table = report.instruction_table(kept)
+        self.assertIn("| tfs-sidecar | S | 50 | 0.50x |", table)
+        self.assertIn("| tfs-sidecar | S as float64 | 60 | 0.60x |", table)
 
     def test_the_kept_figures_can_be_read(self):
         kept = json.loads((Path(__file__).parent / "instructions.json").read_text(encoding="utf-8"))
