@@ -31,7 +31,10 @@ pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, Ap
             (Change::Key { .. } | Change::Tensor { .. }, Some(index)) if !changed.contains(&index) => {
                 changed.push(index);
             }
-            (Change::Key { .. } | Change::Tensor { .. } | Change::Dropped { .. }, _) => {}
+            (
+                Change::Key { .. } | Change::Tensor { .. } | Change::Dropped { .. } | Change::Rows { .. },
+                _,
+            ) => {}
         }
     }
     for index in changed {
@@ -58,7 +61,12 @@ fn tensor_edit<'a>(
                 continue;
             }
             Change::Tensor { before, after, values } => (before, after, values),
-            Change::SignatureName { .. } | Change::Dropped { .. } | Change::Added { .. } => continue,
+            Change::SignatureName { .. }
+            | Change::Dropped { .. }
+            | Change::Added { .. }
+            | Change::Rows { .. } => {
+                continue;
+            }
         };
         let (chain, _) = state.get_or_insert_with(|| (Chain::new(before), false));
         match values {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::policy::{MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
-use super::{Change, Plan, Propose, Repair, Stage, Step, missing, names, rows, tensor};
+use super::{Change, Plan, Propose, Repair, Stage, Step, calls, missing, names, rows, tensor};
 use crate::signature::{Signature, Signatures};
 use crate::tensor::Shape;
 use crate::wire::{ModelSpec, PredictView, Rope};
@@ -132,6 +132,8 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
     missing::fill(signature, policy, rows.copied(), &mut found.steps, &mut found.problems);
     let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
     found.problems.extend(rows::check(signature, &shapes));
+    let (steps, problems) = (&mut found.steps, &mut found.problems);
+    found.calls = calls::plan(signature, policy, &request.view.output_filter, &shapes, steps, problems);
 }
 
 fn check_outputs(filter: &[String], signature: &Signature, problems: &mut Vec<Problem>) {
@@ -163,6 +165,7 @@ const MAX_OUTPUT_PROBLEMS: usize = 16;
 pub(super) struct Found {
     pub(super) steps: Vec<Step>,
     pub(super) problems: Vec<Problem>,
+    pub(super) calls: calls::Calls,
 }
 
 impl Found {
@@ -204,7 +207,7 @@ impl Found {
         Verdict {
             signature,
             mode,
-            plan: Plan { steps: self.steps },
+            plan: Plan { steps: self.steps, calls: self.calls },
             problems: self.problems,
             action,
             outcome,

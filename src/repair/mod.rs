@@ -7,6 +7,7 @@
 //! The way of a request, stage by stage (problems of every stage are collected):
 //! signature ([`judge`]) → names ([`names`]) → encoding ([`encoding`]) → dtype → shape ([`tensor`]) → rows ([`rows`]).
 pub mod apply;
+pub mod calls;
 mod chain;
 mod encoding;
 pub mod head;
@@ -27,6 +28,7 @@ pub mod tensor;
 mod tests;
 
 pub use apply::{ApplyError, apply};
+pub use calls::Calls;
 pub use head::{Carried, Head};
 pub use judge::{Action, Outcome, Request, Verdict, judge};
 pub use missing::MissingCase;
@@ -248,6 +250,11 @@ pub enum Change {
     Dropped {
         key: String,
     },
+    /// Other rows in a call than in the request.
+    Rows {
+        old: crate::tensor::Shape,
+        new: crate::tensor::Shape,
+    },
     /// An input that was not sent.
     Added {
         head: Head,
@@ -272,6 +279,8 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
+    /// The calls that are made with the request after the steps.
+    pub calls: calls::Calls,
 }
 
 impl Plan {

@@ -25,6 +25,7 @@ pub fn change(step: &Step) -> String {
         Change::SignatureName { old, new } | Change::Key { old, new } => {
             format!("{}->{}", ascii(old), ascii(new))
         }
+        Change::Rows { old, new } => format!("{old}->{new}"),
         Change::Added { head, .. } => format!("->{}{}", head.dtype, head.shape),
         Change::Dropped { key } => format!("{}->", ascii(key)),
         Change::Tensor { before, after, values } => {

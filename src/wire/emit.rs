@@ -101,11 +101,24 @@ pub(super) fn respec(
 }
 
 fn entry(message: &Rope, input: &InputView, edit: &TensorEdit) -> Rope {
-    let key = edit.key.as_deref().unwrap_or(&input.key);
-    map_entry(key.as_bytes(), tensor(message, &input.tensor, edit))
+    map_entry_of(message, input, edit, INPUTS)
 }
 
+/// An entry of a map of tensors, in the field of this number, with an edit in it.
+pub(super) fn map_entry_of(message: &Rope, input: &InputView, edit: &TensorEdit, map: u32) -> Rope {
+    let key = edit.key.as_deref().unwrap_or(&input.key);
+    map_field(map, key.as_bytes(), tensor(message, &input.tensor, edit))
+}
+
+/// `PredictRequest.inputs`
+const INPUTS: u32 = 2;
+
+/// A new entry of `PredictRequest.inputs`.
 pub(crate) fn map_entry(key: &[u8], value: Rope) -> Rope {
+    map_field(INPUTS, key, value)
+}
+
+fn map_field(map: u32, key: &[u8], value: Rope) -> Rope {
     let mut head = Vec::with_capacity(key.len() + 12);
     put_tag(&mut head, 1, 2);
     put_varint(&mut head, key.len() as u64);
@@ -113,7 +126,7 @@ pub(crate) fn map_entry(key: &[u8], value: Rope) -> Rope {
     put_tag(&mut head, 2, 2);
     put_varint(&mut head, value.len() as u64);
     let mut outer = Vec::with_capacity(head.len() + 12);
-    put_tag(&mut outer, 2, 2);
+    put_tag(&mut outer, map, 2);
     put_varint(&mut outer, (head.len() + value.len()) as u64);
     outer.extend_from_slice(&head);
     let mut out = Rope::from(outer);

@@ -114,7 +114,11 @@ impl PredictView {
     }
 }
 
-fn entry(message: &Rope, mut reader: Reader<'_>, span: Range<usize>) -> Result<InputView, WireError> {
+pub(super) fn entry(
+    message: &Rope,
+    mut reader: Reader<'_>,
+    span: Range<usize>,
+) -> Result<InputView, WireError> {
     let mut input = InputView { key: String::new(), entry: span, tensor: TensorView::default() };
     while let Some(field) = reader.next_field()? {
         match field.number {
