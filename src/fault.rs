@@ -16,7 +16,7 @@ use crate::repair::{Problem, Reason};
 /// A client's metadata may hold 8 KiB (gRPC C++ refuses more by chance, and all of it above 16 KiB); other trailers need room too.
 const TRAILERS_LIMIT: usize = 7 * 1024;
 /// The text that a person reads; what does not fit is counted.
-const MESSAGE_LIMIT: usize = 2 * 1024;
+const MESSAGE_LIMIT: usize = 1536;
 const VIOLATIONS_LIMIT: usize = 8;
 const DESCRIPTION_LIMIT: usize = 320;
 /// Names that come from a client or a model are cut in the details: they have no bound of their own.
@@ -183,29 +183,36 @@ impl Fault {
             trailers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_ENCODINGS));
             room = room.saturating_sub(64);
         }
-        if let Some(value) = self.details(room) {
+        if let Some(value) = self.details(&text, room) {
             trailers.insert(GRPC_DETAILS, value);
         }
         trailers
     }
 
     /// `google.rpc.Status` in base64 of at most `room` bytes: as many violations as fit.
-    fn details(&self, room: usize) -> Option<HeaderValue> {
+    fn details(&self, text: &str, room: usize) -> Option<HeaderValue> {
         let mut violations = match self {
             Self::Refused { problems, .. } => problems.iter().take(VIOLATIONS_LIMIT).map(violation).collect(),
             _ => Vec::new(),
         };
+        let mut text = text;
         loop {
-            let status = self.status(&violations)?;
+            let status = self.status(text, &violations)?;
             let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(status.encode_to_vec());
             if encoded.len() <= room {
                 return HeaderValue::from_maybe_shared(Bytes::from(encoded)).ok();
             }
-            violations.pop()?;
+            if violations.pop().is_none() {
+                // A text that needs many escapes has taken the room; it is in grpc-message.
+                if text.is_empty() {
+                    return None;
+                }
+                text = "";
+            }
         }
     }
 
-    fn status(&self, violations: &[pb::bad_request::FieldViolation]) -> Option<pb::Status> {
+    fn status(&self, text: &str, violations: &[pb::bad_request::FieldViolation]) -> Option<pb::Status> {
         let mut details = Vec::new();
         if !violations.is_empty() {
             let request = pb::BadRequest { field_violations: violations.to_vec() };
@@ -220,8 +227,7 @@ impl Fault {
             let delay = prost_types::Duration { seconds: delay.as_secs() as i64, nanos: delay.subsec_nanos() as i32 };
             details.push(any("google.rpc.RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }));
         }
-        // The text is in grpc-message already; here it would only take the room of the violations.
-        (!details.is_empty()).then(|| pb::Status { code: self.code() as i32, message: String::new(), details })
+        (!details.is_empty()).then(|| pb::Status { code: self.code() as i32, message: text.to_owned(), details })
     }
 }
 

@@ -21,9 +21,10 @@ use crate::proto::tensorflow::serving::model_version_status::State;
 use crate::proto::tensorflow::serving::{
     GetModelMetadataRequest, GetModelMetadataResponse, GetModelStatusRequest, GetModelStatusResponse, ModelSpec,
 };
+use crate::repair::policy::ModelPolicy;
 use crate::signature::Signatures;
 use crate::signature::metadata::METADATA_FIELD;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, SignatureInput};
 use crate::wire::VersionChoice;
 
 const METADATA: &str = "/tensorflow.serving.PredictionService/GetModelMetadata";
@@ -91,8 +92,10 @@ pub struct Worker {
     config: Arc<Config>,
     waiting: RefCell<HashMap<Key, Vec<oneshot::Sender<Result<Arc<Served>, Fault>>>>>,
     refused: RefCell<HashMap<Key, (Instant, Fault)>>,
-    /// When each model was last looked at, and who waits for a look that is under way.
+    /// When each model was last looked at, and when because of a refusal.
     looked: RefCell<HashMap<String, Instant>>,
+    poked: RefCell<HashMap<String, Instant>>,
+    /// Who waits for a look that is under way.
     looking: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
     turns: Semaphore,
     changed: Arc<tokio::sync::Notify>,
@@ -107,6 +110,7 @@ impl Worker {
             waiting: RefCell::default(),
             refused: RefCell::default(),
             looked: RefCell::default(),
+            poked: RefCell::default(),
             looking: RefCell::default(),
             turns: Semaphore::new(AT_A_TIME),
             changed,
@@ -198,8 +202,9 @@ impl Worker {
     // === Poke: the server refused what conformed ===
 
     fn poke(self: Rc<Self>, model: String, sent: Instant, reply: oneshot::Sender<()>) {
-        let fresh = self.looked.borrow().get(&model).is_some_and(|looked| *looked >= sent || looked.elapsed() < POKE_EVERY);
-        if fresh || self.catalog.entry(&model).is_none() {
+        let fresh = self.looked.borrow().get(&model).is_some_and(|looked| *looked >= sent);
+        let often = self.poked.borrow().get(&model).is_some_and(|poked| poked.elapsed() < POKE_EVERY);
+        if fresh || (often && !self.looking.borrow().contains_key(&model)) || self.catalog.entry(&model).is_none() {
             reply.send(()).ok();
             return;
         }
@@ -210,6 +215,7 @@ impl Worker {
         }
         looking.insert(model.clone(), vec![reply]);
         drop(looking);
+        self.poked.borrow_mut().insert(model.clone(), Instant::now());
         spawn_local(async move {
             self.look(&model, true).await.ok();
             for reply in self.looking.borrow_mut().remove(&model).unwrap_or_default() {
@@ -235,7 +241,13 @@ impl Worker {
                 looks.spawn_local(async move { worker.look(&model, again).await });
             }
             while looks.join_next().await.is_some() {}
-            self.looked.borrow_mut().retain(|model, _| self.catalog.entry(model).is_some());
+            if generation == 0 {
+                // What was read just now came over the first connection.
+                generation = self.pool.generation();
+            }
+            for times in [&self.looked, &self.poked] {
+                times.borrow_mut().retain(|model, _| self.catalog.entry(model).is_some());
+            }
 
             let complete = self.config.models.keys().all(|model| self.catalog.serves(model));
             if complete {
@@ -293,7 +305,7 @@ impl Worker {
     /// Puts an observation into the catalog and says what changed. No await: the entry is read and written in one go.
     fn learn(&self, model: &str, seen: Observation) -> Arc<Entry> {
         let before = self.catalog.entry(model).unwrap_or_default();
-        let policy = Arc::new(self.config.policy(model).clone());
+        let policy = Arc::new(held_to(&self.config, model));
         let read = !seen.read.is_empty();
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
@@ -312,6 +324,7 @@ impl Worker {
         let known = !before.versions.is_empty() || self.config.is_declared(model);
         if known || self.catalog.len() < REMEMBERED + self.config.models.len() {
             self.catalog.put(model, Some(after.clone()));
+            metrics::set_signature_info(model, signature_info(&after));
             self.changed.notify_one();
         }
         Arc::new(after)
@@ -321,6 +334,7 @@ impl Worker {
         if self.catalog.entry(model).is_some() {
             tracing::warn!(%model, "no version of the model is served any more");
             self.catalog.put(model, None);
+            metrics::set_signature_info(model, Vec::new());
             self.changed.notify_one();
         }
     }
@@ -378,4 +392,31 @@ fn unknown(model: &str, fault: Fault) -> Fault {
         Fault::Upstream { code: Code::NotFound, message } => Fault::ModelUnknown { model: model.to_owned(), text: message },
         other => other,
     }
+}
+
+/// A model's policy under the limits of the whole sidecar.
+fn held_to(config: &Config, model: &str) -> ModelPolicy {
+    let mut policy = config.policy(model).clone();
+    for policy in policy.signatures.values_mut().chain([&mut policy.defaults]) {
+        policy.max_elements = policy.max_elements.min(config.limits.max_elements);
+        policy.refuse_zero_rows |= config.server_batching;
+    }
+    policy
+}
+
+/// Every input of every signature that is held.
+fn signature_info(entry: &Entry) -> Vec<SignatureInput> {
+    let mut inputs = Vec::new();
+    for (version, served) in &entry.versions {
+        for signature in served.signatures.servable() {
+            inputs.extend(signature.inputs.iter().map(|info| SignatureInput {
+                version: version.to_string(),
+                signature: signature.name.clone(),
+                input: info.alias.clone(),
+                dtype: info.dtype.name().into_owned(),
+                shape: info.shape.to_string(),
+            }));
+        }
+    }
+    inputs
 }
