@@ -275,11 +275,7 @@ mod tests {
         );
         let policy = page.headers["content-security-policy"].to_str().unwrap();
         assert!(policy.starts_with("default-src 'self'"));
-        for quote in ['"', '\''] {
-            for part in page.body.split(quote).filter(|part| part.starts_with("http")) {
-                panic!("{part}");
-            }
-        }
+        assert!(!page.body.contains("=\"http") && !page.body.contains("='http") && !page.body.contains("//"));
         assert!(
             !page.body.contains("style=") && !page.body.contains("<style") && !page.body.contains("onclick")
         );
