@@ -1,6 +1,8 @@
 //! Every way in which a request can fail here, and what the client is told: gRPC code, one line of text, machine-readable details.
 //!
 //! This is the only place that knows codes. Answers of TF Serving itself are relayed unread and never become a `Fault`.
+mod text;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,13 +12,13 @@ use prost::Message as _;
 use tonic::Code;
 use tonic_types::pb;
 
-use crate::repair::report::refusal;
+use text::{MESSAGE_LIMIT, cut, fit_problems, percent_encode};
+pub use text::{code_value, percent_decode};
+
 use crate::repair::{Problem, Reason};
 
 /// A client's metadata may hold 8 KiB (gRPC C++ refuses more by chance, and all of it above 16 KiB); other trailers need room too.
 const TRAILERS_LIMIT: usize = 7 * 1024;
-/// The text that a person reads; what does not fit is counted.
-const MESSAGE_LIMIT: usize = 1536;
 const VIOLATIONS_LIMIT: usize = 8;
 const DESCRIPTION_LIMIT: usize = 320;
 /// Names that come from a client or a model are cut in the details: they have no bound of their own.
@@ -42,7 +44,9 @@ pub enum Fault {
     /// The text of TF Serving for a model or version that it does not serve.
     #[error("{text}")]
     ModelUnknown { model: String, text: String },
-    #[error("model '{model}' is not among the models of this sidecar (MODEL_UNKNOWN; undeclared models are refused)")]
+    #[error(
+        "model '{model}' is not among the models of this sidecar (MODEL_UNKNOWN; undeclared models are refused)"
+    )]
     ModelUndeclared { model: String },
     #[error("message of {found} bytes, expected at most {limit} (TOO_LARGE; limits.max_message_bytes)")]
     TooLarge { found: u64, limit: u64 },
@@ -62,7 +66,9 @@ pub enum Fault {
     Upstream { code: Code, message: String },
     #[error("message encoding `{found}` is not supported, expected one of {ACCEPTED_ENCODINGS}")]
     Encoding { found: String },
-    #[error("HandleReloadConfigRequest is refused here: TF Serving does not authenticate it (allow_reload: true lets it through)")]
+    #[error(
+        "HandleReloadConfigRequest is refused here: TF Serving does not authenticate it (allow_reload: true lets it through)"
+    )]
     ReloadForbidden,
     #[error("internal error of the sidecar: {problem}")]
     Internal { problem: String },
@@ -75,7 +81,9 @@ impl Fault {
 
     pub fn code(&self) -> Code {
         match self {
-            Self::Refused { code, .. } | Self::UpstreamReset { code, .. } | Self::Upstream { code, .. } => *code,
+            Self::Refused { code, .. } | Self::UpstreamReset { code, .. } | Self::Upstream { code, .. } => {
+                *code
+            }
             Self::Malformed { .. } => Code::InvalidArgument,
             Self::ModelUnknown { .. } | Self::ModelUndeclared { .. } => Code::NotFound,
             Self::TooLarge { .. } | Self::QueueFull { .. } => Code::ResourceExhausted,
@@ -156,7 +164,9 @@ impl Fault {
                 facts
             }
             Self::ModelUnknown { model, .. } | Self::ModelUndeclared { model } => vec![("model", model)],
-            Self::UpstreamUnavailable { address, .. } | Self::UpstreamReset { address, .. } => vec![("upstream", address)],
+            Self::UpstreamUnavailable { address, .. } | Self::UpstreamReset { address, .. } => {
+                vec![("upstream", address)]
+            }
             Self::QueueFull { setting, .. } => vec![("setting", setting)],
             Self::Malformed { .. }
             | Self::TooLarge { .. }
@@ -219,15 +229,24 @@ impl Fault {
             details.push(any("google.rpc.BadRequest", &request));
         }
         if let Some(reason) = self.reason() {
-            let metadata = self.facts().into_iter().map(|(key, value)| (key.into(), cut(value, METADATA_LIMIT))).collect();
+            let metadata = self
+                .facts()
+                .into_iter()
+                .map(|(key, value)| (key.into(), cut(value, METADATA_LIMIT)))
+                .collect();
             let info = pb::ErrorInfo { reason: reason.as_str().into(), domain: DOMAIN.into(), metadata };
             details.push(any("google.rpc.ErrorInfo", &info));
         }
         if let Some(delay) = self.retry_after() {
-            let delay = prost_types::Duration { seconds: delay.as_secs() as i64, nanos: delay.subsec_nanos() as i32 };
+            let delay =
+                prost_types::Duration { seconds: delay.as_secs() as i64, nanos: delay.subsec_nanos() as i32 };
             details.push(any("google.rpc.RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }));
         }
-        (!details.is_empty()).then(|| pb::Status { code: self.code() as i32, message: text.to_owned(), details })
+        (!details.is_empty()).then(|| pb::Status {
+            code: self.code() as i32,
+            message: text.to_owned(),
+            details,
+        })
     }
 }
 
@@ -266,83 +285,12 @@ pub fn code_of(reason: Reason, predict: bool) -> Code {
     }
 }
 
-/// `grpc-status` as header value, without an allocation.
-pub fn code_value(code: Code) -> HeaderValue {
-    HeaderValue::from_static(match code as i32 {
-        0 => "0",
-        1 => "1",
-        2 => "2",
-        3 => "3",
-        4 => "4",
-        5 => "5",
-        6 => "6",
-        7 => "7",
-        8 => "8",
-        9 => "9",
-        10 => "10",
-        11 => "11",
-        12 => "12",
-        13 => "13",
-        14 => "14",
-        15 => "15",
-        _ => "16",
-    })
-}
-
-/// `grpc-message` may hold printable ASCII; everything else, and `%`, goes as `%XX`.
-pub fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if (b' '..=b'~').contains(&byte) && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            const HEX: &[u8; 16] = b"0123456789ABCDEF";
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    out
-}
-
-/// Undoes `percent_encode`; what is no escape stays as it is.
-pub fn percent_decode(text: &[u8]) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        let escape = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| byte == b'%') {
-            Some(decoded) => {
-                out.push(decoded);
-                rest = &after[2..];
-            }
-            None => {
-                out.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The message with as many problems as fit, and a count of the others.
-fn fit_problems(model: &str, signature: &str, problems: &[Problem]) -> String {
-    let (model, signature) = (cut(model, METADATA_LIMIT), cut(signature, METADATA_LIMIT));
-    let mut shown = problems.len().min(64);
-    loop {
-        let mut text = refusal(&model, &signature, &problems[..shown]);
-        if shown < problems.len() {
-            text.push_str(&format!(" (+{} more problems)", problems.len() - shown));
-        }
-        if text.len() <= MESSAGE_LIMIT || shown <= 1 {
-            return text;
-        }
-        shown = if shown > 8 { shown / 2 } else { shown - 1 };
-    }
-}
-
 fn violation(problem: &Problem) -> pb::bad_request::FieldViolation {
-    let field = if problem.input.is_empty() { "model_spec".into() } else { format!("inputs[\"{}\"]", cut(&problem.input, METADATA_LIMIT)) };
+    let field = if problem.input.is_empty() {
+        "model_spec".into()
+    } else {
+        format!("inputs[\"{}\"]", cut(&problem.input, METADATA_LIMIT))
+    };
     pb::bad_request::FieldViolation {
         field,
         description: cut(&problem.to_string(), DESCRIPTION_LIMIT),
@@ -355,15 +303,6 @@ fn any(name: &str, message: &impl prost::Message) -> prost_types::Any {
     prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
 }
 
-/// At most `limit` bytes; what was cut is shown as `...`.
-fn cut(text: &str, limit: usize) -> String {
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(limit.saturating_sub(3));
-    format!("{}...", text.get(..end).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,7 +311,12 @@ mod tests {
         let problems = (0..count)
             .map(|n| Problem::new(Reason::RankTooLow, &format!("input_{n}"), "x%".repeat(length / 2)))
             .collect();
-        Fault::Refused { model: "m".into(), signature: "serving_default".into(), problems, code: Code::InvalidArgument }
+        Fault::Refused {
+            model: "m".into(),
+            signature: "serving_default".into(),
+            problems,
+            code: Code::InvalidArgument,
+        }
     }
 
     fn size(trailers: &HeaderMap) -> usize {
@@ -415,20 +359,14 @@ mod tests {
     }
 
     #[test]
-    fn grpc_message_survives_percent_encoding() {
-        for text in ["plain", "100 % of\nlines\tand \u{e9}", "%zz", ""] {
-            assert_eq!(percent_decode(percent_encode(text).as_bytes()), text);
-        }
-        assert_eq!(percent_encode("a\n%"), "a%0A%25");
-        assert_eq!(percent_decode(b"%zz%4"), "%zz%4");
-    }
-
-    #[test]
     fn a_full_queue_says_when_to_come_back() {
         let fault = Fault::QueueFull { what: "requests", setting: "limits.max_inflight_requests", limit: 4 };
         let status = details(&fault.trailers());
         assert!(status.details.iter().any(|any| any.type_url.ends_with("RetryInfo")));
-        assert_eq!(fault.to_string(), "requests already in flight, expected at most 4 (QUEUE_FULL; limits.max_inflight_requests)");
+        assert_eq!(
+            fault.to_string(),
+            "requests already in flight, expected at most 4 (QUEUE_FULL; limits.max_inflight_requests)"
+        );
     }
 
     #[test]

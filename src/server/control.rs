@@ -22,8 +22,13 @@ use crate::upstream::refresh::{Inbox, Worker};
 /// The exporter's histograms are sorted into their buckets so often.
 const UPKEEP: Duration = Duration::from_secs(1);
 /// The names under which health answers for everything: TF Serving's own short ones, and the full ones that gRPC recommends.
-pub(super) const SERVICES: [&str; 5] =
-    ["", "PredictionService", "ModelService", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"];
+pub(super) const SERVICES: [&str; 5] = [
+    "",
+    "PredictionService",
+    "ModelService",
+    "tensorflow.serving.PredictionService",
+    "tensorflow.serving.ModelService",
+];
 
 /// What only this thread has.
 pub(super) struct Control {
@@ -41,8 +46,12 @@ pub(super) struct Control {
 pub(super) async fn run(control: Control) {
     let Control { shared, listener, admin, router, shards, inbox, health, exporter } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
-    let worker =
-        Worker::new(Rc::clone(&pool), Arc::clone(&shared.catalog), Arc::clone(&shared.config), Arc::clone(&shared.up.changed));
+    let worker = Worker::new(
+        Rc::clone(&pool),
+        Arc::clone(&shared.catalog),
+        Arc::clone(&shared.config),
+        Arc::clone(&shared.up.changed),
+    );
     // Before the first connection is accepted, so that nobody sees tonic's default of "serving".
     let mut known = BTreeSet::new();
     let mut health = health;

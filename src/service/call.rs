@@ -48,7 +48,11 @@ enum Answer {
 
 impl Call {
     pub fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { answer: RefCell::new(Answer::Nothing(respond)), during: Cell::new("reading the request"), dry_run: Cell::new(false) }
+        Self {
+            answer: RefCell::new(Answer::Nothing(respond)),
+            during: Cell::new("reading the request"),
+            dry_run: Cell::new(false),
+        }
     }
 
     pub fn waits_for(&self, during: &'static str) {
@@ -61,7 +65,11 @@ impl Call {
     }
 
     /// Runs the work until it is done, the deadline is over, or the client is gone. Dropping the work resets the upstream call.
-    pub async fn bounded<T>(&self, deadline: Deadline, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    pub async fn bounded<T>(
+        &self,
+        deadline: Deadline,
+        work: impl Future<Output = Result<T, Stop>>,
+    ) -> Result<T, Stop> {
         let mut work = pin!(work);
         let mut timer = pin!(deadline.at().map(tokio::time::sleep_until));
         poll_fn(|cx| {

@@ -24,7 +24,8 @@ pub struct Wishes {
 impl Wishes {
     /// A mode that there is not asks for nothing: a request is not refused for a wish.
     pub fn read(headers: &HeaderMap) -> Self {
-        let mode = headers.get(MODE).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(Mode::Off);
+        let mode =
+            headers.get(MODE).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(Mode::Off);
         let dry_run = headers.get(DRY_RUN).is_some_and(|value| matches!(value.as_bytes(), b"1" | b"true"));
         Self { mode, dry_run }
     }
@@ -39,7 +40,11 @@ pub fn notes(steps: &[Step]) -> Option<HeaderMap> {
     notes.insert(REPAIRS, HeaderValue::from(steps.len()));
     for step in steps.iter().take(SPELLED_OUT) {
         // Names in a signature can be anything; metadata can hold printable ASCII.
-        let text: String = repair_entry(step).chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(LONGEST).collect();
+        let text: String = repair_entry(step)
+            .chars()
+            .map(|c| if (' '..='~').contains(&c) { c } else { '?' })
+            .take(LONGEST)
+            .collect();
         if let Ok(value) = HeaderValue::try_from(text) {
             notes.append(REPAIR, value);
         }
@@ -59,7 +64,9 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&'static str, &'static str)]) -> Wishes {
-        let headers = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers = pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         Wishes::read(&headers.collect())
     }
 
@@ -68,6 +75,9 @@ mod tests {
         assert_eq!(read(&[]), Wishes { mode: Mode::Off, dry_run: false });
         let both = read(&[("tfs-sidecar-mode", "strict"), ("tfs-sidecar-dry-run", "1")]);
         assert_eq!(both, Wishes { mode: Mode::Strict, dry_run: true });
-        assert_eq!(read(&[("tfs-sidecar-mode", "loud"), ("tfs-sidecar-dry-run", "0")]), Wishes { mode: Mode::Off, dry_run: false });
+        assert_eq!(
+            read(&[("tfs-sidecar-mode", "loud"), ("tfs-sidecar-dry-run", "0")]),
+            Wishes { mode: Mode::Off, dry_run: false }
+        );
     }
 }
