@@ -7,9 +7,8 @@ use std::sync::Arc;
 pub use metadata::MetadataError;
 
 use crate::tensor::{DataType, PartialShape};
+pub use crate::wire::DEFAULT_SIGNATURE;
 
-/// The signature that TF Serving uses when a request names none (`kDefaultServingSignatureDefKey`).
-pub const DEFAULT_SIGNATURE: &str = "serving_default";
 
 /// One input or output of a signature, as `tensorflow.TensorInfo` declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
