@@ -1,6 +1,8 @@
 //! Every way in which a request can fail here, and what the client is told: gRPC code, one line of text, machine-readable details.
 //!
 //! This is the only place that knows codes. Answers of TF Serving itself are relayed unread and never become a `Fault`.
+mod text;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,13 +12,13 @@ use prost::Message as _;
 use tonic::Code;
 use tonic_types::pb;
 
-use crate::repair::report::refusal;
+use text::{MESSAGE_LIMIT, cut, fit_problems, percent_encode};
+pub use text::{code_value, percent_decode};
+
 use crate::repair::{Problem, Reason};
 
 /// A client's metadata may hold 8 KiB (gRPC C++ refuses more by chance, and all of it above 16 KiB); other trailers need room too.
 const TRAILERS_LIMIT: usize = 7 * 1024;
-/// The text that a person reads; what does not fit is counted.
-const MESSAGE_LIMIT: usize = 2 * 1024;
 const VIOLATIONS_LIMIT: usize = 8;
 const DESCRIPTION_LIMIT: usize = 320;
 /// Names that come from a client or a model are cut in the details: they have no bound of their own.
@@ -191,29 +193,36 @@ impl Fault {
             trailers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_ENCODINGS));
             room = room.saturating_sub(64);
         }
-        if let Some(value) = self.details(room) {
+        if let Some(value) = self.details(&text, room) {
             trailers.insert(GRPC_DETAILS, value);
         }
         trailers
     }
 
     /// `google.rpc.Status` in base64 of at most `room` bytes: as many violations as fit.
-    fn details(&self, room: usize) -> Option<HeaderValue> {
+    fn details(&self, text: &str, room: usize) -> Option<HeaderValue> {
         let mut violations = match self {
             Self::Refused { problems, .. } => problems.iter().take(VIOLATIONS_LIMIT).map(violation).collect(),
             _ => Vec::new(),
         };
+        let mut text = text;
         loop {
-            let status = self.status(&violations)?;
+            let status = self.status(text, &violations)?;
             let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(status.encode_to_vec());
             if encoded.len() <= room {
                 return HeaderValue::from_maybe_shared(Bytes::from(encoded)).ok();
             }
-            violations.pop()?;
+            if violations.pop().is_none() {
+                // A text that needs many escapes has taken the room; it is in grpc-message.
+                if text.is_empty() {
+                    return None;
+                }
+                text = "";
+            }
         }
     }
 
-    fn status(&self, violations: &[pb::bad_request::FieldViolation]) -> Option<pb::Status> {
+    fn status(&self, text: &str, violations: &[pb::bad_request::FieldViolation]) -> Option<pb::Status> {
         let mut details = Vec::new();
         if !violations.is_empty() {
             let request = pb::BadRequest { field_violations: violations.to_vec() };
@@ -233,10 +242,9 @@ impl Fault {
                 prost_types::Duration { seconds: delay.as_secs() as i64, nanos: delay.subsec_nanos() as i32 };
             details.push(any("google.rpc.RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }));
         }
-        // The text is in grpc-message already; here it would only take the room of the violations.
         (!details.is_empty()).then(|| pb::Status {
             code: self.code() as i32,
-            message: String::new(),
+            message: text.to_owned(),
             details,
         })
     }
@@ -277,81 +285,6 @@ pub fn code_of(reason: Reason, predict: bool) -> Code {
     }
 }
 
-/// `grpc-status` as header value, without an allocation.
-pub fn code_value(code: Code) -> HeaderValue {
-    HeaderValue::from_static(match code as i32 {
-        0 => "0",
-        1 => "1",
-        2 => "2",
-        3 => "3",
-        4 => "4",
-        5 => "5",
-        6 => "6",
-        7 => "7",
-        8 => "8",
-        9 => "9",
-        10 => "10",
-        11 => "11",
-        12 => "12",
-        13 => "13",
-        14 => "14",
-        15 => "15",
-        _ => "16",
-    })
-}
-
-/// `grpc-message` may hold printable ASCII; everything else, and `%`, goes as `%XX`.
-pub fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if (b' '..=b'~').contains(&byte) && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            const HEX: &[u8; 16] = b"0123456789ABCDEF";
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    out
-}
-
-/// Undoes `percent_encode`; what is no escape stays as it is.
-pub fn percent_decode(text: &[u8]) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        let escape = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| byte == b'%') {
-            Some(decoded) => {
-                out.push(decoded);
-                rest = &after[2..];
-            }
-            None => {
-                out.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The message with as many problems as fit, and a count of the others.
-fn fit_problems(model: &str, signature: &str, problems: &[Problem]) -> String {
-    let (model, signature) = (cut(model, METADATA_LIMIT), cut(signature, METADATA_LIMIT));
-    let mut shown = problems.len().min(64);
-    loop {
-        let mut text = refusal(&model, &signature, &problems[..shown]);
-        if shown < problems.len() {
-            text.push_str(&format!(" (+{} more problems)", problems.len() - shown));
-        }
-        if text.len() <= MESSAGE_LIMIT || shown <= 1 {
-            return text;
-        }
-        shown = if shown > 8 { shown / 2 } else { shown - 1 };
-    }
-}
-
 fn violation(problem: &Problem) -> pb::bad_request::FieldViolation {
     let field = if problem.input.is_empty() {
         "model_spec".into()
@@ -368,15 +301,6 @@ fn violation(problem: &Problem) -> pb::bad_request::FieldViolation {
 
 fn any(name: &str, message: &impl prost::Message) -> prost_types::Any {
     prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
-}
-
-/// At most `limit` bytes; what was cut is shown as `...`.
-fn cut(text: &str, limit: usize) -> String {
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(limit.saturating_sub(3));
-    format!("{}...", text.get(..end).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -432,15 +356,6 @@ mod tests {
         let request = pb::BadRequest::decode(status.details[0].value.as_slice()).unwrap();
         assert_eq!(request.field_violations.len(), 2);
         assert_eq!(request.field_violations[1].field, "inputs[\"input_1\"]");
-    }
-
-    #[test]
-    fn grpc_message_survives_percent_encoding() {
-        for text in ["plain", "100 % of\nlines\tand \u{e9}", "%zz", ""] {
-            assert_eq!(percent_decode(percent_encode(text).as_bytes()), text);
-        }
-        assert_eq!(percent_encode("a\n%"), "a%0A%25");
-        assert_eq!(percent_decode(b"%zz%4"), "%zz%4");
     }
 
     #[test]

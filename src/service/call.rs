@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::deadline::Deadline;
+use super::wishes::mark_dry_run;
 use crate::fault::Fault;
 
 /// Why the work on a call stops before its end.
@@ -35,6 +36,7 @@ pub struct Call {
     answer: RefCell<Answer>,
     /// What is waited for: told when the deadline comes.
     during: Cell<&'static str>,
+    dry_run: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -46,11 +48,20 @@ enum Answer {
 
 impl Call {
     pub fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { answer: RefCell::new(Answer::Nothing(respond)), during: Cell::new("reading the request") }
+        Self {
+            answer: RefCell::new(Answer::Nothing(respond)),
+            during: Cell::new("reading the request"),
+            dry_run: Cell::new(false),
+        }
     }
 
     pub fn waits_for(&self, during: &'static str) {
         self.during.set(during);
+    }
+
+    /// Whatever the answer will be, it says that nothing was run.
+    pub fn is_dry_run(&self) {
+        self.dry_run.set(true);
     }
 
     /// Runs the work until it is done, the deadline is over, or the client is gone. Dropping the work resets the upstream call.
@@ -129,7 +140,11 @@ impl Call {
     }
 
     /// Ends the call with a failure: as the only headers, or as trailers when the answer has begun.
-    pub fn fail(&self, trailers: HeaderMap) {
+    pub fn fail(&self, mut trailers: HeaderMap) {
+        if self.dry_run.get() {
+            mark_dry_run(&mut trailers);
+        }
+        // As the only headers they are the initial metadata as well.
         let begun = !matches!(*self.answer.borrow(), Answer::Nothing(_));
         // A client that is gone meanwhile does not need the news.
         if begun { self.end(Some(trailers)) } else { self.head(grpc_head(trailers), true) }.ok();

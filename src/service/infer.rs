@@ -32,7 +32,10 @@ pub async fn infer(
     deadline: Deadline,
     record: &mut Record,
 ) -> Result<Code, Stop> {
-    let wishes = Wishes::read(&head.headers)?;
+    let wishes = Wishes::read(&head.headers);
+    if wishes.dry_run {
+        call.is_dry_run();
+    }
     let limit = shard.config.limits.max_message_bytes;
     let mut ticket = shard.admission.enter()?;
     let message = message::read(&mut body, limit, &mut ticket).await?;

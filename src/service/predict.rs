@@ -38,7 +38,10 @@ pub async fn predict(
     deadline: Deadline,
     record: &mut Record,
 ) -> Result<Code, Stop> {
-    let wishes = Wishes::read(&head.headers)?;
+    let wishes = Wishes::read(&head.headers);
+    if wishes.dry_run {
+        call.is_dry_run();
+    }
     let limit = shard.config.limits.max_message_bytes;
 
     // admit, read

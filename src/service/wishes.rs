@@ -1,7 +1,6 @@
 //! What a client may ask of the sidecar in its request metadata, and how the sidecar answers in kind.
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::fault::Fault;
 use crate::repair::report::repair_entry;
 use crate::repair::{Mode, Step};
 
@@ -23,20 +22,12 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    pub fn read(headers: &HeaderMap) -> Result<Self, Fault> {
-        let mode = match headers.get(MODE) {
-            None => Mode::Off,
-            Some(value) => {
-                let parsed = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-                parsed.ok_or_else(|| {
-                    Fault::malformed(format!(
-                        "expected metadata {MODE} to be one of observe, repair, strict, found {value:?}"
-                    ))
-                })?
-            }
-        };
+    /// A mode that there is not asks for nothing: a request is not refused for a wish.
+    pub fn read(headers: &HeaderMap) -> Self {
+        let mode =
+            headers.get(MODE).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(Mode::Off);
         let dry_run = headers.get(DRY_RUN).is_some_and(|value| matches!(value.as_bytes(), b"1" | b"true"));
-        Ok(Self { mode, dry_run })
+        Self { mode, dry_run }
     }
 }
 
@@ -72,7 +63,7 @@ pub fn mark_dry_run(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn read(pairs: &[(&'static str, &'static str)]) -> Result<Wishes, Fault> {
+    fn read(pairs: &[(&'static str, &'static str)]) -> Wishes {
         let headers = pairs
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
@@ -81,10 +72,12 @@ mod tests {
 
     #[test]
     fn wishes_are_read_from_the_metadata() {
-        assert_eq!(read(&[]).unwrap(), Wishes { mode: Mode::Off, dry_run: false });
-        let both = read(&[("tfs-sidecar-mode", "strict"), ("tfs-sidecar-dry-run", "1")]).unwrap();
+        assert_eq!(read(&[]), Wishes { mode: Mode::Off, dry_run: false });
+        let both = read(&[("tfs-sidecar-mode", "strict"), ("tfs-sidecar-dry-run", "1")]);
         assert_eq!(both, Wishes { mode: Mode::Strict, dry_run: true });
-        let text = read(&[("tfs-sidecar-mode", "loud")]).unwrap_err().to_string();
-        assert!(text.contains("expected metadata tfs-sidecar-mode to be one of"), "{text}");
+        assert_eq!(
+            read(&[("tfs-sidecar-mode", "loud"), ("tfs-sidecar-dry-run", "0")]),
+            Wishes { mode: Mode::Off, dry_run: false }
+        );
     }
 }

@@ -7,6 +7,7 @@ pub mod framing;
 pub mod http2;
 pub mod io;
 pub mod pool;
+mod question;
 pub mod readiness;
 pub mod refresh;
 #[cfg(feature = "tls")]

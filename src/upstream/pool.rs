@@ -16,7 +16,7 @@ use super::dial::{Connection, DialError, Sender, Target};
 use crate::fault::Fault;
 use crate::telemetry::metrics::UpstreamConnection;
 
-/// A connection that lived shorter than this was no success: the next attempt waits.
+/// A connection that lived shorter than this was no success: the next attempts wait.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -248,6 +248,7 @@ struct Driver {
 
 impl Driver {
     async fn run(self, mut backoff: Backoff) {
+        let mut short_lives = 0;
         loop {
             self.become_(State::Connecting);
             match self.target.connect().await {
@@ -262,11 +263,17 @@ impl Driver {
                     drop(counted);
                     self.up.remove();
                     tracing::info!(upstream = %self.target.address, %cause, "connection to the upstream ended");
+                    // Calls wait meanwhile, since the server can be reached; an early end is only made to cost something when it
+                    // comes again and again.
+                    self.become_(State::Connecting);
                     if since.elapsed() >= SHORT_LIFE {
                         backoff.reset();
+                        short_lives = 0;
+                    }
+                    short_lives += 1;
+                    if short_lives == 1 {
                         continue;
                     }
-                    self.become_(State::Down { cause: cause.into() });
                 }
                 Err(error) => self.failed(&error),
             }

@@ -8,30 +8,18 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::Instant;
-use tonic::Code;
 
 use super::backoff::Backoff;
 use super::catalog::{Catalog, Entry, Observation, Served};
 use super::pool::Pool;
-use super::unary::call;
+use super::question::{available, metadata};
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::proto::tensorflow::serving::model_spec::VersionChoice as Choice;
-use crate::proto::tensorflow::serving::model_version_status::State;
-use crate::proto::tensorflow::serving::{
-    GetModelMetadataRequest, GetModelMetadataResponse, GetModelStatusRequest, GetModelStatusResponse,
-    ModelSpec,
-};
+use crate::repair::policy::ModelPolicy;
 use crate::signature::Signatures;
-use crate::signature::metadata::METADATA_FIELD;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, SignatureInput};
 use crate::wire::VersionChoice;
 
-const METADATA: &str = "/tensorflow.serving.PredictionService/GetModelMetadata";
-const STATUS: &str = "/tensorflow.serving.ModelService/GetModelStatus";
-
-/// One question to TF Serving; a model table that is locked (a load under way) can take a while.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long "there is no such model" is believed: a loop of bad names must not hammer the server.
 const REMEMBER_REFUSAL: Duration = Duration::from_secs(1);
 /// Models that were not declared, and refusals: what clients can make us remember.
@@ -49,11 +37,12 @@ pub struct Refresher(mpsc::Sender<Ask>);
 
 #[derive(Debug)]
 enum Ask {
-    Resolve { key: Key, reply: oneshot::Sender<Result<Arc<Served>, Fault>> },
+    Resolve { key: Key, reply: Waiter },
     Poke { model: String, sent: Instant, reply: oneshot::Sender<()> },
 }
 
 type Key = (String, VersionChoice);
+type Waiter = oneshot::Sender<Result<Arc<Served>, Fault>>;
 
 impl Refresher {
     /// The handle, and what [`Worker::run`] is to listen to.
@@ -94,10 +83,12 @@ pub struct Worker {
     pool: Rc<Pool>,
     catalog: Arc<Catalog>,
     config: Arc<Config>,
-    waiting: RefCell<HashMap<Key, Vec<oneshot::Sender<Result<Arc<Served>, Fault>>>>>,
+    waiting: RefCell<HashMap<Key, Vec<Waiter>>>,
     refused: RefCell<HashMap<Key, (Instant, Fault)>>,
-    /// When each model was last looked at, and who waits for a look that is under way.
+    /// When each model was last looked at, and when because of a refusal.
     looked: RefCell<HashMap<String, Instant>>,
+    poked: RefCell<HashMap<String, Instant>>,
+    /// Who waits for a look that is under way.
     looking: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
     turns: Semaphore,
     changed: Arc<tokio::sync::Notify>,
@@ -117,6 +108,7 @@ impl Worker {
             waiting: RefCell::default(),
             refused: RefCell::default(),
             looked: RefCell::default(),
+            poked: RefCell::default(),
             looking: RefCell::default(),
             turns: Semaphore::new(AT_A_TIME),
             changed,
@@ -141,7 +133,7 @@ impl Worker {
 
     // === Resolve: a model, version or label that the catalog does not have ===
 
-    fn resolve(self: Rc<Self>, key: Key, reply: oneshot::Sender<Result<Arc<Served>, Fault>>) {
+    fn resolve(self: Rc<Self>, key: Key, reply: Waiter) {
         if let Some(served) = self.catalog.find(&key.0, &key.1) {
             reply.send(Ok(served)).ok();
             return;
@@ -172,8 +164,8 @@ impl Worker {
     async fn fetch(&self, key: &Key) -> Result<Arc<Served>, Fault> {
         let (model, choice) = key;
         let turn = self.turns.acquire().await;
-        let (version, signatures) = self.metadata(model, choice).await?;
-        let available = self.available(model).await.ok().flatten();
+        let (version, signatures) = self.read(model, choice).await?;
+        let available = available(&self.pool, model).await.ok().flatten();
         drop(turn);
         let mut seen = Observation { available, read: vec![(version, signatures)], ..Default::default() };
         match choice {
@@ -213,12 +205,12 @@ impl Worker {
     // === Poke: the server refused what conformed ===
 
     fn poke(self: Rc<Self>, model: String, sent: Instant, reply: oneshot::Sender<()>) {
-        let fresh = self
-            .looked
-            .borrow()
-            .get(&model)
-            .is_some_and(|looked| *looked >= sent || looked.elapsed() < POKE_EVERY);
-        if fresh || self.catalog.entry(&model).is_none() {
+        let fresh = self.looked.borrow().get(&model).is_some_and(|looked| *looked >= sent);
+        let often = self.poked.borrow().get(&model).is_some_and(|poked| poked.elapsed() < POKE_EVERY);
+        if fresh
+            || (often && !self.looking.borrow().contains_key(&model))
+            || self.catalog.entry(&model).is_none()
+        {
             reply.send(()).ok();
             return;
         }
@@ -229,6 +221,7 @@ impl Worker {
         }
         looking.insert(model.clone(), vec![reply]);
         drop(looking);
+        self.poked.borrow_mut().insert(model.clone(), Instant::now());
         spawn_local(async move {
             self.look(&model, true).await.ok();
             for reply in self.looking.borrow_mut().remove(&model).unwrap_or_default() {
@@ -254,7 +247,13 @@ impl Worker {
                 looks.spawn_local(async move { worker.look(&model, again).await });
             }
             while looks.join_next().await.is_some() {}
-            self.looked.borrow_mut().retain(|model, _| self.catalog.entry(model).is_some());
+            if generation == 0 {
+                // What was read just now came over the first connection.
+                generation = self.pool.generation();
+            }
+            for times in [&self.looked, &self.poked] {
+                times.borrow_mut().retain(|model, _| self.catalog.entry(model).is_some());
+            }
 
             let complete = self.config.models.keys().all(|model| self.catalog.serves(model));
             if complete {
@@ -270,7 +269,7 @@ impl Worker {
     async fn look(&self, model: &str, again: bool) -> Result<(), Fault> {
         let Ok(_turn) = self.turns.acquire().await else { return Ok(()) };
         let started = Instant::now();
-        let available = match self.available(model).await {
+        let available = match available(&self.pool, model).await {
             Ok(available) => available,
             Err(Fault::ModelUnknown { .. }) => Some(Vec::new()),
             // It cannot be asked: the old catalog stays.
@@ -286,7 +285,7 @@ impl Worker {
         let held = highest.is_some_and(|version| before.versions.contains_key(&version));
         if !held || again {
             let choice = highest.map_or(VersionChoice::Latest, VersionChoice::Version);
-            let (version, signatures) = self.metadata(model, &choice).await?;
+            let (version, signatures) = self.read(model, &choice).await?;
             seen.latest = Some(version);
             seen.read.push((version, signatures));
         }
@@ -295,13 +294,13 @@ impl Worker {
         }
         for label in before.labels.keys() {
             let choice = VersionChoice::Label(label.clone());
-            match self.metadata(model, &choice).await {
+            match self.read(model, &choice).await {
                 Ok((version, signatures)) => {
                     seen.labels.push((label.clone(), Some(version)));
                     seen.read.push((version, signatures));
                 }
                 Err(Fault::Upstream { .. } | Fault::ModelUnknown { .. }) => {
-                    seen.labels.push((label.clone(), None))
+                    seen.labels.push((label.clone(), None));
                 }
                 Err(fault) => return Err(fault),
             }
@@ -314,7 +313,7 @@ impl Worker {
     /// Puts an observation into the catalog and says what changed. No await: the entry is read and written in one go.
     fn learn(&self, model: &str, seen: Observation) -> Arc<Entry> {
         let before = self.catalog.entry(model).unwrap_or_default();
-        let policy = Arc::new(self.config.policy(model).clone());
+        let policy = Arc::new(held_to(&self.config, model));
         let read = !seen.read.is_empty();
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
@@ -333,87 +332,56 @@ impl Worker {
         let known = !before.versions.is_empty() || self.config.is_declared(model);
         if known || self.catalog.len() < REMEMBERED + self.config.models.len() {
             self.catalog.put(model, Some(after.clone()));
+            metrics::set_signature_info(model, signature_info(&after));
             self.changed.notify_one();
         }
         Arc::new(after)
+    }
+
+    /// Asks for signatures, and counts how that went.
+    async fn read(&self, model: &str, choice: &VersionChoice) -> Result<(i64, Signatures), Fault> {
+        let answer = metadata(&self.pool, model, choice).await;
+        if answer.is_err() {
+            // A name that came from a client adds no series unless the model exists.
+            let named = self.config.is_declared(model) || self.catalog.entry(model).is_some();
+            metrics::signature_refresh(if named { model } else { metrics::UNKNOWN }, false);
+        }
+        answer
     }
 
     fn forget(&self, model: &str) {
         if self.catalog.entry(model).is_some() {
             tracing::warn!(%model, "no version of the model is served any more");
             self.catalog.put(model, None);
+            metrics::set_signature_info(model, Vec::new());
             self.changed.notify_one();
         }
     }
-
-    // === Questions to TF Serving ===
-
-    /// The versions that are served, or `None` when the server does not offer ModelService.
-    async fn available(&self, model: &str) -> Result<Option<Vec<i64>>, Fault> {
-        let request = GetModelStatusRequest {
-            model_spec: Some(ModelSpec { name: model.to_owned(), ..Default::default() }),
-        };
-        match call::<GetModelStatusResponse>(&self.pool, STATUS, &request, ANSWER_WITHIN).await {
-            Ok(answer) => {
-                let versions = answer.model_version_status.iter();
-                Ok(Some(
-                    versions
-                        .filter(|status| status.state == State::Available as i32)
-                        .map(|status| status.version)
-                        .collect(),
-                ))
-            }
-            Err(Fault::Upstream { code: Code::Unimplemented, .. }) => Ok(None),
-            Err(fault) => Err(unknown(model, fault)),
-        }
-    }
-
-    /// The concrete version that a choice means now, and its signatures.
-    async fn metadata(&self, model: &str, choice: &VersionChoice) -> Result<(i64, Signatures), Fault> {
-        let version_choice = match choice {
-            VersionChoice::Latest => None,
-            VersionChoice::Version(version) => Some(Choice::Version(*version)),
-            VersionChoice::Label(label) => Some(Choice::VersionLabel(label.clone())),
-        };
-        let spec = ModelSpec { name: model.to_owned(), signature_name: String::new(), version_choice };
-        let request = GetModelMetadataRequest {
-            model_spec: Some(spec),
-            metadata_field: vec![METADATA_FIELD.to_owned()],
-        };
-        let answer = call::<GetModelMetadataResponse>(&self.pool, METADATA, &request, ANSWER_WITHIN).await;
-        let outcome = answer.map_err(|fault| unknown(model, fault)).and_then(|answer| {
-            let (signatures, version) = Signatures::from_metadata(&answer).map_err(|error| {
-                Fault::Internal { problem: format!("signatures of model '{model}': {error}") }
-            })?;
-            let version = match (version, choice) {
-                (Some(version), _) => version,
-                (None, VersionChoice::Version(version)) => *version,
-                (None, VersionChoice::Latest | VersionChoice::Label(_)) => {
-                    return Err(Fault::Internal {
-                        problem: format!("expected the version of model '{model}', found none"),
-                    });
-                }
-            };
-            Ok((version, signatures))
-        });
-        // A name that came from a client adds no series unless the model exists.
-        let named = self.config.is_declared(model) || self.catalog.entry(model).is_some();
-        if outcome.is_err() {
-            metrics::signature_refresh(if named { model } else { metrics::UNKNOWN }, false);
-        }
-        if let Err(fault) = &outcome {
-            tracing::debug!(%model, error = %fault, "signatures not read");
-        }
-        outcome
-    }
 }
 
-/// NOT_FOUND keeps TF Serving's text and gets our reason.
-fn unknown(model: &str, fault: Fault) -> Fault {
-    match fault {
-        Fault::Upstream { code: Code::NotFound, message } => {
-            Fault::ModelUnknown { model: model.to_owned(), text: message }
-        }
-        other => other,
+/// A model's policy under the limits of the whole sidecar.
+fn held_to(config: &Config, model: &str) -> ModelPolicy {
+    let mut policy = config.policy(model).clone();
+    for policy in policy.signatures.values_mut().chain([&mut policy.defaults]) {
+        policy.max_elements = policy.max_elements.min(config.limits.max_elements);
+        policy.refuse_zero_rows |= config.server_batching;
     }
+    policy
+}
+
+/// Every input of every signature that is held.
+fn signature_info(entry: &Entry) -> Vec<SignatureInput> {
+    let mut inputs = Vec::new();
+    for (version, served) in &entry.versions {
+        for signature in served.signatures.servable() {
+            inputs.extend(signature.inputs.iter().map(|info| SignatureInput {
+                version: version.to_string(),
+                signature: signature.name.clone(),
+                input: info.alias.clone(),
+                dtype: info.dtype.name().into_owned(),
+                shape: info.shape.to_string(),
+            }));
+        }
+    }
+    inputs
 }

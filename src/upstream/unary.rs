@@ -24,15 +24,17 @@ pub fn fault(pool: &Pool, error: &h2::Error) -> Fault {
     let address = pool.target().address.clone();
     let cause = error.to_string();
     match error.reason().filter(|_| error.is_reset()) {
-        // gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors".
-        Some(h2::Reason::CANCEL) => Fault::UpstreamReset { address, cause, code: Code::Cancelled },
+        // gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors", but for CANCEL: it is the server that broke off, and CANCELLED would
+        // tell a client that it had done so itself.
         Some(h2::Reason::ENHANCE_YOUR_CALM) => {
             Fault::UpstreamReset { address, cause, code: Code::ResourceExhausted }
         }
         Some(h2::Reason::INADEQUATE_SECURITY) => {
             Fault::UpstreamReset { address, cause, code: Code::PermissionDenied }
         }
-        Some(h2::Reason::REFUSED_STREAM) | None => Fault::UpstreamUnavailable { address, cause },
+        Some(h2::Reason::REFUSED_STREAM | h2::Reason::CANCEL) | None => {
+            Fault::UpstreamUnavailable { address, cause }
+        }
         Some(_) => Fault::UpstreamReset { address, cause, code: Code::Internal },
     }
 }

@@ -12,6 +12,7 @@ mod founder;
 mod health;
 mod limits;
 mod passthrough;
+mod path;
 mod refusals;
 mod stand_in;
 mod tidy;

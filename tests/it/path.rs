@@ -1,0 +1,100 @@
+//! The way of bytes through the sidecar: sockets, windows, streams that wait.
+use std::time::Duration;
+
+use prost::bytes::Bytes;
+use tfs_sidecar::config::ListenAddr;
+use tokio::task::JoinSet;
+
+use crate::support::client::{Client, Request};
+use crate::support::dense::{self, CASE, INPUT};
+use crate::support::fake_tfs::{FakeTfs, Options};
+use crate::support::requests::{PREDICT, Predict, doubles, floats};
+use crate::support::sidecar::{Setup, TestSidecar, config};
+
+const ECHO: &str = "/test.Echo/Echo";
+
+fn good() -> Bytes {
+    Predict::new(dense::MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
+}
+
+#[tokio::test]
+async fn clients_may_come_over_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("tfs-sidecar-path-{}.sock", std::process::id()));
+    let listen = path.clone();
+    let fake = FakeTfs::start([dense::model()]);
+    let mut settings = config(fake.addr(), [dense::MODEL.to_owned()]);
+    settings.listen = ListenAddr::Unix(listen);
+    let sidecar = TestSidecar::start(settings);
+    sidecar.ready().await;
+    let client = Client::connect(&format!("unix://{}", path.display())).await;
+    client.predict(&good()).await.ok();
+    drop(client);
+    sidecar.stop().await;
+    assert!(!path.exists(), "the socket's file goes with its listener");
+}
+
+#[tokio::test]
+async fn calls_wait_for_their_turn_on_a_server_that_takes_one_at_a_time() {
+    let options = Options { max_concurrent_streams: Some(1), ..Default::default() };
+    let fake = FakeTfs::start_with(options, [dense::model()]);
+    let setup =
+        Setup::before(fake, vec![dense::MODEL.into()], |config| config.upstream_connections = 2).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..4 {
+        let client = std::sync::Arc::new(setup.sidecar.client().await);
+        for _ in 0..16 {
+            let client = client.clone();
+            calls.spawn(async move { client.predict(&good()).await.ok().message });
+        }
+    }
+    let answers = calls.join_all().await;
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    assert_eq!(setup.fake.count(PREDICT), 64);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_message_is_repaired_without_losing_a_value() {
+    const ROWS: usize = 600;
+    let setup = Setup::new([dense::model()]).await;
+    let values: Vec<f32> = CASE.input_tensor.iter().copied().cycle().take(ROWS * 128).collect();
+    let shape = [ROWS as i64, 128];
+    let conforming = Predict::new(dense::MODEL).input(INPUT, floats(&shape, &values)).bytes();
+    let wide = Predict::new(dense::MODEL).input(INPUT, doubles(&shape, &values)).bytes();
+    setup.client.call(Request::predict(&conforming).chunks(10_000)).await.ok();
+    let reply = setup.client.call(Request::predict(&wide).chunks(10_000)).await.ok();
+    assert_eq!(reply.repairs(), [format!("{INPUT};cast_round;double->float lossy")]);
+    let calls = setup.fake.calls_of(PREDICT);
+    assert_eq!(calls[1].message, calls[0].message);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_its_own_stream_and_no_other() {
+    /// Far above what all windows on the way hold together.
+    const MANY: usize = 256 << 20;
+    let options = Options { echoes: vec![ECHO.into()], ..Default::default() };
+    let fake = FakeTfs::start_with(options, [dense::model()]);
+    let setup = Setup::before(fake, vec![dense::MODEL.into()], |_| {}).await;
+    let mut stuck = setup.client.stream(Request::raw(ECHO, Bytes::new())).await;
+    let message = vec![7; 1 << 20];
+    let mut sent = 0;
+    // Nothing is read: sooner or later no more is taken.
+    while sent < MANY {
+        match tokio::time::timeout(Duration::from_millis(400), stuck.message(&message)).await {
+            Ok(()) => sent += message.len(),
+            Err(_) => break,
+        }
+    }
+    assert!(sent < 96 << 20, "{sent} bytes were taken for a client that reads none");
+    let other = setup.sidecar.client().await;
+    for _ in 0..10 {
+        other.predict(&good()).await.ok();
+    }
+    // When it reads, everything is there.
+    for _ in 0..sent / message.len() {
+        assert_eq!(stuck.next().await.unwrap().unwrap().len(), message.len());
+    }
+    stuck.cancel();
+    setup.sidecar.stop().await;
+}
