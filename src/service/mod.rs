@@ -4,6 +4,7 @@
 //! relay ([`relay`]) → record ([`record`]). A request stays on the thread that accepted its connection.
 pub mod admission;
 pub mod call;
+mod calls;
 pub mod deadline;
 pub mod forward;
 pub mod infer;

@@ -10,6 +10,7 @@ use tonic::Code;
 
 use super::Shard;
 use super::call::{Call, Stop, grpc_head, now};
+use super::calls::Several;
 use super::deadline::Deadline;
 use super::forward::Reply;
 use super::message::{self, GRPC_ENCODING};
@@ -19,7 +20,7 @@ use super::resolve::resolve;
 use super::verdict::{count, is_off, refusal, remember, send};
 use super::wishes::{Wishes, mark_dry_run, notes};
 use crate::fault::Fault;
-use crate::repair::{Action, Mode, Outcome, Request, Verdict, apply, judge};
+use crate::repair::{Action, Calls, Mode, Outcome, Request, Verdict, apply, judge};
 use crate::telemetry::metrics::Stage;
 use crate::upstream::catalog::Served;
 use crate::upstream::framing::frames;
@@ -48,6 +49,7 @@ pub async fn predict(
     let mut ticket = shard.admission.enter()?;
     let message = message::read(&mut body, limit, &mut ticket).await?;
     let plain = message::plain(&message, &head.headers, limit, &mut ticket).await?;
+    let encoding = message.compressed.then(|| head.headers.get(GRPC_ENCODING).cloned()).flatten();
     let mut request = shard.upstream_request(head);
 
     // scan
@@ -78,6 +80,7 @@ pub async fn predict(
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         record.served(served.metrics(signature));
         record.judged(&verdict);
+        let repaired: Rope;
         let changed: SmallVec<[Bytes; 4]>;
         let (outgoing, notes): (&[Bytes], Option<HeaderMap>) = match verdict.action {
             Action::Refuse => {
@@ -86,20 +89,34 @@ pub async fn predict(
             }
             Action::Forward => (&message.frames, None),
             Action::Apply => {
-                let repaired = record.stage(Stage::Apply, || apply(&plain, &view, &verdict.plan));
-                let repaired = repaired.map_err(|error| Fault::Internal { problem: error.to_string() })?;
+                let done = record.stage(Stage::Apply, || apply(&plain, &view, &verdict.plan));
+                repaired = done.map_err(|error| Fault::Internal { problem: error.to_string() })?;
+                let notes = notes(&verdict.plan.steps);
+                if verdict.plan.calls != Calls::One && !wishes.dry_run {
+                    make_plain(&mut request);
+                    count(record, &verdict);
+                    remember(shard, peer, &served, &verdict);
+                    let several =
+                        Several { shard, call, deadline, record, ticket: &mut ticket, notes: notes.as_ref() };
+                    // Boxed: a rare way need not size the task of every Predict.
+                    return Box::pin(several.run(&mut request, &repaired, verdict.plan.calls)).await;
+                }
                 changed = frames(repaired);
-                (&changed, notes(&verdict.plan.steps))
+                (&changed, notes)
             }
         };
         if wishes.dry_run {
             count(record, &verdict);
             return dry_run(call, notes).await;
         }
-        if verdict.action == Action::Apply {
-            // The message is another one, uncompressed.
-            request.headers_mut().remove(GRPC_ENCODING);
-            request.headers_mut().remove(header::CONTENT_LENGTH);
+        match verdict.action {
+            Action::Apply => make_plain(&mut request),
+            // An earlier round may have taken the header away.
+            Action::Forward | Action::Refuse => {
+                if let Some(encoding) = &encoding {
+                    request.headers_mut().insert(GRPC_ENCODING, encoding.clone());
+                }
+            }
         }
 
         // forward
@@ -119,6 +136,12 @@ pub async fn predict(
         remember(shard, peer, &served, &verdict);
         return relay(call, &shard.pool, reply, notes.as_ref()).await;
     }
+}
+
+/// A message that was changed goes on uncompressed, and its length is another one.
+fn make_plain(request: &mut http::Request<()>) {
+    request.headers_mut().remove(GRPC_ENCODING);
+    request.headers_mut().remove(header::CONTENT_LENGTH);
 }
 
 fn decide(plain: &Rope, view: &PredictView, served: &Served, wishes: Wishes) -> Verdict {

@@ -64,7 +64,8 @@ async fn names_from_strangers_add_no_series() {
         assert_ne!(setup.client.predict(&request.bytes()).await.code, 0);
     }
     let metrics = setup.sidecar.metrics().await;
-    let strange: Vec<&str> = metrics.text().lines().filter(|line| line.contains(&format!("{STRANGE}_"))).take(3).collect();
+    let strange: Vec<&str> =
+        metrics.text().lines().filter(|line| line.contains(&format!("{STRANGE}_"))).take(3).collect();
     assert!(strange.is_empty(), "a stranger's name is in the metrics: {strange:?}");
     assert!(metrics.sum("tfs_sidecar_requests_total", &[("model", "__unknown__")]) >= 8_000.0);
     let unknown =

@@ -90,9 +90,7 @@ async fn other_methods_arrive_byte_for_byte() {
     let examples = ExampleList { examples: vec![Example::default()] };
     let input = Some(Input { kind: Some(Kind::ExampleList(examples)) });
     let classify = ClassificationRequest { model_spec: Some(spec(dense::MODEL)), input }.encode_to_vec();
-    for (path, message) in
-        [(METADATA, metadata), (STATUS, status), (CLASSIFY, classify)]
-    {
+    for (path, message) in [(METADATA, metadata), (STATUS, status), (CLASSIFY, classify)] {
         let direct = crate::support::client::Client::connect(setup.fake.addr()).await;
         let expected = direct.call(Request::new(path, &message)).await.ok();
         let reply = setup.client.call(Request::new(path, &message)).await.ok();
