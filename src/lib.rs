@@ -8,7 +8,12 @@ pub mod wire;
 pub mod repair;
 
 pub mod config;
+pub mod fault;
 pub mod telemetry;
+
+pub mod upstream;
+
+pub mod service;
 
 pub mod front;
 pub mod server;

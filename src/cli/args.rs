@@ -216,10 +216,7 @@ impl ConfigArgs {
 
 impl UpstreamArgs {
     /// The model of `--model`, or of the variable that TF Serving's image has.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the commands that ask a model come with the request path")
-    )]
+    #[expect(dead_code, reason = "the commands that ask a model come with the request path")]
     pub(super) fn model(&self) -> Result<String, Failure> {
         let named = self.model.clone().or_else(|| variable("MODEL_NAME").map(|setting| setting.value));
         named.ok_or_else(|| {
@@ -242,6 +239,8 @@ fn variable_of(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -280,7 +279,7 @@ mod tests {
         for name in names.iter().filter(|name| *name != "help") {
             command.build();
             let help = command.find_subcommand_mut(name).unwrap().render_long_help();
-            text.push_str(&format!("\n## `tfs-sidecar {name}`\n\n```text\n{help}```\n"));
+            write!(text, "\n## `tfs-sidecar {name}`\n\n```text\n{help}```\n").unwrap();
         }
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         crate::generated::assert_file("docs/cli.md", &(lines.join("\n") + "\n"));

@@ -27,7 +27,71 @@ fn missing(body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::cli::Exit;
+    use crate::front::admin::{AdminState, Drained, Readiness, View, router};
+    use crate::telemetry::metrics::install;
+
+    /// A sidecar that waits for this.
+    struct Waiting(Vec<String>);
+
+    impl View for Waiting {
+        fn ready(&self) -> Readiness {
+            Readiness::new(self.0.clone())
+        }
+
+        fn models(&self) -> Value {
+            json!([])
+        }
+
+        fn recent(&self) -> Value {
+            json!({})
+        }
+
+        fn config(&self) -> String {
+            String::new()
+        }
+
+        fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
+            let in_flight = self.0.len();
+            Box::pin(async move { Drained { in_flight } })
+        }
+    }
+
+    /// Runs a command against a real admin door.
+    fn exit(command: &str, missing: &[&str]) -> Exit {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let view = Arc::new(Waiting(missing.iter().map(|&line| line.to_owned()).collect()));
+        let door = router(AdminState { view, metrics: install() });
+        let arguments = ["tfs-sidecar", command, "--admin", &address].map(Into::into);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let command = std::thread::spawn(move || tell.send(crate::cli::main(arguments)));
+        runtime.spawn(async move { axum::serve(listener, door).await });
+        let exit = runtime.block_on(told).unwrap();
+        command.join().unwrap().unwrap();
+        exit
+    }
+
+    #[test]
+    fn a_ready_sidecar_is_healthy_and_drains() {
+        assert_eq!((exit("healthcheck", &[]), exit("drain", &[])), (Exit::Success, Exit::Success));
+    }
+
+    #[test]
+    fn a_sidecar_that_waits_is_not() {
+        assert_eq!(
+            (exit("healthcheck", &["a model"]), exit("drain", &["a request"])),
+            (Exit::Failure, Exit::Failure)
+        );
+    }
 
     #[test]
     fn what_is_missing_is_one_line() {

@@ -218,8 +218,8 @@ mod tests {
         load(&Settings::default(), Some(File { name: "c.yaml", text }))
     }
 
-    fn flag(source: &str, value: &str) -> Option<Setting> {
-        Some(Setting { value: value.to_owned(), source: source.to_owned() })
+    fn flag(source: &str, value: &str) -> Setting {
+        Setting { value: value.to_owned(), source: source.to_owned() }
     }
 
     #[test]
@@ -250,11 +250,11 @@ mod tests {
         let text =
             "listen: 127.0.0.1:1\nadmin_listen: 127.0.0.1:2\nlog_format: json\nmodels: {a: {mode: strict}}\n";
         let settings = Settings {
-            listen: flag("--listen", "127.0.0.1:3"),
-            mode: flag("TFS_SIDECAR_MODE", "observe"),
-            models: flag("--model", "b").into_iter().collect(),
-            model_name: flag("MODEL_NAME", "model"),
-            workers: flag("--workers", "3"),
+            listen: Some(flag("--listen", "127.0.0.1:3")),
+            mode: Some(flag("TFS_SIDECAR_MODE", "observe")),
+            models: vec![flag("--model", "b")],
+            model_name: Some(flag("MODEL_NAME", "model")),
+            workers: Some(flag("--workers", "3")),
             ..Settings::default()
         };
         let config = load(&settings, Some(File { name: "c.yaml", text })).unwrap();
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn model_name_is_the_model_when_nothing_else_names_one() {
-        let settings = Settings { model_name: flag("MODEL_NAME", "model"), ..Settings::default() };
+        let settings = Settings { model_name: Some(flag("MODEL_NAME", "model")), ..Settings::default() };
         assert!(load(&settings, None).unwrap().is_declared("model"));
         let file = File { name: "c.yaml", text: "models: {churn: }" };
         let config = load(&settings, Some(file)).unwrap();
@@ -342,8 +342,8 @@ models:
   list: [1]
 ";
         let settings = Settings {
-            mode: flag("--mode", "stirct"),
-            listen: flag("TFS_SIDECAR_LISTEN", "here"),
+            mode: Some(flag("--mode", "stirct")),
+            listen: Some(flag("TFS_SIDECAR_LISTEN", "here")),
             ..Settings::default()
         };
         let problems = load(&settings, Some(File { name: "c.yaml", text })).unwrap_err();

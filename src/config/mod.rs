@@ -1,6 +1,8 @@
 //! The configuration: every setting, valid by construction, from flags, the environment, a file and the defaults.
 //!
 //! [`load::load`] is the only way from text to a [`Config`]; a `Config` made in code starts from `Config::default()`.
+//! Every [`Policy`](crate::repair::policy::Policy) in it carries `max_elements` and `refuse_zero_rows` of the whole program: whoever changes
+//! [`Limits::max_elements`] or [`Config::server_batching`] in code changes them in the policies too.
 mod address;
 mod file;
 pub mod load;

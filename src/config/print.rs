@@ -40,6 +40,7 @@ struct File {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "they are the keys of the file")]
 struct Limits {
     max_message_bytes: usize,
     max_inflight_bytes: u64,

@@ -1,2 +1,3 @@
 //! The doors of the sidecar.
 pub mod admin;
+pub mod grpc;

@@ -1,7 +1,9 @@
 //! Carrying out a plan: the request's bytes with the steps' changes in them, values touched only by steps that cast.
 use super::chain::Chain;
 use super::head::Head;
-use super::{Change, Plan, Stage, Step, ValueChange};
+use super::pad::pad;
+use super::policy::Literal;
+use super::{AddedValues, Change, Plan, Stage, Step, ValueChange, notation};
 use crate::tensor::{DataType, ValueList};
 use crate::wire::emit::{self, EntryEdit, RequestEdit, TensorEdit};
 use crate::wire::{InputView, PredictView, Rope, WireError};
@@ -24,6 +26,7 @@ pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, Ap
     for step in &plan.steps {
         match (&step.change, step.index) {
             (Change::SignatureName { new, .. }, _) => edit.signature_name = Some(new.clone()),
+            (Change::Added { head, values }, _) => edit.added.push((head.key.clone(), added(head, values)?)),
             (Change::Dropped { .. }, Some(index)) => edit.entries.push((index, EntryEdit::Drop)),
             (Change::Key { .. } | Change::Tensor { .. }, Some(index)) if !changed.contains(&index) => {
                 changed.push(index);
@@ -47,22 +50,24 @@ fn tensor_edit<'a>(
     let mut edit = TensorEdit::default();
     let mut state: Option<(Chain, bool)> = None;
     let mut last: Option<&Head> = None;
+    let mut padding = None;
     for step in steps {
         let (before, after, values) = match &step.change {
             Change::Key { new, .. } => {
                 edit.key = Some(new.clone());
                 continue;
             }
-            Change::Tensor { before, after, values } => (before, after, *values),
-            Change::SignatureName { .. } | Change::Dropped { .. } => continue,
+            Change::Tensor { before, after, values } => (before, after, values),
+            Change::SignatureName { .. } | Change::Dropped { .. } | Change::Added { .. } => continue,
         };
         let (chain, _) = state.get_or_insert_with(|| (Chain::new(before), false));
         match values {
             Some(ValueChange::Cast(exactness)) => {
-                let next = chain.then(before, after.dtype, exactness);
+                let next = chain.then(before, after.dtype, *exactness);
                 let next = next.ok_or_else(|| ApplyError::Cast { input: input.key.clone() })?;
                 state = Some((next, true));
             }
+            Some(ValueChange::Pad(element)) => padding = Some((before, after, element)),
             Some(ValueChange::ContentToString) => {
                 let content = input.tensor.content.clone().unwrap_or_default();
                 edit.values = Some(emit::list(ValueList::String, message.slice(content)));
@@ -75,7 +80,13 @@ fn tensor_edit<'a>(
     let Some(after) = last else { return Ok(edit) };
     edit.dtype = (after.dtype != input.tensor.dtype).then_some(after.dtype);
     edit.shape = (after.shape != input.tensor.shape).then(|| after.shape.clone());
-    if let Some((chain, true)) = state {
+    if let Some((before, after, element)) = padding {
+        let (chain, _) = state.unwrap_or_else(|| (Chain::new(before), false));
+        let bytes = chain.convert(message, &input.tensor, before.values);
+        let mut bytes = bytes.map_err(|error| ApplyError::Values { input: input.key.clone(), error })?;
+        repeat_last(&mut bytes, element.len(), before.shape.elements().unwrap_or(0));
+        edit.values = Some(emit::content(Rope::from(pad(&bytes, &before.shape, &after.shape, element))));
+    } else if let Some((chain, true)) = state {
         let bytes = chain.convert(message, &input.tensor, after.values);
         let bytes = bytes.map_err(|error| ApplyError::Values { input: input.key.clone(), error })?;
         let fills = after.shape.elements() != Ok(after.values);
@@ -88,5 +99,33 @@ fn tensor_edit<'a>(
 /// Fewer values than elements can only be said with a typed list: `tensor_content` has no fill.
 fn typed_list(dtype: DataType, bytes: &[u8]) -> Rope {
     let list = dtype.info().map_or(ValueList::Int, |info| info.list);
+    if list == ValueList::String {
+        return emit::list(list, Rope::from(bytes.to_vec()));
+    }
     emit::packed(list, dtype, bytes)
+}
+
+/// As TensorFlow reads a list that is shorter than its shape.
+fn repeat_last(bytes: &mut Vec<u8>, size: usize, elements: u64) {
+    let whole = usize::try_from(elements).unwrap_or(0) * size;
+    if bytes.len() >= size && bytes.len() < whole {
+        let last = bytes[bytes.len() - size..].to_vec();
+        bytes.extend(last.repeat((whole - bytes.len()) / size));
+    }
+}
+
+fn added(head: &Head, values: &AddedValues) -> Result<bytes::Bytes, ApplyError> {
+    let element = |literal: &Literal| {
+        notation::element(head.dtype, literal).map_err(|_| ApplyError::Cast { input: head.key.clone() })
+    };
+    let values = match values {
+        AddedValues::Fill(_) if head.values == 0 => Rope::new(),
+        AddedValues::Fill(literal) => typed_list(head.dtype, &element(literal)?),
+        AddedValues::Mask { sent } => {
+            let ones =
+                element(&Literal::Int(1))?.repeat(usize::try_from(sent.elements().unwrap_or(0)).unwrap_or(0));
+            emit::content(Rope::from(pad(&ones, sent, &head.shape, &element(&Literal::Int(0))?)))
+        }
+    };
+    Ok(emit::new_tensor(head.dtype, &head.shape, &values))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::policy::{MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
-use super::{Change, Plan, Propose, Repair, Stage, Step, names, rows, tensor};
+use super::{Change, Plan, Propose, Repair, Stage, Step, missing, names, rows, tensor};
 use crate::signature::{Signature, Signatures};
 use crate::tensor::Shape;
 use crate::wire::{ModelSpec, PredictView, Rope};
@@ -125,6 +125,11 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         }
         shapes.push((info, plan.head.shape));
     }
+    let rows = shapes
+        .iter()
+        .find(|(info, shape)| info.has_rows() && info.shape.accepts(shape))
+        .and_then(|(_, shape)| shape.first());
+    missing::fill(signature, policy, rows.copied(), &mut found.steps, &mut found.problems);
     let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
     found.problems.extend(rows::check(signature, &shapes));
 }

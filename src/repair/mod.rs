@@ -13,8 +13,10 @@ pub mod head;
 pub mod infer;
 mod judge;
 pub mod kinds;
+mod missing;
 mod names;
 pub mod notation;
+mod pad;
 pub mod policy;
 pub mod problem;
 pub mod reason;
@@ -27,6 +29,7 @@ mod tests;
 pub use apply::{ApplyError, apply};
 pub use head::{Carried, Head};
 pub use judge::{Action, Outcome, Request, Verdict, judge};
+pub use missing::MissingCase;
 pub use names::{NameCase, Naming};
 pub use policy::{Mode, ModelPolicy, Policy};
 pub use problem::Problem;
@@ -54,15 +57,45 @@ pub enum Stage {
     Encoding,
     Dtype,
     Shape,
+    /// After all inputs that were sent: those that were not.
+    Missing,
     /// Not a change of the request but of the calls that are made with it.
     Calls,
 }
+
+/// How the configuration speaks of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    /// Tier 1, on by itself: `rules: {name: off}`.
+    Off,
+    /// Tier 1 with a policy key of its own name.
+    Policy,
+    /// Tier 2 without a value: `rules: {name: on}`.
+    On,
+    /// Tier 2: `rules: {name: [input, ...]}`.
+    Inputs,
+    /// Tier 2 with a value that stands elsewhere in a signature; the text shows where.
+    Elsewhere(&'static str),
+}
+
+/// Tier 3: rules that change content. None exists yet; the configuration knows their names, so that whoever asks for one is told so.
+pub static LATER: &[(&str, &str)] = &[
+    ("transpose_layout", "NCHW to NHWC and back"),
+    ("decode_base64", "base64 text to bytes"),
+    ("decode_image", "an encoded image to pixels"),
+    ("resize", "an image to the model's size"),
+    ("scale", "values to the range of the training data"),
+    ("standardize", "values by the mean and deviation of the training data"),
+    ("relabel_dtype", "the bytes of one dtype read as another"),
+    ("rename_model", "one model's name to another's"),
+];
 
 /// One kind of repair.
 pub struct Repair {
     /// The name in metrics, metadata, configuration and docs.
     pub name: &'static str,
     pub tier: Tier,
+    pub switch: Switch,
     pub stage: Stage,
     /// Whether values may be rounded: reported to the client as `lossy`.
     pub lossy: bool,
@@ -90,6 +123,8 @@ pub enum Propose {
     Signature(fn(&crate::signature::Signatures) -> Option<String>),
     Names(fn(&NameCase<'_>) -> Naming),
     Tensor(fn(&TensorCase<'_>) -> Proposal),
+    /// An input that was not sent: what it becomes.
+    Missing(fn(&MissingCase<'_>) -> Option<Head>),
     /// Carried out by the shell around a request that is otherwise planned like any other.
     Calls,
 }
@@ -98,19 +133,32 @@ pub enum Propose {
 pub static REPAIRS: &[&Repair] = &[
     &kinds::only_signature::REPAIR,
     &kinds::rename_tensor_name::REPAIR,
+    &kinds::aliases::REPAIR,
+    &kinds::suffix_match::REPAIR,
+    &kinds::drop_extra::REPAIR,
     &kinds::rename_single::REPAIR,
     &kinds::infer_dim::REPAIR,
     &kinds::move_values::REPAIR,
     &kinds::string_content::REPAIR,
     &kinds::cast_widen::REPAIR,
     &kinds::cast_round::REPAIR,
+    &kinds::integral_floats::REPAIR,
+    &kinds::bool_numbers::REPAIR,
+    &kinds::round_ints::REPAIR,
     &kinds::cast_checked::REPAIR,
     &kinds::scalar_shape::REPAIR,
+    &kinds::scalar_inputs::REPAIR,
+    &kinds::rank1_is::REPAIR,
     &kinds::add_batch_dim::REPAIR,
     &kinds::batch_first::REPAIR,
     &kinds::column_vector::REPAIR,
     &kinds::drop_unit_dims::REPAIR,
     &kinds::insert_unit_dims::REPAIR,
+    &kinds::singleton_move::REPAIR,
+    &kinds::flatten::REPAIR,
+    &kinds::unflatten::REPAIR,
+    &kinds::pad_ragged::REPAIR,
+    &kinds::input_defaults::REPAIR,
 ];
 
 impl Repair {
@@ -122,7 +170,8 @@ impl Repair {
     pub fn is_on(&self, policy: &Policy) -> bool {
         match self.tier {
             Tier::One => !policy.off.contains(self.name),
-            Tier::Two => policy.on.contains(self.name),
+            // Rules with a value are on where the policy gives them one.
+            Tier::Two => self.switch != Switch::On || policy.on.contains(self.name),
             Tier::Three => false,
         }
     }
@@ -144,6 +193,7 @@ impl std::fmt::Debug for Propose {
             Self::Signature(_) => "Signature",
             Self::Names(_) => "Names",
             Self::Tensor(_) => "Tensor",
+            Self::Missing(_) => "Missing",
             Self::Calls => "Calls",
         })
     }
@@ -157,21 +207,49 @@ impl PartialEq for Repair {
 }
 
 /// What a step does to a tensor's values, when it is more than a new head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueChange {
     /// Into the dtype of the head after the step, held to this exactness.
     Cast(Exactness),
     /// The bytes of `tensor_content` become the one string of the tensor.
     ContentToString,
+    /// Rows are filled up to the shape after the step with this element.
+    Pad(Vec<u8>),
+}
+
+/// The values of an input that was not sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AddedValues {
+    /// One for all elements.
+    Fill(policy::Literal),
+    /// 1 where a tensor of the sent shape has an element, 0 where it was filled up.
+    Mask { sent: crate::tensor::Shape },
 }
 
 /// What a step changes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    SignatureName { old: String, new: String },
-    Key { old: String, new: String },
-    Tensor { before: Head, after: Head, values: Option<ValueChange> },
-    Dropped { key: String },
+    SignatureName {
+        old: String,
+        new: String,
+    },
+    Key {
+        old: String,
+        new: String,
+    },
+    Tensor {
+        before: Head,
+        after: Head,
+        values: Option<ValueChange>,
+    },
+    Dropped {
+        key: String,
+    },
+    /// An input that was not sent.
+    Added {
+        head: Head,
+        values: AddedValues,
+    },
 }
 
 /// One rule made on one input, with the problem that it mends.

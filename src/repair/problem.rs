@@ -60,7 +60,12 @@ impl Problem {
     /// A shape that does not fit, before any rule was tried. `sent` is concrete.
     pub fn shape(info: &TensorInfo, sent: &Shape) -> Self {
         let PartialShape::Known(declared) = &info.shape else {
-            return Self::new(Reason::ShapeMismatch, &info.alias, format!("shape {sent}, expected any"));
+            // Only an input that the policy calls a scalar is held to anything.
+            return Self::new(
+                Reason::RankTooHigh,
+                &info.alias,
+                format!("rank {} {sent}, expected a scalar", sent.rank()),
+            );
         };
         let (have, want) = (sent.rank(), declared.rank());
         if have != want {

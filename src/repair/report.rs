@@ -24,9 +24,11 @@ pub fn change(step: &Step) -> String {
         Change::SignatureName { old, new } | Change::Key { old, new } => {
             format!("{}->{}", ascii(old), ascii(new))
         }
+        Change::Added { head, .. } => format!("->{}{}", head.dtype, head.shape),
         Change::Dropped { key } => format!("{}->", ascii(key)),
         Change::Tensor { before, after, values } => {
-            let lossy = if *values == Some(ValueChange::Cast(Exactness::Round)) { " lossy" } else { "" };
+            let lossy =
+                if matches!(values, Some(ValueChange::Cast(Exactness::Round))) { " lossy" } else { "" };
             if before.dtype != after.dtype {
                 format!("{}->{}{lossy}", before.dtype, after.dtype)
             } else if before.shape != after.shape {

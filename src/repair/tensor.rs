@@ -92,7 +92,8 @@ impl Planner<'_> {
             Some(Err(head)) => (head, false),
         };
         // Inputs of unknown rank are taken as they are: nothing says what would be right.
-        let fixed = info.shape == PartialShape::UnknownRank;
+        let scalar = self.policy.input(&info.alias).is_some_and(|input| input.scalar);
+        let fixed = info.shape == PartialShape::UnknownRank && !scalar;
         if head.dtype != info.dtype && head.dtype.info().is_some() {
             let problem = dtype_problem(info, head.dtype);
             if !sound {
@@ -106,7 +107,9 @@ impl Planner<'_> {
                 head = self.mend(Stage::Dtype, head, problem).unwrap_or_else(|head| head);
             }
         }
-        if head.shape.is_concrete() && !sent.tensor.unknown_rank && !info.shape.accepts(&head.shape) {
+        let fits = info.shape.accepts(&head.shape)
+            && (info.shape != PartialShape::UnknownRank || fixed || head.shape.rank() == 0);
+        if head.shape.is_concrete() && !sent.tensor.unknown_rank && !fits {
             let problem = Problem::shape(info, &head.shape);
             head = self.mend(Stage::Shape, head, problem).unwrap_or_else(|head| head);
         }
@@ -134,8 +137,8 @@ impl Planner<'_> {
                     return Err(head);
                 }
             };
-            if let Some(ValueChange::Cast(exactness)) = values
-                && let Some(chain) = self.values.chain.then(&head, after.dtype, exactness)
+            if let Some(ValueChange::Cast(exactness)) = &values
+                && let Some(chain) = self.values.chain.then(&head, after.dtype, *exactness)
             {
                 self.values.chain = chain;
             } else if stage == Stage::Encoding && values.is_none() {

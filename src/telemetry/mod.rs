@@ -2,5 +2,6 @@
 mod labels;
 pub mod log;
 pub mod metrics;
+pub mod recent;
 mod signature_info;
 mod table;

@@ -1,11 +1,12 @@
 //! One example without its batch dimension.
 use super::{Fit, accepts, shape_rule};
-use crate::repair::{Example, Repair, Stage, Tier};
+use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
 pub static REPAIR: Repair = Repair {
     name: "add_batch_dim",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Shape,
     lossy: false,
     when: "The sent rank is one below the declared one, declared dim 0 is -1 or 1, the sent dims match the others, and a 1 at no other place gives another shape that conforms.",

@@ -1,12 +1,13 @@
 //! One example of free inner sizes without its batch dimension: the one rule of tier 1 that assumes, and can be switched off.
 use super::add_batch_dim::{batch_in_front, elsewhere};
 use super::ambiguous;
-use crate::repair::{Example, Proposal, Propose, Repair, Stage, TensorCase, Tier};
+use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::PartialShape;
 
 pub static REPAIR: Repair = Repair {
     name: "batch_first",
     tier: Tier::One,
+    switch: Switch::Policy,
     stage: Stage::Shape,
     lossy: false,
     when: "As `add_batch_dim`, but a 1 would also conform at an inner axis that is declared -1. Read as: the batch axis was left out. `batch_first: off` answers SHAPE_AMBIGUOUS.",

@@ -1,10 +1,11 @@
 //! The declared dtype is narrower, but each value that was sent exists in it.
-use crate::repair::{Example, Proposal, Propose, Repair, Stage, TensorCase, Tier};
+use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{Exactness, Relation, relation};
 
 pub static REPAIR: Repair = Repair {
     name: "cast_checked",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Dtype,
     lossy: false,
     when: "Integers into narrower integers or into floats, floats into narrower floats: every single value is checked to be exact, or the request is refused with the first one that is not. -1 never becomes 4294967295.",
@@ -21,8 +22,5 @@ fn propose(case: &TensorCase<'_>) -> Proposal {
     if relation(case.head.dtype, case.info.dtype) != Some(Relation::Narrows) {
         return Proposal::No;
     }
-    match case.check_cast(case.info.dtype, Exactness::Exact) {
-        Ok(()) => super::cast(case, Exactness::Exact),
-        Err(problem) => Proposal::Fault(problem),
-    }
+    super::checked(case, Exactness::Exact)
 }

@@ -1,10 +1,11 @@
 //! Every value of the sent dtype exists in the declared one: the cast cannot lose anything.
-use crate::repair::{Carried, Example, Proposal, Propose, Repair, Stage, TensorCase, Tier};
+use crate::repair::{Carried, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{Exactness, Relation, relation};
 
 pub static REPAIR: Repair = Repair {
     name: "cast_widen",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Dtype,
     lossy: false,
     when: "Every value of the sent dtype is exact in the declared one, such as uint8 to float, int32 to int64, half to float.",

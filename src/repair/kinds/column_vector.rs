@@ -1,11 +1,12 @@
 //! One example sent as a column: k rows of one value where a row of k is declared.
 use super::Fit;
-use crate::repair::{Example, Proposal, Propose, Repair, Stage, TensorCase, Tier};
+use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{PartialShape, Shape};
 
 pub static REPAIR: Repair = Repair {
     name: "column_vector",
     tier: Tier::One,
+    switch: Switch::Policy,
     stage: Stage::Shape,
     lossy: false,
     when: "`[-1,k]` with a fixed k above 1 is declared and exactly `[k,1]` was sent. `column_vector: off` refuses it.",

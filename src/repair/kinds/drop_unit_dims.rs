@@ -1,11 +1,12 @@
 //! Axes of size 1 too many: a batch dimension added twice, a channel axis that the model does not have.
 use super::{Fit, shape_rule};
-use crate::repair::{Example, Repair, Stage, Tier};
+use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
 pub static REPAIR: Repair = Repair {
     name: "drop_unit_dims",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Shape,
     lossy: false,
     when: "The sent rank is above the declared one, and removing axes of size 1 reaches exactly one shape that conforms.",

@@ -1,10 +1,11 @@
 //! A size of -1 in the sent shape, as NumPy's reshape takes it: the number of values says what it is.
-use crate::repair::{Carried, Example, Proposal, Propose, Repair, Stage, TensorCase, Tier};
+use crate::repair::{Carried, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{Shape, ValueList};
 
 pub static REPAIR: Repair = Repair {
     name: "infer_dim",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Encoding,
     lossy: false,
     when: "Exactly one -1 stands in the sent shape, the number of values divides evenly by the other sizes, and the result conforms.",

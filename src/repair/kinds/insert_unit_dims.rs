@@ -1,12 +1,13 @@
 //! Axes of size 1 left out: the channel of a grey image, the second axis of a column of numbers.
 use super::add_batch_dim::batch_in_front;
 use super::{Fit, shape_rule};
-use crate::repair::{Example, Repair, Stage, Tier};
+use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
 pub static REPAIR: Repair = Repair {
     name: "insert_unit_dims",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Shape,
     lossy: false,
     when: "The sent rank is below the declared one, and inserting axes of size 1 where 1 (or, at dim 0 only, -1) is declared reaches exactly one shape that conforms. A sent dim that fits declared dim 0 keeps its place.",
@@ -20,7 +21,7 @@ pub static REPAIR: Repair = Repair {
 };
 
 /// As for dropped axes: ranks above this are no mistake of a forgotten axis.
-const MAX_RANK: usize = 32;
+pub(super) const MAX_RANK: usize = 32;
 
 fn decide(sent: &Shape, declared: &Shape) -> Fit {
     // A lone batch dimension in front is `add_batch_dim`'s and `batch_first`'s, with their switches.
@@ -47,7 +48,7 @@ fn fits(declared: i64, sent: Option<i64>) -> bool {
 }
 
 /// The (at most two) different ways to spread the sent dims over the declared ones, with ones inserted where 1 is declared.
-fn place(sent: &[i64], declared: &[i64]) -> Vec<Vec<i64>> {
+pub(super) fn place(sent: &[i64], declared: &[i64]) -> Vec<Vec<i64>> {
     let mut reached: Vec<Vec<Vec<i64>>> = vec![Vec::new(); sent.len() + 1];
     reached[sent.len()].push(Vec::new());
     for want in declared.iter().rev() {

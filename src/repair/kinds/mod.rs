@@ -1,19 +1,32 @@
 //! The rules, one file each; `REPAIRS` in the parent lists them in the order tried.
 pub mod add_batch_dim;
+pub mod aliases;
 pub mod batch_first;
+pub mod bool_numbers;
 pub mod cast_checked;
 pub mod cast_round;
 pub mod cast_widen;
 pub mod column_vector;
+pub mod drop_extra;
 pub mod drop_unit_dims;
+pub mod flatten;
 pub mod infer_dim;
+pub mod input_defaults;
 pub mod insert_unit_dims;
+pub mod integral_floats;
 pub mod move_values;
 pub mod only_signature;
+pub mod pad_ragged;
+pub mod rank1_is;
 pub mod rename_single;
 pub mod rename_tensor_name;
+pub mod round_ints;
+pub mod scalar_inputs;
 pub mod scalar_shape;
+pub mod singleton_move;
 pub mod string_content;
+pub mod suffix_match;
+pub mod unflatten;
 
 use crate::tensor::{PartialShape, Shape};
 
@@ -74,4 +87,44 @@ fn cast(case: &super::TensorCase<'_>, exactness: crate::tensor::Exactness) -> su
         return super::Proposal::Becomes(after);
     }
     super::Proposal::Changes(after, super::ValueChange::Cast(exactness))
+}
+
+/// The cast, if every value survives it, else what the client is told.
+fn checked(case: &super::TensorCase<'_>, exactness: crate::tensor::Exactness) -> super::Proposal {
+    match case.check_cast(case.info.dtype, exactness) {
+        Ok(()) => cast(case, exactness),
+        Err(problem) => super::Proposal::Fault(problem),
+    }
+}
+
+/// Whether `axes`, in their order, multiply up to `wanted`: one or more neighbouring axes for a size, exactly one for a -1.
+fn regroup(wanted: &[i64], axes: &[i64]) -> bool {
+    // `reached[at]`: the wanted sizes so far use up the first `at` axes.
+    let mut reached = vec![false; axes.len() + 1];
+    reached[0] = true;
+    for want in wanted {
+        let mut next = vec![false; axes.len() + 1];
+        for at in (0..axes.len()).filter(|at| reached[*at]) {
+            let mut product = 1_i64;
+            for (end, size) in axes.iter().enumerate().skip(at) {
+                let Some(larger) = product.checked_mul(*size) else { break };
+                product = larger;
+                if product == *want || (*want == -1 && end == at) {
+                    next[end + 1] = true;
+                }
+            }
+        }
+        reached = next;
+    }
+    reached[axes.len()]
+}
+
+/// The same sizes in another order: a transposed tensor, whose elements would have to move. Declared sizes of -1 match any.
+fn is_permuted(sent: &Shape, declared: &Shape) -> bool {
+    let mut left: Vec<i64> = sent.to_vec();
+    let fixed = declared.iter().filter(|size| **size >= 0);
+    let taken = fixed
+        .clone()
+        .all(|size| left.iter().position(|have| have == size).map(|at| left.swap_remove(at)).is_some());
+    sent.rank() == declared.rank() && fixed.count() > 0 && taken
 }

@@ -1,10 +1,13 @@
 //! The values are in another numeric list than the dtype's own, where TensorFlow would not look and read zeros.
-use crate::repair::{Carried, Example, Proposal, Propose, Repair, Stage, TensorCase, Tier, ValueChange};
+use crate::repair::{
+    Carried, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier, ValueChange,
+};
 use crate::tensor::{Exactness, Relation, relation};
 
 pub static REPAIR: Repair = Repair {
     name: "move_values",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Encoding,
     lossy: false,
     when: "The values are in one other numeric `*_val` field than the dtype's own, as many as the shape has elements, and each is exact in the dtype.",

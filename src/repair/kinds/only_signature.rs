@@ -1,10 +1,11 @@
 //! The model has one signature under another name than the request's: there is nothing else that it can mean.
-use crate::repair::{Example, Propose, Repair, Stage, Tier};
+use crate::repair::{Example, Propose, Repair, Stage, Switch, Tier};
 use crate::signature::{DEFAULT_SIGNATURE, Signatures};
 
 pub static REPAIR: Repair = Repair {
     name: "only_signature",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Signature,
     lossy: false,
     when: "The signature name is empty or unknown, the model has no `serving_default`, and exactly one signature whose name does not start with `__`.",

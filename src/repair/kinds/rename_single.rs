@@ -1,9 +1,10 @@
 //! One input is declared and one is sent: whatever it is called, it can only be that one, if it fits.
-use crate::repair::{Example, NameCase, Naming, Propose, Repair, Stage, Tier, tensor};
+use crate::repair::{Example, NameCase, Naming, Propose, Repair, Stage, Switch, Tier, tensor};
 
 pub static REPAIR: Repair = Repair {
     name: "rename_single",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Names,
     lossy: false,
     when: "One input is declared and one is sent, under another key, and it conforms or needs only repairs that are switched on.",

@@ -1,10 +1,11 @@
 //! A client that names the graph's tensor (`serving_default_x:0`) means the input that is fed through it.
-use crate::repair::{Example, NameCase, Naming, Problem, Propose, Reason, Repair, Stage, Tier};
+use crate::repair::{Example, NameCase, Naming, Problem, Propose, Reason, Repair, Stage, Switch, Tier};
 use crate::signature::TensorInfo;
 
 pub static REPAIR: Repair = Repair {
     name: "rename_tensor_name",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Names,
     lossy: false,
     when: "The sent key is a declared `TensorInfo.name`, with or without `:0`, and that input was not sent under its own key.",

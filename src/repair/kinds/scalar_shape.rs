@@ -1,11 +1,12 @@
 //! A model that takes exactly one value gets exactly one: it can only have the declared shape.
 use super::{Fit, shape_rule};
-use crate::repair::{Example, Repair, Stage, Tier};
+use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
 pub static REPAIR: Repair = Repair {
     name: "scalar_shape",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Shape,
     lossy: false,
     when: "The declared shape is fully static and has one element, and one element was sent.",

@@ -1,10 +1,13 @@
 //! The bytes of one string in `tensor_content`, where TensorFlow expects a list of lengths first.
-use crate::repair::{Carried, Example, Proposal, Propose, Repair, Stage, TensorCase, Tier, ValueChange};
+use crate::repair::{
+    Carried, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier, ValueChange,
+};
 use crate::tensor::{DataType, ValueList};
 
 pub static REPAIR: Repair = Repair {
     name: "string_content",
     tier: Tier::One,
+    switch: Switch::Off,
     stage: Stage::Encoding,
     lossy: false,
     when: "A string tensor of one element has no `string_val`, and raw bytes in `tensor_content` that are no valid TensorFlow string encoding.",

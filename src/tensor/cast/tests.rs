@@ -150,7 +150,7 @@ fn nothing_is_cast_from_no_values() {
         for to in numbers() {
             if let Some(cast) = Cast::new(from, to, Exactness::Exact) {
                 assert_eq!(cast.check(&[]), Ok(()));
-                assert_eq!(converted(cast, &[]), []);
+                assert!(converted(cast, &[]).is_empty());
             }
         }
     }

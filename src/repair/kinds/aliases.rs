@@ -1,0 +1,35 @@
+//! Names that the operator says mean the same input, such as those of an earlier export.
+use crate::repair::{Example, NameCase, Naming, Problem, Propose, Reason, Repair, Stage, Switch, Tier};
+
+pub static REPAIR: Repair = Repair {
+    name: "aliases",
+    tier: Tier::Two,
+    switch: Switch::Elsewhere("aliases: {SENT: DECLARED}"),
+    stage: Stage::Names,
+    lossy: false,
+    when: "The sent key stands in the signature's `aliases`, and the input that it means was not sent under its own key.",
+    example: Example {
+        signature: "a:float[-1] b:float[-1]",
+        request: "input_3:float[1] b:float[1]",
+        becomes: "a:float[1] b:float[1]",
+        policy: "aliases: {input_3: a}",
+    },
+    propose: Propose::Names(propose),
+};
+
+fn propose(case: &NameCase<'_>) -> Naming {
+    let mut renames: Vec<(usize, String)> = Vec::new();
+    for index in case.unbound {
+        let key = &case.view.inputs[*index].key;
+        let Some(alias) = case.policy.aliases.get(key) else { continue };
+        if !case.missing.iter().any(|info| info.alias == *alias) {
+            continue;
+        }
+        if let Some((first, _)) = renames.iter().find(|(_, taken)| taken == alias) {
+            let what = format!("sent as '{}' and as '{key}'", case.view.inputs[*first].key);
+            return Naming::Ambiguous(Problem::new(Reason::NameAmbiguous, alias, what));
+        }
+        renames.push((*index, alias.clone()));
+    }
+    if renames.is_empty() { Naming::No } else { Naming::Rename(renames) }
+}

@@ -1,0 +1,24 @@
+//! Inputs that the model does not have, and that the operator says may be left out.
+use crate::repair::{Example, NameCase, Naming, Propose, Repair, Stage, Switch, Tier};
+
+pub static REPAIR: Repair = Repair {
+    name: "drop_extra",
+    tier: Tier::Two,
+    switch: Switch::Inputs,
+    stage: Stage::Names,
+    lossy: false,
+    when: "The sent key is none of the signature's and stands in `drop_extra`.",
+    example: Example {
+        signature: "x:float[-1]",
+        request: "x:float[1] user_id:int64[1]",
+        becomes: "x:float[1]",
+        policy: "drop_extra: [user_id]",
+    },
+    propose: Propose::Names(propose),
+};
+
+fn propose(case: &NameCase<'_>) -> Naming {
+    let listed = |index: &&usize| case.policy.drop_extra.contains(&case.view.inputs[**index].key);
+    let dropped: Vec<usize> = case.unbound.iter().filter(listed).copied().collect();
+    if dropped.is_empty() { Naming::No } else { Naming::Drop(dropped) }
+}

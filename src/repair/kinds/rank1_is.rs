@@ -1,0 +1,32 @@
+//! A vector for `[-1,-1]`: one row of n, or n rows of one, as the operator says.
+use crate::repair::policy::Rank1;
+use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
+use crate::tensor::Shape;
+
+pub static REPAIR: Repair = Repair {
+    name: "rank1_is",
+    tier: Tier::Two,
+    switch: Switch::Elsewhere("inputs: {NAME: {rank1_is: row}}"),
+    stage: Stage::Shape,
+    lossy: false,
+    when: "`[-1,-1]` is declared and a vector was sent: `rank1_is: row` makes `[1,n]` of it, `rank1_is: rows` makes `[n,1]`.",
+    example: Example {
+        signature: "ids:int32[-1,-1]",
+        request: "ids:int32[5]",
+        becomes: "ids:int32[5,1]",
+        policy: "inputs: {ids: {rank1_is: rows}}",
+    },
+    propose: Propose::Tensor(propose),
+};
+
+fn propose(case: &TensorCase<'_>) -> Proposal {
+    let said = case.policy.input(&case.info.alias).and_then(|input| input.rank1_is);
+    let (Some([-1, -1]), [size], Some(rank1)) = (case.info.shape.dims(), &case.head.shape[..], said) else {
+        return Proposal::No;
+    };
+    let shape = match rank1 {
+        Rank1::Row => [1, *size],
+        Rank1::Rows => [*size, 1],
+    };
+    Proposal::Becomes(case.head.with_shape(Shape::from(shape)))
+}

@@ -1,0 +1,69 @@
+//! Inputs that were not sent: the operator's defaults, and the masks of rows that were filled up.
+use super::head::{Carried, Head};
+use super::policy::Policy;
+use super::problem::Problem;
+use super::{AddedValues, Change, Propose, Reason, Repair, Stage, Step, ValueChange};
+use crate::signature::{Signature, TensorInfo};
+use crate::tensor::ValueList;
+
+/// What a rule sees of an input that was not sent.
+#[derive(Debug, Clone, Copy)]
+pub struct MissingCase<'a> {
+    pub info: &'a TensorInfo,
+    pub policy: &'a Policy,
+    /// Rows of the inputs that were sent, after repair, where they have any.
+    pub rows: Option<i64>,
+}
+
+/// Turns `INPUT_MISSING` problems into steps where the policy says what to send.
+pub(super) fn fill(
+    signature: &Signature,
+    policy: &Policy,
+    rows: Option<i64>,
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) {
+    if problems.iter().all(|problem| problem.reason != Reason::InputMissing) {
+        return;
+    }
+    let masks: Vec<(String, Step)> = steps.iter().filter_map(|step| mask(step, signature, policy)).collect();
+    problems.retain(|problem| {
+        let info = signature.input(&problem.input).filter(|_| problem.reason == Reason::InputMissing);
+        let Some(info) = info else { return true };
+        if let Some((_, step)) = masks.iter().find(|(alias, _)| *alias == info.alias) {
+            steps.push(Step { mends: problem.clone(), ..step.clone() });
+            return false;
+        }
+        for rule in Repair::of(Stage::Missing) {
+            let Propose::Missing(propose) = rule.propose else { continue };
+            let literal = policy.input(&info.alias).and_then(|input| input.default.clone());
+            let head = rule.is_on(policy).then(|| propose(&MissingCase { info, policy, rows })).flatten();
+            let (Some(head), Some(literal)) = (head, literal) else { continue };
+            if super::notation::element(head.dtype, &literal).is_err() {
+                continue;
+            }
+            let change = Change::Added { head, values: AddedValues::Fill(literal) };
+            let input = info.alias.clone();
+            steps.push(Step { rule, input, index: None, change, mends: problem.clone() });
+            return false;
+        }
+        true
+    });
+}
+
+/// The mask of an input that a step filled up, when the policy names one that the signature has.
+fn mask(step: &Step, signature: &Signature, policy: &Policy) -> Option<(String, Step)> {
+    let Change::Tensor { before, after, values: Some(ValueChange::Pad(_)) } = &step.change else {
+        return None;
+    };
+    let alias = policy.input(&step.input)?.pad.as_ref()?.mask.as_ref()?;
+    let info = signature
+        .input(alias)
+        .filter(|info| info.shape.accepts(&after.shape) && info.shape.rank().is_some())?;
+    info.dtype.info().filter(|dtype| dtype.list != ValueList::String && dtype.size.is_some())?;
+    let (carried, values) = (Carried::Content, after.values);
+    let head = Head { key: alias.clone(), dtype: info.dtype, shape: after.shape.clone(), carried, values };
+    let change = Change::Added { head, values: AddedValues::Mask { sent: before.shape.clone() } };
+    let made = Step { rule: step.rule, input: alias.clone(), index: None, change, mends: step.mends.clone() };
+    Some((alias.clone(), made))
+}

@@ -1,0 +1,103 @@
+//! A worker thread: serves the connections that it is handed, each request on this thread from end to end.
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_local;
+
+use super::Shared;
+use super::listen::Accepted;
+use crate::front::grpc;
+use crate::service::Shard;
+use crate::upstream::io::{Io, Socket};
+use crate::upstream::pool::Pool;
+
+/// The connections of one shard: how busy it is, and whether it is done.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    connections: AtomicUsize,
+}
+
+/// One connection, counted until it is dropped.
+struct Counted {
+    live: Arc<Live>,
+    ended: Arc<Notify>,
+}
+
+impl Live {
+    pub(super) fn count(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counted when it is handed over, so that the next one sees it.
+    pub(super) fn add(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.live.connections.fetch_sub(1, Ordering::Relaxed);
+        self.ended.notify_waiters();
+    }
+}
+
+/// Runs within a `LocalSet` until the control thread is gone or told to stop.
+pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::Receiver<Accepted>) {
+    let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
+    let shard = Rc::new(Shard {
+        config: Arc::clone(&shared.config),
+        pool,
+        catalog: Arc::clone(&shared.catalog),
+        refresher: shared.refresher.clone(),
+        admission: Arc::clone(&shared.admission),
+        drain: shared.drain.clone(),
+        recent: Arc::clone(&shared.recent),
+        served: std::cell::Cell::new(0),
+    });
+    let mut stopped = shared.stop.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => return,
+            accepted = inbox.recv() => accepted,
+        };
+        let Some(accepted) = accepted else {
+            // The listener is closed; connections go on until the stop.
+            stopped.wait_for(|stop| *stop).await.ok();
+            return;
+        };
+        let counted = Counted { live: Arc::clone(&live), ended: Arc::clone(&shared.ended) };
+        let (shard, shared) = (Rc::clone(&shard), Arc::clone(&shared));
+        spawn_local(async move {
+            let _counted = counted;
+            let (socket, peer) = match accepted.into_socket() {
+                Ok(socket) => socket,
+                Err(error) => return tracing::debug!(%error, "connection lost at once"),
+            };
+            match secure(&shared, socket).await {
+                Ok(io) => grpc::serve(shard, shared.local.clone(), io, peer.into()).await,
+                Err(error) => tracing::debug!(%peer, %error, "no TLS connection"),
+            }
+        });
+    }
+}
+
+/// The TLS handshake, if clients are to make one.
+#[cfg(feature = "tls")]
+async fn secure(shared: &Shared, socket: Socket) -> std::io::Result<Io> {
+    let Some(acceptor) = &shared.acceptor else { return Ok(socket.into()) };
+    let Socket::Tcp(stream) = socket else {
+        // A Unix socket is guarded by the file's permissions.
+        return Ok(socket.into());
+    };
+    let stream = tokio::time::timeout(grpc::HELLO_WITHIN, acceptor.accept(stream)).await??;
+    Ok(Socket::TlsTcp(Box::new(stream.into())).into())
+}
+
+#[cfg(not(feature = "tls"))]
+#[expect(clippy::unused_async, reason = "with TLS it waits for a handshake")]
+async fn secure(_shared: &Shared, socket: Socket) -> std::io::Result<Io> {
+    Ok(socket.into())
+}

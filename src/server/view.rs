@@ -1,0 +1,89 @@
+//! What the operators' door shows of the running program.
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::config;
+use crate::front::admin::{Drained, Readiness, View};
+use crate::signature::TensorInfo;
+use crate::upstream::catalog::Entry;
+
+/// The door's view; a handle.
+#[derive(Debug, Clone)]
+pub(super) struct ServerView(pub(super) Arc<Shared>);
+
+impl View for ServerView {
+    fn ready(&self) -> Readiness {
+        Readiness::new(self.0.readiness.reasons())
+    }
+
+    fn models(&self) -> Value {
+        let mut models = self.0.catalog.snapshot();
+        for declared in self.0.config.models.keys() {
+            models.entry(declared.clone()).or_default();
+        }
+        models.iter().map(|(name, entry)| self.model(name, entry)).collect()
+    }
+
+    fn recent(&self) -> Value {
+        self.0.recent.to_json()
+    }
+
+    fn config(&self) -> String {
+        config::effective(&self.0.config)
+    }
+
+    fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
+        self.0.drain.begin();
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move {
+            shared.drained().await;
+            Drained { in_flight: shared.admission.requests() }
+        })
+    }
+}
+
+impl ServerView {
+    fn model(&self, name: &str, entry: &Entry) -> Value {
+        let config = &self.0.config;
+        let mut numbers: Vec<i64> = entry.available.iter().flatten().chain(entry.versions.keys()).copied().collect();
+        numbers.sort_unstable_by(|left, right| right.cmp(left));
+        numbers.dedup();
+        let versions: Vec<Value> = numbers.into_iter().map(|version| version_of(entry, version)).collect();
+        let mut model = json!({
+            "name": name,
+            "declared": config.is_declared(name),
+            "mode": config.policy(name).defaults.mode.as_str(),
+            "versions": versions,
+        });
+        if versions.is_empty() {
+            model["problem"] = json!("its signatures are not read yet");
+        }
+        model
+    }
+}
+
+fn version_of(entry: &Entry, version: i64) -> Value {
+    let labels: Vec<&String> = entry.labels.iter().filter(|(_, of)| **of == version).map(|(label, _)| label).collect();
+    let signatures: Vec<Value> = entry.versions.get(&version).map_or_else(Vec::new, |served| {
+        let infos = |infos: &[TensorInfo]| -> Vec<Value> {
+            infos
+                .iter()
+                .map(|info| json!({"name": info.alias, "dtype": info.dtype.name(), "shape": info.shape.to_string()}))
+                .collect()
+        };
+        let signature = |signature: &Arc<crate::signature::Signature>| {
+            json!({
+                "name": signature.name,
+                "method_name": signature.method_name,
+                "inputs": infos(&signature.inputs),
+                "outputs": infos(&signature.outputs),
+            })
+        };
+        served.signatures.iter().map(signature).collect()
+    });
+    json!({"version": version, "labels": labels, "state": "AVAILABLE", "signatures": signatures})
+}

@@ -1,0 +1,151 @@
+//! Sends a message to TF Serving and waits for the beginning of the answer.
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, Request, Response, response};
+use tonic::Code;
+
+use super::call::now;
+use super::deadline::Deadline;
+use crate::fault::Fault;
+use crate::upstream::pool::{Lease, Opened, Pool};
+use crate::upstream::unary;
+
+/// Send capacity asked for at a time: enough for one write, little enough that calls on one connection take turns.
+const ASK: usize = 1 << 20;
+
+/// The beginning of TF Serving's answer; the rest is still to be read.
+#[derive(Debug)]
+pub struct Reply {
+    pub head: response::Parts,
+    pub first: First,
+    pub body: RecvStream,
+    /// Counts the call on its connection until the answer is through.
+    pub lease: Lease,
+}
+
+/// What came after the headers.
+#[derive(Debug)]
+pub enum First {
+    /// Nothing: the headers were the answer (an error, as a rule).
+    End,
+    Data(Bytes),
+    Trailers(Option<HeaderMap>),
+}
+
+impl Reply {
+    /// The error that TF Serving answers with, if it is known already, which it is for a unary call.
+    pub fn refusal(&self) -> Option<Code> {
+        let trailers = match &self.first {
+            First::End => Some(&self.head.headers),
+            First::Data(_) => None,
+            First::Trailers(trailers) => trailers.as_ref(),
+        };
+        code(trailers?).filter(|code| *code != Code::Ok)
+    }
+}
+
+/// `grpc-status` alone: the text stays unread.
+pub fn code(trailers: &HeaderMap) -> Option<Code> {
+    trailers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+/// Sends the frames. A call that was certainly not processed is sent once more, to another connection if need be.
+pub async fn forward(pool: &Pool, request: &mut Request<()>, frames: &[Bytes], deadline: Deadline) -> Result<Reply, Fault> {
+    let mut again = true;
+    loop {
+        deadline.stamp(request.headers_mut(), now())?;
+        let opened = pool.open(request, false).await?;
+        match exchange(opened, frames).await {
+            Ok(reply) => return Ok(reply),
+            Err(error) if again && is_unprocessed(&error) => again = false,
+            Err(error) => return Err(unary::fault(pool, &error)),
+        }
+    }
+}
+
+/// The server says so: REFUSED_STREAM, or a GOAWAY whose last stream is an earlier one (h2 ends only those streams with it).
+pub fn is_unprocessed(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+async fn exchange(opened: Opened, frames: &[Bytes]) -> Result<Reply, h2::Error> {
+    let Opened { mut response, body: mut upload, lease } = opened;
+    let length: usize = frames.iter().map(Bytes::len).sum();
+    upload.reserve_capacity(length.min(ASK));
+    let response = if upload.capacity() >= length {
+        // The usual case: everything fits into the windows, nothing is waited for.
+        let last = frames.len().saturating_sub(1);
+        for (index, frame) in frames.iter().enumerate() {
+            upload.send_data(frame.clone(), index == last)?;
+        }
+        response.await?
+    } else {
+        match stream(&mut upload, frames, length, &mut response).await? {
+            Some(early) => early,
+            None => response.await?,
+        }
+    };
+    reply(response, lease).await
+}
+
+/// Reads on until it is known whether this is an answer or a refusal; for a unary call nothing is lost by that.
+async fn reply(response: Response<RecvStream>, lease: Lease) -> Result<Reply, h2::Error> {
+    let (head, mut body) = response.into_parts();
+    let first = if body.is_end_stream() {
+        First::End
+    } else {
+        match body.data().await {
+            Some(data) => First::Data(data?),
+            None => First::Trailers(body.trailers().await?),
+        }
+    };
+    Ok(Reply { head, first, body, lease })
+}
+
+/// Sends as the windows open. The server may answer (refuse) before it has read everything.
+async fn stream(
+    upload: &mut SendStream<Bytes>,
+    frames: &[Bytes],
+    length: usize,
+    response: &mut ResponseFuture,
+) -> Result<Option<Response<RecvStream>>, h2::Error> {
+    let mut rest = frames.iter();
+    let mut current = rest.next().cloned().unwrap_or_default();
+    let mut left = length;
+    poll_fn(|cx| {
+        if let Poll::Ready(early) = Pin::new(&mut *response).poll(cx) {
+            return Poll::Ready(early.map(Some));
+        }
+        loop {
+            upload.reserve_capacity(left.min(ASK));
+            let mut room = upload.capacity();
+            if room == 0 {
+                match upload.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(capacity))) => room = capacity,
+                    // The server has ended the stream: its answer, or the reason, comes with the response.
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Ok(None)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            while room > 0 && left > 0 {
+                if current.is_empty() {
+                    current = rest.next().cloned().unwrap_or_default();
+                    continue;
+                }
+                let part = current.split_to(room.min(current.len()));
+                room -= part.len();
+                left -= part.len();
+                upload.send_data(part, left == 0)?;
+            }
+            if left == 0 {
+                return Poll::Ready(Ok(None));
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,81 @@
+//! Classify, Regress and MultiInference: the signature's name is checked, and that there are examples; the bytes go on.
+use bytes::Bytes;
+use h2::RecvStream;
+use http::{header, request};
+use smallvec::SmallVec;
+use tonic::Code;
+
+use super::Shard;
+use super::call::{Call, Stop};
+use super::deadline::Deadline;
+use super::message::{self, GRPC_ENCODING};
+use super::predict::dry_run;
+use super::record::Record;
+use super::relay::relay;
+use super::resolve::resolve;
+use super::verdict::{count, is_off, refusal, remember, send};
+use super::wishes::{Wishes, notes};
+use crate::fault::Fault;
+use crate::repair::infer::{apply_infer, judge_infer};
+use crate::repair::{Action, Mode};
+use crate::telemetry::metrics::Method;
+use crate::upstream::framing::frames;
+use crate::wire::infer::InferView;
+
+/// As `predict`, without a second look at the signatures: a refusal here is about the examples, as a rule.
+pub async fn infer(
+    shard: &Shard,
+    call: &Call,
+    peer: &str,
+    head: request::Parts,
+    mut body: RecvStream,
+    deadline: Deadline,
+    record: &mut Record,
+) -> Result<Code, Stop> {
+    let wishes = Wishes::read(&head.headers)?;
+    let limit = shard.config.limits.max_message_bytes;
+    let mut ticket = shard.admission.enter()?;
+    let message = message::read(&mut body, limit, &mut ticket).await?;
+    let plain = message::plain(&message, &head.headers, limit, &mut ticket).await?;
+    let mut request = shard.upstream_request(head);
+
+    let scanned = match record.method {
+        Method::MultiInference => InferView::scan_multi(&plain),
+        _ => InferView::scan_single(&plain),
+    };
+    let view = scanned.map_err(|error| Fault::malformed(error.to_string()))?;
+    // All tasks of a MultiInference must name one model (`multi_inference.cc`); one without tasks is for TF Serving to refuse.
+    let spec = view.tasks.first().map(|task| &task.model_spec);
+    let policy = spec.map_or(&shard.config.defaults, |spec| shard.config.policy(&spec.name));
+    let Some(spec) = spec.filter(|_| !is_off(policy, wishes)) else {
+        let reply = send(shard, call, &mut request, &message.frames, deadline, record).await?;
+        return relay(call, &shard.pool, reply, None).await;
+    };
+
+    let served = resolve(shard, call, spec).await?;
+    let raised = (wishes.mode > Mode::Off).then_some(wishes.mode);
+    let verdict = judge_infer(&view, &served.signatures, &served.policy, raised);
+    let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
+    record.served(served.metrics(signature));
+    record.judged(&verdict);
+    remember(shard, peer, &served, &verdict);
+    let changed: SmallVec<[Bytes; 4]>;
+    let (outgoing, notes) = match verdict.action {
+        Action::Refuse => return Err(refusal(&served, spec, verdict, false).into()),
+        Action::Forward => (&message.frames, None),
+        Action::Apply => {
+            changed = frames(apply_infer(&plain, &view, &verdict.plan));
+            (&changed, notes(&verdict.plan.steps))
+        }
+    };
+    count(record, &verdict);
+    if wishes.dry_run {
+        return dry_run(call, notes).await;
+    }
+    if verdict.action == Action::Apply {
+        request.headers_mut().remove(GRPC_ENCODING);
+        request.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    let reply = send(shard, call, &mut request, outgoing, deadline, record).await?;
+    relay(call, &shard.pool, reply, notes.as_ref()).await
+}

@@ -1,0 +1,152 @@
+//! `PredictionService/Predict` from end to end: what happens to a request, in order.
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::{HeaderMap, HeaderValue, header, request};
+use smallvec::SmallVec;
+use tonic::Code;
+
+use super::Shard;
+use super::call::{Call, Stop, grpc_head, now};
+use super::deadline::Deadline;
+use super::forward::Reply;
+use super::message::{self, GRPC_ENCODING};
+use super::record::Record;
+use super::relay::relay;
+use super::resolve::resolve;
+use super::verdict::{count, is_off, refusal, remember, send};
+use super::wishes::{Wishes, mark_dry_run, notes};
+use crate::fault::Fault;
+use crate::repair::{Action, Mode, Outcome, Request, Verdict, apply, judge};
+use crate::telemetry::metrics::Stage;
+use crate::upstream::catalog::Served;
+use crate::upstream::framing::frames;
+use crate::wire::{PredictView, Rope};
+
+/// How long a refusal by the server may wait for a look at whether the signatures have changed.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+/// The whole way. Its result is the code that the client was answered with.
+pub async fn predict(
+    shard: &Shard,
+    call: &Call,
+    peer: &str,
+    head: request::Parts,
+    mut body: RecvStream,
+    deadline: Deadline,
+    record: &mut Record,
+) -> Result<Code, Stop> {
+    let wishes = Wishes::read(&head.headers)?;
+    let limit = shard.config.limits.max_message_bytes;
+
+    // admit, read
+    let mut ticket = shard.admission.enter()?;
+    let message = message::read(&mut body, limit, &mut ticket).await?;
+    let plain = message::plain(&message, &head.headers, limit, &mut ticket).await?;
+    let mut request = shard.upstream_request(head);
+
+    // scan
+    let view = match record.stage(Stage::Scan, || PredictView::scan(&plain)) {
+        Ok(view) => view,
+        Err(_) if is_off(&shard.config.defaults, wishes) => {
+            let reply = send(shard, call, &mut request, &message.frames, deadline, record).await?;
+            return relay(call, &shard.pool, reply, None).await;
+        }
+        Err(error) => return Err(Fault::malformed(error.to_string()).into()),
+    };
+    let model = view.model_spec.name.as_str();
+
+    // In mode off nothing is looked at, so that nothing has to be known.
+    if is_off(shard.config.policy(model), wishes) {
+        if let Some(served) = shard.catalog.lookup(&view.model_spec) {
+            record.served(served.metrics(view.model_spec.effective_signature()));
+        }
+        let reply = send(shard, call, &mut request, &message.frames, deadline, record).await?;
+        return relay(call, &shard.pool, reply, None).await;
+    }
+
+    let mut served = resolve(shard, call, &view.model_spec).await?;
+    let mut second = false;
+    loop {
+        // judge, apply
+        let verdict = record.stage(Stage::Plan, || decide(&plain, &view, &served, wishes));
+        let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
+        record.served(served.metrics(signature));
+        record.judged(&verdict);
+        let changed: SmallVec<[Bytes; 4]>;
+        let (outgoing, notes): (&[Bytes], Option<HeaderMap>) = match verdict.action {
+            Action::Refuse => {
+                remember(shard, peer, &served, &verdict);
+                return Err(refusal(&served, &view.model_spec, verdict, true).into());
+            }
+            Action::Forward => (&message.frames, None),
+            Action::Apply => {
+                let repaired = record.stage(Stage::Apply, || apply(&plain, &view, &verdict.plan));
+                let repaired = repaired.map_err(|error| Fault::Internal { problem: error.to_string() })?;
+                changed = frames(repaired);
+                (&changed, notes(&verdict.plan.steps))
+            }
+        };
+        if wishes.dry_run {
+            count(record, &verdict);
+            return dry_run(call, notes).await;
+        }
+        if verdict.action == Action::Apply {
+            // The message is another one, uncompressed.
+            request.headers_mut().remove(GRPC_ENCODING);
+            request.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+
+        // forward
+        let sent = now();
+        let reply = send(shard, call, &mut request, outgoing, deadline, record).await?;
+        if !second
+            && is_doubtful(&verdict, &reply)
+            && let Some(newer) = newer(shard, call, &view, &served, sent).await
+        {
+            served = newer;
+            second = true;
+            continue;
+        }
+
+        // relay; the record is kept by the caller
+        count(record, &verdict);
+        remember(shard, peer, &served, &verdict);
+        return relay(call, &shard.pool, reply, notes.as_ref()).await;
+    }
+}
+
+fn decide(plain: &Rope, view: &PredictView, served: &Served, wishes: Wishes) -> Verdict {
+    let raised = (wishes.mode > Mode::Off).then_some(wishes.mode);
+    judge(&Request { message: plain, view, signatures: &served.signatures, policy: &served.policy, raised })
+}
+
+/// Whether the server refused what, as far as we know its signatures, it should have taken.
+fn is_doubtful(verdict: &Verdict, reply: &Reply) -> bool {
+    matches!(verdict.outcome, Outcome::Conforming | Outcome::Repaired)
+        && matches!(reply.refusal(), Some(Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound))
+}
+
+/// Other signatures than those that the request was planned on, if the model has been replaced meanwhile.
+async fn newer(shard: &Shard, call: &Call, view: &PredictView, old: &Arc<Served>, sent: tokio::time::Instant) -> Option<Arc<Served>> {
+    call.waits_for("looking whether the model has changed");
+    let look = Box::pin(shard.refresher.poke(&old.model, sent));
+    tokio::time::timeout(SECOND_LOOK, look).await.ok();
+    let newer = shard.catalog.lookup(&view.model_spec)?;
+    (!Arc::ptr_eq(&newer, old) && newer.signatures != old.signatures).then_some(newer)
+}
+
+/// OK, an empty PredictResponse, and what would have been repaired.
+pub(super) async fn dry_run(call: &Call, notes: Option<HeaderMap>) -> Result<Code, Stop> {
+    const EMPTY: Bytes = Bytes::from_static(&[0; 5]);
+    let mut headers = notes.unwrap_or_default();
+    mark_dry_run(&mut headers);
+    call.head(grpc_head(headers), false)?;
+    call.data(EMPTY).await?;
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    call.end(Some(trailers))?;
+    Ok(Code::Ok)
+}

@@ -1,0 +1,36 @@
+//! From a model spec to the signatures that its requests are held to.
+use std::sync::Arc;
+
+use super::Shard;
+use super::call::Call;
+use crate::config::UndeclaredModels;
+use crate::fault::Fault;
+use crate::upstream::catalog::Served;
+use crate::wire::ModelSpec;
+
+/// TF Serving's own words for what it cannot look up (`server_core.cc`).
+const MISSING_SPEC: &str = "Missing ModelSpec";
+const MISSING_NAME: &str = "ModelSpec has no name specified.";
+
+/// Read without a lock when the catalog has it; otherwise TF Serving is asked, once however many requests wait.
+pub async fn resolve(shard: &Shard, call: &Call, spec: &ModelSpec) -> Result<Arc<Served>, Fault> {
+    if let Some(served) = shard.catalog.lookup(spec) {
+        return Ok(served);
+    }
+    // Boxed: it happens once a model, and every request would carry its room.
+    Box::pin(ask(shard, call, spec)).await
+}
+
+async fn ask(shard: &Shard, call: &Call, spec: &ModelSpec) -> Result<Arc<Served>, Fault> {
+    if !spec.present {
+        return Err(Fault::malformed(MISSING_SPEC));
+    }
+    if spec.name.is_empty() {
+        return Err(Fault::malformed(MISSING_NAME));
+    }
+    if shard.config.undeclared_models == UndeclaredModels::Refuse && !shard.config.is_declared(&spec.name) {
+        return Err(Fault::ModelUndeclared { model: spec.name.clone() });
+    }
+    call.waits_for("waiting for the signatures of the model");
+    shard.refresher.resolve(&spec.name, &spec.version).await
+}

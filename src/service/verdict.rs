@@ -1,0 +1,92 @@
+//! What follows from a verdict, for every method that is judged: told to the client, counted, remembered for the operators.
+use bytes::Bytes;
+use tonic::Code;
+
+use super::Shard;
+use super::call::{Call, Stop, now};
+use super::deadline::Deadline;
+use super::forward::{Reply, forward};
+use super::record::Record;
+use super::wishes::Wishes;
+use crate::fault::{Fault, code_of};
+use crate::repair::policy::ModelPolicy;
+use crate::repair::report::repair_entry;
+use crate::repair::{Mode, Outcome, Verdict};
+use crate::telemetry::recent::Entry;
+use crate::upstream::catalog::Served;
+use crate::wire::ModelSpec;
+
+/// Whether neither the configuration nor the request wants anything looked at.
+pub(super) fn is_off(policy: &ModelPolicy, wishes: Wishes) -> bool {
+    wishes.mode == Mode::Off
+        && !wishes.dry_run
+        && policy.defaults.mode == Mode::Off
+        && policy.signatures.values().all(|policy| policy.mode == Mode::Off)
+}
+
+/// Forwards, with the clock running.
+pub(super) async fn send(
+    shard: &Shard,
+    call: &Call,
+    request: &mut http::Request<()>,
+    frames: &[Bytes],
+    deadline: Deadline,
+    record: &Record,
+) -> Result<Reply, Stop> {
+    call.waits_for("waiting for the upstream");
+    let sent = now();
+    let reply = forward(&shard.pool, request, frames, deadline).await?;
+    record.upstream(sent);
+    Ok(reply)
+}
+
+/// The refusal of a request: all its problems, with the code of the first. `predict` tells Predict from the other methods.
+pub(super) fn refusal(served: &Served, spec: &ModelSpec, verdict: Verdict, predict: bool) -> Fault {
+    let signature = match &verdict.signature {
+        Some(signature) => signature.name.clone(),
+        None => spec.effective_signature().to_owned(),
+    };
+    let code = verdict.problems.first().map_or(Code::InvalidArgument, |problem| code_of(problem.reason, predict));
+    Fault::Refused { model: served.model.clone(), signature, problems: verdict.problems, code }
+}
+
+/// What was done, or in mode observe would have been. A refusal is counted with the fault that it becomes.
+pub(super) fn count(record: &Record, verdict: &Verdict) {
+    let metrics = record.metrics();
+    match verdict.outcome {
+        Outcome::Conforming | Outcome::Rejected => {}
+        Outcome::Repaired => {
+            for step in &verdict.plan.steps {
+                metrics.repair(&step.input, step.rule.name);
+            }
+        }
+        Outcome::Passed if verdict.mode == Mode::Observe => match verdict.problems.first() {
+            Some(problem) => metrics.would_reject(problem.reason.as_str()),
+            None => {
+                for step in &verdict.plan.steps {
+                    metrics.would_repair(&step.input, step.rule.name);
+                }
+            }
+        },
+        Outcome::Passed => {}
+    }
+}
+
+/// For the operators' page: everything that did not conform.
+pub(super) fn remember(shard: &Shard, peer: &str, served: &Served, verdict: &Verdict) {
+    let outcome = match (verdict.outcome, verdict.problems.is_empty()) {
+        (Outcome::Conforming, _) => return,
+        (Outcome::Repaired, _) => "repaired",
+        (Outcome::Rejected, _) => "rejected",
+        (Outcome::Passed, true) if verdict.plan.is_empty() => return,
+        (Outcome::Passed, true) => "would repair",
+        (Outcome::Passed, false) => "would reject",
+    };
+    let lines = match outcome {
+        "repaired" | "would repair" => verdict.plan.steps.iter().map(repair_entry).collect(),
+        _ => verdict.problems.iter().map(ToString::to_string).collect(),
+    };
+    let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
+    let entry = Entry { outcome, model: served.model.clone(), signature, client: peer.to_owned(), lines };
+    shard.recent.push(entry, std::time::SystemTime::now());
+}

@@ -1,0 +1,82 @@
+//! What a client may ask of the sidecar in its request metadata, and how the sidecar answers in kind.
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::fault::Fault;
+use crate::repair::report::repair_entry;
+use crate::repair::{Mode, Step};
+
+const MODE: HeaderName = HeaderName::from_static("tfs-sidecar-mode");
+const DRY_RUN: HeaderName = HeaderName::from_static("tfs-sidecar-dry-run");
+const REPAIRS: HeaderName = HeaderName::from_static("tfs-sidecar-repairs");
+const REPAIR: HeaderName = HeaderName::from_static("tfs-sidecar-repair");
+/// Repairs that are spelled out; more are only counted.
+const SPELLED_OUT: usize = 8;
+const LONGEST: usize = 256;
+
+/// Read once a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wishes {
+    /// The least mode: it may raise what is configured, never lower it.
+    pub mode: Mode,
+    /// Run nothing; tell what would be done.
+    pub dry_run: bool,
+}
+
+impl Wishes {
+    pub fn read(headers: &HeaderMap) -> Result<Self, Fault> {
+        let mode = match headers.get(MODE) {
+            None => Mode::Off,
+            Some(value) => {
+                let parsed = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+                parsed.ok_or_else(|| {
+                    Fault::malformed(format!("expected metadata {MODE} to be one of observe, repair, strict, found {value:?}"))
+                })?
+            }
+        };
+        let dry_run = headers.get(DRY_RUN).is_some_and(|value| matches!(value.as_bytes(), b"1" | b"true"));
+        Ok(Self { mode, dry_run })
+    }
+}
+
+/// The metadata that tells a client what was changed; none if nothing was.
+pub fn notes(steps: &[Step]) -> Option<HeaderMap> {
+    if steps.is_empty() {
+        return None;
+    }
+    let mut notes = HeaderMap::with_capacity(SPELLED_OUT + 2);
+    notes.insert(REPAIRS, HeaderValue::from(steps.len()));
+    for step in steps.iter().take(SPELLED_OUT) {
+        // Names in a signature can be anything; metadata can hold printable ASCII.
+        let text: String = repair_entry(step).chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(LONGEST).collect();
+        if let Ok(value) = HeaderValue::try_from(text) {
+            notes.append(REPAIR, value);
+        }
+    }
+    if steps.len() > SPELLED_OUT {
+        notes.append(REPAIR, HeaderValue::from_static("more"));
+    }
+    Some(notes)
+}
+
+pub fn mark_dry_run(headers: &mut HeaderMap) {
+    headers.insert(DRY_RUN, HeaderValue::from_static("1"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&'static str, &'static str)]) -> Result<Wishes, Fault> {
+        let headers = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        Wishes::read(&headers.collect())
+    }
+
+    #[test]
+    fn wishes_are_read_from_the_metadata() {
+        assert_eq!(read(&[]).unwrap(), Wishes { mode: Mode::Off, dry_run: false });
+        let both = read(&[("tfs-sidecar-mode", "strict"), ("tfs-sidecar-dry-run", "1")]).unwrap();
+        assert_eq!(both, Wishes { mode: Mode::Strict, dry_run: true });
+        let text = read(&[("tfs-sidecar-mode", "loud")]).unwrap_err().to_string();
+        assert!(text.contains("expected metadata tfs-sidecar-mode to be one of"), "{text}");
+    }
+}

@@ -1,0 +1,344 @@
+//! One thread's HTTP/2 connections to TF Serving: picked by load, replaced in the background when they die.
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::ResponseFuture;
+use http::Request;
+use tokio::sync::Notify;
+
+use super::backoff::Backoff;
+use super::dial::{Connection, DialError, Sender, Target};
+use crate::fault::Fault;
+use crate::telemetry::metrics::UpstreamConnection;
+
+/// A connection that lived shorter than this was no success: the next attempt waits.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub struct Pool {
+    target: Arc<Target>,
+    slots: Vec<Rc<Slot>>,
+    turn: Cell<usize>,
+    changed: Rc<Notify>,
+}
+
+/// A call that was put on a connection; `lease` counts it until it is dropped.
+#[derive(Debug)]
+pub struct Opened {
+    pub response: ResponseFuture,
+    pub body: SendStream<Bytes>,
+    pub lease: Lease,
+}
+
+/// Counts one call on one connection.
+#[derive(Debug)]
+pub struct Lease(Rc<Slot>);
+
+/// Connections up in the whole process: readiness and metrics look at it.
+#[derive(Debug, Default)]
+pub struct Up {
+    count: AtomicUsize,
+    /// Told at every change.
+    pub changed: Arc<Notify>,
+}
+
+impl Up {
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn add(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    fn remove(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    state: RefCell<State>,
+    calls: Cell<usize>,
+    /// Told when the connection takes no new calls any more (GOAWAY) although it may still finish old ones.
+    retire: Notify,
+    retired: Cell<bool>,
+    /// Connections made so far.
+    generation: Cell<u64>,
+}
+
+#[derive(Debug)]
+enum State {
+    Connecting,
+    Up(Sender),
+    Down { cause: Rc<str> },
+}
+
+impl Pool {
+    /// Begins to connect. Must be called within a `LocalSet`.
+    pub fn start(target: Arc<Target>, size: usize, up: &Arc<Up>) -> Rc<Self> {
+        let changed = Rc::new(Notify::new());
+        let slots: Vec<Rc<Slot>> = (0..size.max(1)).map(|_| Rc::new(Slot::new())).collect();
+        for (index, slot) in slots.iter().enumerate() {
+            let seed = std::process::id() as u64 ^ (Rc::as_ptr(slot) as u64).rotate_left(17) ^ index as u64;
+            let driver = Driver { slot: Rc::clone(slot), target: Arc::clone(&target), changed: Rc::clone(&changed), up: Arc::clone(up) };
+            tokio::task::spawn_local(driver.run(Backoff::new(seed)));
+        }
+        Rc::new(Self { target, slots, turn: Cell::new(0), changed })
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The connection generation of the first slot: it differs after a reconnect, when the server may be another one.
+    pub fn generation(&self) -> u64 {
+        self.slots.first().map_or(0, |slot| slot.generation.get())
+    }
+
+    /// Puts a request on the less loaded of two connections. Waits only while a connection attempt is under way.
+    ///
+    /// A connection that takes no more calls is passed over: such a call was certainly not processed.
+    pub async fn open(&self, request: &Request<()>, end: bool) -> Result<Opened, Fault> {
+        let mut refusals = 0;
+        loop {
+            match self.try_open(request, end, &mut refusals) {
+                Attempt::Open(opened) => return Ok(opened),
+                Attempt::Down(cause) => return Err(self.unavailable(&cause)),
+                Attempt::Invalid(error) => return Err(Fault::Internal { problem: error.to_string() }),
+                Attempt::Wait => {
+                    let mut changed = std::pin::pin!(self.changed.notified());
+                    // Enabled before the states are read once more, so that no change between is missed.
+                    changed.as_mut().enable();
+                    if !self.is_connecting() {
+                        continue;
+                    }
+                    changed.await;
+                }
+            }
+        }
+    }
+
+    fn try_open(&self, request: &Request<()>, end: bool, refusals: &mut usize) -> Attempt {
+        // Each failure takes a connection out of the choice, so this ends.
+        while let Some(slot) = self.pick() {
+            let sender = match &*slot.state.borrow() {
+                State::Up(sender) => Some(sender.clone()),
+                State::Connecting | State::Down { .. } => None,
+            };
+            let Some(mut sender) = sender else { break };
+            match sender.send_request(request.clone(), end) {
+                Ok((response, body)) => return Attempt::Open(Opened { response, body, lease: Lease::new(slot) }),
+                Err(error) => {
+                    slot.retire();
+                    // A connection can also have used up its stream numbers: that is worth one more try, like one that was closed.
+                    // A request that a fresh connection refuses as well cannot be expressed in HTTP/2.
+                    if !error.is_io() && !error.is_go_away() {
+                        *refusals += 1;
+                        if *refusals > 1 {
+                            return Attempt::Invalid(error);
+                        }
+                    }
+                }
+            }
+        }
+        if self.is_connecting() {
+            return Attempt::Wait;
+        }
+        let cause = self.slots.iter().find_map(|slot| match &*slot.state.borrow() {
+            State::Down { cause } => Some(Rc::clone(cause)),
+            State::Connecting | State::Up(_) => None,
+        });
+        Attempt::Down(cause.unwrap_or_else(|| "no connection".into()))
+    }
+
+    /// The less loaded of two that are up; both turn round, so that equal loads spread.
+    fn pick(&self) -> Option<&Rc<Slot>> {
+        if let [only] = self.slots.as_slice() {
+            return only.is_up().then_some(only);
+        }
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let count = self.slots.len();
+        let mut up = (0..count).map(|step| &self.slots[(turn + step) % count]).filter(|slot| slot.is_up());
+        let first = up.next()?;
+        Some(match up.next() {
+            Some(second) if second.calls.get() < first.calls.get() => second,
+            Some(_) | None => first,
+        })
+    }
+
+    fn is_connecting(&self) -> bool {
+        self.slots.iter().any(|slot| matches!(*slot.state.borrow(), State::Connecting))
+    }
+
+    fn unavailable(&self, cause: &str) -> Fault {
+        Fault::UpstreamUnavailable { address: self.target.address.clone(), cause: cause.to_string() }
+    }
+}
+
+enum Attempt {
+    Open(Opened),
+    Wait,
+    Down(Rc<str>),
+    Invalid(h2::Error),
+}
+
+impl Lease {
+    fn new(slot: &Rc<Slot>) -> Self {
+        slot.calls.set(slot.calls.get() + 1);
+        Self(Rc::clone(slot))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.calls.set(self.0.calls.get().saturating_sub(1));
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            state: RefCell::new(State::Connecting),
+            calls: Cell::new(0),
+            retire: Notify::new(),
+            retired: Cell::new(false),
+            generation: Cell::new(0),
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(*self.state.borrow(), State::Up(_))
+    }
+
+    fn set(&self, state: State) {
+        *self.state.borrow_mut() = state;
+    }
+
+    /// No new calls on this connection; the driver connects anew at once.
+    fn retire(&self) {
+        self.set(State::Connecting);
+        self.retired.set(true);
+        self.retire.notify_one();
+    }
+}
+
+/// Keeps one slot connected, for ever.
+struct Driver {
+    slot: Rc<Slot>,
+    target: Arc<Target>,
+    changed: Rc<Notify>,
+    up: Arc<Up>,
+}
+
+impl Driver {
+    async fn run(self, mut backoff: Backoff) {
+        loop {
+            self.become_(State::Connecting);
+            match self.target.connect().await {
+                Ok((sender, connection)) => {
+                    let since = tokio::time::Instant::now();
+                    self.slot.generation.set(self.slot.generation.get() + 1);
+                    self.slot.retired.set(false);
+                    self.up.add();
+                    let counted = UpstreamConnection::new();
+                    self.become_(State::Up(sender));
+                    let cause = self.drive(connection).await;
+                    drop(counted);
+                    self.up.remove();
+                    tracing::info!(upstream = %self.target.address, %cause, "connection to the upstream ended");
+                    if since.elapsed() >= SHORT_LIFE {
+                        backoff.reset();
+                        continue;
+                    }
+                    self.become_(State::Down { cause: cause.into() });
+                }
+                Err(error) => self.failed(&error),
+            }
+            tokio::time::sleep(backoff.wait()).await;
+        }
+    }
+
+    /// Until the connection ends, or takes no new calls; in the latter case its old calls finish in the background.
+    async fn drive(&self, mut connection: Connection) -> String {
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut connection => return match ended {
+                    Ok(()) => "closed by the server".into(),
+                    Err(error) => error.to_string(),
+                },
+                () = self.slot.retire.notified() => {
+                    // The word may be left over from an earlier connection that ended by itself.
+                    if self.slot.retired.get() {
+                        tokio::task::spawn_local(async move { connection.await.ok() });
+                        return "the server takes no more calls on it".into();
+                    }
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: &DialError) {
+        tracing::debug!(upstream = %self.target.address, %error, "no connection to the upstream");
+        self.become_(State::Down { cause: error.to_string().into() });
+    }
+
+    fn become_(&self, state: State) {
+        self.slot.set(state);
+        self.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, UpstreamAddr};
+
+    fn target(port: u16) -> Arc<Target> {
+        let upstream = UpstreamAddr::Tcp { host: "127.0.0.1".into(), port };
+        Arc::new(Target::new(&Config { upstream, ..Config::default() }).unwrap())
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test)
+    }
+
+    #[test]
+    fn nobody_listening_is_unavailable_and_says_where() {
+        run(async {
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let pool = Pool::start(target(port), 2, &Arc::default());
+            let request = Request::post(pool.target().uri("/x/y".parse().unwrap())).body(()).unwrap();
+            let fault = pool.open(&request, true).await.unwrap_err();
+            assert!(matches!(&fault, Fault::UpstreamUnavailable { address, .. } if *address == format!("127.0.0.1:{port}")), "{fault}");
+        });
+    }
+
+    #[test]
+    fn calls_go_to_the_less_loaded_connection() {
+        run(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let up = Arc::new(Up::default());
+            let pool = Pool::start(target(listener.local_addr().unwrap().port()), 2, &up);
+            let _first = listener.accept().await.unwrap();
+            let _second = listener.accept().await.unwrap();
+            while up.count() < 2 {
+                up.changed.notified().await;
+            }
+            let leases: Vec<Lease> = (0..6).map(|_| Lease::new(pool.pick().unwrap())).collect();
+            assert_eq!(pool.slots.iter().map(|slot| slot.calls.get()).collect::<Vec<_>>(), [3, 3]);
+            drop(leases);
+            assert_eq!(pool.slots[0].calls.get(), 0);
+        });
+    }
+}
