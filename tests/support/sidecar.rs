@@ -47,7 +47,7 @@ pub fn config(upstream: &str, models: impl IntoIterator<Item = String>) -> Confi
     }
 }
 
-/// Changes the policy of every declared model and of the others.
+/// Changes the policy of every declared model and of the others; what a file sets for the whole program, a test sets here.
 pub fn policy(config: &mut Config, change: impl Fn(&mut Policy)) {
     change(&mut config.defaults.defaults);
     for model in config.models.values_mut() {
