@@ -42,7 +42,9 @@ pub enum Fault {
     /// The text of TF Serving for a model or version that it does not serve.
     #[error("{text}")]
     ModelUnknown { model: String, text: String },
-    #[error("model '{model}' is not among the models of this sidecar (MODEL_UNKNOWN; undeclared models are refused)")]
+    #[error(
+        "model '{model}' is not among the models of this sidecar (MODEL_UNKNOWN; undeclared models are refused)"
+    )]
     ModelUndeclared { model: String },
     #[error("message of {found} bytes, expected at most {limit} (TOO_LARGE; limits.max_message_bytes)")]
     TooLarge { found: u64, limit: u64 },
@@ -62,7 +64,9 @@ pub enum Fault {
     Upstream { code: Code, message: String },
     #[error("message encoding `{found}` is not supported, expected one of {ACCEPTED_ENCODINGS}")]
     Encoding { found: String },
-    #[error("HandleReloadConfigRequest is refused here: TF Serving does not authenticate it (allow_reload: true lets it through)")]
+    #[error(
+        "HandleReloadConfigRequest is refused here: TF Serving does not authenticate it (allow_reload: true lets it through)"
+    )]
     ReloadForbidden,
     #[error("internal error of the sidecar: {problem}")]
     Internal { problem: String },
@@ -75,7 +79,9 @@ impl Fault {
 
     pub fn code(&self) -> Code {
         match self {
-            Self::Refused { code, .. } | Self::UpstreamReset { code, .. } | Self::Upstream { code, .. } => *code,
+            Self::Refused { code, .. } | Self::UpstreamReset { code, .. } | Self::Upstream { code, .. } => {
+                *code
+            }
             Self::Malformed { .. } => Code::InvalidArgument,
             Self::ModelUnknown { .. } | Self::ModelUndeclared { .. } => Code::NotFound,
             Self::TooLarge { .. } | Self::QueueFull { .. } => Code::ResourceExhausted,
@@ -156,7 +162,9 @@ impl Fault {
                 facts
             }
             Self::ModelUnknown { model, .. } | Self::ModelUndeclared { model } => vec![("model", model)],
-            Self::UpstreamUnavailable { address, .. } | Self::UpstreamReset { address, .. } => vec![("upstream", address)],
+            Self::UpstreamUnavailable { address, .. } | Self::UpstreamReset { address, .. } => {
+                vec![("upstream", address)]
+            }
             Self::QueueFull { setting, .. } => vec![("setting", setting)],
             Self::Malformed { .. }
             | Self::TooLarge { .. }
@@ -212,16 +220,25 @@ impl Fault {
             details.push(any("google.rpc.BadRequest", &request));
         }
         if let Some(reason) = self.reason() {
-            let metadata = self.facts().into_iter().map(|(key, value)| (key.into(), cut(value, METADATA_LIMIT))).collect();
+            let metadata = self
+                .facts()
+                .into_iter()
+                .map(|(key, value)| (key.into(), cut(value, METADATA_LIMIT)))
+                .collect();
             let info = pb::ErrorInfo { reason: reason.as_str().into(), domain: DOMAIN.into(), metadata };
             details.push(any("google.rpc.ErrorInfo", &info));
         }
         if let Some(delay) = self.retry_after() {
-            let delay = prost_types::Duration { seconds: delay.as_secs() as i64, nanos: delay.subsec_nanos() as i32 };
+            let delay =
+                prost_types::Duration { seconds: delay.as_secs() as i64, nanos: delay.subsec_nanos() as i32 };
             details.push(any("google.rpc.RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }));
         }
         // The text is in grpc-message already; here it would only take the room of the violations.
-        (!details.is_empty()).then(|| pb::Status { code: self.code() as i32, message: String::new(), details })
+        (!details.is_empty()).then(|| pb::Status {
+            code: self.code() as i32,
+            message: String::new(),
+            details,
+        })
     }
 }
 
@@ -336,7 +353,11 @@ fn fit_problems(model: &str, signature: &str, problems: &[Problem]) -> String {
 }
 
 fn violation(problem: &Problem) -> pb::bad_request::FieldViolation {
-    let field = if problem.input.is_empty() { "model_spec".into() } else { format!("inputs[\"{}\"]", cut(&problem.input, METADATA_LIMIT)) };
+    let field = if problem.input.is_empty() {
+        "model_spec".into()
+    } else {
+        format!("inputs[\"{}\"]", cut(&problem.input, METADATA_LIMIT))
+    };
     pb::bad_request::FieldViolation {
         field,
         description: cut(&problem.to_string(), DESCRIPTION_LIMIT),
@@ -366,7 +387,12 @@ mod tests {
         let problems = (0..count)
             .map(|n| Problem::new(Reason::RankTooLow, &format!("input_{n}"), "x%".repeat(length / 2)))
             .collect();
-        Fault::Refused { model: "m".into(), signature: "serving_default".into(), problems, code: Code::InvalidArgument }
+        Fault::Refused {
+            model: "m".into(),
+            signature: "serving_default".into(),
+            problems,
+            code: Code::InvalidArgument,
+        }
     }
 
     fn size(trailers: &HeaderMap) -> usize {
@@ -422,7 +448,10 @@ mod tests {
         let fault = Fault::QueueFull { what: "requests", setting: "limits.max_inflight_requests", limit: 4 };
         let status = details(&fault.trailers());
         assert!(status.details.iter().any(|any| any.type_url.ends_with("RetryInfo")));
-        assert_eq!(fault.to_string(), "requests already in flight, expected at most 4 (QUEUE_FULL; limits.max_inflight_requests)");
+        assert_eq!(
+            fault.to_string(),
+            "requests already in flight, expected at most 4 (QUEUE_FULL; limits.max_inflight_requests)"
+        );
     }
 
     #[test]

@@ -93,7 +93,9 @@ pub struct Sidecar {
 impl Sidecar {
     /// Listens and starts its threads. TF Serving need not be there yet.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let bind = |addr: &ListenAddr| Bound::new(addr).map_err(|source| StartError::Listen { addr: addr.clone(), source });
+        let bind = |addr: &ListenAddr| {
+            Bound::new(addr).map_err(|source| StartError::Listen { addr: addr.clone(), source })
+        };
         let target = Arc::new(Target::new(&config)?);
         #[cfg(feature = "tls")]
         let acceptor = config.listen_tls.as_ref().map(crate::upstream::tls::acceptor).transpose()?;
@@ -145,7 +147,6 @@ impl Sidecar {
             })?;
         }
         let runtime = runtime()?;
-        runtime.block_on(control::not_yet(&health));
         let (listener, admin) = {
             let _guard = runtime.enter();
             (Listener::new(listener)?, Listener::new(admin)?)
@@ -179,7 +180,12 @@ impl Sidecar {
         tokio::task::spawn_blocking(move || join(threads)).await.ok();
     }
 
-    fn spawn(&mut self, name: String, runtime: Runtime, run: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<()> {
+    fn spawn(
+        &mut self,
+        name: String,
+        runtime: Runtime,
+        run: impl FnOnce(&Runtime) + Send + 'static,
+    ) -> io::Result<()> {
         let thread = std::thread::Builder::new().name(name).spawn(move || run(&runtime))?;
         self.threads.push(thread);
         Ok(())

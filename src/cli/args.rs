@@ -216,7 +216,6 @@ impl ConfigArgs {
 
 impl UpstreamArgs {
     /// The model of `--model`, or of the variable that TF Serving's image has.
-    #[expect(dead_code, reason = "the commands that ask a model come with the request path")]
     pub(super) fn model(&self) -> Result<String, Failure> {
         let named = self.model.clone().or_else(|| variable("MODEL_NAME").map(|setting| setting.value));
         named.ok_or_else(|| {

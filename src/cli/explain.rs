@@ -1,10 +1,62 @@
-//! `explain`: what would be repaired or refused in a request, and why.
-use anyhow::anyhow;
+//! `explain`: what would be repaired or refused in a request, and why; the same decision as on the way of a request.
+use anyhow::{Context as _, anyhow};
+use prost::Message as _;
 
-use super::Failure;
 use super::args::ExplainArgs;
+use super::signature::ask;
+use super::{Exit, Failure, load_file, render};
+use crate::config::load::{Setting, Settings};
+use crate::proto::tensorflow::serving::GetModelMetadataResponse;
+use crate::repair::{self, Action, Request, notation, report};
+use crate::signature::Signatures;
+use crate::wire::{PredictView, Rope};
 
-/// STUB: the body comes with the request path.
-pub(super) fn explain(arguments: &ExplainArgs) -> Result<(), Failure> {
-    Err(Failure::from(anyhow!("`explain` is not available yet, asked for {arguments:?}")))
+pub(super) fn explain(arguments: &ExplainArgs) -> Result<Exit, Failure> {
+    let mode = arguments.mode.clone().map(|value| Setting { value, source: "--mode".into() });
+    let config = load_file(&Settings { mode, ..Settings::default() }, arguments.config.as_deref())?;
+    let message = request(arguments)?;
+    let view = PredictView::scan(&message).context("the request cannot be read")?;
+    let (signatures, version) = signatures(arguments, &view)?;
+    let model = arguments.server.model().unwrap_or_else(|_| view.model_spec.name.clone());
+    let policy = config.policy(&model);
+    let raised = None;
+    let verdict =
+        repair::judge(&Request { message: &message, view: &view, signatures: &signatures, policy, raised });
+    let version = version.map_or_else(String::new, |version| format!(" version {version}"));
+    let mut text = format!("model '{}'{version}\n", report::ascii(&model));
+    text.push_str(&report::explain(&verdict, &view));
+    render::data(&text);
+    Ok(if verdict.action == Action::Refuse { Exit::Failure } else { Exit::Success })
+}
+
+fn request(arguments: &ExplainArgs) -> Result<Rope, Failure> {
+    if let Some(path) = &arguments.request {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        return Ok(Rope::from(bytes));
+    }
+    let model = arguments.server.model().unwrap_or_default();
+    let inputs = arguments.input.join(" ");
+    let request = notation::request(&model, &format!("@{} {inputs}", arguments.signature_name));
+    request.map_err(|error| {
+        Failure::usage(anyhow!(error).context("cannot read `--input`"))
+            .hint("write name:dtype[shape], such as x:float[1,128]")
+    })
+}
+
+fn signatures(arguments: &ExplainArgs, view: &PredictView) -> Result<(Signatures, Option<i64>), Failure> {
+    let response = match &arguments.signature {
+        Some(path) => {
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            GetModelMetadataResponse::decode(bytes.as_slice())
+                .with_context(|| format!("`{}` is no GetModelMetadataResponse", path.display()))?
+        }
+        None => {
+            let named = arguments.server.model().or_else(|failure| match view.model_spec.name.as_str() {
+                "" => Err(failure),
+                name => Ok(name.to_owned()),
+            });
+            ask(&arguments.server, &named?)?
+        }
+    };
+    Ok(Signatures::from_metadata(&response)?)
 }

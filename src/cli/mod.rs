@@ -83,17 +83,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     };
     let matches = matches.subcommand().map_or(&matches, |(_, matches)| matches);
     let done = match cli.command {
-        Command::Run(arguments) => load_config(&arguments, matches).and_then(run::run),
-        Command::Check(arguments) => {
-            load_config(&arguments.config, matches).map(|config| check::check(&config, arguments.print))
+        Command::Run(arguments) => {
+            load_config(&arguments, matches).and_then(run::run).map(|()| Exit::Success)
         }
-        Command::Signature(arguments) => signature::signature(&arguments),
+        Command::Check(arguments) => load_config(&arguments.config, matches).map(|config| {
+            check::check(&config, arguments.print);
+            Exit::Success
+        }),
+        Command::Signature(arguments) => signature::signature(&arguments).map(|()| Exit::Success),
         Command::Explain(arguments) => explain::explain(&arguments),
-        Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments),
-        Command::Drain(arguments) => drain::drain(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
+        Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
     };
     match done {
-        Ok(()) => Exit::Success,
+        Ok(exit) => exit,
         Err(failure) => {
             render::failure(&failure);
             failure.exit

@@ -44,7 +44,6 @@ fn failure_text(failure: &Failure) -> String {
 }
 
 /// Columns as wide as their widest cell, two spaces between them, no blanks at the end of a line.
-#[cfg_attr(not(test), expect(dead_code, reason = "the commands that show tables come with the request path"))]
 pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = titles.map(|title| title.chars().count());
     for row in rows {

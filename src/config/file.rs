@@ -151,9 +151,10 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::config::rules::{RULES, Spelled};
+    use crate::config::rules::{Spelled, all};
     use crate::config::yaml::Value;
     use crate::config::{effective, yaml};
+    use crate::repair::Switch;
 
     /// Every section in reading order, with its path.
     fn sections() -> Vec<(&'static str, &'static [Key])> {
@@ -193,13 +194,13 @@ mod tests {
             }
         }
         text.push_str("\n## Names for `rules`\n\n| rule | tier | written as |\n| --- | --- | --- |\n");
-        for rule in RULES {
+        for rule in all() {
             let (tier, written) = match rule.spelled {
-                Spelled::Off => ("1", format!("`rules: {{{}: off}}`", rule.name)),
-                Spelled::Policy => ("1", format!("`{}: off`", rule.name)),
-                Spelled::On => ("2", format!("`rules: {{{}: on}}`", rule.name)),
-                Spelled::Inputs => ("2", format!("`rules: {{{}: [INPUT]}}`", rule.name)),
-                Spelled::Elsewhere(spelling) => ("2", format!("`{spelling}` of a signature")),
+                Spelled::Known(Switch::Off) => ("1", format!("`rules: {{{}: off}}`", rule.name)),
+                Spelled::Known(Switch::Policy) => ("1", format!("`{}: off`", rule.name)),
+                Spelled::Known(Switch::On) => ("2", format!("`rules: {{{}: on}}`", rule.name)),
+                Spelled::Known(Switch::Inputs) => ("2", format!("`rules: {{{}: [INPUT]}}`", rule.name)),
+                Spelled::Known(Switch::Elsewhere(spelling)) => ("2", format!("`{spelling}` of a signature")),
                 Spelled::Later => ("3", "not available yet".to_owned()),
             };
             writeln!(text, "| `{}` | {tier} | {written} |", rule.name).unwrap();

@@ -369,7 +369,7 @@ models:
           c.yaml:12:76: `models.churn.rules.drop_extra`: expected a list of inputs, found `on`
             hint: name what may be dropped: `drop_extra: [user_id]`
           c.yaml:12:80: `models.churn.rules.zzzzzzzz`: expected a known rule, found an unknown one
-            hint: known rules are `only_signature`, `rename_tensor_name`, `rename_single`, `infer_dim`, `add_batch_dim`, `batch_first`, `drop_unit_dims`, `insert_unit_dims`, `column_vector`, `scalar_shape`, `cast_widen`, `cast_checked`, `cast_round`, `move_values`, `string_content`, `flatten`, `unflatten`, `singleton_move`, `suffix_match`, `drop_extra`, `integral_floats`, `bool_numbers`, `round_ints`, `pad_static_batch`, `split_oversize` and `fan_out`
+            hint: known rules are `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
           c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, found `maybe`
           c.yaml:14:5: `models.churn.inputs`: expected a known key, found an unknown one
             hint: this section takes `mode`, `unrepairable`, `missing_inputs`, `batch_first`, `column_vector`, `round_f64`, `short_lists`, `rules` and `signatures`

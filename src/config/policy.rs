@@ -6,6 +6,7 @@ use super::problem::Problem;
 use super::rules::{self, Spelled};
 use super::section::{Key, Section, duration, key, number, switch};
 use super::yaml::{Entry, Node, Value};
+use crate::repair::Switch;
 use crate::repair::policy::{
     InputPolicy, Literal, MissingInputs, Mode, ModelPolicy, Pad, Policy, Rank1, ShortLists, Unrepairable,
 };
@@ -207,23 +208,25 @@ fn apply_rule(
         );
         return;
     };
-    if level == Level::Defaults && matches!(rule.spelled, Spelled::On | Spelled::Inputs) {
+    if level == Level::Defaults
+        && matches!(rule.spelled, Spelled::Known(Switch::On) | Spelled::Known(Switch::Inputs))
+    {
         let text = "expected a rule of tier 1: one of tier 2 assumes something about its model";
         section
             .push(Problem::at(*place, path, text).hint(format!("say it under `models.MODEL.rules.{name}`")));
         return;
     }
     match rule.spelled {
-        Spelled::Off | Spelled::On | Spelled::Policy => {
+        Spelled::Known(Switch::Off) | Spelled::Known(Switch::On) | Spelled::Known(Switch::Policy) => {
             let Some(on) = section.scalar(&path, node, switch) else { return };
             match (rule.name, rule.spelled) {
                 ("batch_first", _) => policy.batch_first = on,
                 ("column_vector", _) => policy.column_vector = on,
-                (_, Spelled::On) => set(&mut policy.on, name, on),
+                (_, Spelled::Known(Switch::On)) => set(&mut policy.on, name, on),
                 _ => set(&mut policy.off, name, !on),
             }
         }
-        Spelled::Inputs => match &node.value {
+        Spelled::Known(Switch::Inputs) => match &node.value {
             Value::List(items) => {
                 policy.drop_extra = items
                     .iter()
@@ -239,7 +242,7 @@ fn apply_rule(
                 );
             }
         },
-        Spelled::Elsewhere(spelling) => {
+        Spelled::Known(Switch::Elsewhere(spelling)) => {
             let text = "expected a rule without a value here";
             section.push(Problem::at(*place, path, text).hint(format!("in a signature, write `{spelling}`")));
         }

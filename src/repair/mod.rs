@@ -159,6 +159,9 @@ pub static REPAIRS: &[&Repair] = &[
     &kinds::unflatten::REPAIR,
     &kinds::pad_ragged::REPAIR,
     &kinds::input_defaults::REPAIR,
+    &kinds::fan_out::REPAIR,
+    &kinds::pad_static_batch::REPAIR,
+    &kinds::split_oversize::REPAIR,
 ];
 
 impl Repair {

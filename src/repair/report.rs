@@ -1,7 +1,8 @@
 //! A verdict in words: the one renderer of refusals, of the repair metadata, of dry runs, logs and the command line.
 use super::problem::Problem;
-use super::{Change, Step, ValueChange};
+use super::{Action, Change, Outcome, Step, ValueChange, Verdict};
 use crate::tensor::Exactness;
+use crate::wire::PredictView;
 
 /// Longest name that is printed whole.
 const MAX_NAME: usize = 128;
@@ -38,6 +39,49 @@ pub fn change(step: &Step) -> String {
             }
         }
     }
+}
+
+/// The verdict on a request for somebody who reads it at leisure: what was sent, what would be done, and what comes of it.
+pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
+    let mut lines = Vec::new();
+    match &verdict.signature {
+        Some(signature) => {
+            lines.push(format!("signature '{}', mode {}", ascii(&signature.name), verdict.mode))
+        }
+        None => lines.push(format!(
+            "signature '{}', mode {}",
+            ascii(view.model_spec.effective_signature()),
+            verdict.mode
+        )),
+    }
+    for info in verdict.signature.iter().flat_map(|signature| &signature.inputs) {
+        lines.push(format!("  takes  {}: {} {}", ascii(&info.alias), info.dtype, info.shape));
+    }
+    for input in &view.inputs {
+        lines.push(format!("  sent   {}: {} {}", ascii(&input.key), input.tensor.dtype, input.tensor.shape));
+    }
+    for step in &verdict.plan.steps {
+        let input = if step.input.is_empty() { "request" } else { &step.input };
+        lines.push(format!(
+            "  repair {}: {} {}, for {}",
+            ascii(input),
+            step.rule.name,
+            change(step),
+            one_line(&step.mends.to_string())
+        ));
+    }
+    for problem in &verdict.problems {
+        lines.push(format!("  problem {}", one_line(&problem.to_string())));
+    }
+    lines.push(match (verdict.action, verdict.outcome) {
+        (Action::Forward, Outcome::Conforming) => "conforms: forwarded byte for byte".to_owned(),
+        (Action::Forward, _) => "passed: forwarded byte for byte, although it does not conform".to_owned(),
+        (Action::Apply, _) => format!("repaired: forwarded with {} change(s)", verdict.plan.steps.len()),
+        (Action::Refuse, _) => {
+            format!("refused: {}", verdict.problems.first().map_or("", |problem| problem.reason.as_str()))
+        }
+    });
+    lines.join("\n") + "\n"
 }
 
 /// A name that came from a client, fit for a header and a log: printable ASCII, cut where it is long.

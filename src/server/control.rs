@@ -22,8 +22,13 @@ use crate::upstream::refresh::{Inbox, Worker};
 /// The exporter's histograms are sorted into their buckets so often.
 const UPKEEP: Duration = Duration::from_secs(1);
 /// The names under which health answers for everything: TF Serving's own short ones, and the full ones that gRPC recommends.
-pub(super) const SERVICES: [&str; 5] =
-    ["", "PredictionService", "ModelService", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"];
+pub(super) const SERVICES: [&str; 5] = [
+    "",
+    "PredictionService",
+    "ModelService",
+    "tensorflow.serving.PredictionService",
+    "tensorflow.serving.ModelService",
+];
 
 /// What only this thread has.
 pub(super) struct Control {
@@ -41,8 +46,16 @@ pub(super) struct Control {
 pub(super) async fn run(control: Control) {
     let Control { shared, listener, admin, router, shards, inbox, health, exporter } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
-    let worker =
-        Worker::new(Rc::clone(&pool), Arc::clone(&shared.catalog), Arc::clone(&shared.config), Arc::clone(&shared.up.changed));
+    let worker = Worker::new(
+        Rc::clone(&pool),
+        Arc::clone(&shared.catalog),
+        Arc::clone(&shared.config),
+        Arc::clone(&shared.up.changed),
+    );
+    // Before the first connection is accepted, so that nobody sees tonic's default of "serving".
+    let mut known = BTreeSet::new();
+    let mut health = health;
+    set_health(&shared, &mut health, &mut known).await;
     spawn_local(worker.run(inbox));
     spawn_local(accept(Arc::clone(&shared), listener, shards));
     spawn_local(async move {
@@ -58,7 +71,7 @@ pub(super) async fn run(control: Control) {
             exporter.run_upkeep();
         }
     });
-    spawn_local(keep_health(Arc::clone(&shared), health));
+    spawn_local(keep_health(Arc::clone(&shared), health, known));
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
 }
 
@@ -91,11 +104,10 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
 }
 
 /// Sets what gRPC health says whenever something changed that it depends on.
-pub(super) async fn keep_health(shared: Arc<Shared>, mut health: HealthReporter) {
-    let mut known: BTreeSet<String> = BTreeSet::new();
+async fn keep_health(shared: Arc<Shared>, mut health: HealthReporter, mut known: BTreeSet<String>) {
     loop {
-        set_health(&shared, &mut health, &mut known).await;
         shared.up.changed.notified().await;
+        set_health(&shared, &mut health, &mut known).await;
     }
 }
 
@@ -116,12 +128,5 @@ async fn set_health(shared: &Shared, health: &mut HealthReporter, known: &mut BT
     // Last, so that whoever sees the whole ready finds each model ready.
     for service in SERVICES {
         health.set_service_status(service, status(shared.readiness.is_ready())).await;
-    }
-}
-
-/// What health answers before the control thread runs.
-pub(super) async fn not_yet(health: &HealthReporter) {
-    for service in SERVICES {
-        health.set_service_status(service, ServingStatus::NotServing).await;
     }
 }

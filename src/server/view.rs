@@ -49,7 +49,8 @@ impl View for ServerView {
 impl ServerView {
     fn model(&self, name: &str, entry: &Entry) -> Value {
         let config = &self.0.config;
-        let mut numbers: Vec<i64> = entry.available.iter().flatten().chain(entry.versions.keys()).copied().collect();
+        let mut numbers: Vec<i64> =
+            entry.available.iter().flatten().chain(entry.versions.keys()).copied().collect();
         numbers.sort_unstable_by(|left, right| right.cmp(left));
         numbers.dedup();
         let versions: Vec<Value> = numbers.into_iter().map(|version| version_of(entry, version)).collect();
@@ -67,7 +68,8 @@ impl ServerView {
 }
 
 fn version_of(entry: &Entry, version: i64) -> Value {
-    let labels: Vec<&String> = entry.labels.iter().filter(|(_, of)| **of == version).map(|(label, _)| label).collect();
+    let labels: Vec<&String> =
+        entry.labels.iter().filter(|(_, of)| **of == version).map(|(label, _)| label).collect();
     let signatures: Vec<Value> = entry.versions.get(&version).map_or_else(Vec::new, |served| {
         let infos = |infos: &[TensorInfo]| -> Vec<Value> {
             infos

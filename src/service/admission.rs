@@ -45,7 +45,11 @@ impl Admission {
         let ticket = Ticket { admission: Arc::clone(self), charged: 0, gauge: Inflight::new() };
         if self.requests.fetch_add(1, Ordering::Relaxed) >= self.max_requests {
             let limit = self.max_requests as u64;
-            return Err(Fault::QueueFull { what: "requests", setting: "limits.max_inflight_requests", limit });
+            return Err(Fault::QueueFull {
+                what: "requests",
+                setting: "limits.max_inflight_requests",
+                limit,
+            });
         }
         Ok(ticket)
     }
@@ -61,7 +65,11 @@ impl Ticket {
         self.gauge.add_bytes(bytes);
         if others > 0 && before.saturating_add(bytes) > self.admission.max_bytes {
             let limit = self.admission.max_bytes;
-            return Err(Fault::QueueFull { what: "bytes of messages", setting: "limits.max_inflight_bytes", limit });
+            return Err(Fault::QueueFull {
+                what: "bytes of messages",
+                setting: "limits.max_inflight_bytes",
+                limit,
+            });
         }
         Ok(())
     }

@@ -54,7 +54,11 @@ impl Call {
     }
 
     /// Runs the work until it is done, the deadline is over, or the client is gone. Dropping the work resets the upstream call.
-    pub async fn bounded<T>(&self, deadline: Deadline, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    pub async fn bounded<T>(
+        &self,
+        deadline: Deadline,
+        work: impl Future<Output = Result<T, Stop>>,
+    ) -> Result<T, Stop> {
         let mut work = pin!(work);
         let mut timer = pin!(deadline.at().map(tokio::time::sleep_until));
         poll_fn(|cx| {

@@ -55,7 +55,12 @@ pub fn code(trailers: &HeaderMap) -> Option<Code> {
 }
 
 /// Sends the frames. A call that was certainly not processed is sent once more, to another connection if need be.
-pub async fn forward(pool: &Pool, request: &mut Request<()>, frames: &[Bytes], deadline: Deadline) -> Result<Reply, Fault> {
+pub async fn forward(
+    pool: &Pool,
+    request: &mut Request<()>,
+    frames: &[Bytes],
+    deadline: Deadline,
+) -> Result<Reply, Fault> {
     let mut again = true;
     loop {
         deadline.stamp(request.headers_mut(), now())?;

@@ -38,7 +38,12 @@ pub async fn read(body: &mut RecvStream, limit: usize, ticket: &mut Ticket) -> R
 }
 
 /// The message as protobuf: the payload itself, or what it decompresses to, charged like a message that came so.
-pub async fn plain(message: &Message, headers: &HeaderMap, limit: usize, ticket: &mut Ticket) -> Result<Rope, Stop> {
+pub async fn plain(
+    message: &Message,
+    headers: &HeaderMap,
+    limit: usize,
+    ticket: &mut Ticket,
+) -> Result<Rope, Stop> {
     if !message.compressed {
         return Ok(message.payload.clone());
     }
@@ -46,9 +51,12 @@ pub async fn plain(message: &Message, headers: &HeaderMap, limit: usize, ticket:
     match headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
         Some(b"gzip") => inflate(GzDecoder::new(source), limit, ticket).await,
         Some(b"deflate") => inflate(ZlibDecoder::new(source), limit, ticket).await,
-        None | Some(b"identity") => Err(Fault::malformed("expected grpc-encoding with a compressed message, found none").into()),
+        None | Some(b"identity") => {
+            Err(Fault::malformed("expected grpc-encoding with a compressed message, found none").into())
+        }
         Some(other) => {
-            let found = String::from_utf8_lossy(other).chars().filter(char::is_ascii_graphic).take(32).collect();
+            let found =
+                String::from_utf8_lossy(other).chars().filter(char::is_ascii_graphic).take(32).collect();
             Err(Fault::Encoding { found }.into())
         }
     }
@@ -110,7 +118,11 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    async fn decompress(payload: Vec<u8>, encoding: Option<&'static str>, limit: usize) -> Result<Rope, Stop> {
+    async fn decompress(
+        payload: Vec<u8>,
+        encoding: Option<&'static str>,
+        limit: usize,
+    ) -> Result<Rope, Stop> {
         let frames = payload.chunks(7).map(Bytes::copy_from_slice).collect::<Rope>();
         let message = Message { frames: smallvec::SmallVec::new(), payload: frames, compressed: true };
         let mut headers = HeaderMap::new();
@@ -148,7 +160,13 @@ mod tests {
         let (code, message) = text(decompress(vec![1, 2, 3], Some("snappy"), 1000).await.unwrap_err());
         assert_eq!(code, tonic::Code::Unimplemented, "{message}");
         assert!(message.contains("`snappy`"), "{message}");
-        assert_eq!(text(decompress(vec![1, 2, 3], Some("gzip"), 1000).await.unwrap_err()).0, tonic::Code::InvalidArgument);
-        assert_eq!(text(decompress(vec![1, 2, 3], None, 1000).await.unwrap_err()).0, tonic::Code::InvalidArgument);
+        assert_eq!(
+            text(decompress(vec![1, 2, 3], Some("gzip"), 1000).await.unwrap_err()).0,
+            tonic::Code::InvalidArgument
+        );
+        assert_eq!(
+            text(decompress(vec![1, 2, 3], None, 1000).await.unwrap_err()).0,
+            tonic::Code::InvalidArgument
+        );
     }
 }

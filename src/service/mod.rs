@@ -65,7 +65,9 @@ pub enum Route {
 
 impl Route {
     pub fn of(path: &str) -> Self {
-        let Some((service, method)) = path.strip_prefix("/tensorflow.serving.").and_then(|path| path.split_once('/')) else {
+        let Some((service, method)) =
+            path.strip_prefix("/tensorflow.serving.").and_then(|path| path.split_once('/'))
+        else {
             return Self::Other(Method::Other);
         };
         match (service, method) {
@@ -91,7 +93,12 @@ impl Route {
 
 /// Serves one call from its first header to its last trailer. The only caller of the stages, and the only place where a failure
 /// becomes an answer.
-pub async fn serve(shard: Rc<Shard>, peer: Rc<str>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+pub async fn serve(
+    shard: Rc<Shard>,
+    peer: Rc<str>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
     let arrived = now();
     let route = Route::of(request.uri().path());
     let number = shard.served.get();
@@ -111,9 +118,13 @@ pub async fn serve(shard: Rc<Shard>, peer: Rc<str>, request: Request<RecvStream>
                     return Err(Fault::Draining.into());
                 }
                 match route {
-                    Route::Predict => predict::predict(&shard, &call, &peer, head, body, deadline, &mut record).await,
+                    Route::Predict => {
+                        predict::predict(&shard, &call, &peer, head, body, deadline, &mut record).await
+                    }
                     // Boxed: rarer methods need not size the task of every Predict.
-                    Route::Infer(_) => Box::pin(infer::infer(&shard, &call, &peer, head, body, deadline, &mut record)).await,
+                    Route::Infer(_) => {
+                        Box::pin(infer::infer(&shard, &call, &peer, head, body, deadline, &mut record)).await
+                    }
                     Route::Reload if !shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
                     Route::Reload | Route::Other(_) => {
                         Box::pin(passthrough::pass(&shard, &call, head, body, deadline, &mut record)).await
@@ -137,7 +148,10 @@ pub async fn serve(shard: Rc<Shard>, peer: Rc<str>, request: Request<RecvStream>
 /// As gRPC servers do: POST with a content type that begins so.
 fn is_grpc(request: &Request<RecvStream>) -> bool {
     request.method() == http::Method::POST
-        && request.headers().get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        && request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 impl Shard {
@@ -164,8 +178,16 @@ mod tests {
         assert_eq!(Route::of("/tensorflow.serving.PredictionService/Predict"), Route::Predict);
         assert_eq!(Route::of("/tensorflow.serving.PredictionService/Regress"), Route::Infer(Method::Regress));
         assert_eq!(Route::of("/tensorflow.serving.ModelService/HandleReloadConfigRequest"), Route::Reload);
-        assert_eq!(Route::of("/tensorflow.serving.ModelService/GetModelStatus"), Route::Other(Method::GetModelStatus));
-        for path in ["/tensorflow.serving.PredictionService/Predict/", "/predict", "", "/tensorflow.serving.X/Predict"] {
+        assert_eq!(
+            Route::of("/tensorflow.serving.ModelService/GetModelStatus"),
+            Route::Other(Method::GetModelStatus)
+        );
+        for path in [
+            "/tensorflow.serving.PredictionService/Predict/",
+            "/predict",
+            "",
+            "/tensorflow.serving.X/Predict",
+        ] {
             assert_eq!(Route::of(path), Route::Other(Method::Other), "{path}");
         }
     }

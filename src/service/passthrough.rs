@@ -33,7 +33,8 @@ pub async fn pass(
     let sent = now();
     let broken = |error: h2::Error| Stop::from(unary::fault(&shard.pool, &error));
 
-    let Opened { response, body: mut upload, lease } = shard.pool.open(&request, body.is_end_stream()).await?;
+    let Opened { response, body: mut upload, lease } =
+        shard.pool.open(&request, body.is_end_stream()).await?;
     let up = async {
         if upstream_half(&mut body, &mut upload).await.is_err() {
             // The client has broken off: the call is over, and `Call::bounded` sees it as well.

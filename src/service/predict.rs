@@ -130,7 +130,13 @@ fn is_doubtful(verdict: &Verdict, reply: &Reply) -> bool {
 }
 
 /// Other signatures than those that the request was planned on, if the model has been replaced meanwhile.
-async fn newer(shard: &Shard, call: &Call, view: &PredictView, old: &Arc<Served>, sent: tokio::time::Instant) -> Option<Arc<Served>> {
+async fn newer(
+    shard: &Shard,
+    call: &Call,
+    view: &PredictView,
+    old: &Arc<Served>,
+    sent: tokio::time::Instant,
+) -> Option<Arc<Served>> {
     call.waits_for("looking whether the model has changed");
     let look = Box::pin(shard.refresher.poke(&old.model, sent));
     tokio::time::timeout(SECOND_LOOK, look).await.ok();

@@ -24,7 +24,13 @@ pub struct Record {
 
 impl Record {
     pub fn new(method: Method, arrived: Instant, number: u32) -> Self {
-        Self { method, arrived, metrics: None, outcome: OutcomeLabel::Passed, sampled: number.is_multiple_of(SAMPLE) }
+        Self {
+            method,
+            arrived,
+            metrics: None,
+            outcome: OutcomeLabel::Passed,
+            sampled: number.is_multiple_of(SAMPLE),
+        }
     }
 
     pub fn arrived(&self) -> Instant {

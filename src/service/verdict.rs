@@ -46,7 +46,8 @@ pub(super) fn refusal(served: &Served, spec: &ModelSpec, verdict: Verdict, predi
         Some(signature) => signature.name.clone(),
         None => spec.effective_signature().to_owned(),
     };
-    let code = verdict.problems.first().map_or(Code::InvalidArgument, |problem| code_of(problem.reason, predict));
+    let code =
+        verdict.problems.first().map_or(Code::InvalidArgument, |problem| code_of(problem.reason, predict));
     Fault::Refused { model: served.model.clone(), signature, problems: verdict.problems, code }
 }
 

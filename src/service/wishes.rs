@@ -29,7 +29,9 @@ impl Wishes {
             Some(value) => {
                 let parsed = value.to_str().ok().and_then(|text| text.trim().parse().ok());
                 parsed.ok_or_else(|| {
-                    Fault::malformed(format!("expected metadata {MODE} to be one of observe, repair, strict, found {value:?}"))
+                    Fault::malformed(format!(
+                        "expected metadata {MODE} to be one of observe, repair, strict, found {value:?}"
+                    ))
                 })?
             }
         };
@@ -47,7 +49,11 @@ pub fn notes(steps: &[Step]) -> Option<HeaderMap> {
     notes.insert(REPAIRS, HeaderValue::from(steps.len()));
     for step in steps.iter().take(SPELLED_OUT) {
         // Names in a signature can be anything; metadata can hold printable ASCII.
-        let text: String = repair_entry(step).chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(LONGEST).collect();
+        let text: String = repair_entry(step)
+            .chars()
+            .map(|c| if (' '..='~').contains(&c) { c } else { '?' })
+            .take(LONGEST)
+            .collect();
         if let Ok(value) = HeaderValue::try_from(text) {
             notes.append(REPAIR, value);
         }
@@ -67,7 +73,9 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&'static str, &'static str)]) -> Result<Wishes, Fault> {
-        let headers = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers = pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         Wishes::read(&headers.collect())
     }
 

@@ -7,9 +7,7 @@ use std::sync::Arc;
 pub use metadata::MetadataError;
 
 use crate::tensor::{DataType, PartialShape};
-
-/// The signature that TF Serving uses when a request names none (`kDefaultServingSignatureDefKey`).
-pub const DEFAULT_SIGNATURE: &str = "serving_default";
+pub use crate::wire::DEFAULT_SIGNATURE;
 
 /// One input or output of a signature, as `tensorflow.TensorInfo` declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]

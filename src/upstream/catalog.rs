@@ -21,8 +21,10 @@ pub struct Served {
 
 impl Served {
     pub fn new(model: &str, version: i64, signatures: Signatures, policy: Arc<ModelPolicy>) -> Self {
-        let metrics =
-            signatures.iter().map(|it| (it.name.clone(), Arc::new(ModelMetrics::new(model, &it.name)))).collect();
+        let metrics = signatures
+            .iter()
+            .map(|it| (it.name.clone(), Arc::new(ModelMetrics::new(model, &it.name))))
+            .collect();
         Self { model: model.to_owned(), version, signatures, policy, metrics }
     }
 
@@ -186,34 +188,60 @@ mod tests {
 
     #[test]
     fn a_new_version_replaces_the_old_one_when_it_is_complete() {
-        let one = after(&Entry::default(), Observation { available: Some(vec![1]), read: read(1, &["a"]), ..Default::default() });
+        let one = after(
+            &Entry::default(),
+            Observation { available: Some(vec![1]), read: read(1, &["a"]), ..Default::default() },
+        );
         assert_eq!(version_of(&one, VersionChoice::Latest), Some(1));
-        let both = after(&one, Observation { available: Some(vec![2, 1]), read: read(2, &["b"]), ..Default::default() });
+        let both = after(
+            &one,
+            Observation { available: Some(vec![2, 1]), read: read(2, &["b"]), ..Default::default() },
+        );
         assert_eq!(version_of(&both, VersionChoice::Latest), Some(2));
         assert_eq!(version_of(&both, VersionChoice::Version(1)), Some(1));
         assert_eq!(one.changes_to(&both).len(), 2);
         let two = after(&both, Observation { available: Some(vec![2]), ..Default::default() });
         assert_eq!(version_of(&two, VersionChoice::Version(1)), None);
-        assert!(Arc::ptr_eq(both.get(&VersionChoice::Latest).unwrap(), two.get(&VersionChoice::Latest).unwrap()));
+        assert!(Arc::ptr_eq(
+            both.get(&VersionChoice::Latest).unwrap(),
+            two.get(&VersionChoice::Latest).unwrap()
+        ));
     }
 
     #[test]
     fn unchanged_signatures_stay_the_same_object() {
-        let seen = || Observation { available: Some(vec![1]), read: read(1, &["a"]), forget: vec![1], ..Default::default() };
+        let seen = || Observation {
+            available: Some(vec![1]),
+            read: read(1, &["a"]),
+            forget: vec![1],
+            ..Default::default()
+        };
         let one = after(&Entry::default(), seen());
         let again = after(&one, seen());
         assert!(Arc::ptr_eq(&one.versions[&1], &again.versions[&1]));
-        let other = after(&one, Observation { available: Some(vec![1]), read: read(1, &["b"]), ..Default::default() });
+        let other = after(
+            &one,
+            Observation { available: Some(vec![1]), read: read(1, &["b"]), ..Default::default() },
+        );
         assert!(!Arc::ptr_eq(&one.versions[&1], &other.versions[&1]));
     }
 
     #[test]
     fn labels_follow_their_version() {
         let label = |version| vec![("stable".to_owned(), version)];
-        let one = after(&Entry::default(), Observation { available: Some(vec![1, 2]), read: read(1, &["a"]), labels: label(Some(1)), ..Default::default() });
+        let one = after(
+            &Entry::default(),
+            Observation {
+                available: Some(vec![1, 2]),
+                read: read(1, &["a"]),
+                labels: label(Some(1)),
+                ..Default::default()
+            },
+        );
         assert_eq!(version_of(&one, VersionChoice::Label("stable".into())), Some(1));
         assert_eq!(version_of(&one, VersionChoice::Latest), None, "version 2 is the latest and was not read");
-        let two = after(&one, Observation { read: read(2, &["a"]), labels: label(Some(2)), ..Default::default() });
+        let two =
+            after(&one, Observation { read: read(2, &["a"]), labels: label(Some(2)), ..Default::default() });
         assert_eq!(version_of(&two, VersionChoice::Label("stable".into())), Some(2));
         let none = after(&two, Observation { labels: label(None), ..Default::default() });
         assert_eq!(version_of(&none, VersionChoice::Label("stable".into())), None);
@@ -223,14 +251,23 @@ mod tests {
 
     #[test]
     fn a_server_without_status_is_believed_by_its_metadata() {
-        let one = after(&Entry::default(), Observation { latest: Some(7), read: read(7, &["a"]), ..Default::default() });
+        let one = after(
+            &Entry::default(),
+            Observation { latest: Some(7), read: read(7, &["a"]), ..Default::default() },
+        );
         assert_eq!(version_of(&one, VersionChoice::Latest), Some(7));
     }
 
     #[test]
     fn a_catalog_forgets_what_is_taken_out() {
         let catalog = Catalog::default();
-        catalog.put("m", Some(after(&Entry::default(), Observation { latest: Some(1), read: read(1, &["a"]), ..Default::default() })));
+        catalog.put(
+            "m",
+            Some(after(
+                &Entry::default(),
+                Observation { latest: Some(1), read: read(1, &["a"]), ..Default::default() },
+            )),
+        );
         assert!(catalog.serves("m") && catalog.find("m", &VersionChoice::Version(2)).is_none());
         catalog.put("m", None);
         assert!(!catalog.serves("m") && catalog.is_empty());

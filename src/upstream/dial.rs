@@ -24,10 +24,18 @@ pub struct Target {
 }
 
 enum Route {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
     #[cfg(feature = "tls")]
-    Tls { host: String, port: u16, connector: tokio_rustls::TlsConnector, name: tokio_rustls::rustls::pki_types::ServerName<'static> },
+    Tls {
+        host: String,
+        port: u16,
+        connector: tokio_rustls::TlsConnector,
+        name: tokio_rustls::rustls::pki_types::ServerName<'static>,
+    },
 }
 
 impl fmt::Debug for Route {
@@ -69,16 +77,28 @@ impl Target {
             UpstreamAddr::Tcp { host, port } => {
                 (Route::Tcp { host: host.clone(), port: *port }, Scheme::HTTP, authority(host, *port)?)
             }
-            UpstreamAddr::Unix(path) => (Route::Unix(path.clone()), Scheme::HTTP, Authority::from_static("localhost")),
+            UpstreamAddr::Unix(path) => {
+                (Route::Unix(path.clone()), Scheme::HTTP, Authority::from_static("localhost"))
+            }
             #[cfg(feature = "tls")]
             UpstreamAddr::Tls { host, port } => {
                 let (connector, name) = super::tls::connector(&config.upstream_tls, host)?;
-                (Route::Tls { host: host.clone(), port: *port, connector, name }, Scheme::HTTPS, authority(host, *port)?)
+                (
+                    Route::Tls { host: host.clone(), port: *port, connector, name },
+                    Scheme::HTTPS,
+                    authority(host, *port)?,
+                )
             }
             #[cfg(not(feature = "tls"))]
             UpstreamAddr::Tls { .. } => return Err(TargetError::NoTls),
         };
-        Ok(Self { address: config.upstream.to_string(), route, scheme, authority, connect_timeout: config.connect_timeout })
+        Ok(Self {
+            address: config.upstream.to_string(),
+            route,
+            scheme,
+            authority,
+            connect_timeout: config.connect_timeout,
+        })
     }
 
     /// The same path at the upstream.

@@ -161,7 +161,10 @@ mod tests {
     fn anything_but_one_message_is_an_error() {
         assert_eq!(assemble(&[]).unwrap_err(), FramingError::Empty);
         assert_eq!(assemble(&[&[0, 0]]).unwrap_err(), FramingError::TruncatedPrefix { found: 2 });
-        assert_eq!(assemble(&[&body(0, 3, b"ab")]).unwrap_err(), FramingError::Truncated { announced: 3, found: 2 });
+        assert_eq!(
+            assemble(&[&body(0, 3, b"ab")]).unwrap_err(),
+            FramingError::Truncated { announced: 3, found: 2 }
+        );
         assert_eq!(assemble(&[&body(0, 1, b"ab")]).unwrap_err(), FramingError::More { extra: 1 });
         assert_eq!(assemble(&[&body(2, 1, b"a")]).unwrap_err(), FramingError::Flag { found: 2 });
         assert_eq!(assemble(&[&body(0, 0, b"")]).unwrap().payload.len(), 0);
@@ -171,7 +174,10 @@ mod tests {
     #[test]
     fn small_pieces_are_gathered_and_large_ones_are_not_copied() {
         let large = Bytes::from(vec![7; 100_000]);
-        let rope: Rope = [Bytes::from_static(b"ab"), Bytes::from_static(b"c"), large.clone(), Bytes::from_static(b"d")].into_iter().collect();
+        let rope: Rope =
+            [Bytes::from_static(b"ab"), Bytes::from_static(b"c"), large.clone(), Bytes::from_static(b"d")]
+                .into_iter()
+                .collect();
         let out = frames(rope);
         assert_eq!(out.len(), 3);
         assert_eq!(&out[0][..], [0, 0, 1, 0x86, 0xa4, b'a', b'b', b'c']);

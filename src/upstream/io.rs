@@ -63,7 +63,11 @@ impl AsyncWrite for Io {
         each!(self, socket => Pin::new(socket).poll_write(cx, buf))
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         each!(self, socket => Pin::new(socket).poll_write_vectored(cx, bufs))
     }
 

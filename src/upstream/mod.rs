@@ -1,4 +1,5 @@
 //! Floor 4: TF Serving as seen from here: connections to it, and what it says of its models.
+pub mod ask;
 pub mod backoff;
 pub mod catalog;
 pub mod dial;

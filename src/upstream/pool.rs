@@ -88,7 +88,12 @@ impl Pool {
         let slots: Vec<Rc<Slot>> = (0..size.max(1)).map(|_| Rc::new(Slot::new())).collect();
         for (index, slot) in slots.iter().enumerate() {
             let seed = std::process::id() as u64 ^ (Rc::as_ptr(slot) as u64).rotate_left(17) ^ index as u64;
-            let driver = Driver { slot: Rc::clone(slot), target: Arc::clone(&target), changed: Rc::clone(&changed), up: Arc::clone(up) };
+            let driver = Driver {
+                slot: Rc::clone(slot),
+                target: Arc::clone(&target),
+                changed: Rc::clone(&changed),
+                up: Arc::clone(up),
+            };
             tokio::task::spawn_local(driver.run(Backoff::new(seed)));
         }
         Rc::new(Self { target, slots, turn: Cell::new(0), changed })
@@ -135,7 +140,9 @@ impl Pool {
             };
             let Some(mut sender) = sender else { break };
             match sender.send_request(request.clone(), end) {
-                Ok((response, body)) => return Attempt::Open(Opened { response, body, lease: Lease::new(slot) }),
+                Ok((response, body)) => {
+                    return Attempt::Open(Opened { response, body, lease: Lease::new(slot) });
+                }
                 Err(error) => {
                     slot.retire();
                     // A connection can also have used up its stream numbers: that is worth one more try, like one that was closed.
@@ -320,7 +327,10 @@ mod tests {
             let pool = Pool::start(target(port), 2, &Arc::default());
             let request = Request::post(pool.target().uri("/x/y".parse().unwrap())).body(()).unwrap();
             let fault = pool.open(&request, true).await.unwrap_err();
-            assert!(matches!(&fault, Fault::UpstreamUnavailable { address, .. } if *address == format!("127.0.0.1:{port}")), "{fault}");
+            assert!(
+                matches!(&fault, Fault::UpstreamUnavailable { address, .. } if *address == format!("127.0.0.1:{port}")),
+                "{fault}"
+            );
         });
     }
 

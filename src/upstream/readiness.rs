@@ -21,7 +21,11 @@ struct DrainState {
 
 impl DrainHandle {
     pub fn new(changed: Arc<Notify>) -> Self {
-        Self(Arc::new(DrainState { draining: AtomicBool::new(false), began: watch::Sender::new(false), changed }))
+        Self(Arc::new(DrainState {
+            draining: AtomicBool::new(false),
+            began: watch::Sender::new(false),
+            changed,
+        }))
     }
 
     /// New requests are refused from now on, connections are asked to go elsewhere, requests in flight finish.
@@ -60,7 +64,9 @@ impl Readiness {
     }
 
     pub fn is_ready(&self) -> bool {
-        !self.drain.is_draining() && self.up.count() > 0 && self.declared.iter().all(|model| self.catalog.serves(model))
+        !self.drain.is_draining()
+            && self.up.count() > 0
+            && self.declared.iter().all(|model| self.catalog.serves(model))
     }
 
     /// What is missing, one line each; empty when ready.

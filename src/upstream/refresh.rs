@@ -19,7 +19,8 @@ use crate::fault::Fault;
 use crate::proto::tensorflow::serving::model_spec::VersionChoice as Choice;
 use crate::proto::tensorflow::serving::model_version_status::State;
 use crate::proto::tensorflow::serving::{
-    GetModelMetadataRequest, GetModelMetadataResponse, GetModelStatusRequest, GetModelStatusResponse, ModelSpec,
+    GetModelMetadataRequest, GetModelMetadataResponse, GetModelStatusRequest, GetModelStatusResponse,
+    ModelSpec,
 };
 use crate::signature::Signatures;
 use crate::signature::metadata::METADATA_FIELD;
@@ -66,7 +67,11 @@ impl Refresher {
         let (reply, answer) = oneshot::channel();
         let key = (model.to_owned(), version.clone());
         if self.0.try_send(Ask::Resolve { key, reply }).is_err() {
-            return Err(Fault::QueueFull { what: "questions about models", setting: "fixed", limit: WAITING as u64 });
+            return Err(Fault::QueueFull {
+                what: "questions about models",
+                setting: "fixed",
+                limit: WAITING as u64,
+            });
         }
         answer.await.unwrap_or(Err(Fault::Draining))
     }
@@ -99,7 +104,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(pool: Rc<Pool>, catalog: Arc<Catalog>, config: Arc<Config>, changed: Arc<tokio::sync::Notify>) -> Rc<Self> {
+    pub fn new(
+        pool: Rc<Pool>,
+        catalog: Arc<Catalog>,
+        config: Arc<Config>,
+        changed: Arc<tokio::sync::Notify>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             pool,
             catalog,
@@ -172,7 +182,11 @@ impl Worker {
             VersionChoice::Label(label) => seen.labels.push((label.clone(), Some(version))),
         }
         let entry = self.learn(model, seen);
-        entry.versions.get(&version).cloned().ok_or_else(|| Fault::Internal { problem: format!("version {version} of '{model}' was lost") })
+        entry
+            .versions
+            .get(&version)
+            .cloned()
+            .ok_or_else(|| Fault::Internal { problem: format!("version {version} of '{model}' was lost") })
     }
 
     fn remembered(&self, key: &Key) -> Option<Fault> {
@@ -183,7 +197,8 @@ impl Worker {
 
     /// Only what TF Serving itself said; that it could not be asked is no property of the model.
     fn remember(&self, key: &Key, fault: &Fault) {
-        if !matches!(fault, Fault::ModelUnknown { .. } | Fault::Upstream { .. }) || key.0.len() > LONGEST_NAME {
+        if !matches!(fault, Fault::ModelUnknown { .. } | Fault::Upstream { .. }) || key.0.len() > LONGEST_NAME
+        {
             return;
         }
         let mut refused = self.refused.borrow_mut();
@@ -198,7 +213,11 @@ impl Worker {
     // === Poke: the server refused what conformed ===
 
     fn poke(self: Rc<Self>, model: String, sent: Instant, reply: oneshot::Sender<()>) {
-        let fresh = self.looked.borrow().get(&model).is_some_and(|looked| *looked >= sent || looked.elapsed() < POKE_EVERY);
+        let fresh = self
+            .looked
+            .borrow()
+            .get(&model)
+            .is_some_and(|looked| *looked >= sent || looked.elapsed() < POKE_EVERY);
         if fresh || self.catalog.entry(&model).is_none() {
             reply.send(()).ok();
             return;
@@ -281,7 +300,9 @@ impl Worker {
                     seen.labels.push((label.clone(), Some(version)));
                     seen.read.push((version, signatures));
                 }
-                Err(Fault::Upstream { .. } | Fault::ModelUnknown { .. }) => seen.labels.push((label.clone(), None)),
+                Err(Fault::Upstream { .. } | Fault::ModelUnknown { .. }) => {
+                    seen.labels.push((label.clone(), None))
+                }
                 Err(fault) => return Err(fault),
             }
         }
@@ -329,11 +350,18 @@ impl Worker {
 
     /// The versions that are served, or `None` when the server does not offer ModelService.
     async fn available(&self, model: &str) -> Result<Option<Vec<i64>>, Fault> {
-        let request = GetModelStatusRequest { model_spec: Some(ModelSpec { name: model.to_owned(), ..Default::default() }) };
+        let request = GetModelStatusRequest {
+            model_spec: Some(ModelSpec { name: model.to_owned(), ..Default::default() }),
+        };
         match call::<GetModelStatusResponse>(&self.pool, STATUS, &request, ANSWER_WITHIN).await {
             Ok(answer) => {
                 let versions = answer.model_version_status.iter();
-                Ok(Some(versions.filter(|status| status.state == State::Available as i32).map(|status| status.version).collect()))
+                Ok(Some(
+                    versions
+                        .filter(|status| status.state == State::Available as i32)
+                        .map(|status| status.version)
+                        .collect(),
+                ))
             }
             Err(Fault::Upstream { code: Code::Unimplemented, .. }) => Ok(None),
             Err(fault) => Err(unknown(model, fault)),
@@ -348,15 +376,23 @@ impl Worker {
             VersionChoice::Label(label) => Some(Choice::VersionLabel(label.clone())),
         };
         let spec = ModelSpec { name: model.to_owned(), signature_name: String::new(), version_choice };
-        let request = GetModelMetadataRequest { model_spec: Some(spec), metadata_field: vec![METADATA_FIELD.to_owned()] };
+        let request = GetModelMetadataRequest {
+            model_spec: Some(spec),
+            metadata_field: vec![METADATA_FIELD.to_owned()],
+        };
         let answer = call::<GetModelMetadataResponse>(&self.pool, METADATA, &request, ANSWER_WITHIN).await;
         let outcome = answer.map_err(|fault| unknown(model, fault)).and_then(|answer| {
-            let (signatures, version) = Signatures::from_metadata(&answer)
-                .map_err(|error| Fault::Internal { problem: format!("signatures of model '{model}': {error}") })?;
+            let (signatures, version) = Signatures::from_metadata(&answer).map_err(|error| {
+                Fault::Internal { problem: format!("signatures of model '{model}': {error}") }
+            })?;
             let version = match (version, choice) {
                 (Some(version), _) => version,
                 (None, VersionChoice::Version(version)) => *version,
-                (None, VersionChoice::Latest | VersionChoice::Label(_)) => return Err(Fault::Internal { problem: format!("expected the version of model '{model}', found none") }),
+                (None, VersionChoice::Latest | VersionChoice::Label(_)) => {
+                    return Err(Fault::Internal {
+                        problem: format!("expected the version of model '{model}', found none"),
+                    });
+                }
             };
             Ok((version, signatures))
         });
@@ -375,7 +411,9 @@ impl Worker {
 /// NOT_FOUND keeps TF Serving's text and gets our reason.
 fn unknown(model: &str, fault: Fault) -> Fault {
     match fault {
-        Fault::Upstream { code: Code::NotFound, message } => Fault::ModelUnknown { model: model.to_owned(), text: message },
+        Fault::Upstream { code: Code::NotFound, message } => {
+            Fault::ModelUnknown { model: model.to_owned(), text: message }
+        }
         other => other,
     }
 }

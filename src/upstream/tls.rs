@@ -30,7 +30,9 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
     #[error("a client certificate needs both its files: expected `cert` and `key`")]
     HalfIdentity,
-    #[error("https needs the authorities to trust: expected `upstream_tls.ca`, found none there and none of the system")]
+    #[error(
+        "https needs the authorities to trust: expected `upstream_tls.ca`, found none there and none of the system"
+    )]
     NoAuthorities,
 }
 

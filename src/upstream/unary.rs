@@ -14,7 +14,8 @@ use crate::wire::Rope;
 /// The status of a finished call as its trailers (or its only headers) say it.
 pub fn status(trailers: &HeaderMap) -> Option<(Code, String)> {
     let code = Code::from_bytes(trailers.get("grpc-status")?.as_bytes());
-    let message = trailers.get("grpc-message").map(|value| percent_decode(value.as_bytes())).unwrap_or_default();
+    let message =
+        trailers.get("grpc-message").map(|value| percent_decode(value.as_bytes())).unwrap_or_default();
     Some((code, message))
 }
 
@@ -25,21 +26,33 @@ pub fn fault(pool: &Pool, error: &h2::Error) -> Fault {
     match error.reason().filter(|_| error.is_reset()) {
         // gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors".
         Some(h2::Reason::CANCEL) => Fault::UpstreamReset { address, cause, code: Code::Cancelled },
-        Some(h2::Reason::ENHANCE_YOUR_CALM) => Fault::UpstreamReset { address, cause, code: Code::ResourceExhausted },
-        Some(h2::Reason::INADEQUATE_SECURITY) => Fault::UpstreamReset { address, cause, code: Code::PermissionDenied },
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => {
+            Fault::UpstreamReset { address, cause, code: Code::ResourceExhausted }
+        }
+        Some(h2::Reason::INADEQUATE_SECURITY) => {
+            Fault::UpstreamReset { address, cause, code: Code::PermissionDenied }
+        }
         Some(h2::Reason::REFUSED_STREAM) | None => Fault::UpstreamUnavailable { address, cause },
         Some(_) => Fault::UpstreamReset { address, cause, code: Code::Internal },
     }
 }
 
 /// Sends `request` to `path` and decodes the answer. An error status of TF Serving is a [`Fault::Upstream`].
-pub async fn call<Answer>(pool: &Pool, path: &'static str, request: &impl prost::Message, within: Duration) -> Result<Answer, Fault>
+pub async fn call<Answer>(
+    pool: &Pool,
+    path: &'static str,
+    request: &impl prost::Message,
+    within: Duration,
+) -> Result<Answer, Fault>
 where
     Answer: prost::Message + Default,
 {
     let call = exchange(pool, path, Bytes::from(request.encode_to_vec()));
-    let answer = tokio::time::timeout(within, call).await.map_err(|_| Fault::Deadline { during: "asking the upstream about a model" })??;
-    Answer::decode(answer).map_err(|error| Fault::Internal { problem: format!("expected the answer of {path}, found {error}") })
+    let answer = tokio::time::timeout(within, call)
+        .await
+        .map_err(|_| Fault::Deadline { during: "asking the upstream about a model" })??;
+    Answer::decode(answer)
+        .map_err(|error| Fault::Internal { problem: format!("expected the answer of {path}, found {error}") })
 }
 
 async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Bytes, Fault> {
@@ -49,7 +62,10 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("tfs-sidecar/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static(concat!("tfs-sidecar/", env!("CARGO_PKG_VERSION"))),
+    );
 
     let mut opened = pool.open(&request, false).await?;
     let mut parts = frames(Rope::from(message)).into_iter().peekable();
@@ -74,7 +90,12 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
     match trailers.as_ref().and_then(status) {
         Some((Code::Ok, _)) => {}
         Some((code, message)) => return Err(Fault::Upstream { code, message }),
-        None => return Err(Fault::Upstream { code: Code::Unknown, message: format!("expected a gRPC answer, found HTTP {http} without a status") }),
+        None => {
+            return Err(Fault::Upstream {
+                code: Code::Unknown,
+                message: format!("expected a gRPC answer, found HTTP {http} without a status"),
+            });
+        }
     }
     Ok(assembler.finish().map_err(|error| broken(path, &error))?.payload.to_bytes())
 }

@@ -12,7 +12,7 @@ pub mod scan;
 pub mod tensor;
 pub mod values;
 
-pub use model_spec::{ModelSpec, VersionChoice};
+pub use model_spec::{DEFAULT_SIGNATURE, ModelSpec, VersionChoice};
 pub use predict::{InputView, PredictView};
 pub use rope::Rope;
 pub use scan::WireError;

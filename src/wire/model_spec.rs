@@ -7,6 +7,9 @@ use smallvec::SmallVec;
 use super::rope::Rope;
 use super::scan::{Reader, Wire, WireError, text};
 
+/// The signature that TF Serving uses when a request names none (`kDefaultServingSignatureDefKey`).
+pub const DEFAULT_SIGNATURE: &str = "serving_default";
+
 /// The version that a request asks for (the oneof `version_choice`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum VersionChoice {
@@ -34,11 +37,7 @@ pub struct ModelSpec {
 impl ModelSpec {
     /// The signature that TF Serving will use (`predict_util.cc`: an empty name is `serving_default`).
     pub fn effective_signature(&self) -> &str {
-        if self.signature_name.is_empty() {
-            crate::signature::DEFAULT_SIGNATURE
-        } else {
-            &self.signature_name
-        }
+        if self.signature_name.is_empty() { DEFAULT_SIGNATURE } else { &self.signature_name }
     }
 
     /// Reads one `model_spec` field; a later one is merged over an earlier one, as protobuf does.

@@ -60,13 +60,22 @@ impl Local {
         if !path.starts_with("/grpc.") {
             return None;
         }
-        let services = [(HEALTH, &self.health), (REFLECTION, &self.reflection), (REFLECTION_ALPHA, &self.reflection_alpha)];
+        let services = [
+            (HEALTH, &self.health),
+            (REFLECTION, &self.reflection),
+            (REFLECTION_ALPHA, &self.reflection_alpha),
+        ];
         services.into_iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, service)| service.clone())
     }
 }
 
 /// Serves one such call.
-pub async fn serve(drain: DrainHandle, service: TonicService, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+pub async fn serve(
+    drain: DrainHandle,
+    service: TonicService,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
     let call = Call::new(respond);
     let deadline = match Deadline::read(request.headers(), now()) {
         Ok(deadline) => deadline,
@@ -97,7 +106,10 @@ async fn relay(call: &Call, mut service: TonicService, request: Request<RecvStre
         return Ok(());
     }
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|status| Fault::Upstream { code: status.code(), message: status.message().to_owned() })?;
+        let frame = frame.map_err(|status| Fault::Upstream {
+            code: status.code(),
+            message: status.message().to_owned(),
+        })?;
         match frame.into_data() {
             Ok(data) => call.data(data).await?,
             Err(frame) => {
@@ -118,7 +130,10 @@ impl http_body::Body for Incoming {
     type Data = Bytes;
     type Error = h2::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let stream = &mut self.0;
         if let Some(data) = std::task::ready!(stream.poll_data(cx)) {
             let data = data.and_then(|data| {
@@ -127,7 +142,9 @@ impl http_body::Body for Incoming {
             });
             return Poll::Ready(Some(data));
         }
-        stream.poll_trailers(cx).map(|trailers| trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+        stream
+            .poll_trailers(cx)
+            .map(|trailers| trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Instructions that a proxy spends on one request, by callgrind: a figure that a busy machine does not move.
+
+The proxy runs twice for each payload, for few requests and for many. The difference of the two counts holds
+neither its start nor its end, only the requests in between.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from harness import HERE, PEERS, SIDECAR, Bench, find
+
+# requests of the short and of the long run
+RUNS = {"S": (300, 2300), "M": (150, 1150), "S_nobatch": (300, 2300), "S_f64": (300, 2300)}
+STREAMS = 8
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--peer", default=SIDECAR, choices=PEERS)
+    options.add_argument("--payloads", default="")
+    options.add_argument("--update", action="store_true", help="write the figures as the ones to keep to")
+    options.add_argument("--figures", type=Path, default=HERE / "instructions.json")
+    options = options.parse_args()
+    repairs = options.peer == SIDECAR
+    payloads = [p for p in options.payloads.split(",") if p] or [p for p in RUNS if repairs or p in "SM"]
+    with Bench() as bench:
+        path, why = find(options.peer, bench.tool)
+        if not path:
+            print(f"instructions: {why}", file=sys.stderr)
+            return 2
+        figures = {payload: per_request(bench, options.peer, payload) for payload in payloads}
+    kept = json.loads(options.figures.read_text(encoding="utf-8"))
+    mine = kept["per_request"] if repairs else kept["peers"].setdefault(options.peer, {})
+    if options.update:
+        mine.update(figures)
+        options.figures.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    if not repairs:
+        print("\n".join(f"{p}: {n:,} instructions a request" for p, n in figures.items()))
+        return 0
+    lines, good = compare(figures, kept["per_request"], kept["tolerance"])
+    print("\n".join(lines))
+    return 0 if good else 1
+
+
+def compare(figures, kept, tolerance):
+    """Lines to print, and whether nothing costs more than the kept figure and the tolerance. A figure that is not kept fails."""
+    lines, good = [], True
+    for payload, now in figures.items():
+        before = kept.get(payload)
+        if before is None:
+            lines.append(f"{payload}: {now:,} instructions a request, but no figure is kept: run with --update")
+            good = False
+            continue
+        change = now / before - 1
+        word = "ok"
+        if change > tolerance:
+            word, good = f"MORE than the tolerance of {tolerance:.0%}", False
+        elif change < -tolerance:
+            word = "less: keep the new figure with --update"
+        lines.append(f"{payload}: {now:,} instructions a request, kept {before:,} ({change:+.1%}): {word}")
+    return lines, good
+
+
+def per_request(bench, peer, payload):
+    few, many = RUNS[payload]
+    return round((count(bench, peer, payload, many) - count(bench, peer, payload, few)) / (many - few))
+
+
+def count(bench, peer, payload, requests):
+    """Instructions of a whole life: start, the requests on one connection, end."""
+    out = bench.folder / f"callgrind-{bench.started}"
+    stub = bench.stub()
+    prefix = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
+    proxy = bench.peer(peer, 1, stub.port, prefix, single=True)
+    code, figures = bench.load(proxy.port, payload, "--requests", requests, "--conns", 1, "--streams", STREAMS)
+    proxy.stop(60)
+    stub.stop()
+    if code:
+        raise SystemExit(f"instructions: {peer} failed {payload}: {figures.get('kinds')}\n{proxy.tail()}")
+    return sum(total(file.read_text()) for file in bench.folder.glob(out.name + "*"))
+
+
+def total(dump):
+    """The total of a callgrind file."""
+    found = re.search(r"^(?:summary|totals): (\d+)", dump, re.MULTILINE)
+    if not found:
+        raise ValueError("callgrind wrote no total")
+    return int(found[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,288 @@
+#!/usr/bin/env python3
+"""Turns the samples of run.py into docs/performance.md: medians, ranges, ratios within a round, and the bars."""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+BASE = "envoy"
+SIDECAR = "tfs-sidecar"
+CONFORMING = {"S_nobatch": "S", "S_f64": "S", "L_nobatch": "L"}
+TITLES = {"S": "S", "M": "M (packed float_val)", "L": "L", "XL": "XL", "S_nobatch": "S without its batch dimension",
+          "S_f64": "S as float64", "L_nobatch": "L without its batch dimension"}  # fmt: skip
+# CPU a request against Envoy's, in the mode `one`
+CPU_BARS = {"S": 0.36, "M": 0.45, "L": 0.75, "L_nobatch": 0.75, "XL": 0.95}
+WORKERS_BAR = 1.10
+IDLE_BAR_MB = 12
+PEAK_BAR = 3
+
+METHOD = """\
+* **Load** comes from the harness's own generator: 4 connections with 16 streams each (XL: 2) in a closed loop, or Poisson
+  arrivals with latency counted from when a request was due, so that a stall is not hidden. An answer counts only with HTTP 200,
+  gRPC's content type, `grpc-status: 0`, one whole message, and the expected bytes.
+* **The upstream** is a stub of TensorFlow Serving on one thread: it compares every arriving body with the expected one, while
+  measuring too, and answers a float [1,10]. A repaired request must arrive with the meaning of the conforming one.
+* **Before measuring**, every proxy delivers S, M, L and XL byte for byte, and a wrong body and a wrong answer must be seen as errors.
+* **Rounds**: each proxy is measured once for each mode and payload, in an order that turns by one place from round to round.
+  Ratios are taken within a round, and their median is shown; ranges are over the rounds. Samples with an error are left out and counted.
+* **CPU** is the time that the scheduler gave to all threads of a proxy's processes in the window, divided by the answers in it.
+* **Modes**: `one`: one worker alone on the last CPU, generator and stub on the first. `all`: two workers, nothing pinned.
+  `open`: 2,000 requests a second, two workers, nothing pinned, and an idle-priority spinner on each CPU, because waking
+  a halted virtual CPU takes longer than a request.
+* **Memory**: each proxy started afresh; resident memory before any traffic, and its peak under a closed loop.
+* **Settings**: peers run with their defaults, but for: no access log; Envoy's time-outs off and circuit breakers opened; nginx's limits on
+  requests of a connection and on the size of a body lifted. `haproxy-64k` has buffers of 64 KiB and windows of 1 MiB. The stub offers all of them
+  frames of 1 MiB and windows of 4 MiB a stream.
+* **Not covered**: everything is on loopback and without TLS, the stub is no TensorFlow Serving, and the generator, the stub and
+  the proxy share the machine. Percentiles beyond p50 are mostly the machine's scheduling."""
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("results", nargs="+")
+    options.add_argument("--write", help="the Markdown file; stdout without it")
+    options.add_argument("--instructions", default=str(Path(__file__).parent / "instructions.json"))
+    options = options.parse_args()
+    records = []
+    for index, name in enumerate(options.results):
+        for line in Path(name).read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            if "round" in record:
+                record["round"] += 10_000 * index  # rounds of two runs are not neighbours
+            records.append(record)
+    text = render(Results(records), committed(options.instructions))
+    if options.write:
+        Path(options.write).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.write).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+def committed(path):
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"per_request": {}, "peers": {}}
+
+
+class Results:
+    def __init__(self, records):
+        def of(kind):
+            return [r for r in records if r["record"] == kind]
+
+        self.machine = of("machine")[-1]
+        self.skipped = {r["target"]: r["why"] for r in of("skipped")}
+        self.samples = [r for r in of("sample") if r["good"]]
+        self.bad = len(of("sample")) - len(self.samples)
+        self.memory = [r for r in of("memory") if r["good"]]
+        self.verify = of("verify")
+
+    def values(self, value, mode, payload, target, workers=None):
+        """{round: value of the sample}, without samples that have none."""
+        found = {}
+        for s in self.samples:
+            if (s["mode"], s["payload"], s["target"]) != (mode, payload, target):
+                continue
+            if workers is not None and s["workers"] != workers:
+                continue
+            if (v := value(s)) is not None:
+                found[s["round"]] = v
+        return found
+
+
+def cpu(sample):
+    return sample["procs"].get("proxy", {}).get("us")
+
+
+def p50(sample):
+    return (sample["latency_us"] or {}).get("p50")
+
+
+def ratios(ours, base):
+    """Ratios of the rounds that have both."""
+    return [ours[r] / base[r] for r in sorted(ours) if base.get(r)]
+
+
+def differences(ours, base):
+    return [ours[r] - base[r] for r in sorted(ours) if r in base]
+
+
+def number(value):
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+
+
+def spread(values, unit=""):
+    """Median and range; a dash without values."""
+    values = list(values)
+    if not values:
+        return "-"
+    middle = f"{number(statistics.median(values))}{unit}"
+    return f"{middle} [{number(min(values))}-{number(max(values))}]" if len(values) > 1 else middle
+
+
+def render(results, instructions):
+    parts = ["# Performance", intro(results), "## Bars", bars(results), "## Method", METHOD]
+    parts += ["## One worker", "Closed loop, one worker alone on its CPU."]
+    payloads = [p for p in TITLES if any(s["payload"] == p and s["mode"] == "one" for s in results.samples)]
+    parts += [closed_table(results, "one", payload) for payload in payloads]
+    parts += ["## Two workers", "Closed loop, nothing pinned."]
+    parts += [closed_table(results, "all", payload) for payload in ("S", "L")]
+    parts += ["## Latency at 2,000 requests a second (S)", open_table(results)]
+    parts += ["## Memory", memory_table(results)]
+    if instructions["per_request"] or instructions["peers"]:
+        parts += ["## Instructions", instruction_table(instructions)]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def intro(results):
+    m = results.machine
+    sizes = m["sizes"]
+    lines = [
+        "What the sidecar costs between a client and TensorFlow Serving, beside general proxies. Written by `make bench-proxy`"
+        " from one run; every figure is from that run, none by hand.",
+        f"{m['date']}: {m['cpu']}, {m['cpus']} CPUs, {m['memory_gb']} GB, Linux {m['kernel']}. {m['rounds']} rounds,"
+        f" windows of {m['seconds']:g} s. {len(results.samples)} samples, {results.bad} more with errors left out.",
+    ]
+    if results.verify:
+        passed, failed = results.verify[-1]["passed"], len(results.verify[-1]["failed"])
+        lines[-1] += f" {passed} checks of correctness passed, {failed} failed."
+    if results.samples:
+        other = [s["other_cores"] for s in results.samples if s["mode"] != "open"]
+        if other:
+            lines.append(
+                f"Everything else on the machine took a median of {statistics.median(other):.2f} cores in a closed-loop sample"
+                f" (at most {max(other):.2f}): the more, the less the figures are worth."
+            )
+    versions = "\n".join(f"* {name}: {v}" for name, v in m["versions"].items())
+    skipped = "\n".join(f"* {name} was skipped: {why}" for name, why in results.skipped.items())
+    listed = "\n".join(filter(None, [versions, skipped]))
+    bodies = ["| payload | bytes |", "|---|---:|"]
+    bodies += [f"| {title} | {sizes[name]:,} |" for name, title in TITLES.items() if name in sizes]
+    return "\n\n".join([*lines, listed, "\n".join(bodies)])
+
+
+def bars(results):
+    rows = ["| bar | wanted | measured | |", "|---|---|---|---|"]
+    for what, wanted, values, limit in [*cpu_bars(results), *other_bars(results)]:
+        if not values:
+            rows.append(f"| {what} | {wanted} | - | not measured |")
+            continue
+        met = "met" if statistics.median(values) <= limit else "**missed**"
+        rows.append(f"| {what} | {wanted} | {spread(values)} | {met} |")
+    return "\n".join(rows)
+
+
+def cpu_bars(results):
+    for payload, limit in CPU_BARS.items():
+        ours = results.values(cpu, "one", payload, SIDECAR)
+        base = results.values(cpu, "one", CONFORMING.get(payload, payload), BASE)
+        title = TITLES[payload] + (" (repaired)" if payload in CONFORMING else "")
+        yield f"CPU a request to Envoy's, {title}", f"≤ {limit:.2f}x", ratios(ours, base), limit
+
+
+def other_bars(results):
+    for payload in ("S", "L"):
+        two = results.values(cpu, "all", payload, SIDECAR, workers=2)
+        one = results.values(cpu, "all", payload, SIDECAR, workers=1)
+        yield f"CPU a request with two workers to one, {payload}", f"≤ {WORKERS_BAR:.2f}x", ratios(two, one), WORKERS_BAR
+    direct = results.values(p50, "open", "S", "direct")
+    ours = differences(results.values(p50, "open", "S", SIDECAR), direct)
+    envoy = differences(results.values(p50, "open", "S", BASE), direct)
+    limit = statistics.median(envoy) if envoy else 0
+    wanted = f"below Envoy's {number(limit)} µs" if envoy else "below Envoy's"
+    yield "added p50 at 2,000 S a second, µs", wanted, ours if envoy else [], limit
+    mine = [r for r in results.memory if r["target"] == SIDECAR]
+    yield "idle memory, MB", f"≤ {IDLE_BAR_MB}", [r["idle_kb"] / 1024 for r in mine], IDLE_BAR_MB
+    for payload in ("L", "XL", "L_nobatch"):
+        peaks = [r["peak_kb"] * 1024 / r["in_flight_bytes"] for r in mine if r["payload"] == payload]
+        yield f"peak memory to bytes in flight, {TITLES[payload]}", f"≤ {PEAK_BAR}x", peaks, PEAK_BAR
+
+
+def rows_of(results, mode, payload):
+    """(target, workers) in the order of the run's first appearance, by name."""
+    order = ["direct", "relay", "envoy", "nginx", "haproxy", "haproxy-64k", SIDECAR]
+    found = {(s["target"], s["workers"]) for s in results.samples if (s["mode"], s["payload"]) == (mode, payload)}
+    return sorted(found, key=lambda t: (order.index(t[0]), t[1]))
+
+
+def label(target, workers, mode):
+    return f"{target}, one worker" if mode == "all" and workers == 1 and target != "direct" else target
+
+
+def closed_table(results, mode, payload):
+    rows = rows_of(results, mode, payload)
+    if not rows:
+        return ""
+    base_payload = CONFORMING.get(payload, payload)
+    base_cpu = results.values(cpu, mode, base_payload, BASE)
+    base_rate = results.values(lambda s: s["rps"], mode, base_payload, BASE)
+    lines = [
+        f"**{TITLES[payload]}**" + (f" (to Envoy's {base_payload})" if payload in CONFORMING else ""),
+        "",
+        "| | CPU µs a request | to Envoy | user | sys | requests/s | to Envoy | cores | p50 µs |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for target, workers in rows:
+        def column(value, target=target, workers=workers):
+            return results.values(value, mode, payload, target, workers)
+
+        def proxy(key, column=column):
+            return column(lambda s: s["procs"].get("proxy", {}).get(key)).values()
+
+        rate = column(lambda s: s["rps"])
+        cells = [spread(proxy("us")), spread(ratios(column(cpu), base_cpu), "x"), spread(proxy("user_us")).split(" ")[0],
+                 spread(proxy("sys_us")).split(" ")[0], spread(rate.values()), spread(ratios(rate, base_rate), "x"),
+                 spread(proxy("cores")).split(" ")[0], spread(column(p50).values())]  # fmt: skip
+        lines.append(f"| {label(target, workers, mode)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def open_table(results):
+    rows = rows_of(results, "open", "S")
+    if not rows:
+        return "Not measured."
+    direct = results.values(p50, "open", "S", "direct")
+    lines = ["| | p50 µs | added to direct | p90 µs | p99 µs | CPU µs a request | sent late, p99 µs |", "|---|---:|---:|---:|---:|---:|---:|"]
+    for target, _ in rows:
+        def column(value, target=target):
+            return results.values(value, "open", "S", target)
+
+        added = differences(column(p50), direct) if target != "direct" else []
+        cells = [column(p50).values(), added, column(lambda s: s["latency_us"]["p90"]).values(),
+                 column(lambda s: s["latency_us"]["p99"]).values(), column(cpu).values(),
+                 column(lambda s: s["late_us"]["p99"]).values()]  # fmt: skip
+        lines.append(f"| {target} | " + " | ".join(map(spread, cells)) + " |")
+    return "\n".join(lines)
+
+
+def memory_table(results):
+    if not results.memory:
+        return "Not measured."
+    lines = ["| | workers | payload | in flight MB | idle MB | peak MB | peak to bytes in flight | a second later MB |",
+             "|---|---:|---|---:|---:|---:|---:|---:|"]  # fmt: skip
+    for r in results.memory:
+        peak = r["peak_kb"] * 1024 / r["in_flight_bytes"]
+        cells = [r["in_flight_bytes"] / 2**20, r["idle_kb"] / 1024, r["peak_kb"] / 1024]
+        shown = " | ".join(map(number, cells))
+        lines.append(f"| {r['target']} | {r['workers']} | {r['payload']} | {shown} | {number(peak)}x | {number(r['after_kb'] / 1024)} |")
+    return "\n".join(lines)
+
+
+def instruction_table(kept):
+    counts = {**kept["peers"], SIDECAR: kept["per_request"]}
+    lines = ["User-space instructions a request with one worker, counted by callgrind: steady where times are not, but without the"
+             " kernel's part. The sidecar's are the committed figures that `make bench-instructions` checks.", "",
+             "| | payload | instructions | to Envoy |", "|---|---|---:|---:|"]  # fmt: skip
+    for name, figures in counts.items():
+        for payload, count in figures.items():
+            base = counts.get(BASE, {}).get(CONFORMING.get(payload, payload))
+            ratio = f"{count / base:.2f}x" if base else "-"
+            lines.append(f"| {name} | {TITLES.get(payload, payload)} | {count:,} | {ratio} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

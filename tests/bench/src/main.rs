@@ -1,0 +1,56 @@
+//! The measuring half of the benchmark: bodies, a stub of TensorFlow Serving, load, a soak client and a plain relay.
+mod args;
+mod call;
+mod load;
+mod meaning;
+mod payloads;
+mod procfs;
+mod proto;
+mod relay;
+mod soak;
+mod stub;
+mod summary;
+mod timer;
+
+use std::future::Future;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "proxy-bench COMMAND [options], all addresses HOST:PORT
+  payloads DIR                 write the gRPC-framed request bodies
+  stub    --listen A --control A [--check FILE]... [--frame BYTES] [--max-threads N] [--service-us N] [--slow-us N]
+  load    --target A --body FILE [--expect FILE | --save FILE] [--conns 4] [--streams 16] [--rate R]
+          [--warmup S] [--seconds S] [--requests N] [--pid NAME=P,P]...
+  soak    --target A --expect FILE --rate R --seconds S --mix NAME,FILE,WEIGHT,HOW...
+          HOW: ok refuse cancel-early cancel-late slow-read slow-write
+  relay   --listen A --upstream A";
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    let command = words.next().unwrap_or_default();
+    let rest: Vec<String> = words.collect();
+    let result = match command.as_str() {
+        "payloads" => payloads::run(&rest),
+        "stub" => stub::run(&rest),
+        "load" => load::run(&rest),
+        "soak" => soak::run(&rest),
+        "relay" => relay::run(&rest),
+        _ => {
+            eprintln!("{USAGE}");
+            std::process::exit(2);
+        }
+    };
+    match result {
+        Ok(code) => std::process::exit(code),
+        Err(e) => {
+            eprintln!("proxy-bench {command}: {e}");
+            std::process::exit(2);
+        }
+    }
+}
+
+/// One thread runs everything of a command, so that its cost is one core at most.
+fn on_this_thread<T>(work: impl Future<Output = T>) -> Outcome<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(tokio::task::LocalSet::new().block_on(&runtime, work))
+}

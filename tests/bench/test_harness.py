@@ -1,0 +1,149 @@
+"""Tests of the harness's own arithmetic: `python3 -m unittest` in this folder."""
+
+import contextlib
+import json
+import socket
+import unittest
+from pathlib import Path
+
+import instructions
+import report
+import soak
+
+MACHINE = {"record": "machine", "date": "2000-01-01", "cpu": "none", "cpus": 2, "memory_gb": 1, "kernel": "6",
+           "rounds": 2, "seconds": 1.0, "sizes": {"S": 575}, "versions": {"envoy": "1.0.0"}}  # fmt: skip
+
+
+def sample(target, us, mode="one", payload="S", number=0, workers=1, p50=10.0, good=True):
+    return {"record": "sample", "round": number, "mode": mode, "payload": payload, "target": target, "workers": workers,
+            "good": good, "rps": 100.0, "latency_us": {"p50": p50, "p90": p50, "p99": p50}, "late_us": {"p99": 1.0},
+            "other_cores": 0.1,
+            "procs": {} if target == "direct" else {"proxy": {"us": us, "user_us": us, "sys_us": 0, "cores": 1}}}  # fmt: skip
+
+
+class Report(unittest.TestCase):
+    def results(self, *records):
+        return report.Results([MACHINE, *records])
+
+    def bar(self, results, what):
+        return next(line for line in report.bars(results).splitlines() if line.startswith(f"| {what}"))
+
+    def test_ratios_stay_within_a_round(self):
+        self.assertEqual(report.ratios({0: 30.0, 1: 80.0, 2: 5.0}, {0: 100.0, 1: 200.0}), [0.3, 0.4])
+
+    def test_the_median_decides_a_bar(self):
+        samples = [sample("envoy", 100.0, number=n) for n in range(3)]
+        samples += [sample("tfs-sidecar", us, number=n) for n, us in enumerate([30.0, 35.0, 90.0])]
+        line = self.bar(self.results(*samples), "CPU a request to Envoy's, S ")
+        self.assertIn("0.35 [0.30-0.90] | met", line)
+        samples += [sample("tfs-sidecar", 40.0, number=n) for n in range(3)]
+        self.assertIn("**missed**", self.bar(self.results(*samples), "CPU a request to Envoy's, S "))
+
+    def test_a_bar_without_samples_is_not_met(self):
+        lines = report.bars(self.results(sample("envoy", 100.0))).splitlines()[2:]
+        self.assertTrue(all("not measured" in line for line in lines), lines)
+
+    def test_a_repaired_payload_is_held_to_envoy_on_the_right_one(self):
+        results = self.results(sample("envoy", 100.0, payload="L"), sample("tfs-sidecar", 50.0, payload="L_nobatch"))
+        self.assertIn("0.50 | met", self.bar(results, "CPU a request to Envoy's, L without"))
+
+    def test_two_workers_against_one(self):
+        results = self.results(sample("tfs-sidecar", 12.0, mode="all", workers=2), sample("tfs-sidecar", 10.0, mode="all"))
+        self.assertIn("1.20 | **missed**", self.bar(results, "CPU a request with two workers to one, S"))
+
+    def test_added_latency(self):
+        opened = [("direct", 10.0), ("envoy", 50.0), ("tfs-sidecar", 30.0)]
+        results = self.results(*(sample(t, 1.0, mode="open", p50=p) for t, p in opened))
+        self.assertIn("below Envoy's 40.0 µs | 20.0 | met", self.bar(results, "added p50"))
+
+    def test_samples_with_errors_are_left_out_and_counted(self):
+        results = self.results(sample("envoy", 100.0), sample("envoy", 900.0, good=False))
+        self.assertEqual((len(results.samples), results.bad), (1, 1))
+        self.assertIn("1 samples, 1 more with errors left out", report.render(results, {"per_request": {}, "peers": {}}))
+
+    def test_memory(self):
+        memory = {"record": "memory", "target": "tfs-sidecar", "workers": 1, "payload": "XL", "good": True,
+                  "idle_kb": 10 * 1024, "peak_kb": 400 * 1024, "after_kb": 1, "in_flight_bytes": 100 * 2**20}  # fmt: skip
+        results = self.results(memory)
+        self.assertIn("10.0 | met", self.bar(results, "idle memory"))
+        self.assertIn("4.00 | **missed**", self.bar(results, "peak memory to bytes in flight, XL"))
+
+    def test_spread(self):
+        self.assertEqual(report.spread([3.0, 1.0, 2.0]), "2.00 [1.00-3.00]")
+        self.assertEqual(report.spread([]), "-")
+
+
+class Instructions(unittest.TestCase):
+    def test_tolerance(self):
+        self.assertTrue(instructions.compare({"S": 104}, {"S": 100}, 0.05)[1])
+        self.assertFalse(instructions.compare({"S": 106}, {"S": 100}, 0.05)[1])
+        self.assertTrue(instructions.compare({"S": 50}, {"S": 100}, 0.05)[1])
+
+    def test_a_check_without_a_figure_fails(self):
+        self.assertFalse(instructions.compare({"S": 1}, {}, 0.05)[1])
+
+    def test_total(self):
+        self.assertEqual(instructions.total("events: Ir\nsummary: 123\n\ntotals: 123\n"), 123)
+        with self.assertRaises(ValueError):
+            instructions.total("events: Ir\n")
+
+    def test_table_with_ratios(self):
+        kept = {"per_request": {"S": 50, "S_f64": 60}, "peers": {"envoy": {"S": 100}}}
+        table = report.instruction_table(kept)
+        self.assertIn("| tfs-sidecar | S | 50 | 0.50x |", table)
+        self.assertIn("| tfs-sidecar | S as float64 | 60 | 0.60x |", table)
+
+    def test_the_kept_figures_can_be_read(self):
+        kept = json.loads((Path(__file__).parent / "instructions.json").read_text(encoding="utf-8"))
+        self.assertLess(kept["tolerance"], 0.2)
+
+
+class Soak(unittest.TestCase):
+    METRICS = """# TYPE tfs_sidecar_requests_total counter
+tfs_sidecar_requests_total{model="m",signature="s",method="Predict",outcome="conforming",code="OK"} 5
+tfs_sidecar_requests_total{model="img",signature="s",method="Predict",outcome="conforming",code="OK"} 2
+tfs_sidecar_requests_total{model="slow",signature="s",method="Predict",outcome="conforming",code="OK"} 3
+tfs_sidecar_requests_total{model="m",signature="s",method="Predict",outcome="rejected",code="INVALID_ARGUMENT"} 1
+tfs_sidecar_requests_total{model="m",signature="s",method="GetModelMetadata",outcome="passed",code="OK"} 9
+"""
+    SEEN = {("S", "ok"): 5, ("L", "ok"): 2, ("wrong", "refused"): 1, ("late", "ok"): 2, ("late", "cancelled"): 1}
+
+    def test_counters_of_predict_only(self):
+        counters = soak.predict_counters(self.METRICS)
+        self.assertEqual(counters[("m", "conforming", "ok")], 5)
+        self.assertEqual(sum(counters.values()), 11)
+
+    def test_agreement(self):
+        self.assertEqual(soak.disagreements(self.SEEN, soak.predict_counters(self.METRICS)), [])
+
+    def test_one_request_too_few_is_seen(self):
+        seen = {**self.SEEN, ("S", "ok"): 6}
+        self.assertEqual(len(soak.disagreements(seen, soak.predict_counters(self.METRICS))), 1)
+
+    def test_failures_belong_into_restarts(self):
+        ended = {"sent": 1, "unanswered": 0, "ends": [{"name": "S", "end": "unavailable", "count": 1}]}
+        inside = {**ended, "listed": [[100.5, "S", "unavailable"]]}
+        self.assertEqual(soak.judge(inside, [(100.0, 101.0)], [], None), [])
+        self.assertEqual(len(soak.judge(inside, [(200.0, 201.0)], [], None)), 1)
+        other = {**ended, "listed": [[100.5, "S", "grpc-status 13"]]}
+        self.assertEqual(len(soak.judge(other, [(100.0, 101.0)], [], None)), 1)
+
+    def test_every_request_ends(self):
+        lost = {"sent": 2, "unanswered": 1, "ends": [{"name": "S", "end": "ok", "count": 1}], "listed": []}
+        self.assertEqual(len(soak.judge(lost, [], [], None)), 1)
+
+    def test_growth(self):
+        self.assertEqual(soak.grown([50_000] * 40), [])
+        self.assertEqual(len(soak.grown([50_000 + 1000 * n for n in range(40)])), 1)
+
+
+class Ports(unittest.TestCase):
+    def test_a_free_port_can_be_bound(self):
+        from harness import free_port
+
+        with contextlib.closing(socket.socket()) as s:
+            s.bind(("127.0.0.1", free_port()))
+
+
+if __name__ == "__main__":
+    unittest.main()
