@@ -65,7 +65,8 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
     show(&table.render());
 
     let metrics = sidecar.metrics().await;
-    let lines: Vec<&str> = FAMILIES.iter().flat_map(|family| metrics.samples(family)).collect();
+    let mut lines: Vec<&str> = FAMILIES.iter().flat_map(|family| metrics.samples(family)).collect();
+    lines.sort_unstable();
     show(&format!("\nhttp://{}/metrics counted:\n{}\n", sidecar.admin, lines.join("\n")));
     for why in &wrong {
         show(&format!("\nnot as expected: {why}"));

@@ -84,9 +84,8 @@ async fn other_methods_arrive_byte_for_byte() {
     let setup = Setup::new([dense::model()]).await;
     let mut metadata = metadata_request(dense::MODEL).to_vec();
     metadata.extend(field(1999, b"unknown"));
-    // Told apart from the sidecar's own polls by a field that nobody knows.
-    let mut status = status_request(dense::MODEL).to_vec();
-    status.extend(field(1999, b"unknown"));
+    // Told apart from the sidecar's own polls by the same mark.
+    let status = [&status_request(dense::MODEL)[..], &field(1999, b"unknown")].concat();
     let examples = ExampleList { examples: vec![Example::default()] };
     let input = Some(Input { kind: Some(Kind::ExampleList(examples)) });
     let classify = ClassificationRequest { model_spec: Some(spec(dense::MODEL)), input }.encode_to_vec();

@@ -278,7 +278,9 @@ async fn a_request_may_ask_for_more_strictness_but_not_for_less() {
     let flat = mlp(floats(&[128], &CASE.input_tensor));
     let reply = setup.client.call(Request::predict(&flat).metadata(MODE, "strict")).await;
     assert_eq!((reply.code, reply.reason().as_str()), (3, "RANK_TOO_LOW"));
-    for lower in ["off", "observe", "nonsense"] {
+    let reply = setup.client.call(Request::predict(&flat).metadata(MODE, "nonsense")).await;
+    assert_eq!((reply.code, reply.reason().as_str()), (3, "MALFORMED"));
+    for lower in ["off", "observe"] {
         let reply = setup.client.call(Request::predict(&flat).metadata(MODE, lower)).await.ok();
         assert_eq!(reply.repairs().len(), 1, "{lower}");
     }

@@ -73,7 +73,7 @@ impl Metrics {
         self.samples(name)
             .filter(|line| labels.iter().all(|(key, value)| line.contains(&format!("{key}=\"{value}\""))))
             .filter_map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()))
-            .sum()
+            .fold(0.0, |sum, value| sum + value)
     }
 
     /// Lines of the metric `name` (without prefix of other names): `name{...} value` or `name value`.

@@ -47,7 +47,7 @@ pub fn config(upstream: &str, models: impl IntoIterator<Item = String>) -> Confi
     }
 }
 
-/// Changes the policy of every declared model and of the others.
+/// Changes the policy of every declared model and of the others; what a file sets for the whole program, a test sets here.
 pub fn policy(config: &mut Config, change: impl Fn(&mut Policy)) {
     change(&mut config.defaults.defaults);
     for model in config.models.values_mut() {
@@ -58,8 +58,9 @@ pub fn policy(config: &mut Config, change: impl Fn(&mut Policy)) {
 impl TestSidecar {
     /// Starts without waiting for readiness.
     pub fn start(config: Config) -> Self {
-        let sidecar =
-            Sidecar::start(config).unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
+        // It may block while it starts, which no thread of a runtime may.
+        let started = std::thread::spawn(|| Sidecar::start(config)).join().expect("starting must not panic");
+        let sidecar = started.unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
         Self { grpc: sidecar.grpc_addr().to_string(), admin: sidecar.admin_addr().to_string(), sidecar }
     }
 

@@ -149,6 +149,8 @@ impl Serving {
             }
             Some(Act::Close) => {
                 let _ = self.end.send(true).await;
+                // Dropped before the connection, the stream would say RST_STREAM.
+                let _ = poll_fn(|cx| respond.poll_reset(cx)).await;
                 return End::Dropped;
             }
             Some(Act::GoAway) => {
