@@ -14,6 +14,7 @@ mod limits;
 mod passthrough;
 mod path;
 mod refusals;
+mod repairs;
 mod stand_in;
 mod tidy;
 mod versions;

@@ -1,0 +1,230 @@
+//! Every rule with the configuration that switches it on, through a running sidecar and without one; and docs/repairs.md, from the registry.
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use prost::Message as _;
+use prost::bytes::Bytes;
+use tfs_sidecar::config::Config;
+use tfs_sidecar::config::load::{File, Settings, load};
+use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
+use tfs_sidecar::proto::tensorflow::{SignatureDef, TensorProto};
+use tfs_sidecar::repair::{
+    Action, LATER, Outcome, Propose, REPAIRS, Repair, Request, Stage, Switch, Tier, Verdict, apply, judge,
+    notation,
+};
+use tfs_sidecar::wire::{PredictView, Rope};
+
+use crate::support::fake_tfs::FakeTfs;
+use crate::support::fake_tfs::model::{Model, Sig};
+use crate::support::requests::{FLOAT, Predict, floats, outputs};
+use crate::support::sidecar::Setup;
+
+/// The configuration in which a rule's example holds, for a model `m`.
+fn config(rule: &Repair) -> Config {
+    let policy = match (rule.switch, rule.example.policy) {
+        (_, "") => return Config::default(),
+        (Switch::On | Switch::Inputs, rules) if rule.name == "split_oversize" => {
+            format!("rules: {{{rules}}}, batching: {{max_rows: 4}}")
+        }
+        (Switch::On | Switch::Inputs, rules) => format!("rules: {{{rules}}}"),
+        (_, value) => value.to_owned(),
+    };
+    let text = format!("models: {{m: {{signatures: {{serving_default: {{{policy}}}}}}}}}");
+    load(&Settings::default(), Some(File { name: "example", text: &text }))
+        .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn decide(rule: &Repair, config: &Config, message: &Rope) -> Verdict {
+    let signatures = notation::signature(rule.example.signature).unwrap();
+    let view = PredictView::scan(message).unwrap();
+    let policy = config.policy("m");
+    judge(&Request { message, view: &view, signatures: &signatures, policy, raised: None })
+}
+
+#[test]
+fn the_example_of_every_rule_is_true_under_its_configuration() {
+    for rule in REPAIRS {
+        let config = config(rule);
+        let message = notation::request("m", rule.example.request).unwrap();
+        let verdict = decide(rule, &config, &message);
+        assert_eq!(verdict.problems, [], "{}", rule.name);
+        assert_eq!(verdict.action, Action::Apply, "{}", rule.name);
+        assert!(
+            verdict.plan.steps.iter().any(|step| step.rule == *rule),
+            "{}: {:?}",
+            rule.name,
+            verdict.plan.steps
+        );
+        let view = PredictView::scan(&message).unwrap();
+        let after = apply(&message, &view, &verdict.plan).unwrap();
+        if rule.stage != Stage::Calls {
+            let again = decide(rule, &config, &after);
+            assert_eq!((again.plan.steps.len(), again.outcome), (0, Outcome::Conforming), "{}", rule.name);
+            let expected = notation::request("m", rule.example.becomes).unwrap();
+            let after = PredictView::scan(&after).unwrap();
+            let expected = PredictView::scan(&expected).unwrap();
+            assert_eq!(after.inputs.len(), expected.inputs.len(), "{}", rule.name);
+            for input in &expected.inputs {
+                let got = &after
+                    .input(&input.key)
+                    .unwrap_or_else(|| panic!("{}: no {}", rule.name, input.key))
+                    .tensor;
+                assert_eq!(
+                    (got.dtype, &got.shape),
+                    (input.tensor.dtype, &input.tensor.shape),
+                    "{}",
+                    rule.name
+                );
+            }
+        }
+        if rule.tier == Tier::Two {
+            let off = decide(rule, &Config::default(), &message);
+            assert!(!off.plan.steps.iter().any(|step| step.rule == *rule), "{} is on by itself", rule.name);
+        }
+    }
+}
+
+fn applied(rule: &str, signature: &str, request: &str, policy: &str) -> PredictRequest {
+    let text = format!("models: {{m: {{signatures: {{serving_default: {{{policy}}}}}}}}}");
+    let config = load(&Settings::default(), Some(File { name: "test", text: &text })).unwrap();
+    let signatures = notation::signature(signature).unwrap();
+    let message = notation::request("m", request).unwrap();
+    let view = PredictView::scan(&message).unwrap();
+    let policy = config.policy("m");
+    let verdict =
+        judge(&Request { message: &message, view: &view, signatures: &signatures, policy, raised: None });
+    assert!(verdict.plan.steps.iter().any(|step| step.rule.name == rule), "{rule}: {:?}", verdict.problems);
+    PredictRequest::decode(apply(&message, &view, &verdict.plan).unwrap().to_bytes()).unwrap()
+}
+
+fn ints(tensor: &TensorProto) -> Vec<i32> {
+    tensor.tensor_content.chunks_exact(4).map(|value| i32::from_le_bytes(value.try_into().unwrap())).collect()
+}
+
+#[test]
+fn rows_are_filled_up_and_masked() {
+    let policy = "inputs: {ids: {pad: {value: 7, mask: mask}}}";
+    let after = applied("pad_ragged", "ids:int32[-1,3] mask:int32[-1,3]", "ids:int64[2,2]{1,2,3,4}", policy);
+    assert_eq!(ints(&after.inputs["ids"]), [1, 2, 7, 3, 4, 7]);
+    assert_eq!(ints(&after.inputs["mask"]), [1, 1, 0, 1, 1, 0]);
+}
+
+#[test]
+fn defaults_take_the_dtype_and_the_rows_of_the_request() {
+    let policy = "inputs: {rate: {default: 0.5}, on: {default: true, scalar: true}, name: {default: x}}";
+    let signature = "x:float[-1,2] rate:half[-1,1] on:bool name:string[]";
+    let after = applied("input_defaults", signature, "x:float[3,2]", policy);
+    let rate = &after.inputs["rate"];
+    let dims: Vec<i64> = rate.tensor_shape.as_ref().unwrap().dim.iter().map(|dim| dim.size).collect();
+    assert_eq!((dims, rate.half_val.as_slice()), (vec![3, 1], [0x3800].as_slice()));
+    assert_eq!(after.inputs["on"].bool_val, [true]);
+    assert_eq!(after.inputs["name"].string_val, [Bytes::from_static(b"x")]);
+}
+
+/// A model that doubles each value; of a fixed batch, unless `rows` is -1.
+fn doubling(name: &str, rows: i64) -> Model {
+    let signature = Sig::new("serving_default").input("x", FLOAT, &[rows, 1]).output("y", FLOAT, &[rows, 1]);
+    let compute = move |request: &PredictRequest, _: &SignatureDef| {
+        let x = &request.inputs["x"];
+        let sent: Vec<f32> = x
+            .tensor_content
+            .chunks_exact(4)
+            .map(|value| f32::from_le_bytes(value.try_into().unwrap()))
+            .chain(x.float_val.iter().copied())
+            .collect();
+        if rows > 0 {
+            assert_eq!(sent.len(), rows as usize, "a model of a fixed batch takes just that");
+        }
+        let doubled: Vec<f32> = sent.iter().map(|value| value * 2.0).collect();
+        Ok([("y".to_owned(), floats(&[doubled.len() as i64, 1], &doubled))].into())
+    };
+    Model::new(name).computing(1, [signature], Arc::new(compute))
+}
+
+async fn doubled(rules: &str, rows: i64, values: &[f32]) -> (Vec<f32>, usize, Vec<String>) {
+    let name = "calls";
+    let fake = FakeTfs::start([doubling(name, rows)]);
+    let text = format!("models: {{{name}: {{signatures: {{serving_default: {{{rules}}}}}}}}}");
+    let parsed = load(&Settings::default(), Some(File { name: "test", text: &text })).unwrap();
+    let setup = Setup::before(fake, vec![name.to_owned()], |config| config.models = parsed.models).await;
+    let request = Predict::new(name).input("x", floats(&[values.len() as i64, 1], values)).bytes();
+    let reply = setup.client.predict(&request).await.ok();
+    let answer = &outputs(&reply.message)["y"];
+    let values = answer
+        .tensor_content
+        .chunks_exact(4)
+        .map(|value| f32::from_le_bytes(value.try_into().unwrap()))
+        .collect();
+    (values, setup.fake.calls_of(crate::support::requests::PREDICT).len(), reply.repairs())
+}
+
+#[tokio::test]
+async fn more_rows_than_a_fixed_batch_are_several_calls_and_one_answer() {
+    let (answer, calls, repairs) = doubled("rules: {fan_out: on}", 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).await;
+    assert_eq!((answer, calls), (vec![2.0, 4.0, 6.0, 8.0, 10.0, 12.0], 3));
+    assert_eq!(repairs, ["x;fan_out;[6,1]->[2,1]"]);
+}
+
+#[tokio::test]
+async fn fewer_rows_are_filled_up_and_cut_back() {
+    let (answer, calls, repairs) = doubled("rules: {pad_static_batch: on}", 4, &[1.0, 2.0, 3.0]).await;
+    assert_eq!((answer, calls), (vec![2.0, 4.0, 6.0], 1));
+    assert_eq!(repairs, ["x;pad_static_batch;[3,1]->[4,1]"]);
+}
+
+#[tokio::test]
+async fn too_many_rows_are_split_in_order() {
+    let rules = "rules: {split_oversize: on}, batching: {max_rows: 2}";
+    let (answer, calls, repairs) = doubled(rules, -1, &[1.0, 2.0, 3.0, 4.0, 5.0]).await;
+    assert_eq!((answer, calls), (vec![2.0, 4.0, 6.0, 8.0, 10.0], 3));
+    assert_eq!(repairs, ["x;split_oversize;[5,1]->[2,1]"]);
+}
+
+#[test]
+fn the_documentation_shows_every_rule() {
+    let mut text = String::from(
+        "# Repairs\n\nWritten by a test from the registry in `src/repair/mod.rs`; rewrite it with `UPDATE=1 cargo test`. Examples are in the notation \
+         of `tfs-sidecar explain`: `name:dtype[shape]`, and a test holds each of them.\n\nRules of a stage are tried in this order; the first that applies is \
+         made. Every step is told to the client (`tfs-sidecar-repair` metadata), counted (`tfs_sidecar_repairs_total`) and shown by a dry run.\n",
+    );
+    for (tier, title) in [
+        (Tier::One, "Tier 1: on in mode `repair`"),
+        (Tier::Two, "Tier 2: an assumption, switched on by the operator"),
+    ] {
+        write!(text, "\n## {title}\n").unwrap();
+        for rule in REPAIRS.iter().filter(|rule| rule.tier == tier) {
+            write!(text, "\n### `{}`\n\n{}\n\n", rule.name, rule.when).unwrap();
+            let example = rule.example;
+            writeln!(
+                text,
+                "```text\nsignature  {}\nrequest    {}\nbecomes    {}",
+                example.signature, example.request, example.becomes
+            )
+            .unwrap();
+            if !example.policy.is_empty() {
+                writeln!(text, "under      {}", example.policy).unwrap();
+            }
+            let lossy = if rule.lossy { " Reported as lossy." } else { "" };
+            let calls =
+                if matches!(rule.propose, Propose::Calls) { " The request is checked as one." } else { "" };
+            let switch = match rule.switch {
+                Switch::Off => format!("off with `rules: {{{}: off}}`", rule.name),
+                Switch::Policy => format!("off with `{}: off`", rule.name),
+                Switch::On => format!("on with `rules: {{{}: on}}`", rule.name),
+                Switch::Inputs => format!("on with `rules: {{{}: [INPUT]}}`", rule.name),
+                Switch::Elsewhere(spelling) => format!("on with `{spelling}` of a signature"),
+            };
+            writeln!(text, "```\n\nSwitched {switch}.{lossy}{calls}").unwrap();
+        }
+    }
+    text.push_str("\n## Tier 3: changes content\n\nNone of these exists yet; the configuration knows their names and says so.\n\n");
+    for (name, what) in LATER {
+        writeln!(text, "- `{name}`: {what}").unwrap();
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/repairs.md");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == text, "docs/repairs.md is not what the registry says; run the tests once with UPDATE=1");
+}
