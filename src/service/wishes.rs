@@ -28,10 +28,14 @@ impl Wishes {
     pub fn read(headers: &HeaderMap) -> Result<Self, Fault> {
         let mode = match headers.get(MODE) {
             None => Mode::Off,
-            Some(value) => value.to_str().ok().and_then(|value| value.trim().parse().ok()).ok_or_else(|| {
-                let found = String::from_utf8_lossy(value.as_bytes());
-                Fault::malformed(format!("expected observe, repair or strict in metadata {MODE}, found {found:?}"))
-            })?,
+            Some(value) => {
+                value.to_str().ok().and_then(|value| value.trim().parse().ok()).ok_or_else(|| {
+                    let found = String::from_utf8_lossy(value.as_bytes());
+                    Fault::malformed(format!(
+                        "expected observe, repair or strict in metadata {MODE}, found {found:?}"
+                    ))
+                })?
+            }
         };
         let dry_run = headers.get(DRY_RUN).is_some_and(|value| matches!(value.as_bytes(), b"1" | b"true"));
         Ok(Self { mode, dry_run })
