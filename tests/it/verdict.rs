@@ -16,7 +16,7 @@ pub(crate) fn policy(signature: &str) -> Result<ModelPolicy, String> {
     config.map(|config| config.policy("m").clone()).map_err(|problems| problems.to_string())
 }
 
-/// Scans and judges; a message that is no request is `MALFORMED`.
+/// Scans and judges; `None` when the message is no request.
 pub(crate) fn decide(message: &Rope, signatures: &Signatures, policy: &ModelPolicy) -> Option<Verdict> {
     let view = PredictView::scan(message).ok()?;
     Some(judge(&Request { message, view: &view, signatures, policy, raised: None }))
@@ -36,9 +36,4 @@ pub(crate) fn line(verdict: &Verdict) -> String {
             all(verdict.problems.iter().map(|problem| problem.reason.as_str().to_owned()).collect())
         }
     }
-}
-
-/// The same for a message that may be no request at all.
-pub(crate) fn answer(message: &Rope, signatures: &Signatures, policy: &ModelPolicy) -> String {
-    decide(message, signatures, policy).map_or("MALFORMED".to_owned(), |verdict| line(&verdict))
 }
