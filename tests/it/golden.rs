@@ -40,10 +40,13 @@ struct Record {
     response: Bytes,
 }
 
+/// The versions of a model: what the sidecar reads of their signatures, and what a stand-in serves.
+type Versions = BTreeMap<i64, (Signatures, HashMap<String, SignatureDef>)>;
+
 /// What TensorFlow Serving said of its models.
 #[derive(Default)]
 struct Catalog {
-    models: BTreeMap<String, BTreeMap<i64, (Signatures, HashMap<String, SignatureDef>)>>,
+    models: BTreeMap<String, Versions>,
 }
 
 static RECORDS: LazyLock<Vec<Record>> = LazyLock::new(|| {
@@ -91,7 +94,7 @@ impl Catalog {
     }
 
     fn stand_ins(&self) -> Vec<Model> {
-        let model = |(name, versions): (&String, &BTreeMap<i64, (Signatures, HashMap<_, _>)>)| Model {
+        let model = |(name, versions): (&String, &Versions)| Model {
             name: name.clone(),
             versions: versions.iter().map(|(number, (_, defs))| (*number, stand_in(defs))).collect(),
             labels: labels(name).into_iter().map(|(label, version)| (label.to_owned(), version)).collect(),
@@ -264,7 +267,8 @@ fn no_request_of_any_method_panics_in_any_mode() {
                 let shielded = verdict.problems.iter().any(|problem| problem.weight == Weight::Shield);
                 actions.push((verdict.action, shielded));
             }
-            for view in [InferView::scan_single(&message), InferView::scan_multi(&message)].into_iter().flatten()
+            for view in
+                [InferView::scan_single(&message), InferView::scan_multi(&message)].into_iter().flatten()
             {
                 let verdict = judge_infer(&view, &fallback.0, &policy, None);
                 apply_infer(&message, &view, &verdict.plan);

@@ -15,7 +15,11 @@ pub(crate) enum Value {
 
 /// The values in the order in which they lie in the tensor: `tensor_content` if there is any, else whichever list has some.
 pub(crate) fn values(tensor: &TensorProto) -> Vec<Value> {
-    if tensor.tensor_content.is_empty() { listed(tensor) } else { content(tensor.dtype, &tensor.tensor_content) }
+    if tensor.tensor_content.is_empty() {
+        listed(tensor)
+    } else {
+        content(tensor.dtype, &tensor.tensor_content)
+    }
 }
 
 /// What rounding to float32 makes of a value.
