@@ -208,9 +208,7 @@ fn apply_rule(
         );
         return;
     };
-    if level == Level::Defaults
-        && matches!(rule.spelled, Spelled::Known(Switch::On | Switch::Inputs))
-    {
+    if level == Level::Defaults && matches!(rule.spelled, Spelled::Known(Switch::On | Switch::Inputs)) {
         let text = "expected a rule of tier 1: one of tier 2 assumes something about its model";
         section
             .push(Problem::at(*place, path, text).hint(format!("say it under `models.MODEL.rules.{name}`")));
