@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod cli;
 mod drain;
+mod explain;
 mod faults;
 mod founder;
 mod health;
