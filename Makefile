@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python lint ci image
+.PHONY: help demo demo-tf test test-rust test-python bench-proxy bench-instructions soak lint ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -10,7 +10,7 @@ PYTHON := .venv/bin/python
 TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 demo: ## wrong requests repaired before your eyes; needs only Rust (ONCE=1 ends it after the table)
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo
@@ -31,6 +31,19 @@ test-python: venv ## the built program in front of TensorFlow, asked by Python c
 venv: # does nothing when it is up to date
 	tests/tfserving/setup.sh
 
+bench-proxy: ## the sidecar beside Envoy, nginx and HAProxy: writes docs/performance.md (15 minutes)
+	$(CARGO) build --locked --release --bin tfs-sidecar
+	tests/bench/setup.sh
+	cd tests/bench && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" ./run.py && ./report.py .run/results.jsonl --write ../../docs/performance.md
+
+bench-instructions: ## instructions a request (valgrind), against the committed figures
+	$(CARGO) build --locked --release --bin tfs-sidecar
+	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" tests/bench/instructions.sh
+
+soak: ## ten minutes of mixed traffic with cancellations and restarts, every request accounted for
+	$(CARGO) build --locked --release --bin tfs-sidecar
+	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" tests/bench/soak.py --minutes $${MINUTES:-10}
+
 lint: ## formatting and clippy; a tool that is not installed is named and left out
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \
 	else echo "lint: rustfmt is not installed, formatting is not checked"; fi
@@ -44,4 +57,4 @@ ci: lint ## what CI runs: lint, the demo once, all tests
 
 image: ## a container image (podman or docker)
 	@engine=$$(command -v podman || command -v docker) || { echo "image: neither podman nor docker is installed"; exit 1; }; \
-	"$$engine" build --tag tfs-sidecar .
+	"$$engine" build --file deploy/Dockerfile --tag tfs-sidecar .

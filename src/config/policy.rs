@@ -226,16 +226,14 @@ fn apply_rule(
         );
         return;
     };
-    if level == Level::Defaults
-        && matches!(rule.spelled, Spelled::Known(Switch::On) | Spelled::Known(Switch::Inputs))
-    {
+    if level == Level::Defaults && matches!(rule.spelled, Spelled::Known(Switch::On | Switch::Inputs)) {
         let text = "expected a rule of tier 1: one of tier 2 assumes something about its model";
         section
             .push(Problem::at(*place, path, text).hint(format!("say it under `models.MODEL.rules.{name}`")));
         return;
     }
     match rule.spelled {
-        Spelled::Known(Switch::Off) | Spelled::Known(Switch::On) | Spelled::Known(Switch::Policy) => {
+        Spelled::Known(Switch::Off | Switch::On | Switch::Policy) => {
             let Some(on) = section.scalar(&path, node, switch) else { return };
             match (rule.name, rule.spelled) {
                 ("batch_first", _) => policy.batch_first = on,

@@ -31,6 +31,11 @@ pub enum Naming {
     Ambiguous(Problem),
 }
 
+/// Unknown names above which no rule is asked.
+const MAX_UNKNOWN: usize = 256;
+/// Names that a refusal speaks of: nobody reads more, and a hostile request could bring thousands.
+const MAX_REPORTED: usize = 32;
+
 /// The outcome of the names stage.
 #[derive(Debug, Default)]
 pub(super) struct Names<'a> {
@@ -48,35 +53,40 @@ pub(super) fn bind<'a>(
 ) -> Names<'a> {
     let mut names = Names::default();
     let mut unbound = Vec::new();
+    let mut taken = vec![false; signature.inputs.len()];
     for (index, input) in view.inputs.iter().enumerate() {
-        match signature.input(&input.key) {
-            Some(info) => names.bound.push((index, info)),
+        match signature.input_index(&input.key) {
+            Some(at) => {
+                taken[at] = true;
+                names.bound.push((index, &signature.inputs[at]));
+            }
             None => unbound.push(index),
         }
     }
     if unbound.is_empty() && names.bound.len() == signature.inputs.len() {
         return names;
     }
-    let missing = |names: &Names<'a>| -> Vec<&'a TensorInfo> {
-        let is_bound = |info: &TensorInfo| names.bound.iter().any(|(_, bound)| bound.alias == info.alias);
-        signature.inputs.iter().filter(|info| !is_bound(info)).collect()
+    let missing = |taken: &[bool]| -> Vec<&'a TensorInfo> {
+        signature.inputs.iter().zip(taken).filter(|(_, taken)| !**taken).map(|(info, _)| info).collect()
     };
     for rule in Repair::of(Stage::Names) {
         let Propose::Names(propose) = rule.propose else { continue };
-        if !rule.is_on(policy) {
+        // A crowd of unknown names is nobody's slip; comparing each with each would only cost time.
+        if !rule.is_on(policy) || unbound.len() > MAX_UNKNOWN {
             continue;
         }
-        let open: Vec<_> = missing(&names);
+        let open = missing(&taken);
         let case = NameCase { message, view, signature, policy, unbound: &unbound, missing: &open };
         match propose(&case) {
             Naming::No => {}
             Naming::Rename(renames) => {
                 for (index, alias) in renames {
-                    let Some(info) = signature.input(&alias) else { continue };
+                    let Some(at) = signature.input_index(&alias) else { continue };
+                    taken[at] = true;
                     let old = view.inputs[index].key.clone();
                     let mends = unknown(&old, signature, true);
                     unbound.retain(|open| *open != index);
-                    names.bound.push((index, info));
+                    names.bound.push((index, &signature.inputs[at]));
                     let change = Change::Key { old, new: alias.clone() };
                     names.steps.push(Step { rule, input: alias, index: Some(index), change, mends });
                 }
@@ -93,7 +103,7 @@ pub(super) fn bind<'a>(
             Naming::Ambiguous(problem) => names.problems.push(problem),
         }
     }
-    let open: Vec<_> = missing(&names).into_iter().filter(|info| !info.has_default).collect();
+    let open: Vec<_> = missing(&taken).into_iter().filter(|info| !info.has_default).collect();
     if names.problems.is_empty() {
         // One input declared and one sent are compared as a pair, whether or not a rename is allowed, so that all is said at once.
         if let ([index], [info]) = (unbound.as_slice(), open.as_slice())
@@ -103,11 +113,11 @@ pub(super) fn bind<'a>(
             names.problems.push(unknown(&view.inputs[*index].key, signature, true));
             return names;
         }
-        for index in &unbound {
+        for index in unbound.iter().take(MAX_REPORTED) {
             names.problems.push(unknown(&view.inputs[*index].key, signature, !open.is_empty()));
         }
     }
-    for info in open {
+    for info in open.into_iter().take(MAX_REPORTED) {
         let what = format!("not sent, the signature takes {}", list(signature));
         names.problems.push(Problem::new(Reason::InputMissing, &info.alias, what));
     }

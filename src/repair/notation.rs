@@ -112,7 +112,14 @@ pub fn tensor(word: &str) -> Result<Rope, NotationError> {
         rest = after;
     }
     let values: Vec<Literal> = match values {
-        Some(list) => list.split(',').filter(|value| !value.is_empty()).map(literal).collect(),
+        Some(list) => {
+            // Digits in a string tensor are text: the dtype says so.
+            let parse = |value: &str| match dtype {
+                DataType::STRING => Literal::Text(value.to_owned()),
+                _ => literal(value),
+            };
+            list.split(',').filter(|value| !value.is_empty()).map(parse).collect()
+        }
         None if count > MAX_VALUES => return Err(NotationError::TooMany { found: count }),
         None => vec![
             if dtype == DataType::STRING { Literal::Text("text".into()) } else { Literal::Int(1) };
@@ -180,4 +187,20 @@ pub fn element(dtype: DataType, value: &Literal) -> Result<Vec<u8>, NotationErro
     let mut out = Vec::new();
     cast.convert(&bytes, &mut out);
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::proto::tensorflow::serving::PredictRequest;
+
+    #[test]
+    fn digits_are_numbers_or_text_as_the_dtype_says() {
+        let message = request("m", "s:string[2]{255,true} n:int32[2]@int_val{255,-1}").unwrap();
+        let message = PredictRequest::decode(message.to_bytes()).unwrap();
+        assert_eq!(message.inputs["s"].string_val, [&b"255"[..], b"true"]);
+        assert_eq!(message.inputs["n"].int_val, [255, -1]);
+    }
 }

@@ -47,7 +47,7 @@ pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
     let mut lines = Vec::new();
     match &verdict.signature {
         Some(signature) => {
-            lines.push(format!("signature '{}', mode {}", ascii(&signature.name), verdict.mode))
+            lines.push(format!("signature '{}', mode {}", ascii(&signature.name), verdict.mode));
         }
         None => lines.push(format!(
             "signature '{}', mode {}",

@@ -32,7 +32,7 @@ pub async fn infer(
     deadline: Deadline,
     record: &mut Record,
 ) -> Result<Code, Stop> {
-    let wishes = Wishes::read(&head.headers);
+    let wishes = Wishes::read(&head.headers)?;
     if wishes.dry_run {
         call.is_dry_run();
     }

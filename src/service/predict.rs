@@ -39,7 +39,7 @@ pub async fn predict(
     deadline: Deadline,
     record: &mut Record,
 ) -> Result<Code, Stop> {
-    let wishes = Wishes::read(&head.headers);
+    let wishes = Wishes::read(&head.headers)?;
     if wishes.dry_run {
         call.is_dry_run();
     }

@@ -1,6 +1,7 @@
 //! What a client may ask of the sidecar in its request metadata, and how the sidecar answers in kind.
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::fault::Fault;
 use crate::repair::report::repair_entry;
 use crate::repair::{Mode, Step};
 
@@ -22,12 +23,22 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    /// A mode that there is not asks for nothing: a request is not refused for a wish.
-    pub fn read(headers: &HeaderMap) -> Self {
-        let mode =
-            headers.get(MODE).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(Mode::Off);
+    /// # Errors
+    /// A mode that there is not: whoever asks to be held more strictly must not be held less strictly for a slip of the pen.
+    pub fn read(headers: &HeaderMap) -> Result<Self, Fault> {
+        let mode = match headers.get(MODE) {
+            None => Mode::Off,
+            Some(value) => {
+                value.to_str().ok().and_then(|value| value.trim().parse().ok()).ok_or_else(|| {
+                    let found = String::from_utf8_lossy(value.as_bytes());
+                    Fault::malformed(format!(
+                        "expected observe, repair or strict in metadata {MODE}, found {found:?}"
+                    ))
+                })?
+            }
+        };
         let dry_run = headers.get(DRY_RUN).is_some_and(|value| matches!(value.as_bytes(), b"1" | b"true"));
-        Self { mode, dry_run }
+        Ok(Self { mode, dry_run })
     }
 }
 
@@ -63,7 +74,7 @@ pub fn mark_dry_run(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn read(pairs: &[(&'static str, &'static str)]) -> Wishes {
+    fn read(pairs: &[(&'static str, &'static str)]) -> Result<Wishes, Fault> {
         let headers = pairs
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
@@ -72,12 +83,11 @@ mod tests {
 
     #[test]
     fn wishes_are_read_from_the_metadata() {
-        assert_eq!(read(&[]), Wishes { mode: Mode::Off, dry_run: false });
+        assert_eq!(read(&[]).unwrap(), Wishes { mode: Mode::Off, dry_run: false });
         let both = read(&[("tfs-sidecar-mode", "strict"), ("tfs-sidecar-dry-run", "1")]);
-        assert_eq!(both, Wishes { mode: Mode::Strict, dry_run: true });
-        assert_eq!(
-            read(&[("tfs-sidecar-mode", "loud"), ("tfs-sidecar-dry-run", "0")]),
-            Wishes { mode: Mode::Off, dry_run: false }
-        );
+        assert_eq!(both.unwrap(), Wishes { mode: Mode::Strict, dry_run: true });
+        assert!(!read(&[("tfs-sidecar-dry-run", "0")]).unwrap().dry_run);
+        let slip = read(&[("tfs-sidecar-mode", "strct")]).unwrap_err();
+        assert!(slip.to_string().contains("\"strct\""), "{slip}");
     }
 }

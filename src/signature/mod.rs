@@ -43,6 +43,11 @@ impl Signature {
         find(&self.inputs, alias)
     }
 
+    /// The place of an input in `inputs`.
+    pub fn input_index(&self, alias: &str) -> Option<usize> {
+        self.inputs.binary_search_by(|info| info.alias.as_str().cmp(alias)).ok()
+    }
+
     pub fn output(&self, alias: &str) -> Option<&TensorInfo> {
         find(&self.outputs, alias)
     }

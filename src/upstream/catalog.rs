@@ -17,6 +17,8 @@ pub struct Served {
     pub signatures: Signatures,
     pub policy: Arc<ModelPolicy>,
     metrics: HashMap<String, Arc<ModelMetrics>>,
+    /// For requests that name a signature which the model does not have.
+    unknown_signature: Arc<ModelMetrics>,
 }
 
 impl Served {
@@ -25,12 +27,13 @@ impl Served {
             .iter()
             .map(|it| (it.name.clone(), Arc::new(ModelMetrics::new(model, &it.name))))
             .collect();
-        Self { model: model.to_owned(), version, signatures, policy, metrics }
+        let unknown_signature = Arc::new(ModelMetrics::new(model, metrics::UNKNOWN));
+        Self { model: model.to_owned(), version, signatures, policy, metrics, unknown_signature }
     }
 
     /// The handles of a signature; a name that is not in the catalog adds no series.
     pub fn metrics(&self, signature: &str) -> &Arc<ModelMetrics> {
-        self.metrics.get(signature).unwrap_or_else(|| metrics::unknown())
+        self.metrics.get(signature).unwrap_or(&self.unknown_signature)
     }
 }
 

@@ -31,7 +31,8 @@ pub async fn serve(shard: Rc<Shard>, local: Local, io: Io, peer: Rc<str>) {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => match local.service(request.uri().path()) {
                     None => {
-                        spawn_local(service::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond));
+                        // Boxed: spawning moves a future several times, and the state of a call is some kilobytes.
+                        spawn_local(Box::pin(service::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond)));
                     }
                     Some(service) => {
                         spawn_local(local::serve(shard.drain.clone(), service, request, respond));

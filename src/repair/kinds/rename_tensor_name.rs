@@ -39,6 +39,9 @@ fn propose(case: &NameCase<'_>) -> Naming {
 
 /// Output 0 of an op is written both `op` and `op:0`.
 fn is_name_of(key: &str, info: &TensorInfo) -> bool {
-    let plain = |name: &str| name.strip_suffix(":0").unwrap_or(name).to_owned();
     !info.tensor_name.is_empty() && plain(key) == plain(&info.tensor_name)
+}
+
+fn plain(name: &str) -> &str {
+    name.strip_suffix(":0").unwrap_or(name)
 }

@@ -274,3 +274,10 @@ fn switches_of_the_policy() {
     let missing = |policy: &mut Policy| policy.missing_inputs = policy::MissingInputs::Refuse;
     assert!(with("a:float[-1] b:float[-1]", "a:float[2]", missing).contains("INPUT_MISSING"));
 }
+
+#[test]
+fn a_crowd_of_unknown_names_costs_little_and_is_told_in_part() {
+    let crowd: Vec<String> = (0..5000).map(|at| format!("n{at}:float[1]")).collect();
+    let verdict = Case::new("a:float[-1] b:float[-1]", &crowd.join(" ")).judge();
+    assert_eq!((verdict.action, verdict.problems.len()), (Action::Refuse, 34));
+}
