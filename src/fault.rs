@@ -1,6 +1,8 @@
 //! Every way in which a request can fail here, and what the client is told: gRPC code, one line of text, machine-readable details.
 //!
 //! This is the only place that knows codes. Answers of TF Serving itself are relayed unread and never become a `Fault`.
+#[cfg(test)]
+mod docs;
 mod text;
 
 use std::time::Duration;
@@ -12,13 +14,13 @@ use prost::Message as _;
 use tonic::Code;
 use tonic_types::pb;
 
-use text::{MESSAGE_LIMIT, cut, fit_problems, percent_encode};
-pub use text::{code_value, percent_decode};
+use text::{MESSAGE_LIMIT, cut, fit_problems};
+pub use text::{code_value, percent_decode, percent_encode};
 
 use crate::repair::{Problem, Reason};
 
 /// A client's metadata may hold 8 KiB (gRPC C++ refuses more by chance, and all of it above 16 KiB); other trailers need room too.
-const TRAILERS_LIMIT: usize = 7 * 1024;
+pub const TRAILERS_LIMIT: usize = 7 * 1024;
 const VIOLATIONS_LIMIT: usize = 8;
 const DESCRIPTION_LIMIT: usize = 320;
 /// Names that come from a client or a model are cut in the details: they have no bound of their own.
@@ -26,7 +28,7 @@ const METADATA_LIMIT: usize = 128;
 const DOMAIN: &str = "tfs-sidecar";
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 

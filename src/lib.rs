@@ -1,10 +1,12 @@
 //! tfs-sidecar: a proxy that checks, repairs and explains requests to TensorFlow Serving.
 pub mod proto;
+mod spelling;
 pub mod tensor;
 
 pub mod signature;
 pub mod wire;
 
+pub mod explain;
 pub mod repair;
 
 pub mod config;

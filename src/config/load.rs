@@ -372,7 +372,7 @@ models:
             hint: known rules are `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
           c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, found `maybe`
           c.yaml:14:5: `models.churn.inputs`: expected a known key, found an unknown one
-            hint: this section takes `mode`, `unrepairable`, `missing_inputs`, `batch_first`, `column_vector`, `round_f64`, `short_lists`, `rules` and `signatures`
+            hint: this section takes `mode`, `unrepairable`, `missing_inputs`, `batch_first`, `column_vector`, `round_f64`, `short_lists`, `explain_upstream`, `rules` and `signatures`
           c.yaml:17:9: `models.churn.signatures.s.rules.split_oversize`: expected `batching.max_rows` to split at, found none
             hint: write `batching: {max_rows: 64}` beside it
           c.yaml:18:27: `models.churn.signatures.s.inputs.x.pad`: expected a `value` to fill up with, found none

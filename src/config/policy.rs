@@ -52,6 +52,12 @@ const SHORT_LISTS: Key = key(
     "refuse",
     "A list of several values that is shorter than its shape: TensorFlow repeats the last one.",
 );
+const EXPLAIN_UPSTREAM: Key = key(
+    "explain_upstream",
+    "`on`, `off`",
+    "on",
+    "Puts behind the text of an error that TF Serving answers what it means and who must act (docs/errors.md). Never in mode `off`.",
+);
 const RULES: Key = key(
     "rules",
     "rule: `on`, `off`",
@@ -59,8 +65,17 @@ const RULES: Key = key(
     "Rules of tier 2 switched on, rules of tier 1 switched off, by name. `drop_extra` takes a list of inputs. Tier 2 is not for `defaults`: it assumes something about one model.",
 );
 
-pub(super) const DEFAULTS: &[Key] =
-    &[MODE, UNREPAIRABLE, MISSING_INPUTS, BATCH_FIRST, COLUMN_VECTOR, ROUND_F64, SHORT_LISTS, RULES];
+pub(super) const DEFAULTS: &[Key] = &[
+    MODE,
+    UNREPAIRABLE,
+    MISSING_INPUTS,
+    BATCH_FIRST,
+    COLUMN_VECTOR,
+    ROUND_F64,
+    SHORT_LISTS,
+    EXPLAIN_UPSTREAM,
+    RULES,
+];
 const MODEL: &[Key] = &[
     MODE,
     UNREPAIRABLE,
@@ -69,6 +84,7 @@ const MODEL: &[Key] = &[
     COLUMN_VECTOR,
     ROUND_F64,
     SHORT_LISTS,
+    EXPLAIN_UPSTREAM,
     RULES,
     key("signatures", "signature: policy", "", "What differs for a signature of this model."),
 ];
@@ -80,6 +96,7 @@ const SIGNATURE: &[Key] = &[
     COLUMN_VECTOR,
     ROUND_F64,
     SHORT_LISTS,
+    EXPLAIN_UPSTREAM,
     RULES,
     key(
         "aliases",
@@ -188,6 +205,7 @@ fn apply_policy(section: &Section<'_>, policy: &mut Policy, level: Level) {
         &mut policy.short_lists,
         &[("refuse", ShortLists::Refuse), ("allow", ShortLists::Allow)],
     );
+    section.value("explain_upstream", &mut policy.explain_upstream, switch);
     if let Some(rules) = section.named("rules") {
         for entry in rules.entries {
             apply_rule(&rules, entry, policy, level);

@@ -65,6 +65,7 @@ struct PolicyKeys {
     column_vector: &'static str,
     round_f64: &'static str,
     short_lists: &'static str,
+    explain_upstream: &'static str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     rules: BTreeMap<String, Rule>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -206,6 +207,7 @@ impl PolicyKeys {
                 ShortLists::Refuse => "refuse",
                 ShortLists::Allow => "allow",
             },
+            explain_upstream: switch(policy.explain_upstream),
             rules,
             aliases: policy.aliases.clone(),
             inputs: policy.inputs.iter().map(|(name, input)| (name.clone(), Input::of(input))).collect(),
@@ -326,6 +328,7 @@ models:
           column_vector: "on"
           round_f64: allow
           short_lists: refuse
+          explain_upstream: "on"
         models:
           churn:
             mode: observe
@@ -335,6 +338,7 @@ models:
             column_vector: "on"
             round_f64: allow
             short_lists: refuse
+            explain_upstream: "on"
         "#);
     }
 }

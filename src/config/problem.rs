@@ -95,51 +95,9 @@ pub(super) fn any_of<S: AsRef<str>>(names: &[S]) -> String {
     text
 }
 
-/// The known name that a misspelt one was most likely meant to be.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name: String = name.to_lowercase().replace('-', "_");
-    let allowed = (name.chars().count() / 3).max(1);
-    known
-        .into_iter()
-        .map(|candidate| (distance(&name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (row, letter) in from.iter().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, other) in to.iter().enumerate() {
-            let replaced = last[column] + usize::from(letter != other);
-            let mut best = replaced.min(last[column + 1] + 1).min(current[column] + 1);
-            if row > 0 && column > 0 && *letter == to[column - 1] && from[row - 1] == *other {
-                best = best.min(before_last[column - 1] + 1);
-            }
-            current.push(best);
-        }
-        before_last = std::mem::replace(&mut last, current);
-    }
-    last[to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slip_of_the_finger_is_recognised_and_a_different_word_is_not() {
-        let known = ["listen", "admin_listen", "upstream", "limits"];
-        assert_eq!(nearest("lisen", known), Some("listen"));
-        assert_eq!(nearest("admin-listen", known), Some("admin_listen"));
-        assert_eq!(nearest("Upstraem", known), Some("upstream"));
-        assert_eq!(nearest("port", known), None);
-        assert_eq!(nearest("", known), None);
-    }
 
     #[test]
     fn problems_are_listed_in_the_order_of_the_file() {

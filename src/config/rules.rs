@@ -1,6 +1,7 @@
 //! Where the configuration spells each rule: read from the registry of repairs, so that a new rule needs no line here.
-use super::problem::{any_of, nearest};
+use super::problem::any_of;
 use crate::repair::{LATER, REPAIRS, Switch};
+use crate::spelling::nearest;
 
 /// One rule, as the configuration speaks of it.
 #[derive(Debug, Clone, Copy)]

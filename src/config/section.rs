@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::problem::{Place, Problem, any_of, nearest};
+use super::problem::{Place, Problem, any_of};
 use super::yaml::{Entry, Node, Value};
+use crate::spelling::nearest;
 
 /// A key of a section: the table is what is accepted, what is documented and where a misspelt key is compared.
 #[derive(Debug, Clone, Copy)]

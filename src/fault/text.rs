@@ -33,7 +33,7 @@ pub fn code_value(code: Code) -> HeaderValue {
 }
 
 /// `grpc-message` may hold printable ASCII; everything else, and `%`, goes as `%XX`.
-pub(super) fn percent_encode(text: &str) -> String {
+pub fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if (b' '..=b'~').contains(&byte) && byte != b'%' {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::policy::{MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
-use super::{Change, Plan, Propose, Repair, Stage, Step, calls, missing, names, rows, tensor};
+use super::{Change, Plan, Propose, Repair, Stage, Step, calls, hints, missing, names, rows, tensor};
 use crate::signature::{Signature, Signatures};
 use crate::tensor::Shape;
 use crate::wire::{ModelSpec, PredictView, Rope};
@@ -90,11 +90,12 @@ pub(super) fn choose_signature(
     if let Some(signature) = signatures.get(asked) {
         return Ok((signature.clone(), None));
     }
-    let names: Vec<String> = signatures.servable().map(|signature| format!("'{}'", signature.name)).collect();
-    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     // TF Serving's own words first: clients and dashboards may look for them.
-    let what = format!("Serving signature key \"{asked}\" not found; the model has {known}");
-    let problem = Problem::new(Reason::SignatureUnknown, "", what);
+    let what =
+        format!("Serving signature key \"{asked}\" not found; the model has {}", hints::list(signatures));
+    let known = signatures.servable().map(|signature| signature.name.as_str());
+    let hint = hints::did_you_mean(asked, known).unwrap_or_default();
+    let problem = Problem::new(Reason::SignatureUnknown, "", what).hint(hint);
     for rule in Repair::of(Stage::Signature) {
         let Propose::Signature(propose) = rule.propose else { continue };
         let Some(signature) = propose(signatures).and_then(|name| signatures.get(&name)) else { continue };
@@ -114,7 +115,7 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
     found.steps.extend(names.steps);
     found.problems.extend(names.problems);
     let mut shapes: Vec<(&crate::signature::TensorInfo, Shape)> = Vec::with_capacity(names.bound.len());
-    for (index, info) in names.bound {
+    for &(index, info) in &names.bound {
         let plan = tensor::plan(request.message, &request.view.inputs[index], index, info, policy);
         found.steps.extend(plan.steps);
         found.problems.extend(plan.problems);
@@ -134,6 +135,7 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
     found.problems.extend(rows::check(signature, &shapes));
     let (steps, problems) = (&mut found.steps, &mut found.problems);
     found.calls = calls::plan(signature, policy, &request.view.output_filter, &shapes, steps, problems);
+    hints::add(&mut found.problems, signature, request.view, &names.bound);
 }
 
 fn check_outputs(filter: &[String], signature: &Signature, problems: &mut Vec<Problem>) {
@@ -144,7 +146,8 @@ fn check_outputs(filter: &[String], signature: &Signature, problems: &mut Vec<Pr
                 "output tensor alias not found in signature: {name} Outputs expected to be in the set {{{}}}.",
                 known.join(",")
             );
-            problems.push(Problem::new(Reason::OutputUnknown, "", what));
+            let hint = hints::did_you_mean(name, known).unwrap_or_default();
+            problems.push(Problem::new(Reason::OutputUnknown, "", what).hint(hint));
         } else if filter[..at].contains(name) {
             problems.push(Problem::new(
                 Reason::OutputUnknown,
@@ -187,7 +190,7 @@ impl Found {
             self.problems.clear();
         }
         if mode == Mode::Strict {
-            self.problems.splice(0..0, self.steps.iter().map(|step| step.mends.clone()));
+            self.problems.splice(0..0, self.steps.iter().map(hints::of_step));
             self.problems.sort_by_key(|problem| stage_of(problem.reason));
         }
         let clean = self.steps.is_empty() && self.problems.is_empty();

@@ -124,6 +124,8 @@ pub struct Policy {
     /// Whether float64 may be rounded to float32; otherwise every value must survive exactly.
     pub round_f64: bool,
     pub short_lists: ShortLists,
+    /// Whether an explanation is put behind the text of an error that TF Serving answers.
+    pub explain_upstream: bool,
     /// Elements that one tensor may claim.
     pub max_elements: u64,
     /// Whether a request of zero rows is refused: true when TF Serving runs with `--enable_batching`, where such a request hangs
@@ -151,6 +153,7 @@ impl Default for Policy {
             column_vector: true,
             round_f64: true,
             short_lists: ShortLists::default(),
+            explain_upstream: true,
             max_elements: 1 << 28,
             refuse_zero_rows: false,
             on: BTreeSet::new(),

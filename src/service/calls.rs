@@ -8,7 +8,7 @@ use super::call::{Call, Stop};
 use super::deadline::Deadline;
 use super::forward::{First, Reply, code};
 use super::record::Record;
-use super::relay::relay;
+use super::relay::{Additions, relay};
 use super::verdict::send;
 use crate::fault::Fault;
 use crate::repair::calls::{Calls, answer, requests};
@@ -24,7 +24,7 @@ pub(super) struct Several<'a> {
     pub record: &'a Record,
     pub ticket: &'a mut Ticket,
     /// What was repaired, for the client.
-    pub notes: Option<&'a HeaderMap>,
+    pub additions: Additions<'a>,
 }
 
 impl Several<'_> {
@@ -44,7 +44,7 @@ impl Several<'_> {
             let reply = send(self.shard, self.call, request, &sent, self.deadline, self.record).await?;
             match self.gather(reply).await? {
                 Gathered::Refused(reply) => {
-                    return relay(self.call, &self.shard.pool, *reply, self.notes).await;
+                    return relay(self.call, &self.shard.pool, *reply, self.additions).await;
                 }
                 Gathered::Failed { head, trailers } => return self.refuse(head, trailers),
                 Gathered::Whole { head, message, trailers: last } => {
@@ -61,7 +61,7 @@ impl Several<'_> {
                 tracing::debug!(%error, "the answers of a split request do not fit together: it is sent whole");
                 let sent = frames(message.clone());
                 let reply = send(self.shard, self.call, request, &sent, self.deadline, self.record).await?;
-                return relay(self.call, &self.shard.pool, reply, self.notes).await;
+                return relay(self.call, &self.shard.pool, reply, self.additions).await;
             }
             (Err(error), _) => {
                 let problem =
@@ -70,9 +70,7 @@ impl Several<'_> {
             }
         };
         let mut head = first.map_or_else(|| Response::new(()), |head| Response::from_parts(head, ()));
-        for (name, value) in self.notes.into_iter().flatten() {
-            head.headers_mut().append(name.clone(), value.clone());
-        }
+        self.additions.to_metadata(head.headers_mut());
         self.call.head(head, false)?;
         for frame in frames(whole) {
             self.call.data(frame).await?;
@@ -84,10 +82,9 @@ impl Several<'_> {
     fn refuse(&self, mut head: response::Parts, trailers: Option<HeaderMap>) -> Result<Code, Stop> {
         let mut trailers = trailers.unwrap_or_default();
         let found = code(&trailers).unwrap_or(Code::Unknown);
-        for (name, value) in self.notes.into_iter().flatten() {
-            head.headers.append(name.clone(), value.clone());
-            trailers.append(name.clone(), value.clone());
-        }
+        self.additions.to_metadata(&mut head.headers);
+        self.additions.to_metadata(&mut trailers);
+        self.additions.to_text(&mut trailers);
         self.call.head(Response::from_parts(head, ()), false)?;
         self.call.end(Some(trailers))?;
         Ok(found)

@@ -11,9 +11,9 @@ use super::deadline::Deadline;
 use super::message::{self, GRPC_ENCODING};
 use super::predict::dry_run;
 use super::record::Record;
-use super::relay::relay;
+use super::relay::{Additions, relay};
 use super::resolve::resolve;
-use super::verdict::{count, is_off, refusal, remember, send};
+use super::verdict::{count, explains, is_off, refusal, remember, send};
 use super::wishes::{Wishes, notes};
 use crate::fault::Fault;
 use crate::repair::infer::{apply_infer, judge_infer};
@@ -52,7 +52,7 @@ pub async fn infer(
     let policy = spec.map_or(&shard.config.defaults, |spec| shard.config.policy(&spec.name));
     let Some(spec) = spec.filter(|_| !is_off(policy, wishes)) else {
         let reply = send(shard, call, &mut request, &message.frames, deadline, record).await?;
-        return relay(call, &shard.pool, reply, None).await;
+        return relay(call, &shard.pool, reply, Additions::default()).await;
     };
 
     let served = resolve(shard, call, spec).await?;
@@ -80,5 +80,6 @@ pub async fn infer(
         request.headers_mut().remove(header::CONTENT_LENGTH);
     }
     let reply = send(shard, call, &mut request, outgoing, deadline, record).await?;
-    relay(call, &shard.pool, reply, notes.as_ref()).await
+    let additions = Additions { notes: notes.as_ref(), explain: explains(&served, spec, &verdict) };
+    relay(call, &shard.pool, reply, additions).await
 }

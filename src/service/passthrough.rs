@@ -13,7 +13,7 @@ use super::call::{Call, Stop, now};
 use super::deadline::Deadline;
 use super::forward::{First, Reply};
 use super::record::Record;
-use super::relay::relay;
+use super::relay::{Additions, relay};
 use crate::upstream::pool::Opened;
 use crate::upstream::unary;
 
@@ -47,7 +47,8 @@ pub async fn pass(
         let (head, mut body) = response.into_parts();
         // Unlike Predict, headers are handed on at once: a stream may have nothing else to say for long.
         if body.is_end_stream() {
-            return relay(call, &shard.pool, Reply { head, first: First::End, body, lease }, None).await;
+            let reply = Reply { head, first: First::End, body, lease };
+            return relay(call, &shard.pool, reply, Additions::default()).await;
         }
         call.head(http::Response::from_parts(head, ()), false)?;
         while let Some(data) = body.data().await {

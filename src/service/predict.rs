@@ -15,9 +15,9 @@ use super::deadline::Deadline;
 use super::forward::Reply;
 use super::message::{self, GRPC_ENCODING};
 use super::record::Record;
-use super::relay::relay;
+use super::relay::{Additions, relay};
 use super::resolve::resolve;
-use super::verdict::{count, is_off, refusal, remember, send};
+use super::verdict::{count, explains, is_off, refusal, remember, send};
 use super::wishes::{Wishes, mark_dry_run, notes};
 use crate::fault::Fault;
 use crate::repair::{Action, Calls, Mode, Outcome, Request, Verdict, apply, judge};
@@ -57,7 +57,7 @@ pub async fn predict(
         Ok(view) => view,
         Err(_) if is_off(&shard.config.defaults, wishes) => {
             let reply = send(shard, call, &mut request, &message.frames, deadline, record).await?;
-            return relay(call, &shard.pool, reply, None).await;
+            return relay(call, &shard.pool, reply, Additions::default()).await;
         }
         Err(error) => return Err(Fault::malformed(error.to_string()).into()),
     };
@@ -69,7 +69,7 @@ pub async fn predict(
             record.served(served.metrics(view.model_spec.effective_signature()));
         }
         let reply = send(shard, call, &mut request, &message.frames, deadline, record).await?;
-        return relay(call, &shard.pool, reply, None).await;
+        return relay(call, &shard.pool, reply, Additions::default()).await;
     }
 
     let mut served = resolve(shard, call, &view.model_spec).await?;
@@ -96,8 +96,9 @@ pub async fn predict(
                     make_plain(&mut request);
                     count(record, &verdict);
                     remember(shard, peer, &served, &verdict);
-                    let several =
-                        Several { shard, call, deadline, record, ticket: &mut ticket, notes: notes.as_ref() };
+                    let explain = explains(&served, &view.model_spec, &verdict);
+                    let additions = Additions { notes: notes.as_ref(), explain };
+                    let several = Several { shard, call, deadline, record, ticket: &mut ticket, additions };
                     // Boxed: a rare way need not size the task of every Predict.
                     return Box::pin(several.run(&mut request, &repaired, verdict.plan.calls)).await;
                 }
@@ -134,7 +135,8 @@ pub async fn predict(
         // relay; the record is kept by the caller
         count(record, &verdict);
         remember(shard, peer, &served, &verdict);
-        return relay(call, &shard.pool, reply, notes.as_ref()).await;
+        let explain = explains(&served, &view.model_spec, &verdict);
+        return relay(call, &shard.pool, reply, Additions { notes: notes.as_ref(), explain }).await;
     }
 }
 

@@ -1,22 +1,34 @@
-//! Hands TF Serving's answer to the client: headers, frames and trailers as they come, unread.
-use http::{HeaderMap, Response};
+//! Hands TF Serving's answer to the client: headers, frames and trailers as they come; only the text of an error may be read.
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response};
 use tonic::Code;
 
 use super::call::{Call, Stop};
 use super::forward::{First, Reply, code};
+use crate::explain;
+use crate::fault::{GRPC_MESSAGE, TRAILERS_LIMIT, percent_decode, percent_encode};
 use crate::upstream::pool::Pool;
 use crate::upstream::unary;
 
-/// Passes an answer on and gives its code. `notes` (what was repaired) go into the initial metadata, and into the trailers of an
-/// error, which is where error handlers of clients look.
-pub async fn relay(call: &Call, pool: &Pool, reply: Reply, notes: Option<&HeaderMap>) -> Result<Code, Stop> {
+/// What is added to an answer; nothing, unless it was asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Additions<'a> {
+    /// What was repaired: into the initial metadata, and into the trailers of an error, which is where error handlers of clients look.
+    pub notes: Option<&'a HeaderMap>,
+    /// Whether an error's text is followed by what it means.
+    pub explain: bool,
+}
+
+/// Passes an answer on and gives its code.
+pub async fn relay(call: &Call, pool: &Pool, reply: Reply, additions: Additions<'_>) -> Result<Code, Stop> {
     let Reply { mut head, first, mut body, lease } = reply;
-    if let Some(notes) = notes {
-        add(&mut head.headers, notes);
-    }
+    additions.to_metadata(&mut head.headers);
     let mut next = match first {
         First::End => {
             let code = code(&head.headers).unwrap_or(Code::Unknown);
+            if code != Code::Ok {
+                additions.to_text(&mut head.headers);
+            }
             call.head(Response::from_parts(head, ()), true)?;
             return Ok(code);
         }
@@ -26,7 +38,7 @@ pub async fn relay(call: &Call, pool: &Pool, reply: Reply, notes: Option<&Header
         }
         First::Trailers(trailers) => {
             call.head(Response::from_parts(head, ()), false)?;
-            return end(call, trailers, notes);
+            return end(call, trailers, additions);
         }
     };
     call.waits_for("reading the answer of the upstream");
@@ -43,24 +55,70 @@ pub async fn relay(call: &Call, pool: &Pool, reply: Reply, notes: Option<&Header
     }
     let trailers = body.trailers().await.map_err(broken)?;
     drop(lease);
-    end(call, trailers, notes)
+    end(call, trailers, additions)
 }
 
-fn end(call: &Call, trailers: Option<HeaderMap>, notes: Option<&HeaderMap>) -> Result<Code, Stop> {
+fn end(call: &Call, mut trailers: Option<HeaderMap>, additions: Additions<'_>) -> Result<Code, Stop> {
     let code = trailers.as_ref().and_then(code).unwrap_or(Code::Unknown);
-    let trailers = match (trailers, notes) {
-        (Some(mut trailers), Some(notes)) if code != Code::Ok => {
-            add(&mut trailers, notes);
-            Some(trailers)
-        }
-        (trailers, _) => trailers,
-    };
+    if let Some(trailers) = trailers.as_mut().filter(|_| code != Code::Ok) {
+        additions.to_metadata(trailers);
+        additions.to_text(trailers);
+    }
     call.end(trailers)?;
     Ok(code)
 }
 
-fn add(headers: &mut HeaderMap, notes: &HeaderMap) {
-    for (name, value) in notes {
-        headers.append(name.clone(), value.clone());
+impl Additions<'_> {
+    /// Adds what was repaired.
+    pub(super) fn to_metadata(self, headers: &mut HeaderMap) {
+        for (name, value) in self.notes.into_iter().flatten() {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+
+    /// Adds to the text of an error what it means. What was there stays, byte for byte, as its beginning.
+    pub(super) fn to_text(self, trailers: &mut HeaderMap) {
+        let Some(message) = trailers.get(GRPC_MESSAGE).filter(|_| self.explain) else { return };
+        let Some(meaning) = explain::explain(&percent_decode(message.as_bytes())) else { return };
+        let meaning = percent_encode(&meaning.to_string());
+        let size: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        if size + meaning.len() > TRAILERS_LIMIT {
+            return;
+        }
+        let text = Bytes::from([message.as_bytes(), meaning.as_bytes()].concat());
+        if let Ok(value) = HeaderValue::from_maybe_shared(text) {
+            trailers.insert(GRPC_MESSAGE, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(message: &str, explain: bool) -> String {
+        let mut trailers = HeaderMap::new();
+        trailers.insert(GRPC_MESSAGE, HeaderValue::try_from(message).unwrap());
+        Additions { notes: None, explain }.to_text(&mut trailers);
+        trailers[GRPC_MESSAGE].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_text_stays_as_it_was_and_is_followed_by_its_meaning() {
+        // An escape of half a character, which no decoder can keep.
+        let odd = "Incompatible shapes: %C3 %zz%0A\t 100%25";
+        let found = text(odd, true);
+        assert!(found.starts_with(odd) && found.contains(" [tfs-sidecar: "), "{found}");
+        assert_eq!(text(odd, false), odd);
+        assert_eq!(text("some other error", true), "some other error");
+    }
+
+    #[test]
+    fn a_text_that_fills_the_trailers_is_left_alone() {
+        let long = format!("Incompatible shapes{}", "x".repeat(TRAILERS_LIMIT));
+        assert_eq!(text(&long, true), long);
+        let mut none = HeaderMap::new();
+        Additions { notes: None, explain: true }.to_text(&mut none);
+        assert!(none.is_empty());
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::call::Call;
 use crate::config::UndeclaredModels;
+use crate::explain;
 use crate::fault::Fault;
 use crate::upstream::catalog::Served;
 use crate::wire::ModelSpec;
@@ -32,5 +33,17 @@ async fn ask(shard: &Shard, call: &Call, spec: &ModelSpec) -> Result<Arc<Served>
         return Err(Fault::ModelUndeclared { model: spec.name.clone() });
     }
     call.waits_for("waiting for the signatures of the model");
-    shard.refresher.resolve(&spec.name, &spec.version).await
+    shard.refresher.resolve(&spec.name, &spec.version).await.map_err(|fault| explained(shard, spec, fault))
+}
+
+/// What TF Serving says of the model, followed by what it means, as in any other of its errors.
+fn explained(shard: &Shard, spec: &ModelSpec, mut fault: Fault) -> Fault {
+    let policy = shard.config.policy(&spec.name).for_signature(spec.effective_signature());
+    if let Fault::ModelUnknown { text, .. } | Fault::Upstream { message: text, .. } = &mut fault
+        && policy.explain_upstream
+        && let Some(meaning) = explain::explain(text)
+    {
+        *text += &meaning.to_string();
+    }
+    fault
 }

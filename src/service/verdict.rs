@@ -51,6 +51,15 @@ pub(super) fn refusal(served: &Served, spec: &ModelSpec, verdict: Verdict, predi
     Fault::Refused { model: served.model.clone(), signature, problems: verdict.problems, code }
 }
 
+/// Whether an error of TF Serving is explained: as the policy of the signature says, and never where nothing is looked at.
+pub(super) fn explains(served: &Served, spec: &ModelSpec, verdict: &Verdict) -> bool {
+    let signature = match &verdict.signature {
+        Some(signature) => signature.name.as_str(),
+        None => spec.effective_signature(),
+    };
+    verdict.mode != Mode::Off && served.policy.for_signature(signature).explain_upstream
+}
+
 /// What was done, or in mode observe would have been. A refusal is counted with the fault that it becomes.
 pub(super) fn count(record: &Record, verdict: &Verdict) {
     let metrics = record.metrics();

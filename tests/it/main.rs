@@ -8,6 +8,7 @@ mod admin;
 mod cli;
 mod decoding;
 mod drain;
+mod explain;
 mod faults;
 mod founder;
 mod golden;

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 /// The modules by floor: a file may use its own floor and those below, never one above.
 const FLOORS: &[(&str, usize)] = &[
     ("tensor", 0),
+    ("spelling", 0),
     ("wire", 1),
     ("signature", 1),
     ("repair", 2),
     ("batch", 2),
+    ("explain", 2),
     ("proto", 3),
     ("fault", 3),
     ("telemetry", 3),

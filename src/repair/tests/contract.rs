@@ -56,7 +56,7 @@ fn plans_and_problems() {
         (
             "x:float[-1,128]",
             "x:float[127]",
-            "input 'x': rank 1 [127], expected rank 2 [-1,128] (RANK_TOO_LOW)",
+            "input 'x': rank 1 [127], expected rank 2 [-1,128] (RANK_TOO_LOW; 127 values are not a whole number of rows of 128)",
         ),
         (
             "x:float[-1,128]",
@@ -83,7 +83,7 @@ fn plans_and_problems() {
             "input 'x': shape [1,3,2,5], expected [-1,2,3,4] (SHAPE_MISMATCH)",
         ),
         ("x:float", "x:float[3,9]", "conforms"),
-        ("x:float", "x:double[3]", "input 'x': dtype double, expected float (DTYPE_MISMATCH)"),
+        ("x:float", "x:double[3]", "input 'x': dtype double, expected float (DTYPE_MISMATCH; send float)"),
         (
             "x:float[-1,2]",
             "x:string[1,2]",
@@ -177,7 +177,7 @@ fn plans_and_problems() {
         (
             "a:float[-1,2]",
             "z:float[3]",
-            "input 'z': no such input, the signature takes 'a' (NAME_UNKNOWN) | input 'a': rank 1 [3], expected rank 2 [-1,2] (RANK_TOO_LOW)",
+            "input 'z': no such input, the signature takes 'a' (NAME_UNKNOWN) | input 'a': rank 1 [3], expected rank 2 [-1,2] (RANK_TOO_LOW; 3 values are not a whole number of rows of 2)",
         ),
         (
             "a:float[-1,2]",

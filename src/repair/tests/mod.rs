@@ -1,5 +1,6 @@
 //! What holds for every rule: its example, the promises of the contract, and what a sweep over dtypes and encodings shows.
 mod contract;
+mod hints;
 mod properties;
 
 use super::*;

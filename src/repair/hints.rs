@@ -1,0 +1,232 @@
+//! What a client can do about its problems: found with the whole request in sight, once all problems are known. A hint is text and
+//! nothing else: no repair follows from it, so it may say what is likely.
+use super::layout;
+use super::problem::{Problem, Weight};
+use super::reason::Reason;
+use super::report::ascii;
+use super::{Change, Step};
+use crate::signature::{Signature, Signatures, TensorInfo};
+use crate::spelling::close;
+use crate::tensor::{Class, DataType, PartialShape, Relation, Shape, relation};
+use crate::wire::{InputView, PredictView};
+
+/// Problems that get a hint; a hostile request could have thousands.
+const MOST: usize = 16;
+/// Inputs that are looked through for two that were swapped.
+const MOST_PAIRED: usize = 32;
+/// Bytes after which a list of signatures stops.
+const LONGEST_LIST: usize = 400;
+
+const EXAMPLES: &str = "this signature takes serialized tf.Example protos";
+const MAYBE_EXAMPLES: &str = "this signature takes strings, as a rule serialized tf.Example protos";
+
+/// Adds hints to the problems of a Predict request. `bound` says which sent input is held to which declared one.
+pub(super) fn add(
+    problems: &mut [Problem],
+    signature: &Signature,
+    view: &PredictView,
+    bound: &[(usize, &TensorInfo)],
+) {
+    if problems.is_empty() {
+        return;
+    }
+    let swapped = swapped(view, bound);
+    let missing = missing(signature, view, bound);
+    let mut said_examples = false;
+    for problem in problems.iter_mut().take(MOST).filter(|problem| problem.weight == Weight::Plain) {
+        let tensor = bound
+            .iter()
+            .find(|(_, info)| info.alias == problem.input)
+            .map(|(index, info)| (&view.inputs[*index], *info));
+        let hint = match problem.reason {
+            Reason::NameUnknown | Reason::InputExtra if problem.hint.is_empty() => {
+                did_you_mean(&problem.input, missing.iter().copied()).or_else(|| {
+                    let hint = examples(signature).filter(|_| !said_examples);
+                    said_examples |= hint.is_some();
+                    hint.map(str::to_owned)
+                })
+            }
+            Reason::OutputUnknown | Reason::SignatureUnknown => None,
+            Reason::DtypeMismatch
+            | Reason::RankTooLow
+            | Reason::RankTooHigh
+            | Reason::DimMismatch
+            | Reason::ShapeMismatch => tensor.and_then(|(sent, info)| {
+                swap(swapped, info).or_else(|| match problem.reason {
+                    Reason::DtypeMismatch => dtype(signature, info, sent.tensor.dtype),
+                    _ if !problem.hint.is_empty() => None,
+                    // Bytes for numbers: their number says nothing.
+                    _ if (sent.tensor.dtype == DataType::STRING) != (info.dtype == DataType::STRING) => None,
+                    _ => shape(info, &sent.tensor.shape),
+                })
+            }),
+            _ => None,
+        };
+        if let Some(hint) = hint {
+            problem.hint = hint;
+        }
+    }
+}
+
+/// What a client would have to send for a step not to be needed: the hint of mode `strict`.
+pub(super) fn of_step(step: &Step) -> Problem {
+    let problem = step.mends.clone();
+    let hint = match &step.change {
+        Change::Tensor { before, after, .. } if before.dtype != after.dtype => {
+            format!("send {}", after.dtype)
+        }
+        Change::Tensor { before, after, .. } if before.shape != after.shape => {
+            format!("send shape {}", after.shape)
+        }
+        Change::Key { new, .. } => format!("send it as '{new}'"),
+        Change::SignatureName { new, .. } => format!("send signature_name '{new}'"),
+        Change::Dropped { .. } => "leave it out".to_owned(),
+        Change::Tensor { .. } | Change::Rows { .. } | Change::Added { .. } => return problem,
+    };
+    problem.hint(hint)
+}
+
+/// `did you mean 'x'?` for a misspelt name.
+pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    close(name, known).map(|known| format!("did you mean '{}'?", ascii(known)))
+}
+
+/// The signatures of a model with their inputs, as far as one line goes.
+pub(super) fn list(signatures: &Signatures) -> String {
+    const INPUTS: usize = 8;
+    let mut text = String::new();
+    let mut left = signatures.servable().count();
+    for signature in signatures.servable() {
+        if !text.is_empty() {
+            text += ", ";
+        }
+        if text.len() > LONGEST_LIST {
+            return format!("{text}and {left} more");
+        }
+        left -= 1;
+        let inputs = signature.inputs.iter().take(INPUTS);
+        let mut inputs: Vec<String> =
+            inputs.map(|info| format!("{}: {} {}", ascii(&info.alias), info.dtype, info.shape)).collect();
+        if signature.inputs.len() > INPUTS {
+            inputs.push("...".to_owned());
+        }
+        text.extend(["'", &ascii(&signature.name), "' (", &inputs.join(", "), ")"]);
+    }
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+/// Inputs that were not sent under their own names: what an unknown name may have meant.
+fn missing<'a>(signature: &'a Signature, view: &PredictView, bound: &[(usize, &TensorInfo)]) -> Vec<&'a str> {
+    let is_sent = |alias: &str| {
+        bound.iter().any(|(index, info)| info.alias == alias && view.inputs[*index].key == alias)
+    };
+    signature.inputs.iter().map(|info| info.alias.as_str()).filter(|alias| !is_sent(alias)).collect()
+}
+
+/// Said of a signature that, by all that can be seen, parses `tf.Example`s.
+fn examples(signature: &Signature) -> Option<&'static str> {
+    let [info] = signature.inputs.as_slice() else { return None };
+    let one_a_row = info.shape.dims().is_none_or(|dims| dims == [-1]);
+    if info.dtype != DataType::STRING || !one_a_row {
+        return None;
+    }
+    // What `tf.estimator` and TFX call the placeholder.
+    let placeholder = ["input_example_tensor", "tf_example"];
+    let method = signature.method_name.rsplit('/').next().unwrap_or_default();
+    if ["examples", "input_example_tensor"].contains(&info.alias.as_str())
+        || placeholder.iter().any(|name| info.tensor_name.starts_with(name))
+        || ["classify", "regress"].contains(&method)
+    {
+        return Some(EXAMPLES);
+    }
+    (info.alias == "inputs").then_some(MAYBE_EXAMPLES)
+}
+
+/// Aliases of two inputs whose tensors would fit each other's place, and fit nowhere as they are.
+fn swapped<'a>(view: &PredictView, bound: &[(usize, &'a TensorInfo)]) -> Option<(&'a str, &'a str)> {
+    let misfits: Vec<(&InputView, &TensorInfo)> = bound
+        .iter()
+        .map(|(index, info)| (&view.inputs[*index], *info))
+        .filter(|(sent, info)| !fits(sent, info))
+        .take(MOST_PAIRED)
+        .collect();
+    let mut pairs = misfits.iter().enumerate().flat_map(|(at, (left, left_info))| {
+        misfits[at + 1..]
+            .iter()
+            .filter(|(right, right_info)| fits(left, right_info) && fits(right, left_info))
+            .map(|(_, right_info)| (left_info.alias.as_str(), right_info.alias.as_str()))
+    });
+    // Where three could have changed places, nobody knows which two did.
+    match (pairs.next(), pairs.next()) {
+        (Some(pair), None) => Some(pair),
+        _ => None,
+    }
+}
+
+fn swap(swapped: Option<(&str, &str)>, info: &TensorInfo) -> Option<String> {
+    let (left, right) = swapped?;
+    let other = match info.alias.as_str() {
+        alias if alias == left => right,
+        alias if alias == right => left,
+        _ => return None,
+    };
+    let (own, other) = (ascii(&info.alias), ascii(other));
+    Some(format!("{own}'s tensor would fit input {other}, and {other}'s would fit {own}"))
+}
+
+/// As it is, or after a cast that tier 1 may make.
+fn fits(sent: &InputView, info: &TensorInfo) -> bool {
+    let castable = matches!(
+        relation(sent.tensor.dtype, info.dtype),
+        Some(Relation::Same | Relation::Widens | Relation::Narrows)
+    );
+    info.shape != PartialShape::UnknownRank
+        && (sent.tensor.dtype == info.dtype || castable)
+        && info.shape.accepts(&sent.tensor.shape)
+}
+
+fn dtype(signature: &Signature, info: &TensorInfo, sent: DataType) -> Option<String> {
+    let declared = info.dtype.info()?;
+    match (sent, declared.class) {
+        (DataType::STRING, Class::String) | (_, Class::Handle) => None,
+        (DataType::STRING, _) if layout::is_image(info) => {
+            Some("this input takes decoded pixels: decode the image first".to_owned())
+        }
+        (DataType::STRING, Class::Signed | Class::Unsigned) => {
+            Some("this input takes numbers, such as token ids: tokenize or parse the text first".to_owned())
+        }
+        // The problem itself says what to do with bytes.
+        (DataType::STRING, _) => None,
+        (_, Class::String) => examples(signature).map(str::to_owned),
+        _ => Some(format!("send {}", info.dtype)),
+    }
+}
+
+fn shape(info: &TensorInfo, sent: &Shape) -> Option<String> {
+    let declared = info.shape.dims()?;
+    let elements = sent.elements().ok()?;
+    layout::order(declared, sent)
+        .or_else(|| layout::image(declared, sent))
+        .or_else(|| rows(declared, sent, elements))
+}
+
+/// Whether the values make whole rows; only where the ranks differ, else it is the sizes that are wrong, not their places.
+fn rows(declared: &[i64], sent: &[i64], elements: u64) -> Option<String> {
+    let (first, inner) = declared.split_first()?;
+    if declared.len() == sent.len() || elements == 0 {
+        return None;
+    }
+    let inner = Shape::from(inner);
+    let row = inner.elements().ok().filter(|row| *row > 0)?;
+    if !elements.is_multiple_of(row) {
+        let (values, are) = if elements == 1 { ("value", "is") } else { ("values", "are") };
+        return Some(format!("{elements} {values} {are} not a whole number of rows of {row}"));
+    }
+    let count = i64::try_from(elements / row).ok()?;
+    let is_plain = count == 1 || sent.len() == 1 || sent.first() == Some(&count);
+    let fixed = *first >= 0 && *first != count;
+    (is_plain && !fixed).then(|| {
+        let whole: Shape = std::iter::once(count).chain(inner.iter().copied()).collect();
+        format!("send shape {whole}")
+    })
+}

@@ -1,0 +1,85 @@
+//! Errors of TF Serving reach the client with their code and text, and an explanation behind the text unless it is switched off.
+use prost::bytes::Bytes;
+use tfs_sidecar::repair::policy::Mode;
+
+use crate::support::client::Request;
+use crate::support::dense::{self, CASE, INPUT};
+use crate::support::fake_tfs::Act;
+use crate::support::requests::{CLASSIFY, PREDICT, Predict, field, floats};
+use crate::support::sidecar::{Setup, policy};
+
+/// A kernel's error, with what `grpc-message` must escape.
+const KERNEL: &str =
+    "Matrix size-incompatible: In[0]: [1,128], In[1]: [64,10]\n\t [[{{node d\u{e9}nse/MatMul}}]] 100%";
+
+fn good() -> Bytes {
+    Predict::new(dense::MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
+}
+
+fn status(code: i32, text: &str) -> Act {
+    Act::Status { code, text: text.to_owned() }
+}
+
+#[tokio::test]
+async fn an_error_keeps_its_code_and_text_and_says_who_must_act() {
+    let setup = Setup::new([dense::model()]).await;
+    let cases = [
+        (3, KERNEL, "client"),
+        (5, "Op type not registered 'FancyOp' in binary running on host.", "platform"),
+        (3, "You must feed a value for placeholder tensor 'keep_prob' with dtype float", "exporter"),
+        (14, "The batch scheduling queue to which this task was submitted is full; currently 2", "platform"),
+    ];
+    for (code, text, actor) in cases {
+        setup.fake.script(PREDICT, 1, status(code, text));
+        let reply = setup.client.predict(&good()).await;
+        assert_eq!(reply.code, code, "{}", reply.text);
+        assert!(reply.text.starts_with(&format!("{text} [tfs-sidecar: ")), "{}", reply.text);
+        assert!(reply.text.ends_with(&format!(" (act: {actor})]")), "{}", reply.text);
+        assert_eq!(reply.details(), None);
+    }
+    // What nobody knows stays as it is.
+    setup.fake.script(PREDICT, 1, status(3, "a custom op's own words"));
+    let reply = setup.client.predict(&good()).await;
+    assert_eq!((reply.code, reply.text.as_str()), (3, "a custom op's own words"));
+    // Details belong to whoever wrote them.
+    let details = Bytes::from_static(b"\x08\x03\x12\x01x");
+    let act = Act::Details { code: 3, text: "Incompatible shapes: [3]".into(), details: details.clone() };
+    setup.fake.script(PREDICT, 1, act);
+    let reply = setup.client.predict(&good()).await;
+    assert!(reply.text.starts_with("Incompatible shapes: [3] [tfs-sidecar: "), "{}", reply.text);
+    assert_eq!(reply.details(), Some(details));
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn methods_of_examples_are_explained_too() {
+    let setup = Setup::new([dense::model()]).await;
+    let classify = [field(1, &field(1, b"mlp")), field(2, &field(1, &field(1, b"")))].concat();
+    setup.fake.script(CLASSIFY, 1, status(3, "Expected one input Tensor."));
+    let reply = setup.client.call(Request::new(CLASSIFY, &classify)).await;
+    assert_eq!(reply.code, 3);
+    assert!(reply.text.starts_with("Expected one input Tensor. [tfs-sidecar: "), "{}", reply.text);
+    let unknown = Predict::new("nope").input("x", floats(&[1], &[0.0])).bytes();
+    let reply = setup.client.predict(&unknown).await;
+    assert_eq!(reply.code, 5);
+    let text = "Servable not found for request: Latest(nope) [tfs-sidecar: ";
+    assert!(reply.text.starts_with(text), "{}", reply.text);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn switched_off_or_in_mode_off_nothing_is_touched() {
+    let off = Setup::with([dense::model()], |config| policy(config, |policy| policy.mode = Mode::Off)).await;
+    let silent =
+        Setup::with([dense::model()], |config| policy(config, |policy| policy.explain_upstream = false))
+            .await;
+    for setup in [off, silent] {
+        setup.fake.script(PREDICT, 1, status(3, KERNEL));
+        let reply = setup.client.predict(&good()).await;
+        assert_eq!((reply.code, reply.text.as_str()), (3, KERNEL));
+        let unknown = Predict::new("nope").input("x", floats(&[1], &[0.0])).bytes();
+        let reply = setup.client.predict(&unknown).await;
+        assert_eq!((reply.code, reply.text.as_str()), (5, "Servable not found for request: Latest(nope)"));
+        setup.sidecar.stop().await;
+    }
+}
