@@ -54,6 +54,7 @@ fn tensor_edit<'a>(
     let mut state: Option<(Chain, bool)> = None;
     let mut last: Option<&Head> = None;
     let mut padding = None;
+    let mut moved = false;
     for step in steps {
         let (before, after, values) = match &step.change {
             Change::Key { new, .. } => {
@@ -74,6 +75,7 @@ fn tensor_edit<'a>(
                 let next = chain.then(before, after.dtype, *exactness);
                 let next = next.ok_or_else(|| ApplyError::Cast { input: input.key.clone() })?;
                 state = Some((next, true));
+                moved = step.rule.stage == Stage::Encoding;
             }
             Some(ValueChange::Pad(element)) => padding = Some((before, after, element)),
             Some(ValueChange::ContentToString) => {
@@ -97,7 +99,8 @@ fn tensor_edit<'a>(
     } else if let Some((chain, true)) = state {
         let bytes = chain.convert(message, &input.tensor, after.values);
         let bytes = bytes.map_err(|error| ApplyError::Values { input: input.key.clone(), error })?;
-        let fills = after.shape.elements() != Ok(after.values);
+        // Values that were moved go where the step says; fewer values than elements can only be said with a list.
+        let fills = moved || after.shape.elements() != Ok(after.values);
         edit.values =
             Some(if fills { typed_list(after.dtype, &bytes) } else { emit::content(Rope::from(bytes)) });
     }

@@ -111,7 +111,7 @@ pub(super) fn choose_signature(
 
 fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found: &mut Found) {
     check_outputs(&request.view.output_filter, signature, &mut found.problems);
-    let names = names::bind(request.message, request.view, signature, policy);
+    let names = names::bind(request.message, request.view, signature, request.signatures, policy);
     found.steps.extend(names.steps);
     found.problems.extend(names.problems);
     let mut shapes: Vec<(&crate::signature::TensorInfo, Shape)> = Vec::with_capacity(names.bound.len());

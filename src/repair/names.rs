@@ -3,7 +3,7 @@ use super::policy::Policy;
 use super::problem::Problem;
 use super::reason::Reason;
 use super::{Change, Propose, Repair, Stage, Step};
-use crate::signature::{Signature, TensorInfo};
+use crate::signature::{Signature, Signatures, TensorInfo};
 use crate::wire::{PredictView, Rope};
 
 /// The state of the names stage that a rule looks at.
@@ -12,6 +12,8 @@ pub struct NameCase<'a> {
     pub message: &'a Rope,
     pub view: &'a PredictView,
     pub signature: &'a Signature,
+    /// All signatures of the model: a name that another one has was meant for that.
+    pub signatures: &'a Signatures,
     pub policy: &'a Policy,
     /// Indices of sent inputs whose key is no alias of the signature and that no rule has bound yet.
     pub unbound: &'a [usize],
@@ -49,6 +51,7 @@ pub(super) fn bind<'a>(
     message: &Rope,
     view: &PredictView,
     signature: &'a Signature,
+    signatures: &Signatures,
     policy: &Policy,
 ) -> Names<'a> {
     let mut names = Names::default();
@@ -76,7 +79,8 @@ pub(super) fn bind<'a>(
             continue;
         }
         let open = missing(&taken);
-        let case = NameCase { message, view, signature, policy, unbound: &unbound, missing: &open };
+        let case =
+            NameCase { message, view, signature, signatures, policy, unbound: &unbound, missing: &open };
         match propose(&case) {
             Naming::No => {}
             Naming::Rename(renames) => {

@@ -9,6 +9,7 @@ use super::{Change, Propose, Repair, Stage, Step, ValueChange};
 use crate::signature::TensorInfo;
 use crate::tensor::{CastFault, DataType, Exactness, FaultKind, PartialShape};
 use crate::wire::rope::Rope;
+use crate::wire::tensor::MAX_RANK;
 use crate::wire::values::Stop;
 use crate::wire::{InputView, TensorView};
 
@@ -109,7 +110,7 @@ impl Planner<'_> {
         }
         let fits = info.shape.accepts(&head.shape)
             && (info.shape != PartialShape::UnknownRank || fixed || head.shape.rank() == 0);
-        if head.shape.is_concrete() && !sent.tensor.unknown_rank && !fits {
+        if head.shape.is_concrete() && head.shape.rank() <= MAX_RANK && !sent.tensor.unknown_rank && !fits {
             let problem = Problem::shape(info, &head.shape);
             head = self.mend(Stage::Shape, head, problem).unwrap_or_else(|head| head);
         }

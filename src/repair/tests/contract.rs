@@ -281,3 +281,22 @@ fn a_crowd_of_unknown_names_costs_little_and_is_told_in_part() {
     let verdict = Case::new("a:float[-1] b:float[-1]", &crowd.join(" ")).judge();
     assert_eq!((verdict.action, verdict.problems.len()), (Action::Refuse, 34));
 }
+
+#[test]
+fn a_name_that_another_signature_has_is_no_other_name() {
+    let mut case = Case::new("x:float[-1,2]", "ids:int64[2]");
+    assert!(case.says().starts_with("x;rename_single;ids->x"), "{}", case.says());
+    let other = notation::signature("@lookup ids:int64[-1]").unwrap();
+    case.signatures =
+        case.signatures.iter().chain(other.iter()).map(|signature| (**signature).clone()).collect();
+    assert!(case.says().starts_with("input 'ids': no such input"), "{}", case.says());
+}
+
+#[test]
+fn moved_values_go_where_the_step_says() {
+    let case = Case::new("x:half[-1,2]", "x:half[1,2]@int_val{1,2}");
+    assert_eq!(case.says(), "x;move_values;int_val->half_val");
+    let after = case.applied();
+    let view = PredictView::scan(&after).unwrap();
+    assert_eq!(view.inputs[0].tensor.lists().as_slice(), [(crate::tensor::ValueList::Half, 2)]);
+}
