@@ -117,10 +117,13 @@ pub(super) fn list(signatures: &Signatures) -> String {
 
 /// Inputs that were not sent under their own names: what an unknown name may have meant.
 fn missing<'a>(signature: &'a Signature, view: &PredictView, bound: &[(usize, &TensorInfo)]) -> Vec<&'a str> {
-    let is_sent = |alias: &str| {
-        bound.iter().any(|(index, info)| info.alias == alias && view.inputs[*index].key == alias)
-    };
-    signature.inputs.iter().map(|info| info.alias.as_str()).filter(|alias| !is_sent(alias)).collect()
+    let mut sent = vec![false; signature.inputs.len()];
+    for (index, _) in bound {
+        if let Some(at) = signature.input_index(&view.inputs[*index].key) {
+            sent[at] = true;
+        }
+    }
+    signature.inputs.iter().zip(sent).filter(|(_, sent)| !sent).map(|(info, _)| info.alias.as_str()).collect()
 }
 
 /// Said of a signature that, by all that can be seen, parses `tf.Example`s.

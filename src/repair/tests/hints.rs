@@ -179,8 +179,8 @@ fn names_of_signatures_and_outputs_are_explained() {
 
 #[test]
 fn a_hostile_request_costs_no_more_for_its_hints() {
-    let request: Vec<String> = (0..5000).map(|n| format!("input_idz{n}:float[1]")).collect();
+    let request: Vec<String> = (0..5000).map(|n| format!("input_ids{n}:float[1]")).collect();
     let verdict = Case::new("input_ids:int64[-1] mask:int64[-1]", &request.join(" ")).judge();
-    assert!(verdict.problems.len() > 16);
-    assert!(verdict.problems.iter().filter(|problem| !problem.hint.is_empty()).count() <= 16);
+    let hinted = verdict.problems.iter().filter(|problem| !problem.hint.is_empty()).count();
+    assert!((1..=16).contains(&hinted), "{hinted}");
 }
