@@ -274,3 +274,18 @@ fn switches_of_the_policy() {
     let missing = |policy: &mut Policy| policy.missing_inputs = policy::MissingInputs::Refuse;
     assert!(with("a:float[-1] b:float[-1]", "a:float[2]", missing).contains("INPUT_MISSING"));
 }
+
+#[test]
+fn a_default_keeps_to_the_declared_rank() {
+    let mut case = Case::new("x:float[1] y:float[2,2] z:float", "x:float[1]");
+    for name in ["y", "z"] {
+        let input = policy::InputPolicy {
+            default: Some(policy::Literal::Int(1)),
+            scalar: true,
+            ..policy::InputPolicy::default()
+        };
+        case.policy.defaults.inputs.insert(name.to_owned(), input);
+    }
+    assert_eq!(case.says(), "y;input_defaults;->float[2,2] z;input_defaults;->float[]");
+    assert_eq!(case.judge_bytes(&case.applied()).outcome, Outcome::Conforming);
+}
