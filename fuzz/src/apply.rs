@@ -30,15 +30,15 @@ pub fn apply(data: &[u8]) {
 /// Judged again it needs nothing, but for the rows that are not changed in the request.
 fn conforms(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, before: &Verdict) {
     let again = judged(after, signatures, policy, None).expect("what was made scans");
-    assert_eq!(again.plan.calls, before.plan.calls);
+    assert_eq!(again.plan.calls, before.plan.calls, "{before:?}\n{again:?}");
     if again.plan.calls == Calls::One {
         // Missing inputs are no fault where they are forwarded.
         let passed =
             policy.defaults.missing_inputs == MissingInputs::Forward && again.outcome == Outcome::Passed;
-        assert!(again.outcome == Outcome::Conforming || passed, "{before:#?}\n{again:#?}");
+        assert!(again.outcome == Outcome::Conforming || passed, "{before:?}\n{again:?}");
     }
     let only_rows = again.plan.steps.iter().all(|step| matches!(step.change, Change::Rows { .. }));
-    assert!(only_rows, "{before:#?}\n{again:#?}");
+    assert!(only_rows, "{before:?}\n{again:?}");
 }
 
 /// Inputs that no step names are the very bytes; values that no step changes are the same elements.
@@ -49,7 +49,7 @@ fn rest_is_kept(message: &Rope, view: &PredictView, after: &Rope, scanned: &Pred
         dropped += usize::from(matches!(step.change, Change::Dropped { .. }));
         added += usize::from(matches!(step.change, Change::Added { .. }));
     }
-    assert_eq!(scanned.inputs.len(), view.inputs.len() - dropped + added, "{verdict:#?}");
+    assert_eq!(scanned.inputs.len(), view.inputs.len() - dropped + added, "{verdict:?}");
     assert_eq!(scanned.output_filter, view.output_filter);
     for (index, input) in view.inputs.iter().enumerate() {
         let own: Vec<_> = steps.iter().filter(|step| step.index == Some(index)).collect();
@@ -105,7 +105,7 @@ fn calls(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, verdict: &
     let Ok(made) = made else { return };
     for (call, _) in made {
         let again = judged(&call, signatures, policy, None).expect("a call scans");
-        assert_eq!(again.plan.calls, Calls::One, "{verdict:#?}\n{again:#?}");
-        assert!(again.plan.steps.is_empty(), "{verdict:#?}\n{again:#?}");
+        assert_eq!(again.plan.calls, Calls::One, "{verdict:?}\n{again:?}");
+        assert!(again.plan.steps.is_empty(), "{verdict:?}\n{again:?}");
     }
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod admin;
 mod cli;
+mod corpus;
 mod drain;
 mod faults;
 mod founder;
