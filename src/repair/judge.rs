@@ -131,6 +131,14 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         .find(|(info, shape)| info.has_rows() && info.shape.accepts(shape))
         .and_then(|(_, shape)| shape.first());
     missing::fill(signature, policy, rows.copied(), &mut found.steps, &mut found.problems);
+    // An input that was added has as many rows as the others, and goes into the calls with them.
+    for step in &found.steps {
+        if let Change::Added { head, .. } = &step.change
+            && let Some(info) = signature.input(&step.input)
+        {
+            shapes.push((info, head.shape.clone()));
+        }
+    }
     let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
     found.problems.extend(rows::check(signature, &shapes));
     let (steps, problems) = (&mut found.steps, &mut found.problems);

@@ -27,6 +27,8 @@ pub struct InferView {
     pub tasks: SmallVec<[InferTask; 1]>,
     /// `tensorflow.Example`s in the input, of either kind of list.
     pub examples: u64,
+    /// The kind of list that they are in; another `input` field is merged into it.
+    kind: u32,
 }
 
 impl InferView {
@@ -97,14 +99,13 @@ impl InferView {
 
     /// `Input` is a oneof of an `ExampleList` (1) and an `ExampleListWithContext` (2); both have their examples in field 1.
     fn count_examples(&mut self, mut input: Reader<'_>) -> Result<(), WireError> {
-        let mut kind = 0;
         while let Some(field) = input.next_field()? {
             if !matches!(field.number, 1 | 2) {
                 continue;
             }
             field.expect(Wire::Bytes)?;
-            if kind != field.number {
-                (kind, self.examples) = (field.number, 0);
+            if self.kind != field.number {
+                (self.kind, self.examples) = (field.number, 0);
             }
             let mut list = input.inner(&field);
             while let Some(example) = list.next_field()? {
@@ -139,8 +140,8 @@ mod tests {
     use crate::proto::tensorflow::Example;
     use crate::proto::tensorflow::serving::input::Kind;
     use crate::proto::tensorflow::serving::{
-        ClassificationRequest, ExampleList, InferenceTask, Input, ModelSpec as ProtoSpec,
-        MultiInferenceRequest,
+        ClassificationRequest, ExampleList, ExampleListWithContext, InferenceTask, Input,
+        ModelSpec as ProtoSpec, MultiInferenceRequest,
     };
 
     fn spec(signature: &str) -> Option<ProtoSpec> {
@@ -162,6 +163,22 @@ mod tests {
         let out = view.rewrite(&rope, &[Some("right")]);
         let expected = ClassificationRequest { model_spec: spec("right"), input: input(3) };
         assert_eq!(ClassificationRequest::decode(out.to_bytes()).unwrap(), expected);
+    }
+
+    #[test]
+    fn examples_of_repeated_input_fields_are_merged_as_protobuf_does() {
+        let with_context =
+            |examples| Kind::ExampleListWithContext(ExampleListWithContext { examples, context: None });
+        let other = Some(Input { kind: Some(with_context(vec![Example::default(); 4])) });
+        for (inputs, expected) in
+            [(vec![input(2), input(1)], 3), (vec![input(2), input(0)], 2), (vec![input(2), other], 4)]
+        {
+            let bytes: Vec<u8> = inputs
+                .into_iter()
+                .flat_map(|input| ClassificationRequest { model_spec: None, input }.encode_to_vec())
+                .collect();
+            assert_eq!(InferView::scan_single(&Rope::from(bytes)).unwrap().examples, expected);
+        }
     }
 
     #[test]

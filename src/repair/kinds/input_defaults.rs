@@ -22,7 +22,8 @@ fn propose(case: &MissingCase<'_>) -> Option<Head> {
     let input = case.policy.input(&case.info.alias)?;
     input.default.as_ref()?;
     let shape = match case.info.shape.dims() {
-        _ if input.scalar => Shape::scalar(),
+        // A declared rank says more than the switch.
+        _ if input.scalar && case.info.shape.accepts(&Shape::scalar()) => Shape::scalar(),
         None => return None,
         Some([-1, inner @ ..]) if inner.iter().all(|size| *size >= 0) => {
             [case.rows?].into_iter().chain(inner.iter().copied()).collect()

@@ -300,3 +300,32 @@ fn moved_values_go_where_the_step_says() {
     let view = PredictView::scan(&after).unwrap();
     assert_eq!(view.inputs[0].tensor.lists().as_slice(), [(crate::tensor::ValueList::Half, 2)]);
 }
+
+#[test]
+fn a_default_keeps_to_the_declared_rank() {
+    let mut case = Case::new("x:float[1] y:float[2,2] z:float", "x:float[1]");
+    for name in ["y", "z"] {
+        let input = policy::InputPolicy {
+            default: Some(policy::Literal::Int(1)),
+            scalar: true,
+            ..policy::InputPolicy::default()
+        };
+        case.policy.defaults.inputs.insert(name.to_owned(), input);
+    }
+    assert_eq!(case.says(), "y;input_defaults;->float[2,2] z;input_defaults;->float[]");
+    assert_eq!(case.judge_bytes(&case.applied()).outcome, Outcome::Conforming);
+}
+
+#[test]
+fn an_added_input_is_split_with_the_others() {
+    let mut case = Case::new("x:float[-1,2] y:float[-1] -> z:float[-1]", "x:float[3,2]");
+    case.policy.defaults.on.insert("split_oversize".to_owned());
+    case.policy.defaults.max_rows = 2;
+    let default = Some(policy::Literal::Int(1));
+    case.policy.defaults.inputs.insert("y".to_owned(), policy::InputPolicy { default, ..Default::default() });
+    let calls = Calls::Split { rows: 3, per_call: 2, whole: true };
+    assert_eq!(case.judge().plan.calls, calls);
+    for (call, _) in calls::requests(&case.applied(), calls).unwrap() {
+        assert_eq!(case.judge_bytes(&call).outcome, Outcome::Conforming);
+    }
+}

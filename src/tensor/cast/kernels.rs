@@ -1,5 +1,7 @@
 //! Straight loops for the everyday pairs, which the compiler vectorises. Whatever has none goes through the
 //! lanes.
+use std::ops::BitOr;
+
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -8,17 +10,18 @@ use super::lanes::BLOCK;
 use super::values::power_of_two;
 use crate::tensor::dtype::DataType;
 
-/// A pair's own loops, over blocks of at most [`BLOCK`] lanes.
+/// A pair's own loops.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    /// Fills the second slice from the first.
-    pub(super) convert: fn(&[u8], &mut [u8]),
+    /// Appends the converted lanes.
+    pub(super) convert: fn(&[u8], &mut Vec<u8>),
     /// Whether every value is exact in the target.
     exact: Test,
     /// Whether every value has a nearest one in the target.
     round: Test,
 }
 
+/// Over blocks of at most [`BLOCK`] lanes.
 type Test = fn(&[u8]) -> bool;
 
 impl Kernel {
@@ -36,7 +39,17 @@ impl Kernel {
 pub(super) fn kernel(from: DataType, to: DataType) -> Option<&'static Kernel> {
     use DataType as D;
     Some(match (from, to) {
-        (D::DOUBLE, D::FLOAT) => &const { checked!(f64 => f32, double_is_float, double_is_near_float) },
+        (D::DOUBLE, D::FLOAT) => {
+            &const {
+                Kernel {
+                    round: |src| {
+                        doubles_are_far_from_overflow(src)
+                            || all(src, |bytes| double_is_near_float(f64::from_le_bytes(bytes)))
+                    },
+                    ..checked!(f64 => f32, double_is_float, any)
+                }
+            }
+        }
         (D::FLOAT, D::DOUBLE) => &const { exact!(f32 => f64) },
         (D::HALF, D::FLOAT) => &const { halves!(f16, f32, convert_to_f32_slice) },
         (D::HALF, D::DOUBLE) => &const { halves!(f16, f64, convert_to_f64_slice) },
@@ -57,11 +70,19 @@ pub(super) fn kernel(from: DataType, to: DataType) -> Option<&'static Kernel> {
         (D::UINT32, D::FLOAT) => {
             &const { checked!(u32 => f32, |v| f64::from(v as f32) == f64::from(v), any) }
         }
-        (D::INT64, D::FLOAT) => &const { wide_ints!(i64 => f32, -(1 << 24)..=1 << 24) },
-        (D::INT64, D::DOUBLE) => &const { wide_ints!(i64 => f64, -(1 << 53)..=1 << 53) },
-        (D::UINT64, D::FLOAT) => &const { wide_ints!(u64 => f32, 0..=1 << 24) },
-        (D::UINT64, D::DOUBLE) => &const { wide_ints!(u64 => f64, 0..=1 << 53) },
-        (D::INT64, D::INT32) => &const { checked!(i64 => i32, is_int32, is_int32) },
+        (D::INT64, D::FLOAT) => &const { wide_ints!(i64 => f32, 1 << 24, 25) },
+        (D::INT64, D::DOUBLE) => &const { wide_ints!(i64 => f64, 1 << 53, 54) },
+        (D::UINT64, D::FLOAT) => &const { wide_ints!(u64 => f32, 0, 24) },
+        (D::UINT64, D::DOUBLE) => &const { wide_ints!(u64 => f64, 0, 53) },
+        (D::INT64, D::INT32) => {
+            &const {
+                Kernel {
+                    exact: |src| are_below(src, 1 << 31, 32),
+                    round: |src| are_below(src, 1 << 31, 32),
+                    ..exact!(i64 => i32)
+                }
+            }
+        }
         (D::INT32, D::INT64) => &const { exact!(i32 => i64) },
         (D::UINT8, D::INT32) => &const { exact!(u8 => i32) },
         (D::UINT8, D::INT64) => &const { exact!(u8 => i64) },
@@ -78,25 +99,25 @@ macro_rules! exact {
 macro_rules! checked {
     ($from:ty => $to:ty, $exact:expr, $round:expr) => {
         Kernel {
-            convert: |src, dst| map(src, dst, |bytes| (<$from>::from_le_bytes(bytes) as $to).to_le_bytes()),
+            convert: |src, dst| {
+                append(src, dst, |bytes| (<$from>::from_le_bytes(bytes) as $to).to_le_bytes())
+            },
             exact: |src| all(src, |bytes| $exact(<$from>::from_le_bytes(bytes))),
             round: |src| all(src, |bytes| $round(<$from>::from_le_bytes(bytes))),
         }
     };
 }
 
-/// From 64 bits, where the processor converts one value at a time: a block of small integers is known to be
-/// exact without converting any.
+/// From 64 bits, where the processor converts one value at a time: a block of small integers, those that are of
+/// `$bits` bits after `$offset` is added, is known to be exact without converting any.
 macro_rules! wide_ints {
-    ($from:ty => $to:ty, $small:expr) => {
+    ($from:ty => $to:ty, $offset:expr, $bits:literal) => {
         Kernel {
             exact: |src| {
-                let is_small = |value: $from| ($small).contains(&value);
                 // `as` saturates, so that the greatest integer would seem to come back from the float above
                 // it.
                 let comes_back = |value: $from| (value as $to) as $from == value && value != <$from>::MAX;
-                all(src, |bytes| is_small(<$from>::from_le_bytes(bytes)))
-                    || all(src, |bytes| comes_back(<$from>::from_le_bytes(bytes)))
+                are_below(src, $offset, $bits) || all(src, |bytes| comes_back(<$from>::from_le_bytes(bytes)))
             },
             ..checked!($from => $to, any, any)
         }
@@ -109,14 +130,13 @@ macro_rules! halves {
         Kernel {
             convert: |src, dst| {
                 let (mut halves, mut wide) = ([<$from>::ZERO; BLOCK], [0.0; BLOCK]);
-                let (bytes, _) = src.as_chunks();
-                let (halves, wide) = (&mut halves[..bytes.len()], &mut wide[..bytes.len()]);
-                for (half, bytes) in halves.iter_mut().zip(bytes) {
-                    *half = <$from>::from_le_bytes(*bytes);
-                }
-                halves.$convert(wide);
-                for (bytes, value) in dst.as_chunks_mut().0.iter_mut().zip(wide) {
-                    *bytes = <$to>::to_le_bytes(*value);
+                for bytes in src.as_chunks().0.chunks(BLOCK) {
+                    let (halves, wide) = (&mut halves[..bytes.len()], &mut wide[..bytes.len()]);
+                    for (half, bytes) in halves.iter_mut().zip(bytes) {
+                        *half = <$from>::from_le_bytes(*bytes);
+                    }
+                    halves.$convert(wide);
+                    dst.extend(wide.iter().flat_map(|value| <$to>::to_le_bytes(*value)));
                 }
             },
             exact: |_| true,
@@ -127,10 +147,47 @@ macro_rules! halves {
 
 use {checked, exact, halves, wide_ints};
 
-fn map<const A: usize, const B: usize>(src: &[u8], dst: &mut [u8], convert: impl Fn([u8; A]) -> [u8; B]) {
-    for (out, bytes) in dst.as_chunks_mut::<B>().0.iter_mut().zip(src.as_chunks::<A>().0) {
-        *out = convert(*bytes);
+/// An iterator that knows its length: the vector grows once and is written without a buffer in between.
+fn append<const A: usize, const B: usize>(
+    src: &[u8],
+    dst: &mut Vec<u8>,
+    convert: impl Fn([u8; A]) -> [u8; B],
+) {
+    dst.extend(src.as_chunks().0.iter().flat_map(|bytes| convert(*bytes)));
+}
+
+/// The bits that any word has. Sixteen unions side by side, since one would wait for itself at every step.
+fn union<T>(src: &[u8], word: impl Fn([u8; 8]) -> T) -> T
+where
+    T: BitOr<Output = T> + Default + Copy,
+{
+    const SIDE_BY_SIDE: usize = 16;
+    let mut unions = [T::default(); SIDE_BY_SIDE];
+    let (rounds, rest) = src.as_chunks::<8>().0.as_chunks::<SIDE_BY_SIDE>();
+    for round in rounds {
+        for (union, bytes) in unions.iter_mut().zip(round) {
+            *union = *union | word(*bytes);
+        }
     }
+    for (union, bytes) in unions.iter_mut().zip(rest) {
+        *union = *union | word(*bytes);
+    }
+    unions.into_iter().fold(T::default(), |all, one| all | one)
+}
+
+/// Whether all integers are numbers of so many bits, without a sign, after `offset` is added.
+fn are_below(src: &[u8], offset: u64, bits: u32) -> bool {
+    union(src, |bytes| u64::from_le_bytes(bytes).wrapping_add(offset)) >> bits == 0
+}
+
+/// Whether all values are below 2^127 by a look at their upper halves: the everyday case, in a read of the bytes and no more. The
+/// few above that do not overflow, NaN and the infinities are not told from those that do.
+fn doubles_are_far_from_overflow(src: &[u8]) -> bool {
+    /// The upper half of 2^127.
+    const FAR: u32 = (power_of_two(127).to_bits() >> 32) as u32;
+    // Of a magnitude the half's top bit is clear; what is at least `FAR` sets it.
+    let upper = |bytes| (u64::from_le_bytes(bytes) >> 32) as u32 & 0x7fff_ffff;
+    union(src, |bytes| upper(bytes) + ((1 << 31) - FAR)) >> 31 == 0
 }
 
 /// Looks at every value, without an early end: a loop without branches is vectorised, and a sum of u64 better
@@ -141,10 +198,6 @@ fn all<const A: usize>(src: &[u8], passes: impl Fn([u8; A]) -> bool) -> bool {
 
 fn any<T>(_: T) -> bool {
     true
-}
-
-fn is_int32(value: i64) -> bool {
-    value == i64::from(value as i32)
 }
 
 fn double_is_float(value: f64) -> bool {

@@ -154,19 +154,28 @@ impl Cast {
             return;
         }
         dst.reserve(src.len() / self.from_size() * self.to_size());
-        let mut buffer = [0; BLOCK * size_of::<f64>()];
+        if self.source_lanes == self.target_lanes
+            && let Some(kernel) = self.kernel
+        {
+            (kernel.convert)(src, dst);
+            return;
+        }
+        let mut converted = Vec::with_capacity(BLOCK * self.target.size);
         for bytes in src.chunks(BLOCK * self.source.size) {
-            let converted = &mut buffer[..bytes.len() / self.source.size * self.target.size];
+            converted.clear();
             match self.kernel {
-                Some(kernel) => (kernel.convert)(bytes, converted),
-                None => self.convert_block(bytes, converted),
+                Some(kernel) => (kernel.convert)(bytes, &mut converted),
+                None => {
+                    converted.resize(bytes.len() / self.source.size * self.target.size, 0);
+                    self.convert_block(bytes, &mut converted);
+                }
             }
             if self.source_lanes == self.target_lanes {
-                dst.extend_from_slice(converted);
+                dst.extend_from_slice(&converted);
             } else {
                 match self.target.size {
-                    4 => append_with_zeros::<4>(converted, dst),
-                    _ => append_with_zeros::<8>(converted, dst),
+                    4 => append_with_zeros::<4>(&converted, dst),
+                    _ => append_with_zeros::<8>(&converted, dst),
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What holds for casts of all values, and the texts of their faults.
 use proptest::prelude::*;
 
+use super::values::power_of_two;
 use super::{Cast, CastFault, Exactness, FaultKind, Relation, relation};
 use crate::tensor::DataType;
 
@@ -169,6 +170,55 @@ fn tensors() -> impl Strategy<Value = (DataType, DataType, Vec<u8>)> {
     // Runs of zeros and ones make values that survive; anything makes those that do not.
     let byte = prop_oneof![Just(0), Just(1), Just(0xff), Just(0x3f), any::<u8>()];
     (dtype(), dtype(), proptest::collection::vec(byte, 0..64))
+}
+
+/// Each of the values at each place of some lengths, among ones: a loop over many lanes at once must not lose any.
+#[test]
+fn quick_looks_see_every_lane() {
+    use DataType as D;
+    use Exactness::{Exact, Round};
+    let largest = f64::from(f32::MAX);
+    let overflow = f64::from_bits(0x47ef_ffff_f000_0000);
+    let below = f64::from_bits(overflow.to_bits() - 1);
+    let doubles: Vec<(f64, bool)> = [
+        (0.0, true),
+        (power_of_two(127), true),
+        (largest, true),
+        (below, true),
+        (overflow, false),
+        (power_of_two(128), false),
+        (f64::MAX, false),
+        (f64::INFINITY, true),
+        (f64::NAN, true),
+        (f64::from_bits(0x7ff0_0000_0000_0001), true),
+    ]
+    .into_iter()
+    .flat_map(|(value, passes)| [(value, passes), (-value, passes)])
+    .collect();
+    let fits = |value: i64| i32::try_from(value).is_ok();
+    let ints =
+        [0, i64::MIN, i64::MAX, 1 << 31, (1 << 31) - 1, -(1 << 31), -(1 << 31) - 1, 1 << 32, -(1 << 32)];
+    let exact = |value: i64| value as f32 as i64 == value && value != i64::MAX;
+    let near =
+        [1 << 24, (1 << 24) + 1, -(1 << 24), -(1 << 24) - 1, 1 << 25, (1 << 25) + 1, i64::MIN, i64::MAX];
+    let mut cases: Vec<(DataType, DataType, Exactness, [u8; 8], bool)> = Vec::new();
+    cases.extend(
+        doubles.iter().map(|(value, passes)| (D::DOUBLE, D::FLOAT, Round, value.to_le_bytes(), *passes)),
+    );
+    cases.extend(ints.iter().map(|value| (D::INT64, D::INT32, Exact, value.to_le_bytes(), fits(*value))));
+    cases.extend(near.iter().map(|value| (D::INT64, D::FLOAT, Exact, value.to_le_bytes(), exact(*value))));
+    for (from, to, exactness, value, passes) in cases {
+        let one = if from == D::DOUBLE { 1.0_f64.to_le_bytes() } else { 1_i64.to_le_bytes() };
+        let cast = Cast::new(from, to, exactness).unwrap();
+        for length in [1, 15, 16, 17, 40, 513] {
+            for at in 0..length {
+                let mut src = one.repeat(length);
+                src[8 * at..][..8].copy_from_slice(&value);
+                let fault = cast.check(&src).err().map(|fault| fault.index);
+                assert_eq!(fault, (!passes).then_some(at), "{from} -> {to}: {value:?} at {at} of {length}");
+            }
+        }
+    }
 }
 
 proptest! {

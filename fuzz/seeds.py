@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Inputs for the fuzz targets: out of the golden requests, and between folders and the packed files of the repository.
+
+seeds.py golden FOLDER        a folder for each target, with seeds out of the golden requests
+seeds.py unpack FILE FOLDER   a line of base64 to a file each
+seeds.py pack FOLDER FILE     and back
+"""
+import base64
+import hashlib
+import json
+import pathlib
+import re
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+MODELS = re.findall(r'^ *\(\s*"(\w+)",', (HERE / "src/world.rs").read_text(), re.M)
+MOST = 700
+# What the target wants before the request of a record.
+HEADS = {
+    "scan": lambda model: b"\x07",
+    "plan": lambda model: bytes([0, model, 1, 7]),
+    "apply": lambda model: bytes([0, model, 1, 7]),
+}
+
+
+def write(folder, seed):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
+
+
+def golden(folder):
+    for line in (HERE / "../tests/fixtures/golden/tfs_golden.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        request = base64.b64decode(record["request_b64"])
+        answer = base64.b64decode(record["response_b64"] or "")
+        words = record["id"].split(".")
+        names = (words[0], "_".join(words[:2]))
+        model = next((at for at, name in enumerate(MODELS) if name in names), 0)
+        seeds = [(target, head(model) + request) for target, head in HEADS.items()]
+        if record["method"].endswith("GetModelMetadata"):
+            seeds = [("metadata", b"\x00" + answer)]
+        elif answer:
+            seeds.append(("scan", b"\x07" + answer))
+        for target, seed in seeds:
+            if len(seed) <= MOST:
+                write(folder / target, seed)
+
+
+def unpack(file, folder):
+    for line in file.read_text().splitlines() if file.exists() else []:
+        write(folder, base64.b64decode(line))
+
+
+def pack(folder, file):
+    seeds = sorted((path.read_bytes() for path in folder.iterdir()), key=lambda seed: (len(seed), seed))
+    file.write_text("".join(base64.b64encode(seed).decode() + "\n" for seed in seeds))
+    print(f"{file.name}: {len(seeds)} inputs, {file.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    way, *paths = sys.argv[1:]
+    {"golden": golden, "unpack": unpack, "pack": pack}[way](*map(pathlib.Path, paths))

@@ -1,0 +1,86 @@
+//! Target `plan`: the decision on any request under any signature and policy: no panic, no view of the chunks, modes that keep their word.
+use tfs_sidecar::repair::{
+    Action, Mode, ModelPolicy, Outcome, Policy, REPAIRS, Request, Tier, Verdict, judge, report,
+};
+use tfs_sidecar::signature::Signatures;
+use tfs_sidecar::wire::{PredictView, Rope};
+
+use super::choices::Choices;
+use super::generate::{self, Case};
+use super::{cut, world};
+
+pub fn plan(data: &[u8]) {
+    let Some(case) = case(data) else { return };
+    let whole = cut(&case.message, case.message.len());
+    let verdict = judged(&whole, &case.signatures, &case.policy, case.raised);
+    for size in [1, case.cut] {
+        let chunks = cut(&case.message, size);
+        let again = judged(&chunks, &case.signatures, &case.policy, case.raised);
+        assert_eq!(again, verdict, "the cut of the chunks is seen");
+    }
+    let modes = Mode::ALL.map(|mode| {
+        let mut policy = case.policy.clone();
+        policy.defaults.mode = mode;
+        judged(&whole, &case.signatures, &policy, None)
+    });
+    let [Some(off), Some(observe), Some(repair), Some(strict)] = modes else { return };
+    assert_eq!((off.action, off.outcome), (Action::Forward, Outcome::Passed));
+    assert!(observe.action != Action::Apply && strict.action != Action::Apply);
+    assert_eq!(repair.plan, strict.plan);
+    assert_eq!(repair.action == Action::Apply, repair.outcome == Outcome::Repaired);
+    // What conforms, conforms whatever is done with what does not.
+    assert_eq!(strict.outcome == Outcome::Conforming, repair.outcome == Outcome::Conforming);
+    if repair.outcome == Outcome::Repaired {
+        assert_eq!((strict.action, strict.outcome), (Action::Refuse, Outcome::Rejected));
+        assert!(strict.problems.len() >= repair.plan.steps.len());
+    }
+}
+
+/// The case that a target's bytes mean.
+pub fn case(data: &[u8]) -> Option<Case> {
+    let (way, rest) = data.split_first()?;
+    if way & 1 == 1 {
+        return Some(generate::case(Choices::new(rest)));
+    }
+    let [model, rules, cut, message @ ..] = rest else { return None };
+    let mut policy = Policy { max_elements: 1 << 20, ..Policy::default() };
+    for rule in REPAIRS.iter().filter(|rule| rule.tier == Tier::Two) {
+        if rules & 1 == 1 {
+            policy.on.insert(rule.name.to_owned());
+        }
+    }
+    policy.batch_first = rules & 2 == 0;
+    policy.round_f64 = rules & 4 == 0;
+    policy.refuse_zero_rows = rules & 8 != 0;
+    policy.max_rows = u64::from(rules >> 4 & 1);
+    Some(Case {
+        signatures: world::signatures(*model as usize).clone(),
+        policy: ModelPolicy { defaults: policy, ..ModelPolicy::default() },
+        raised: None,
+        message: message.to_vec(),
+        cut: *cut as usize,
+    })
+}
+
+/// The decision on a message, with everything that is said of it rendered; `None` if it does not scan.
+pub fn judged(
+    message: &Rope,
+
+    signatures: &Signatures,
+    policy: &ModelPolicy,
+    raised: Option<Mode>,
+) -> Option<Verdict> {
+    // Without a model spec there is no model, and so nothing to judge by: the service answers before it asks.
+    let view = PredictView::scan(message).ok().filter(|view| view.model_spec.present)?;
+    let verdict = judge(&Request { message, view: &view, signatures, policy, raised });
+    let is_line = |text: &str| text.chars().all(|char| (' '..='~').contains(&char));
+    let refusal =
+        report::refusal(&view.model_spec.name, view.model_spec.effective_signature(), &verdict.problems);
+    assert!(is_line(&refusal));
+    for step in &verdict.plan.steps {
+        assert!(is_line(&report::repair_entry(step)), "{step:?}");
+    }
+    assert!(report::explain(&verdict, &view).lines().all(is_line));
+    assert!(verdict.action != Action::Refuse || !verdict.problems.is_empty());
+    Some(verdict)
+}
