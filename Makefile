@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python bench-proxy bench-instructions soak lint ci image
+.PHONY: help demo demo-tf test test-rust test-python bench fuzz bench-proxy bench-instructions soak lint ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -30,6 +30,12 @@ test-python: venv ## the built program in front of TensorFlow, asked by Python c
 .PHONY: venv
 venv: # does nothing when it is up to date
 	tests/tfserving/setup.sh
+
+bench: ## scan, plan, repair and cast, beside memcpy: writes docs/benchmarks.md
+	benches/run.sh
+
+fuzz: ## each fuzz target for SECONDS_EACH (600), on stable Rust
+	@for target in scan plan apply metadata; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
 
 bench-proxy: ## the sidecar beside Envoy, nginx and HAProxy: writes docs/performance.md (15 minutes)
 	$(CARGO) build --locked --release --bin tfs-sidecar
