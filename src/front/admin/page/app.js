@@ -24,7 +24,7 @@ function showReady(state) {
 function showRecent({ entries, missed }) {
   const rows = entries.map((entry) =>
     row([
-      [entry.last],
+      [entry.last, "when"],
       [String(entry.count), "number"],
       [entry.outcome, entry.outcome.includes("reject") ? "refused" : ""],
       [entry.signature ? `${entry.model} / ${entry.signature}` : entry.model],
