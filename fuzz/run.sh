@@ -21,10 +21,11 @@ fixtures=../tests/fixtures/fuzz
 mkdir -p .crashes
 if [ "$target" = minimise ]; then
     for name in scan plan apply metadata; do
+        [ "$name" = metadata ] && most=200 || most=700
         ./seeds.py unpack "$fixtures/$name.b64" ".corpus/$name"
         rm -rf ".small/$name" && mkdir -p ".small/$name"
         # One input for each edge, not for each number of times that it is taken: a few hundred small ones.
-        "$built/$name" -set_cover_merge=1 -use_counters=0 -max_len=700 ".small/$name" ".corpus/$name" >".small/$name.log" 2>&1
+        "$built/$name" -merge=1 -use_counters=0 -max_len="$most" ".small/$name" ".corpus/$name" >".small/$name.log" 2>&1
         ./seeds.py pack ".small/$name" "$fixtures/$name.b64"
     done
     exit

@@ -4,8 +4,13 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-// Lines that only the fuzzer needs are not worth a warning here.
-#[allow(dead_code, reason = "a part of it is for the fuzz targets alone")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::pedantic,
+    reason = "it is a package of its own with a public interface, of which the fuzz targets use another part"
+)]
 #[path = "../../fuzz/src/lib.rs"]
 mod bodies;
 
