@@ -5,6 +5,7 @@ pub mod tensor;
 pub mod signature;
 pub mod wire;
 
+pub mod governor;
 pub mod repair;
 
 pub mod config;

@@ -9,6 +9,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("signature", 1),
     ("repair", 2),
     ("batch", 2),
+    ("governor", 2),
     ("proto", 3),
     ("fault", 3),
     ("telemetry", 3),
