@@ -65,10 +65,18 @@ pub struct Sent {
 #[derive(Debug)]
 enum Phase {
     /// Doubling, from what brought this many answers a second.
-    Doubling { from: Option<(usize, f64)> },
-    Steady { rate: Option<f64>, windows: u32 },
+    Doubling {
+        from: Option<(usize, f64)>,
+    },
+    Steady {
+        rate: Option<f64>,
+        windows: u32,
+    },
     /// Another limit for one window, against `rate` at `from`.
-    Trial { from: usize, rate: f64 },
+    Trial {
+        from: usize,
+        rate: f64,
+    },
 }
 
 /// The number in flight that the server did not take.
@@ -251,7 +259,8 @@ impl Limit {
         self.trials = self.trials.wrapping_add(1);
         let from = self.limit;
         let up = self.room(from + (from / 4).max(1), now);
-        let next = if self.trials.is_multiple_of(DOWN_EACH) { from - (from / 8).max(1).min(from - 1) } else { up };
+        let next =
+            if self.trials.is_multiple_of(DOWN_EACH) { from - (from / 4).max(1).min(from - 1) } else { up };
         if next == from {
             self.phase = Phase::Steady { rate: Some(rate), windows: 0 };
             return;

@@ -96,7 +96,8 @@ impl World {
         if ok {
             self.running += 1;
             let over = self.running.saturating_sub(self.server.cores) as f64;
-            let slow = (self.running as f64 / self.server.cores as f64).max(1.0) * (1.0 + self.server.thrash * over);
+            let slow =
+                (self.running as f64 / self.server.cores as f64).max(1.0) * (1.0 + self.server.thrash * over);
             end += (self.server.service as f64 * slow * self.jitter()) as Micros;
         }
         self.number += 1;

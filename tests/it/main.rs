@@ -9,6 +9,7 @@ mod cli;
 mod drain;
 mod faults;
 mod founder;
+mod governor;
 mod health;
 mod limits;
 mod passthrough;
