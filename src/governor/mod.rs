@@ -4,6 +4,9 @@
 //! requests. Otherwise the limit moves only by trial while requests wait for a place: a step is kept when the answers of a window come
 //! faster with it, and taken back when not. Latency is no signal: it differs by model and by size far more than by load.
 //!
+//! When requests wait and no answer comes for much longer than usual, slow requests hold every place: then the limit rises as far as it
+//! may, so that what TF Serving could take meanwhile does not wait for them.
+//!
 //! Nobody need tell a limit anything while nothing waits: then it is no constraint and there is nothing to learn.
 pub mod budget;
 #[cfg(test)]
@@ -34,6 +37,9 @@ const PATIENCE: Micros = 5_000_000;
 const MOST_PATIENCE: Micros = 80_000_000;
 /// After so long without anybody waiting, the pace of earlier answers is no forecast any more.
 const STALE: Micros = 1_000_000;
+/// Nothing answered for so long, and for so many times the usual, while requests wait: slow ones hold the places.
+pub const STUCK: Micros = 250_000;
+const STUCK_TIMES: Micros = 32;
 /// Answers until the pace is a forecast, and until older ones count half.
 const PACE_LEAST: u32 = 8;
 const PACE_HALF: u32 = 64;
@@ -41,7 +47,7 @@ const PACE_HALF: u32 = 64;
 /// The learned (or fixed) limit.
 #[derive(Debug)]
 pub struct Limit {
-    limit: usize,
+    current: usize,
     most: usize,
     fixed: bool,
     /// Counts the falls: what was sent before the last one does not cause another.
@@ -52,6 +58,8 @@ pub struct Limit {
     trials: u32,
     window: Window,
     pace: Pace,
+    /// The last answer while requests waited, or what counts as one.
+    moved: Micros,
 }
 
 /// What a request knew when it was sent: a refusal is judged by it.
@@ -118,7 +126,7 @@ impl Limit {
 
     fn new(limit: usize, most: usize, fixed: bool) -> Self {
         Self {
-            limit,
+            current: limit,
             most,
             fixed,
             epoch: 0,
@@ -128,11 +136,12 @@ impl Limit {
             trials: 0,
             window: Window { skip: limit, ..Window::default() },
             pace: Pace::default(),
+            moved: 0,
         }
     }
 
     pub fn limit(&self) -> usize {
-        self.limit
+        self.current
     }
 
     pub fn epoch(&self) -> u32 {
@@ -147,6 +156,7 @@ impl Limit {
 
     /// A request waits, and none did before.
     pub fn waits(&mut self, now: Micros) {
+        self.moved = now;
         let Some(emptied) = self.pace.emptied.take() else { return };
         let idle = now.saturating_sub(emptied);
         self.window.idle += idle;
@@ -164,6 +174,7 @@ impl Limit {
     /// A request was answered while others waited.
     pub fn answered(&mut self, now: Micros) {
         self.pace.answered(now);
+        self.moved = now;
         if self.fixed {
             return;
         }
@@ -177,7 +188,7 @@ impl Limit {
         };
         window.answers += 1;
         let length = now.saturating_sub(since);
-        if length < WINDOW || window.answers < WINDOW_ANSWERS.max(2 * self.limit) {
+        if length < WINDOW || window.answers < WINDOW_ANSWERS.max(2 * self.current) {
             return;
         }
         let (answers, busy) = (window.answers, window.idle <= length / IDLE_PART);
@@ -187,13 +198,27 @@ impl Limit {
         }
     }
 
+    /// Requests have been waiting for a while: to be called every [`STUCK`] or so.
+    pub fn waiting(&mut self, now: Micros) {
+        let usual = self.wait(0).unwrap_or(0);
+        if self.fixed || now.saturating_sub(self.moved) < STUCK.max(STUCK_TIMES * usual) {
+            return;
+        }
+        self.moved = now;
+        let next = self.room(self.current + (self.current / 4).max(1), now);
+        if next > self.current {
+            self.phase = Phase::Steady { rate: None, windows: 0 };
+            self.set(next);
+        }
+    }
+
     /// The server refused a request before running it, because it had too many.
     pub fn refused(&mut self, sent: Sent, now: Micros) {
         if self.fixed || sent.epoch != self.epoch {
             return;
         }
         self.epoch = self.epoch.wrapping_add(1);
-        let at = sent.inflight.min(self.limit);
+        let at = sent.inflight.min(self.current);
         let again = self.refused.is_some_and(|refused| at >= refused.at);
         self.patience = if again { (self.patience * 2).min(MOST_PATIENCE) } else { PATIENCE };
         self.refused = Some(Refused { at, until: now + self.patience });
@@ -222,10 +247,10 @@ impl Limit {
                 self.phase = Phase::Steady { rate: Some(rate), windows: windows + 1 };
             }
             Phase::Trial { from, rate: before } => {
-                let step = self.limit as f64 / from as f64 - 1.0;
+                let step = self.current as f64 / from as f64 - 1.0;
                 let up = step > 0.0;
                 let wanted = if up { 1.0 + STEP_GAIN * step } else { DOWN_GAIN };
-                if up && self.refused.is_some_and(|refused| self.limit >= refused.at) {
+                if up && self.refused.is_some_and(|refused| self.current >= refused.at) {
                     // A whole window at what was refused: the server has changed.
                     self.refused = None;
                     self.patience = PATIENCE;
@@ -245,19 +270,19 @@ impl Limit {
     }
 
     fn double(&mut self, rate: f64, now: Micros) {
-        let next = self.room(self.limit * 2, now);
-        if next <= self.limit {
+        let next = self.room(self.current * 2, now);
+        if next <= self.current {
             self.phase = Phase::Steady { rate: Some(rate), windows: 0 };
             return;
         }
-        self.phase = Phase::Doubling { from: Some((self.limit, rate)) };
+        self.phase = Phase::Doubling { from: Some((self.current, rate)) };
         self.set(next);
     }
 
     /// Another limit for a window: usually higher, sometimes lower.
     fn attempt(&mut self, rate: f64, now: Micros) {
         self.trials = self.trials.wrapping_add(1);
-        let from = self.limit;
+        let from = self.current;
         let up = self.room(from + (from / 4).max(1), now);
         let next =
             if self.trials.is_multiple_of(DOWN_EACH) { from - (from / 4).max(1).min(from - 1) } else { up };
@@ -276,11 +301,11 @@ impl Limit {
             Some(refused) => refused.at,
             None => self.most,
         };
-        wanted.min(most.max(self.limit)).min(self.most)
+        wanted.min(most.max(self.current)).min(self.most)
     }
 
     fn set(&mut self, limit: usize) {
-        self.limit = limit;
+        self.current = limit;
         self.window = Window { skip: limit, ..Window::default() };
     }
 }

@@ -271,6 +271,29 @@ fn the_wait_is_forecast_and_forgotten() {
 }
 
 #[test]
+fn places_that_slow_requests_hold_are_no_limit() {
+    let mut limit = Limit::learned(100);
+    limit.waits(0);
+    for answer in 1..50 {
+        limit.answered(answer * 20_000);
+    }
+    let (before, last) = (limit.limit(), 49 * 20_000);
+    for later in [STUCK, 2 * STUCK] {
+        limit.waiting(last + later);
+    }
+    assert_eq!(limit.limit(), before, "that is not unusual here");
+    limit.waiting(last + 3 * STUCK);
+    assert!(limit.limit() > before);
+    for round in 0..20 {
+        limit.waiting(last + (round + 1) * SECOND);
+    }
+    assert_eq!(limit.limit(), 100);
+    limit.refused(Sent { inflight: 90, epoch: limit.epoch() }, 30 * SECOND);
+    limit.waiting(33 * SECOND);
+    assert!(limit.limit() < 90, "a refusal is the stronger word");
+}
+
+#[test]
 fn one_round_of_refusals_is_one_fall() {
     let mut limit = Limit::learned(1024);
     let epoch = limit.epoch();
@@ -286,7 +309,7 @@ proptest::proptest! {
     #[test]
     fn whatever_it_is_told_the_limit_stays_in_its_bounds(
         most in 1_usize..100,
-        steps in proptest::collection::vec((0_u8..4, 0_usize..200, 0_u64..100_000), 0..400),
+        steps in proptest::collection::vec((0_u8..5, 0_usize..200, 0_u64..100_000), 0..400),
     ) {
         let mut limit = Limit::learned(most);
         let mut now = 0;
@@ -295,6 +318,7 @@ proptest::proptest! {
             match what {
                 0 => limit.waits(now),
                 1 => limit.emptied(now),
+                4 => limit.waiting(now),
                 2 => limit.refused(Sent { inflight: inflight.max(1), epoch: limit.epoch() }, now),
                 _ => limit.answered(now),
             }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::config::{Limits, UpstreamConcurrency};
 use crate::fault::Fault;
-use crate::governor::{Limit, Micros, Sent};
+use crate::governor::{Limit, Micros, STUCK, Sent};
 
 /// A hint for clients that were turned away is within these.
 const LEAST_HINT: Duration = Duration::from_millis(10);
@@ -62,7 +62,7 @@ pub struct Place {
 pub struct Turn {
     places: Arc<Places>,
     number: i64,
-    turn: oneshot::Receiver<Place>,
+    place: oneshot::Receiver<Place>,
 }
 
 /// Where a request that must wait stands.
@@ -128,7 +128,7 @@ impl Places {
         if state.queue.is_empty() {
             state.limit.waits(self.now());
         }
-        let (sender, turn) = oneshot::channel();
+        let (sender, place) = oneshot::channel();
         let number = match order {
             Order::Back => {
                 state.next += 1;
@@ -146,7 +146,7 @@ impl Places {
         // Counted before the look at the free places: one that is given back from now on finds this request.
         self.queued.fetch_add(1, SeqCst);
         self.hand_out(&mut state);
-        Ok(Turn { places: Arc::clone(self), number, turn })
+        Ok(Turn { places: Arc::clone(self), number, place })
     }
 
     fn admit(&self, state: &State, deadline: Option<Instant>, order: Order) -> Result<(), Fault> {
@@ -210,6 +210,14 @@ impl Places {
         self.hand_out(&mut state);
     }
 
+    /// Somebody has been waiting for long.
+    fn waiting(self: &Arc<Self>) {
+        let mut state = self.state();
+        state.limit.waiting(self.now());
+        self.limit.store(state.limit.limit(), SeqCst);
+        self.hand_out(&mut state);
+    }
+
     fn refused(&self, sent: Sent) {
         let mut state = self.state();
         let before = state.limit.limit();
@@ -257,7 +265,12 @@ impl Drop for Place {
 impl Turn {
     /// Waits for the place.
     pub async fn come(mut self) -> Option<Place> {
-        (&mut self.turn).await.ok()
+        loop {
+            match tokio::time::timeout(Duration::from_micros(STUCK), &mut self.place).await {
+                Ok(place) => return place.ok(),
+                Err(_) => self.places.waiting(),
+            }
+        }
     }
 }
 
@@ -359,7 +372,8 @@ mod tests {
             .map(|thread| {
                 let (places, most) = (Arc::clone(&places), Arc::clone(&most));
                 std::thread::spawn(move || {
-                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    let runtime =
+                        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                     runtime.block_on(async {
                         let mut left: Vec<Turn> = Vec::new();
                         for round in 0..5_000 {

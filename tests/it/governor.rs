@@ -9,6 +9,7 @@ use crate::support::dense::{self, CASE, INPUT};
 use crate::support::fake_tfs::{Act, Call, End, FakeTfs, Options};
 use crate::support::requests::{CLASSIFY, PREDICT, Predict, floats};
 use crate::support::sidecar::{HEALTH_CHECK, Setup};
+use crate::support::within;
 
 const EXHAUSTED: &str = "Server Threadpool Exhausted";
 const NO_ROOM: &str = "The batch scheduling queue to which this task was submitted is full; currently 2 batches enqueued and max_enqueued_batches is 2";
@@ -153,7 +154,13 @@ async fn the_queue_keeps_to_deadlines_and_to_its_bound() {
     assert_eq!((late.code, late.reason().as_str()), (4, "DEADLINE"), "{}", late.text);
     assert!(late.text.contains("waiting in the queue for the upstream"), "{}", late.text);
 
-    let waits = setup.client.stream(Request::predict(&good())).await;
+    // Whichever comes to the queue second.
+    let mut two = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        two.spawn(setup.client.stream(Request::predict(&good())).await.finish());
+    }
+    let full = within("a refusal", two.join_next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((full.code, full.reason().as_str()), (8, "QUEUE_FULL"), "{}", full.text);
     // The head alone is enough: nobody waits for the message of a request that has no chance.
     let full = setup.client.call(Request::raw(PREDICT, Bytes::new()).unfinished()).await;
     assert_eq!((full.code, full.reason().as_str()), (8, "QUEUE_FULL"), "{}", full.text);
@@ -163,7 +170,7 @@ async fn the_queue_keeps_to_deadlines_and_to_its_bound() {
 
     gate.open();
     held.finish().await.unwrap().ok();
-    waits.finish().await.unwrap().ok();
+    two.join_next().await.unwrap().unwrap().unwrap().ok();
     assert_eq!(setup.fake.count(PREDICT), 2);
     setup.sidecar.stop().await;
 }
@@ -226,6 +233,23 @@ async fn a_call_whose_connection_is_lost_is_sent_once_more() {
     setup.fake.script(PREDICT, 1, Act::Break);
     assert!(!matches!(setup.client.try_call(Request::predict(&good())).await, Ok(reply) if reply.code == 0));
     assert_eq!(setup.fake.count(PREDICT), 4);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn slow_requests_do_not_hold_up_what_the_server_could_take() {
+    let setup = setup(1000, |_| {}).await;
+    let gate = setup.fake.hold(PREDICT, 60);
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(setup.client.stream(Request::predict(&good())).await);
+    }
+    // Nothing is answered, and yet all of them arrive.
+    setup.fake.called(PREDICT, 60).await;
+    gate.open();
+    for stream in held {
+        stream.finish().await.unwrap().ok();
+    }
     setup.sidecar.stop().await;
 }
 
