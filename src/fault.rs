@@ -54,6 +54,16 @@ pub enum Fault {
     TooLarge { found: u64, limit: u64 },
     #[error("{what} already in flight, expected at most {limit} (QUEUE_FULL; {setting})")]
     QueueFull { what: &'static str, setting: &'static str, limit: u64 },
+    #[error(
+        "{waiting} requests already wait for the upstream, expected at most {limit} (QUEUE_FULL; limits.max_queued_requests)"
+    )]
+    QueueLong { waiting: usize, limit: usize, retry: Duration },
+    /// Shed at once, rather than let wait in vain.
+    #[error(
+        "{waiting} requests already wait for the upstream: the turn would come in about {} ms, after the deadline (QUEUE_FULL)",
+        wait.as_millis()
+    )]
+    TooLate { waiting: usize, wait: Duration, retry: Duration },
     #[error("deadline exceeded while {during} (DEADLINE)")]
     Deadline { during: &'static str },
     #[error("the sidecar is draining: send the request to another instance (DRAINING)")]
@@ -88,7 +98,10 @@ impl Fault {
             }
             Self::Malformed { .. } => Code::InvalidArgument,
             Self::ModelUnknown { .. } | Self::ModelUndeclared { .. } => Code::NotFound,
-            Self::TooLarge { .. } | Self::QueueFull { .. } => Code::ResourceExhausted,
+            Self::TooLarge { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueLong { .. }
+            | Self::TooLate { .. } => Code::ResourceExhausted,
             Self::Deadline { .. } => Code::DeadlineExceeded,
             Self::Draining | Self::UpstreamUnavailable { .. } => Code::Unavailable,
             Self::Encoding { .. } => Code::Unimplemented,
@@ -104,7 +117,7 @@ impl Fault {
             Self::Malformed { .. } => Some(Reason::Malformed),
             Self::ModelUnknown { .. } | Self::ModelUndeclared { .. } => Some(Reason::ModelUnknown),
             Self::TooLarge { .. } => Some(Reason::TooLarge),
-            Self::QueueFull { .. } => Some(Reason::QueueFull),
+            Self::QueueFull { .. } | Self::QueueLong { .. } | Self::TooLate { .. } => Some(Reason::QueueFull),
             Self::Deadline { .. } => Some(Reason::Deadline),
             Self::Draining => Some(Reason::Draining),
             Self::UpstreamUnavailable { .. } => Some(Reason::UpstreamUnavailable),
@@ -125,6 +138,8 @@ impl Fault {
             | Self::ModelUndeclared { .. }
             | Self::TooLarge { .. }
             | Self::QueueFull { .. }
+            | Self::QueueLong { .. }
+            | Self::TooLate { .. }
             | Self::Draining
             | Self::Encoding { .. }
             | Self::ReloadForbidden => true,
@@ -140,6 +155,7 @@ impl Fault {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::QueueFull { .. } => Some(Duration::from_millis(100)),
+            Self::QueueLong { retry, .. } | Self::TooLate { retry, .. } => Some(*retry),
             Self::Draining | Self::UpstreamUnavailable { .. } => Some(Duration::from_secs(1)),
             Self::Refused { .. }
             | Self::Malformed { .. }
@@ -170,8 +186,10 @@ impl Fault {
                 vec![("upstream", address)]
             }
             Self::QueueFull { setting, .. } => vec![("setting", setting)],
+            Self::QueueLong { .. } => vec![("setting", "limits.max_queued_requests")],
             Self::Malformed { .. }
             | Self::TooLarge { .. }
+            | Self::TooLate { .. }
             | Self::Deadline { .. }
             | Self::Draining
             | Self::Upstream { .. }

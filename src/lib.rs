@@ -7,6 +7,7 @@ pub mod signature;
 pub mod wire;
 
 pub mod explain;
+pub mod governor;
 pub mod repair;
 
 pub mod config;

@@ -24,6 +24,7 @@ use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
 use crate::upstream::catalog::Catalog;
 use crate::upstream::dial::{Target, TargetError};
+use crate::upstream::places::Places;
 use crate::upstream::pool::Up;
 use crate::upstream::readiness::{DrainHandle, Readiness};
 use crate::upstream::refresh::Refresher;
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     catalog: Arc<Catalog>,
     refresher: Refresher,
     admission: Arc<Admission>,
+    /// None: TF Serving gets what comes.
+    places: Option<Arc<Places>>,
     up: Arc<Up>,
     drain: DrainHandle,
     readiness: Readiness,
@@ -121,6 +124,7 @@ impl Sidecar {
             catalog,
             refresher,
             admission: Admission::new(&config.limits),
+            places: Places::new(config.upstream_concurrency, &config.limits),
             up,
             drain,
             readiness,

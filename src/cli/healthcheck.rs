@@ -42,6 +42,8 @@ mod tests {
     struct Waiting(Vec<String>);
 
     impl View for Waiting {
+        fn measure(&self) {}
+
         fn ready(&self) -> Readiness {
             Readiness::new(self.0.clone())
         }

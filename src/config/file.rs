@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use super::problem::Problem;
 use super::section::{Key, Section, above_zero, at_most, duration, key, number, path, size, switch};
 use super::yaml::Node;
-use super::{Config, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, policy};
+use super::{Config, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamConcurrency, policy};
 
 pub(super) const ROOT: &[Key] = &[
     key(
@@ -28,6 +28,12 @@ pub(super) const ROOT: &[Key] = &[
         "Worker threads. A request stays on the thread that its connection came to.",
     ),
     key("upstream_connections", "number", "1", "HTTP/2 connections to TF Serving of each worker."),
+    key(
+        "upstream_concurrency",
+        "`auto`, number, `off`",
+        "auto",
+        "Predict, Classify, Regress and MultiInference requests that TF Serving gets at a time; more wait here, in order. `auto` learns the number from its refusals and its pace. Refusals for want of a thread are sent again, but not with `off`.",
+    ),
     key("limits", "section", "", "What is refused for its size."),
     key(
         "undeclared_models",
@@ -70,7 +76,13 @@ pub(super) const LIMITS: &[Key] = &[
         "One message, after decompression. TF Serving takes no more than the default.",
     ),
     key("max_inflight_bytes", "size", "512MiB", "All requests in flight together."),
-    key("max_inflight_requests", "number", "1024", "Requests in flight."),
+    key(
+        "max_inflight_requests",
+        "number",
+        "1024",
+        "Requests in flight, those that wait for TF Serving among them.",
+    ),
+    key("max_queued_requests", "number", "1024", "Requests that wait for TF Serving."),
     key("max_elements", "number", "268435456", "Elements that the shape of one tensor may claim."),
 ];
 pub(super) const LISTEN_TLS: &[Key] = &[
@@ -97,6 +109,7 @@ pub(super) fn apply(root: &Node, config: &mut Config, problems: &RefCell<Vec<Pro
     });
     root.value("workers", &mut config.workers, |text| number(text, 1, 1024));
     root.value("upstream_connections", &mut config.upstream_connections, |text| number(text, 1, 64));
+    root.value("upstream_concurrency", &mut config.upstream_concurrency, UpstreamConcurrency::parse);
     root.choice(
         "undeclared_models",
         &mut config.undeclared_models,
@@ -119,6 +132,7 @@ pub(super) fn apply(root: &Node, config: &mut Config, problems: &RefCell<Vec<Pro
             at_most(size(text)?, u64::MAX, text)
         });
         limits.value("max_inflight_requests", &mut to.max_inflight_requests, |text| number(text, 1, 1 << 20));
+        limits.value("max_queued_requests", &mut to.max_queued_requests, |text| number(text, 1, 1 << 20));
         limits.value("max_elements", &mut to.max_elements, |text| number(text, 1, 1 << 48));
     }
     if let Some(tls) = root.section("listen_tls", LISTEN_TLS) {

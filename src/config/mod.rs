@@ -40,6 +40,7 @@ pub struct Config {
     pub limits: Limits,
     /// HTTP/2 connections to TF Serving of each worker; at least 1.
     pub upstream_connections: usize,
+    pub upstream_concurrency: UpstreamConcurrency,
     pub undeclared_models: UndeclaredModels,
     /// Whether HandleReloadConfigRequest is forwarded.
     pub allow_reload: bool,
@@ -71,8 +72,22 @@ pub struct Limits {
     /// Bytes of all requests in flight together.
     pub max_inflight_bytes: u64,
     pub max_inflight_requests: usize,
+    /// Of them: waiting for a place at TF Serving.
+    pub max_queued_requests: usize,
     /// Elements that one tensor may claim.
     pub max_elements: u64,
+}
+
+/// How many requests TF Serving gets at a time; the others wait here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamConcurrency {
+    /// Learned from its refusals and its pace.
+    #[default]
+    Auto,
+    /// At least 1.
+    Fixed(usize),
+    /// As many as come, and its refusals go to the clients.
+    Off,
 }
 
 /// What happens to requests for models that the configuration does not name.
@@ -124,6 +139,7 @@ impl Default for Config {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             limits: Limits::default(),
             upstream_connections: 1,
+            upstream_concurrency: UpstreamConcurrency::default(),
             undeclared_models: UndeclaredModels::default(),
             allow_reload: false,
             poll_interval: Duration::from_secs(1),
@@ -146,6 +162,7 @@ impl Default for Limits {
             max_message_bytes: MAX_MESSAGE_BYTES,
             max_inflight_bytes: 512 << 20,
             max_inflight_requests: 1024,
+            max_queued_requests: 1024,
             max_elements: 1 << 28,
         }
     }
@@ -163,6 +180,28 @@ impl Config {
     /// Whether the configuration or `--model` names the model.
     pub fn is_declared(&self, model: &str) -> bool {
         self.models.contains_key(model)
+    }
+}
+
+impl UpstreamConcurrency {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            number => section::number(number, 1, 1 << 20)
+                .map(Self::Fixed)
+                .map_err(|_| format!("expected `auto`, `off` or a number above zero, found `{number}`")),
+        }
+    }
+}
+
+impl std::fmt::Display for UpstreamConcurrency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => f.write_str("off"),
+            Self::Fixed(number) => write!(f, "{number}"),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ struct File {
     rest_listen: &'static str,
     workers: usize,
     upstream_connections: usize,
+    upstream_concurrency: String,
     limits: Limits,
     undeclared_models: &'static str,
     allow_reload: &'static str,
@@ -45,6 +46,7 @@ struct Limits {
     max_message_bytes: usize,
     max_inflight_bytes: u64,
     max_inflight_requests: usize,
+    max_queued_requests: usize,
     max_elements: u64,
 }
 
@@ -133,10 +135,12 @@ impl File {
             rest_listen: "off",
             workers: config.workers,
             upstream_connections: config.upstream_connections,
+            upstream_concurrency: config.upstream_concurrency.to_string(),
             limits: Limits {
                 max_message_bytes: limits.max_message_bytes,
                 max_inflight_bytes: limits.max_inflight_bytes,
                 max_inflight_requests: limits.max_inflight_requests,
+                max_queued_requests: limits.max_queued_requests,
                 max_elements: limits.max_elements,
             },
             undeclared_models: match config.undeclared_models {
@@ -269,6 +273,7 @@ mod tests {
 upstream: https://tfs:8443
 listen: unix:///run/grpc.sock
 workers: 3
+upstream_concurrency: 12
 poll_interval: 1m 30s
 drain_timeout: 0s
 listen_tls: {cert: /a b, key: '/k: #', client_ca: /c}
@@ -307,10 +312,12 @@ models:
         rest_listen: "off"
         workers: 2
         upstream_connections: 1
+        upstream_concurrency: auto
         limits:
           max_message_bytes: 2147483647
           max_inflight_bytes: 536870912
           max_inflight_requests: 1024
+          max_queued_requests: 1024
           max_elements: 268435456
         undeclared_models: allow
         allow_reload: "off"

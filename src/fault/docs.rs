@@ -1,5 +1,6 @@
 //! docs/errors.md, from the reasons, the faults and the table of upstream explanations.
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::*;
 use crate::explain::SECTIONS;
@@ -20,6 +21,8 @@ fn samples() -> Vec<Fault> {
         Fault::ModelUndeclared { model: "m".into() },
         Fault::TooLarge { found: 1 << 31, limit: (1 << 31) - 1 },
         Fault::QueueFull { what: "requests", setting: "limits.max_inflight_requests", limit: 1024 },
+        Fault::QueueLong { waiting: 1024, limit: 1024, retry: Duration::from_millis(100) },
+        Fault::TooLate { waiting: 64, wait: Duration::from_millis(250), retry: Duration::from_millis(250) },
         Fault::Deadline { during: "waiting for the upstream" },
         Fault::Draining,
         Fault::UpstreamUnavailable { address: "127.0.0.1:8500".into(), cause: "connection refused".into() },
@@ -43,6 +46,8 @@ fn name(fault: &Fault) -> &'static str {
         Fault::ModelUndeclared { .. } => "the sidecar may not serve it",
         Fault::TooLarge { .. } => "the message is too large",
         Fault::QueueFull { .. } => "too much is in flight",
+        Fault::QueueLong { .. } => "too many wait for TensorFlow Serving",
+        Fault::TooLate { .. } => "the turn would come after the deadline",
         Fault::Deadline { .. } => "the time was over",
         Fault::Draining => "the sidecar is being shut down",
         Fault::UpstreamUnavailable { .. } => "no connection to TensorFlow Serving",

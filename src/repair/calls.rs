@@ -21,6 +21,18 @@ pub enum Calls {
     Pad { rows: i64, to: i64 },
 }
 
+/// Calls that one request may become: one value can stand for millions of rows, and each call is a message.
+const MAX_CALLS: i64 = 256;
+
+impl Calls {
+    fn count(self) -> i64 {
+        match self {
+            Self::One | Self::Pad { .. } => 1,
+            Self::Split { rows, per_call, .. } => (rows + per_call - 1) / per_call.max(1),
+        }
+    }
+}
+
 /// Looks whether the rows of a request are the one thing that is wrong with it, and whether a rule mends that.
 pub(super) fn plan(
     signature: &Signature,
@@ -55,7 +67,7 @@ pub(super) fn plan(
     } else {
         return Calls::One;
     };
-    let Some(rule) = rule else { return Calls::One };
+    let Some(rule) = rule.filter(|_| calls.count() <= MAX_CALLS) else { return Calls::One };
     for (info, shape) in shapes.iter().filter(|(info, _)| with_rows(info)) {
         let rows = match calls {
             Calls::Split { per_call, .. } => per_call,

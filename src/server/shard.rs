@@ -52,6 +52,8 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::R
         catalog: Arc::clone(&shared.catalog),
         refresher: shared.refresher.clone(),
         admission: Arc::clone(&shared.admission),
+        places: shared.places.clone(),
+        budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         recent: Arc::clone(&shared.recent),
         served: std::cell::Cell::new(0),

@@ -9,6 +9,7 @@ use super::Shared;
 use crate::config;
 use crate::front::admin::{Drained, Readiness, View};
 use crate::signature::TensorInfo;
+use crate::telemetry::metrics;
 use crate::upstream::catalog::Entry;
 
 /// The door's view; a handle.
@@ -26,6 +27,11 @@ impl View for ServerView {
             models.entry(declared.clone()).or_default();
         }
         models.iter().map(|(name, entry)| self.model(name, entry)).collect()
+    }
+
+    fn measure(&self) {
+        let places = self.0.places.as_ref().map(|places| places.occupancy()).unwrap_or_default();
+        metrics::upstream_places(places.limit, places.inflight, places.queued);
     }
 
     fn recent(&self) -> Value {

@@ -9,7 +9,7 @@ use super::deadline::Deadline;
 use super::forward::{First, Reply, code};
 use super::record::Record;
 use super::relay::{Additions, relay};
-use super::verdict::send;
+use super::send::send;
 use crate::fault::Fault;
 use crate::repair::calls::{Calls, answer, requests};
 use crate::upstream::framing::{Assembler, frames};

@@ -37,15 +37,53 @@ pub enum First {
     Trailers(Option<HeaderMap>),
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failed {
+    /// The connection ended under the call, before any byte of an answer.
+    ConnectionLost(Fault),
+    Otherwise(Fault),
+}
+
+/// The HTTP/2 error, and whether the answer had begun.
+struct Broken {
+    error: h2::Error,
+    begun: bool,
+}
+
+impl From<h2::Error> for Broken {
+    fn from(error: h2::Error) -> Self {
+        Self { error, begun: false }
+    }
+}
+
+impl Failed {
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::ConnectionLost(fault) | Self::Otherwise(fault) => fault,
+        }
+    }
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self::Otherwise(fault)
+    }
+}
+
 impl Reply {
     /// The error that TF Serving answers with, if it is known already, which it is for a unary call.
     pub fn refusal(&self) -> Option<Code> {
-        let trailers = match &self.first {
+        code(self.trailers()?).filter(|code| *code != Code::Ok)
+    }
+
+    /// The trailers of an answer without data.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        match &self.first {
             First::End => Some(&self.head.headers),
             First::Data(_) => None,
             First::Trailers(trailers) => trailers.as_ref(),
-        };
-        code(trailers?).filter(|code| *code != Code::Ok)
+        }
     }
 }
 
@@ -60,15 +98,19 @@ pub async fn forward(
     request: &mut Request<()>,
     frames: &[Bytes],
     deadline: Deadline,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, Failed> {
     let mut again = true;
     loop {
         deadline.stamp(request.headers_mut(), now())?;
         let opened = pool.open(request, false).await?;
         match exchange(opened, frames).await {
             Ok(reply) => return Ok(reply),
-            Err(error) if again && is_unprocessed(&error) => again = false,
-            Err(error) => return Err(unary::fault(pool, &error)),
+            Err(Broken { error, .. }) if again && is_unprocessed(&error) => again = false,
+            Err(Broken { error, begun }) => {
+                let fault = unary::fault(pool, &error);
+                let lost = !begun && !error.is_reset();
+                return Err(if lost { Failed::ConnectionLost(fault) } else { Failed::Otherwise(fault) });
+            }
         }
     }
 }
@@ -78,7 +120,7 @@ pub fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
-async fn exchange(opened: Opened, frames: &[Bytes]) -> Result<Reply, h2::Error> {
+async fn exchange(opened: Opened, frames: &[Bytes]) -> Result<Reply, Broken> {
     let Opened { mut response, body: mut upload, lease } = opened;
     let length: usize = frames.iter().map(Bytes::len).sum();
     upload.reserve_capacity(length.min(ASK));
@@ -95,7 +137,7 @@ async fn exchange(opened: Opened, frames: &[Bytes]) -> Result<Reply, h2::Error> 
             None => response.await?,
         }
     };
-    reply(response, lease).await
+    reply(response, lease).await.map_err(|error| Broken { error, begun: true })
 }
 
 /// Reads on until it is known whether this is an answer or a refusal; for a unary call nothing is lost by that.

@@ -13,7 +13,8 @@ use super::predict::dry_run;
 use super::record::Record;
 use super::relay::{Additions, relay};
 use super::resolve::resolve;
-use super::verdict::{count, explains, is_off, refusal, remember, send};
+use super::send::send;
+use super::verdict::{count, explains, is_off, refusal, remember};
 use super::wishes::{Wishes, notes};
 use crate::fault::Fault;
 use crate::repair::infer::{apply_infer, judge_infer};
@@ -37,7 +38,7 @@ pub async fn infer(
         call.is_dry_run();
     }
     let limit = shard.config.limits.max_message_bytes;
-    let mut ticket = shard.admission.enter()?;
+    let mut ticket = shard.admit(deadline)?;
     let message = message::read(&mut body, limit, &mut ticket).await?;
     let plain = message::plain(&message, &head.headers, limit, &mut ticket).await?;
     let mut request = shard.upstream_request(head);

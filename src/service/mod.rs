@@ -1,7 +1,7 @@
 //! Floor 5: the way of a request, one file a stage. `predict.rs` shows the whole of it.
 //!
-//! admit ([`admission`]) → read ([`message`]) → scan, resolve ([`resolve`]), judge, apply ([`predict`]) → forward ([`forward`]) →
-//! relay ([`relay`]) → record ([`record`]). A request stays on the thread that accepted its connection.
+//! admit ([`admission`]) → read ([`message`]) → scan, resolve ([`resolve`]), judge, apply ([`predict`]) → wait for a place ([`send`]),
+//! forward ([`forward`]) → relay ([`relay`]) → record ([`record`]). A request stays on the thread that accepted its connection.
 pub mod admission;
 pub mod call;
 mod calls;
@@ -14,10 +14,11 @@ pub mod predict;
 pub mod record;
 pub mod relay;
 pub mod resolve;
+mod send;
 mod verdict;
 pub mod wishes;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -28,9 +29,11 @@ use http::{HeaderValue, Request, StatusCode, header};
 
 use crate::config::Config;
 use crate::fault::Fault;
+use crate::governor::budget::Budget;
 use crate::telemetry::metrics::Method;
 use crate::telemetry::recent::Recent;
 use crate::upstream::catalog::Catalog;
+use crate::upstream::places::Places;
 use crate::upstream::pool::Pool;
 use crate::upstream::readiness::DrainHandle;
 use crate::upstream::refresh::Refresher;
@@ -47,6 +50,9 @@ pub struct Shard {
     pub catalog: Arc<Catalog>,
     pub refresher: Refresher,
     pub admission: Arc<Admission>,
+    /// None: TF Serving gets what comes.
+    pub places: Option<Arc<Places>>,
+    pub budget: RefCell<Budget>,
     pub drain: DrainHandle,
     /// What the operators' page shows.
     pub recent: Arc<Recent>,
@@ -156,6 +162,14 @@ fn is_grpc(request: &Request<RecvStream>) -> bool {
 }
 
 impl Shard {
+    /// Lets a request in that TF Serving is to run, or refuses it before its message is read.
+    fn admit(&self, deadline: Deadline) -> Result<admission::Ticket, Fault> {
+        if let Some(places) = &self.places {
+            places.check(deadline.at())?;
+        }
+        self.admission.enter()
+    }
+
     /// The request as it goes to TF Serving: the client's metadata, our path to it.
     fn upstream_request(&self, head: http::request::Parts) -> Request<()> {
         let mut request = Request::new(());

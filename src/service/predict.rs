@@ -17,7 +17,8 @@ use super::message::{self, GRPC_ENCODING};
 use super::record::Record;
 use super::relay::{Additions, relay};
 use super::resolve::resolve;
-use super::verdict::{count, explains, is_off, refusal, remember, send};
+use super::send::send;
+use super::verdict::{count, explains, is_off, refusal, remember};
 use super::wishes::{Wishes, mark_dry_run, notes};
 use crate::fault::Fault;
 use crate::repair::{Action, Calls, Mode, Outcome, Request, Verdict, apply, judge};
@@ -46,7 +47,7 @@ pub async fn predict(
     let limit = shard.config.limits.max_message_bytes;
 
     // admit, read
-    let mut ticket = shard.admission.enter()?;
+    let mut ticket = shard.admit(deadline)?;
     let message = message::read(&mut body, limit, &mut ticket).await?;
     let plain = message::plain(&message, &head.headers, limit, &mut ticket).await?;
     let encoding = message.compressed.then(|| head.headers.get(GRPC_ENCODING).cloned()).flatten();

@@ -1,11 +1,7 @@
 //! What follows from a verdict, for every method that is judged: told to the client, counted, remembered for the operators.
-use bytes::Bytes;
 use tonic::Code;
 
 use super::Shard;
-use super::call::{Call, Stop, now};
-use super::deadline::Deadline;
-use super::forward::{Reply, forward};
 use super::record::Record;
 use super::wishes::Wishes;
 use crate::fault::{Fault, code_of};
@@ -22,22 +18,6 @@ pub(super) fn is_off(policy: &ModelPolicy, wishes: Wishes) -> bool {
         && !wishes.dry_run
         && policy.defaults.mode == Mode::Off
         && policy.signatures.values().all(|policy| policy.mode == Mode::Off)
-}
-
-/// Forwards, with the clock running.
-pub(super) async fn send(
-    shard: &Shard,
-    call: &Call,
-    request: &mut http::Request<()>,
-    frames: &[Bytes],
-    deadline: Deadline,
-    record: &Record,
-) -> Result<Reply, Stop> {
-    call.waits_for("waiting for the upstream");
-    let sent = now();
-    let reply = forward(&shard.pool, request, frames, deadline).await?;
-    record.upstream(sent);
-    Ok(reply)
 }
 
 /// The refusal of a request: all its problems, with the code of the first. `predict` tells Predict from the other methods.

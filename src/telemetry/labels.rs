@@ -46,6 +46,10 @@ labels! {
     Stage { Scan = "scan", Plan = "plan", Apply = "apply", Queue = "queue", Upstream = "upstream" }
 }
 labels! {
+    /// Why a request was sent to TF Serving again, or refused by it.
+    Cause { Threads = "threads", BatchQueue = "batch_queue", Connection = "connection" }
+}
+labels! {
     /// What reading a model's signatures came to.
     RefreshOutcome { Ok = "ok", Failed = "failed" }
 }

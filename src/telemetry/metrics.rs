@@ -15,7 +15,7 @@ use tonic::Code;
 
 use super::labels::CODES;
 
-pub use super::labels::{Method, OutcomeLabel, RefreshOutcome, Stage, code_name};
+pub use super::labels::{Cause, Method, OutcomeLabel, RefreshOutcome, Stage, code_name};
 use super::signature_info;
 pub use super::signature_info::{SignatureInput, set_signature_info};
 use super::table::{self, METRICS, Metric, describe};
@@ -283,6 +283,26 @@ impl Drop for UpstreamConnection {
     }
 }
 
+/// TF Serving refused a request before running it.
+pub fn upstream_refusal(cause: Cause) {
+    install();
+    table::UPSTREAM_REFUSALS.counter([cause.as_str().into()]).increment(1);
+}
+
+/// A request is sent again.
+pub fn retry(cause: Cause) {
+    install();
+    table::RETRIES.counter([cause.as_str().into()]).increment(1);
+}
+
+/// What the governor holds, as numbers of requests.
+pub fn upstream_places(limit: usize, inflight: usize, queued: usize) {
+    install();
+    table::UPSTREAM_LIMIT.gauge([]).set(limit as f64);
+    table::UPSTREAM_INFLIGHT.gauge([]).set(inflight as f64);
+    table::QUEUED_REQUESTS.gauge([]).set(queued as f64);
+}
+
 pub fn upstream_up(up: bool) {
     globals().upstream_up.set(if up { 1.0 } else { 0.0 });
 }
@@ -318,6 +338,9 @@ mod tests {
         drop(Inflight::new());
         drop(UpstreamConnection::new());
         upstream_up(true);
+        upstream_places(1, 1, 0);
+        upstream_refusal(Cause::Threads);
+        retry(Cause::Connection);
         signature_refresh(model, true);
         signature_change(model);
     }

@@ -56,6 +56,11 @@ metrics_table! {
     Gauge INFLIGHT_REQUESTS "inflight_requests" [] "Requests being answered now.";
     Gauge INFLIGHT_BYTES "inflight_bytes" [] "Bytes of their messages.";
     Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "Open HTTP/2 connections to TF Serving.";
+    Gauge UPSTREAM_LIMIT "upstream_limit" [] "Requests that TF Serving gets at a time, as learned or set; 0 when not limited.";
+    Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Limited requests that TF Serving has now.";
+    Gauge QUEUED_REQUESTS "queued_requests" [] "Requests that wait for a place at TF Serving.";
+    Counter UPSTREAM_REFUSALS "upstream_refusals_total" [cause] "Requests that TF Serving refused before running them, for want of a thread or of room in its batching queue.";
+    Counter RETRIES "retries_total" [cause] "Requests that were sent to TF Serving again.";
     Gauge UPSTREAM_UP "upstream_up" [] "Whether TF Serving answered the last time it was asked.";
     Counter SIGNATURE_REFRESHES "signature_refreshes_total" [model, outcome] "Readings of a model's signatures.";
     Counter SIGNATURE_CHANGES "signature_changes_total" [model] "Readings that found other signatures than before.";
@@ -119,7 +124,7 @@ impl Kind {
 mod tests {
     use tonic::Code;
 
-    use super::super::labels::{CODES, Method, OutcomeLabel, RefreshOutcome, Stage, code_name};
+    use super::super::labels::{CODES, Cause, Method, OutcomeLabel, RefreshOutcome, Stage, code_name};
     use super::*;
 
     #[test]
@@ -165,6 +170,7 @@ mod tests {
             "outcome` of signature readings",
             RefreshOutcome::ALL.iter().map(|word| word.as_str()).collect(),
         );
+        words("cause", Cause::ALL.iter().map(|word| word.as_str()).collect());
         words("stage", Stage::ALL.iter().map(|word| word.as_str()).collect());
         words("code", (0..CODES).map(|number| code_name(Code::from_i32(number as i32))).collect());
         let text = text

@@ -6,6 +6,7 @@ pub mod dial;
 pub mod framing;
 pub mod http2;
 pub mod io;
+pub mod places;
 pub mod pool;
 mod question;
 pub mod readiness;

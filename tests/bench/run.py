@@ -3,7 +3,8 @@
 
 Modes: `one` is a closed loop with the proxy's only worker alone on the last CPU, and load and stub on the first;
 `all` a closed loop with two workers and nothing pinned; `open` Poisson arrivals at 2000 S a second, nothing pinned;
-`memory` starts every proxy afresh and looks at its memory before and after.
+`memory` starts every proxy afresh and looks at its memory before and after;
+`governor` is a closed loop of ever more clients on a stub with few threads, that refuses what comes above them.
 """
 
 import argparse
@@ -24,6 +25,9 @@ PAYLOADS = {"one": ["S", "M", "L", "XL", *REPAIRED], "all": ["S", "L"], "open": 
 MEMORY_PAYLOADS = ["L", "XL", "L_nobatch"]
 OPEN_RATE = 2000
 WORKERS = 2
+# TF Serving's default on two cores is eight threads
+THREADS, SERVICE_US = 8, 2000
+CLIENTS = {"direct": [1, 2, 4, 6, 8, 16, 64], SIDECAR: [1, 8, 64]}
 
 
 def main():
@@ -32,7 +36,7 @@ def main():
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=2.0, help="window of a sample")
     options.add_argument("--warmup", type=float, default=0.5)
-    options.add_argument("--modes", default="one,all,open,memory")
+    options.add_argument("--modes", default="one,all,open,memory,governor")
     options.add_argument("--targets", default="", help="of direct, " + ", ".join(PEERS))
     options.add_argument("--verify-only", action="store_true")
     options = options.parse_args()
@@ -66,6 +70,8 @@ class Run:
             for mode in modes:
                 if mode in PAYLOADS:
                     self.round(number, mode)
+            if "governor" in modes and SIDECAR in self.single:
+                self.governor(number)
             say(f"round {number + 1} of {self.options.rounds} done, {self.faults} samples with errors")
         if "memory" in modes:
             self.memory()
@@ -174,6 +180,29 @@ class Run:
         if code:
             self.faults += 1
             say(f"round {number} {mode} {payload} {name}: {figures.get('kinds')}")
+
+    def governor(self, number):
+        """A stub with few threads, and a sidecar that has to learn of them, both new in each round."""
+        stub = self.bench.stub("--max-threads", str(THREADS), "--service-us", str(SERVICE_US))
+        child = self.bench.peer(SIDECAR, WORKERS, stub.port)
+        for target, port in (("direct", stub.port), (SIDECAR, child.port)):
+            for clients in CLIENTS[target]:
+                connections = min(CONNECTIONS, clients)
+                how = ["--conns", connections, "--streams", clients // connections]
+                how += ["--seconds", self.options.seconds, "--warmup", self.options.warmup]
+                self.bench.stub_counts(stub, reset=True)
+                _, figures = self.bench.load(port, "S", *how)
+                exhausted = self.bench.stub_counts(stub)["exhausted"]
+                kinds = dict(figures.get("kinds", {}))
+                refused = kinds.pop("grpc-status 8", 0)
+                self.write("governor", round=number, target=target, clients=clients, threads=THREADS,
+                           service_us=SERVICE_US, rps=figures.get("rps", 0), sent=figures.get("sent", 0), refused=refused,
+                           exhausted=exhausted, other=sum(kinds.values()), latency_us=figures.get("latency_us"))  # fmt: skip
+                if kinds or (refused and target != "direct"):
+                    self.faults += 1
+                    say(f"round {number} governor {target} {clients}: {refused} refused, {kinds}")
+        child.stop()
+        stub.stop()
 
     def memory(self):
         for name in self.peers:

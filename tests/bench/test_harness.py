@@ -68,6 +68,18 @@ class Report(unittest.TestCase):
         self.assertIn("10.0 | met", self.bar(results, "idle memory"))
         self.assertIn("4.00 | **missed**", self.bar(results, "peak memory to bytes in flight, XL"))
 
+    def test_the_governor_is_held_to_the_best_number_of_clients(self):
+        def governed(target, clients, rps, refused=0, p50=100.0):
+            return {"record": "governor", "round": 0, "target": target, "clients": clients, "threads": 8, "service_us": 2000,
+                    "rps": rps, "sent": 1000, "refused": refused, "exhausted": refused, "latency_us": {"p50": p50, "p99": p50}}  # fmt: skip
+
+        results = self.results(governed("direct", 1, 400.0), governed("direct", 8, 4000.0), governed("direct", 64, 900.0, 390),
+                               governed("tfs-sidecar", 64, 3900.0), governed("tfs-sidecar", 1, 380.0, p50=130.0))  # fmt: skip
+        text = "\n".join(report.governor(results))
+        self.assertIn("without it: 0.97x of the answers", text)
+        self.assertIn("waits 30.0 µs longer", text)
+        self.assertIn("| direct | 64 | 900 | 39.0 % | 390 |", text)
+
     def test_spread(self):
         self.assertEqual(report.spread([3.0, 1.0, 2.0]), "2.00 [1.00-3.00]")
         self.assertEqual(report.spread([]), "-")

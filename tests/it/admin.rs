@@ -21,7 +21,7 @@ async fn metrics_tell_who_sends_what_wrong() {
             setup.client.predict(message).await;
         }
     }
-    setup.fake.refuse(PREDICT, 1, 14, "The batch scheduling queue to which this task was submitted is full");
+    setup.fake.refuse(PREDICT, 1, 14, "no session");
     assert_eq!(setup.client.predict(&good).await.code, 14);
     setup.client.call(Request::new(METADATA, &metadata_request(name))).await.ok();
 

@@ -27,7 +27,7 @@ async fn an_error_keeps_its_code_and_text_and_says_who_must_act() {
         (3, KERNEL, "client"),
         (5, "Op type not registered 'FancyOp' in binary running on host.", "platform"),
         (3, "You must feed a value for placeholder tensor 'keep_prob' with dtype float", "exporter"),
-        (14, "The batch scheduling queue to which this task was submitted is full; currently 2", "platform"),
+        (8, "Run() timeout exceeded while waiting in batching queue", "platform"),
     ];
     for (code, text, actor) in cases {
         setup.fake.script(PREDICT, 1, status(code, text));

@@ -1,6 +1,7 @@
 //! What goes wrong around a request: no upstream, a dying one, deadlines, callers that leave, bytes from strangers.
 use prost::Message as _;
 use prost::bytes::Bytes;
+use tfs_sidecar::config::UpstreamConcurrency;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::client::{Client, Reply, Request};
@@ -99,7 +100,11 @@ async fn an_exhausted_server_says_so_itself() {
     let fake = FakeTfs::start_with(options, [dense::model()]);
     // Polls would take the only thread.
     let long = std::time::Duration::from_secs(3600);
-    let setup = Setup::before(fake, vec![dense::MODEL.into()], |config| config.poll_interval = long).await;
+    let setup = Setup::before(fake, vec![dense::MODEL.into()], |config| {
+        config.poll_interval = long;
+        config.upstream_concurrency = UpstreamConcurrency::Off;
+    })
+    .await;
     let gate = setup.fake.hold(PREDICT, 1);
     let held = setup.client.stream(Request::predict(&good())).await;
     setup.fake.called(PREDICT, 1).await;

@@ -13,6 +13,7 @@ mod explain;
 mod faults;
 mod founder;
 mod golden;
+mod governor;
 mod health;
 mod limits;
 mod mistakes;

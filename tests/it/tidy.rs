@@ -11,6 +11,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("repair", 2),
     ("batch", 2),
     ("explain", 2),
+    ("governor", 2),
     ("proto", 3),
     ("fault", 3),
     ("telemetry", 3),

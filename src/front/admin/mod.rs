@@ -30,6 +30,8 @@ pub trait View: Send + Sync + 'static {
     /// A list: `[{"name", "declared", "mode", "versions": [{"version", "labels", "state", "signatures": [{"name", "method_name", "inputs":
     /// [{"name", "dtype", "shape"}], "outputs": [..]}]}], "problem"}]`; `problem` is text or absent.
     fn models(&self) -> serde_json::Value;
+    /// Sets the gauges that nobody keeps up to date; called before they are shown.
+    fn measure(&self);
     /// What [`recent::Recent::to_json`] gives.
     fn recent(&self) -> serde_json::Value;
     /// The effective configuration as YAML.
@@ -91,6 +93,7 @@ pub fn router(state: AdminState) -> Router {
 }
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
+    state.view.measure();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
 }
 
@@ -144,6 +147,8 @@ mod tests {
     }
 
     impl View for Fake {
+        fn measure(&self) {}
+
         fn ready(&self) -> Readiness {
             Readiness::new(self.missing.clone())
         }

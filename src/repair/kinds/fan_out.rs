@@ -7,7 +7,7 @@ pub static REPAIR: Repair = Repair {
     switch: Switch::On,
     stage: Stage::Calls,
     lossy: false,
-    when: "Every input's dim 0 is declared fixed at the same k, and all were sent with the same multiple of k rows: that many calls, their outputs joined on dim 0. An output without a row dimension makes it refuse.",
+    when: "Every input's dim 0 is declared fixed at the same k, and all were sent with the same multiple of k rows: that many calls, their outputs joined on dim 0. An output without a row dimension makes it refuse, as do more than 256 calls.",
     example: Example {
         signature: "x:float[2,3] -> y:float[2,1]",
         request: "x:float[6,3]",

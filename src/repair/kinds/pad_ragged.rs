@@ -20,6 +20,9 @@ pub static REPAIR: Repair = Repair {
     propose: Propose::Tensor(propose),
 };
 
+/// Bytes that a tensor may be filled up to: a single short row could ask for any length.
+const MAX_BYTES: u64 = 256 << 20;
+
 fn propose(case: &TensorCase<'_>) -> Proposal {
     let Some(pad) = case.policy.input(&case.info.alias).and_then(|input| input.pad.as_ref()) else {
         return Proposal::No;
@@ -38,7 +41,8 @@ fn propose(case: &TensorCase<'_>) -> Proposal {
         .into_iter()
         .chain(inner.iter().zip(sent).map(|(want, have)| if *want == -1 { *have } else { *want }))
         .collect();
-    let elements = shape.elements().ok().filter(|elements| *elements <= case.policy.max_elements);
+    let room = MAX_BYTES / value.len().max(1) as u64;
+    let elements = shape.elements().ok().filter(|elements| *elements <= case.policy.max_elements.min(room));
     let Some(elements) = elements else { return Proposal::No };
     let mut after = case.head.with_shape(shape);
     (after.carried, after.values) = (Carried::Content, elements);

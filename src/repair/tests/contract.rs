@@ -329,3 +329,16 @@ fn an_added_input_is_split_with_the_others() {
         assert_eq!(case.judge_bytes(&call).outcome, Outcome::Conforming);
     }
 }
+
+#[test]
+fn a_request_does_not_become_a_storm_of_calls() {
+    let calls = |rows: i64| {
+        let mut case = Case::new("x:float[2,1] -> y:float[2,1]", &format!("x:float[{rows},1]@float_val=1"));
+        case.policy.defaults.on.insert("fan_out".to_owned());
+        let verdict = case.judge();
+        (verdict.action, verdict.plan.calls)
+    };
+    assert_eq!(calls(512), (Action::Apply, Calls::Split { rows: 512, per_call: 2, whole: false }));
+    assert_eq!(calls(514), (Action::Refuse, Calls::One));
+    assert_eq!(calls(1 << 24).0, Action::Refuse);
+}

@@ -9,7 +9,7 @@ pub(super) mod serve;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -86,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) goaway: watch::Sender<u64>,
     /// Calls being served.
     pub(crate) busy: AtomicUsize,
+    /// More are refused.
+    pub(crate) threads: AtomicUsize,
 }
 
 /// How many connections were accepted so far, and how many are open.
@@ -136,7 +138,9 @@ impl FakeTfs {
             }
         };
         let models = models.into_iter().map(|model| (model.name.clone(), model)).collect();
+        let threads = AtomicUsize::new(options.max_threads.unwrap_or(usize::MAX));
         let shared = Shared {
+            threads,
             options,
             models: Mutex::new(models),
             script: Mutex::default(),
@@ -191,6 +195,11 @@ impl FakeTfs {
             })
             .unwrap();
         self.running = Some(Running { stop, thread });
+    }
+
+    /// Has another number of threads from now on.
+    pub fn threads(&self, most: usize) {
+        self.shared.threads.store(most, Ordering::Relaxed);
     }
 
     /// Asks every open connection to end gracefully.

@@ -304,7 +304,7 @@ struct Busy {
 impl Busy {
     fn new(shared: &Arc<Shared>) -> Self {
         let before = shared.busy.fetch_add(1, Ordering::Relaxed);
-        let over_the_limit = shared.options.max_threads.is_some_and(|most| before >= most);
+        let over_the_limit = before >= shared.threads.load(Ordering::Relaxed);
         Self { shared: shared.clone(), over_the_limit }
     }
 }
