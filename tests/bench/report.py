@@ -292,7 +292,7 @@ def governor(results):
     gains, added = [], []
     rounds = sorted({r["round"] for r in results.governor})
     for n in rounds:
-        direct = [r for r in results.governor if r["round"] == n and r["target"] == "direct"]
+        direct = [r for r in results.governor if r["round"] == n and r["target"] == "direct" and not r["refused"]]
         best = max((r["rps"] for r in direct), default=0)
         many = max((r["rps"] for (t, c), of in found.items() if (t, c) == (SIDECAR, 64) for r in of.values() if r["round"] == n), default=None)
         if best and many is not None:
@@ -303,8 +303,8 @@ def governor(results):
     lines = [
         f"A stub with {threads} threads that each hold a request for {service:,} µs and that refuses more, as TF Serving does"
         " (`Server Threadpool Exhausted`); clients in a closed loop of S, each on its own, refused ones again after 2 ms; the sidecar with"
-        " two workers, new to the stub in each round. The stub's threads cost it no CPU: TF Serving's do.",
-        f"64 clients through the sidecar to the best number of clients without it: {spread(gains, 'x')} of the answers."
+        " two workers, new to the stub in each round. The stub's threads and its refusals cost it no CPU: TF Serving's do.",
+        f"64 clients through the sidecar to the best number of clients without it of which none is refused: {spread(gains, 'x')} of the answers."
         f" One client alone waits {spread(added, ' µs')} longer than without it.",
     ]
     return ["## Governor", *lines, "\n".join(rows)]

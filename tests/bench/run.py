@@ -27,7 +27,7 @@ OPEN_RATE = 2000
 WORKERS = 2
 # TF Serving's default on two cores is eight threads
 THREADS, SERVICE_US = 8, 2000
-CLIENTS = {"direct": [1, 2, 4, 6, 8, 16, 64], SIDECAR: [1, 8, 64]}
+CLIENTS = {"direct": [1, 2, 4, 8, 16, 64], SIDECAR: [1, 8, 64]}
 
 
 def main():

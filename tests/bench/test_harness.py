@@ -73,12 +73,12 @@ class Report(unittest.TestCase):
             return {"record": "governor", "round": 0, "target": target, "clients": clients, "threads": 8, "service_us": 2000,
                     "rps": rps, "sent": 1000, "refused": refused, "exhausted": refused, "latency_us": {"p50": p50, "p99": p50}}  # fmt: skip
 
-        results = self.results(governed("direct", 1, 400.0), governed("direct", 8, 4000.0), governed("direct", 64, 900.0, 390),
+        results = self.results(governed("direct", 1, 400.0), governed("direct", 8, 4000.0), governed("direct", 64, 9000.0, 390),
                                governed("tfs-sidecar", 64, 3900.0), governed("tfs-sidecar", 1, 380.0, p50=130.0))  # fmt: skip
         text = "\n".join(report.governor(results))
-        self.assertIn("without it: 0.97x of the answers", text)
+        self.assertIn("is refused: 0.97x of the answers", text)
         self.assertIn("waits 30.0 µs longer", text)
-        self.assertIn("| direct | 64 | 900 | 39.0 % | 390 |", text)
+        self.assertIn("| direct | 64 | 9,000 | 39.0 % | 390 |", text)
 
     def test_spread(self):
         self.assertEqual(report.spread([3.0, 1.0, 2.0]), "2.00 [1.00-3.00]")
