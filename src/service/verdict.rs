@@ -35,7 +35,7 @@ pub(super) async fn send(
 ) -> Result<Reply, Stop> {
     call.waits_for("waiting for the upstream");
     let sent = now();
-    let reply = forward(&shard.pool, request, frames, deadline).await?;
+    let reply = forward(&shard.pool, request, frames, deadline, sent).await?;
     record.upstream(sent);
     Ok(reply)
 }
