@@ -27,6 +27,9 @@ struct Seen {
     waited: Micros,
 }
 
+/// When a request ends, its number, when it came, whether it was refused, and what it knew.
+type End = (Micros, u64, Micros, bool, Sent);
+
 struct World {
     server: Server,
     limit: Limit,
@@ -36,7 +39,7 @@ struct World {
     running: usize,
     /// When each request came first.
     queue: VecDeque<Micros>,
-    ends: BinaryHeap<Reverse<(Micros, u64, Micros, bool, Sent)>>,
+    ends: BinaryHeap<Reverse<End>>,
     number: u64,
     random: u64,
 }

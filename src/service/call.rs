@@ -1,7 +1,7 @@
 //! One call of a client: its way to be answered, and what can end it early (deadline, cancellation).
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -65,12 +65,13 @@ impl Call {
     }
 
     /// Runs the work until it is done, the deadline is over, or the client is gone. Dropping the work resets the upstream call.
+    ///
+    /// The work is lent: a future that is handed over lies in its caller's future twice.
     pub async fn bounded<T>(
         &self,
         deadline: Deadline,
-        work: impl Future<Output = Result<T, Stop>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, Stop>>>,
     ) -> Result<T, Stop> {
-        let mut work = pin!(work);
         let mut timer = pin!(deadline.at().map(tokio::time::sleep_until));
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, response};
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::call::now;
@@ -92,20 +93,24 @@ pub fn code(trailers: &HeaderMap) -> Option<Code> {
     trailers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
 }
 
-/// Sends the frames. A call that was certainly not processed is sent once more, to another connection if need be.
+/// Sends the frames, at the time `sent`. A call that was certainly not processed is sent once more, to another connection if need be.
 pub async fn forward(
     pool: &Pool,
     request: &mut Request<()>,
     frames: &[Bytes],
     deadline: Deadline,
+    mut sent: Instant,
 ) -> Result<Reply, Failed> {
     let mut again = true;
     loop {
-        deadline.stamp(request.headers_mut(), now())?;
+        deadline.stamp(request.headers_mut(), sent)?;
         let opened = pool.open(request, false).await?;
         match exchange(opened, frames).await {
             Ok(reply) => return Ok(reply),
-            Err(Broken { error, .. }) if again && is_unprocessed(&error) => again = false,
+            Err(Broken { error, .. }) if again && is_unprocessed(&error) => {
+                again = false;
+                sent = now();
+            }
             Err(Broken { error, begun }) => {
                 let fault = unary::fault(pool, &error);
                 let lost = !begun && !error.is_reset();
@@ -123,9 +128,9 @@ pub fn is_unprocessed(error: &h2::Error) -> bool {
 async fn exchange(opened: Opened, frames: &[Bytes]) -> Result<Reply, Broken> {
     let Opened { mut response, body: mut upload, lease } = opened;
     let length: usize = frames.iter().map(Bytes::len).sum();
-    upload.reserve_capacity(length.min(ASK));
-    let response = if upload.capacity() >= length {
-        // The usual case: everything fits into the windows, nothing is waited for.
+    let response = if length <= ASK {
+        // The usual case. A new stream has no window before its connection has taken it up; to wait for that would cost another turn
+        // of this task and a write for the headers alone. What waits in the queue meanwhile is in memory anyway.
         let last = frames.len().saturating_sub(1);
         for (index, frame) in frames.iter().enumerate() {
             upload.send_data(frame.clone(), index == last)?;

@@ -1,7 +1,7 @@
 //! Classify, Regress and MultiInference: the signature's name is checked, and that there are examples; the bytes go on.
 use bytes::Bytes;
 use h2::RecvStream;
-use http::{header, request};
+use http::{Request, header};
 use smallvec::SmallVec;
 use tonic::Code;
 
@@ -28,31 +28,33 @@ pub async fn infer(
     shard: &Shard,
     call: &Call,
     peer: &str,
-    head: request::Parts,
-    mut body: RecvStream,
+    request: &mut Request<()>,
+    body: &mut RecvStream,
     deadline: Deadline,
     record: &mut Record,
 ) -> Result<Code, Stop> {
-    let wishes = Wishes::read(&head.headers)?;
+    let wishes = Wishes::read(request.headers())?;
     if wishes.dry_run {
         call.is_dry_run();
     }
     let limit = shard.config.limits.max_message_bytes;
     let mut ticket = shard.admit(deadline)?;
-    let message = message::read(&mut body, limit, &mut ticket).await?;
-    let plain = message::plain(&message, &head.headers, limit, &mut ticket).await?;
-    let mut request = shard.upstream_request(head);
+    let mut message = message::read(body, limit, &mut ticket).await?;
+    if message.compressed {
+        message::decompress(&mut message, request.headers(), limit, &mut ticket).await?;
+    }
+    let plain = &message.payload;
 
     let scanned = match record.method {
-        Method::MultiInference => InferView::scan_multi(&plain),
-        _ => InferView::scan_single(&plain),
+        Method::MultiInference => InferView::scan_multi(plain),
+        _ => InferView::scan_single(plain),
     };
     let view = scanned.map_err(|error| Fault::malformed(error.to_string()))?;
     // All tasks of a MultiInference must name one model (`multi_inference.cc`); one without tasks is for TF Serving to refuse.
     let spec = view.tasks.first().map(|task| &task.model_spec);
     let policy = spec.map_or(&shard.config.defaults, |spec| shard.config.policy(&spec.name));
     let Some(spec) = spec.filter(|_| !is_off(policy, wishes)) else {
-        let reply = send(shard, call, &mut request, &message.frames, deadline, record).await?;
+        let reply = send(shard, call, request, &message.frames, deadline, record).await?;
         return relay(call, &shard.pool, reply, Additions::default()).await;
     };
 
@@ -68,7 +70,7 @@ pub async fn infer(
         Action::Refuse => return Err(refusal(&served, spec, verdict, false).into()),
         Action::Forward => (&message.frames, None),
         Action::Apply => {
-            changed = frames(apply_infer(&plain, &view, &verdict.plan));
+            changed = frames(apply_infer(plain, &view, &verdict.plan));
             (&changed, notes(&verdict.plan.steps))
         }
     };
@@ -80,7 +82,7 @@ pub async fn infer(
         request.headers_mut().remove(GRPC_ENCODING);
         request.headers_mut().remove(header::CONTENT_LENGTH);
     }
-    let reply = send(shard, call, &mut request, outgoing, deadline, record).await?;
+    let reply = send(shard, call, request, outgoing, deadline, record).await?;
     let additions = Additions { notes: notes.as_ref(), explain: explains(&served, spec, &verdict) };
     relay(call, &shard.pool, reply, additions).await
 }

@@ -37,29 +37,29 @@ pub async fn read(body: &mut RecvStream, limit: usize, ticket: &mut Ticket) -> R
     Ok(assembler.finish().map_err(|error| Fault::malformed(error.to_string()))?)
 }
 
-/// The message as protobuf: the payload itself, or what it decompresses to, charged like a message that came so.
-pub async fn plain(
-    message: &Message,
+/// Makes the payload of a compressed message what it decompresses to, charged like a message that came so. Its frames stay.
+pub async fn decompress(
+    message: &mut Message,
     headers: &HeaderMap,
     limit: usize,
     ticket: &mut Ticket,
-) -> Result<Rope, Stop> {
-    if !message.compressed {
-        return Ok(message.payload.clone());
-    }
+) -> Result<(), Stop> {
     let source = Source { rope: &message.payload, segment: 0, offset: 0 };
-    match headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
-        Some(b"gzip") => inflate(GzDecoder::new(source), limit, ticket).await,
-        Some(b"deflate") => inflate(ZlibDecoder::new(source), limit, ticket).await,
+    let plain = match headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
+        Some(b"gzip") => inflate(GzDecoder::new(source), limit, ticket).await?,
+        Some(b"deflate") => inflate(ZlibDecoder::new(source), limit, ticket).await?,
         None | Some(b"identity") => {
-            Err(Fault::malformed("expected grpc-encoding with a compressed message, found none").into())
+            let problem = "expected grpc-encoding with a compressed message, found none";
+            return Err(Fault::malformed(problem).into());
         }
         Some(other) => {
             let found =
                 String::from_utf8_lossy(other).chars().filter(char::is_ascii_graphic).take(32).collect();
-            Err(Fault::Encoding { found }.into())
+            return Err(Fault::Encoding { found }.into());
         }
-    }
+    };
+    message.payload = plain;
+    Ok(())
 }
 
 async fn inflate(mut decoder: impl std::io::Read, limit: usize, ticket: &mut Ticket) -> Result<Rope, Stop> {
@@ -118,36 +118,32 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    async fn decompress(
-        payload: Vec<u8>,
-        encoding: Option<&'static str>,
-        limit: usize,
-    ) -> Result<Rope, Stop> {
+    async fn plain_of(payload: Vec<u8>, encoding: Option<&'static str>, limit: usize) -> Result<Rope, Stop> {
         let frames = payload.chunks(7).map(Bytes::copy_from_slice).collect::<Rope>();
-        let message = Message { frames: smallvec::SmallVec::new(), payload: frames, compressed: true };
+        let mut message = Message { frames: smallvec::SmallVec::new(), payload: frames, compressed: true };
         let mut headers = HeaderMap::new();
         if let Some(encoding) = encoding {
             headers.insert(GRPC_ENCODING, http::HeaderValue::from_static(encoding));
         }
         let mut ticket = Admission::new(&Config::default().limits).enter().unwrap();
-        plain(&message, &headers, limit, &mut ticket).await
+        decompress(&mut message, &headers, limit, &mut ticket).await.map(|()| message.payload)
     }
 
     #[tokio::test]
     async fn compressed_messages_are_read_across_frames() {
         let data: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
-        let plain = decompress(gzip(&data), Some("gzip"), usize::MAX).await.unwrap();
+        let plain = plain_of(gzip(&data), Some("gzip"), usize::MAX).await.unwrap();
         assert_eq!(plain.to_bytes(), data);
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&data).unwrap();
-        let plain = decompress(encoder.finish().unwrap(), Some("deflate"), usize::MAX).await.unwrap();
+        let plain = plain_of(encoder.finish().unwrap(), Some("deflate"), usize::MAX).await.unwrap();
         assert_eq!(plain.to_bytes(), data);
     }
 
     #[tokio::test]
     async fn a_bomb_ends_at_the_limit() {
         let bomb = gzip(&vec![0; 64 << 20]);
-        let stop = decompress(bomb, Some("gzip"), 4 << 20).await.unwrap_err();
+        let stop = plain_of(bomb, Some("gzip"), 4 << 20).await.unwrap_err();
         assert!(matches!(stop, Stop::Fault(Fault::TooLarge { found, .. }) if found <= 5 << 20), "{stop:?}");
     }
 
@@ -157,15 +153,15 @@ mod tests {
             Stop::Fault(fault) => (fault.code(), fault.to_string()),
             Stop::Gone => unreachable!("nobody left"),
         };
-        let (code, message) = text(decompress(vec![1, 2, 3], Some("snappy"), 1000).await.unwrap_err());
+        let (code, message) = text(plain_of(vec![1, 2, 3], Some("snappy"), 1000).await.unwrap_err());
         assert_eq!(code, tonic::Code::Unimplemented, "{message}");
         assert!(message.contains("`snappy`"), "{message}");
         assert_eq!(
-            text(decompress(vec![1, 2, 3], Some("gzip"), 1000).await.unwrap_err()).0,
+            text(plain_of(vec![1, 2, 3], Some("gzip"), 1000).await.unwrap_err()).0,
             tonic::Code::InvalidArgument
         );
         assert_eq!(
-            text(decompress(vec![1, 2, 3], None, 1000).await.unwrap_err()).0,
+            text(plain_of(vec![1, 2, 3], None, 1000).await.unwrap_err()).0,
             tonic::Code::InvalidArgument
         );
     }

@@ -19,6 +19,7 @@ mod verdict;
 pub mod wishes;
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -119,25 +120,29 @@ pub async fn serve(
     let stopped = match Deadline::read(request.headers(), arrived) {
         Err(fault) => Err(fault.into()),
         Ok(deadline) => {
-            let (head, body) = request.into_parts();
-            let work = async {
+            // Lent to the stages, not handed on: what an async function is given lies in its future twice.
+            let (head, mut body) = request.into_parts();
+            let mut request = shard.upstream_request(head);
+            let (shard, peer, call, record) = (&*shard, &*peer, &call, &mut record);
+            let (request, body) = (&mut request, &mut body);
+            let work = pin!(async move {
                 if shard.drain.is_draining() {
                     return Err(Fault::Draining.into());
                 }
                 match route {
                     Route::Predict => {
-                        predict::predict(&shard, &call, &peer, head, body, deadline, &mut record).await
+                        predict::predict(shard, call, peer, request, body, deadline, record).await
                     }
                     // Boxed: rarer methods need not size the task of every Predict.
                     Route::Infer(_) => {
-                        Box::pin(infer::infer(&shard, &call, &peer, head, body, deadline, &mut record)).await
+                        Box::pin(infer::infer(shard, call, peer, request, body, deadline, record)).await
                     }
                     Route::Reload if !shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
                     Route::Reload | Route::Other(_) => {
-                        Box::pin(passthrough::pass(&shard, &call, head, body, deadline, &mut record)).await
+                        Box::pin(passthrough::pass(shard, call, request, body, deadline, record)).await
                     }
                 }
-            };
+            });
             call.bounded(deadline, work).await
         }
     };

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
-use http::request;
+use http::Request;
 use tonic::Code;
 
 use super::Shard;
@@ -21,22 +21,20 @@ use crate::upstream::unary;
 pub async fn pass(
     shard: &Shard,
     call: &Call,
-    head: request::Parts,
-    mut body: RecvStream,
+    request: &mut Request<()>,
+    body: &mut RecvStream,
     deadline: Deadline,
     record: &mut Record,
 ) -> Result<Code, Stop> {
     let _ticket = shard.admission.enter()?;
-    let mut request = shard.upstream_request(head);
     deadline.stamp(request.headers_mut(), now())?;
     call.waits_for("waiting for the upstream");
     let sent = now();
     let broken = |error: h2::Error| Stop::from(unary::fault(&shard.pool, &error));
 
-    let Opened { response, body: mut upload, lease } =
-        shard.pool.open(&request, body.is_end_stream()).await?;
+    let Opened { response, body: mut upload, lease } = shard.pool.open(request, body.is_end_stream()).await?;
     let up = async {
-        if upstream_half(&mut body, &mut upload).await.is_err() {
+        if upstream_half(body, &mut upload).await.is_err() {
             // The client has broken off: the call is over, and `Call::bounded` sees it as well.
             upload.send_reset(h2::Reason::CANCEL);
         }

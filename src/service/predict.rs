@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::{HeaderMap, HeaderValue, header, request};
+use http::{HeaderMap, HeaderValue, Request, header};
 use smallvec::SmallVec;
 use tonic::Code;
 
@@ -21,7 +21,7 @@ use super::send::send;
 use super::verdict::{count, explains, is_off, refusal, remember};
 use super::wishes::{Wishes, mark_dry_run, notes};
 use crate::fault::Fault;
-use crate::repair::{Action, Calls, Mode, Outcome, Request, Verdict, apply, judge};
+use crate::repair::{self, Action, Calls, Mode, Outcome, Verdict, apply, judge};
 use crate::telemetry::metrics::Stage;
 use crate::upstream::catalog::Served;
 use crate::upstream::framing::frames;
@@ -35,12 +35,12 @@ pub async fn predict(
     shard: &Shard,
     call: &Call,
     peer: &str,
-    head: request::Parts,
-    mut body: RecvStream,
+    request: &mut Request<()>,
+    body: &mut RecvStream,
     deadline: Deadline,
     record: &mut Record,
 ) -> Result<Code, Stop> {
-    let wishes = Wishes::read(&head.headers)?;
+    let wishes = Wishes::read(request.headers())?;
     if wishes.dry_run {
         call.is_dry_run();
     }
@@ -48,36 +48,41 @@ pub async fn predict(
 
     // admit, read
     let mut ticket = shard.admit(deadline)?;
-    let message = message::read(&mut body, limit, &mut ticket).await?;
-    let plain = message::plain(&message, &head.headers, limit, &mut ticket).await?;
-    let encoding = message.compressed.then(|| head.headers.get(GRPC_ENCODING).cloned()).flatten();
-    let mut request = shard.upstream_request(head);
+    let mut message = message::read(body, limit, &mut ticket).await?;
+    let mut encoding = None;
+    if message.compressed {
+        // Boxed, as every rare way is: it need not size the task of every Predict.
+        Box::pin(message::decompress(&mut message, request.headers(), limit, &mut ticket)).await?;
+        encoding = request.headers().get(GRPC_ENCODING).cloned();
+    }
+    let plain = &message.payload;
 
     // scan
-    let view = match record.stage(Stage::Scan, || PredictView::scan(&plain)) {
-        Ok(view) => view,
-        Err(_) if is_off(&shard.config.defaults, wishes) => {
-            let reply = send(shard, call, &mut request, &message.frames, deadline, record).await?;
-            return relay(call, &shard.pool, reply, Additions::default()).await;
-        }
+    let view = match record.stage(Stage::Scan, || PredictView::scan(plain)) {
+        Ok(view) => Some(view),
+        Err(_) if is_off(&shard.config.defaults, wishes) => None,
         Err(error) => return Err(Fault::malformed(error.to_string()).into()),
     };
-    let model = view.model_spec.name.as_str();
+    let spec = view.as_ref().map(|view| &view.model_spec);
+    let off = is_off(spec.map_or(&shard.config.defaults, |spec| shard.config.policy(&spec.name)), wishes);
 
     // In mode off nothing is looked at, so that nothing has to be known.
-    if is_off(shard.config.policy(model), wishes) {
-        if let Some(served) = shard.catalog.lookup(&view.model_spec) {
-            record.served(served.metrics(view.model_spec.effective_signature()));
-        }
-        let reply = send(shard, call, &mut request, &message.frames, deadline, record).await?;
-        return relay(call, &shard.pool, reply, Additions::default()).await;
+    if off
+        && let Some(spec) = spec
+        && let Some(served) = shard.catalog.lookup(spec)
+    {
+        record.served(served.metrics(spec.effective_signature()));
     }
+    let Some(view) = view.filter(|_| !off) else {
+        let reply = send(shard, call, request, &message.frames, deadline, record).await?;
+        return relay(call, &shard.pool, reply, Additions::default()).await;
+    };
 
     let mut served = resolve(shard, call, &view.model_spec).await?;
     let mut second = false;
     loop {
         // judge, apply
-        let verdict = record.stage(Stage::Plan, || decide(&plain, &view, &served, wishes));
+        let verdict = record.stage(Stage::Plan, || decide(plain, &view, &served, wishes));
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         record.served(served.metrics(signature));
         record.judged(&verdict);
@@ -90,18 +95,17 @@ pub async fn predict(
             }
             Action::Forward => (&message.frames, None),
             Action::Apply => {
-                let done = record.stage(Stage::Apply, || apply(&plain, &view, &verdict.plan));
+                let done = record.stage(Stage::Apply, || apply(plain, &view, &verdict.plan));
                 repaired = done.map_err(|error| Fault::Internal { problem: error.to_string() })?;
                 let notes = notes(&verdict.plan.steps);
                 if verdict.plan.calls != Calls::One && !wishes.dry_run {
-                    make_plain(&mut request);
+                    make_plain(request);
                     count(record, &verdict);
                     remember(shard, peer, &served, &verdict);
                     let explain = explains(&served, &view.model_spec, &verdict);
                     let additions = Additions { notes: notes.as_ref(), explain };
                     let several = Several { shard, call, deadline, record, ticket: &mut ticket, additions };
-                    // Boxed: a rare way need not size the task of every Predict.
-                    return Box::pin(several.run(&mut request, &repaired, verdict.plan.calls)).await;
+                    return Box::pin(several.run(request, &repaired, verdict.plan.calls)).await;
                 }
                 changed = frames(repaired);
                 (&changed, notes)
@@ -112,7 +116,7 @@ pub async fn predict(
             return dry_run(call, notes).await;
         }
         match verdict.action {
-            Action::Apply => make_plain(&mut request),
+            Action::Apply => make_plain(request),
             // An earlier round may have taken the header away.
             Action::Forward | Action::Refuse => {
                 if let Some(encoding) = &encoding {
@@ -123,7 +127,7 @@ pub async fn predict(
 
         // forward
         let sent = now();
-        let reply = send(shard, call, &mut request, outgoing, deadline, record).await?;
+        let reply = send(shard, call, request, outgoing, deadline, record).await?;
         if !second
             && is_doubtful(&verdict, &reply)
             && let Some(newer) = newer(shard, call, &view, &served, sent).await
@@ -142,14 +146,20 @@ pub async fn predict(
 }
 
 /// A message that was changed goes on uncompressed, and its length is another one.
-fn make_plain(request: &mut http::Request<()>) {
+fn make_plain(request: &mut Request<()>) {
     request.headers_mut().remove(GRPC_ENCODING);
     request.headers_mut().remove(header::CONTENT_LENGTH);
 }
 
 fn decide(plain: &Rope, view: &PredictView, served: &Served, wishes: Wishes) -> Verdict {
     let raised = (wishes.mode > Mode::Off).then_some(wishes.mode);
-    judge(&Request { message: plain, view, signatures: &served.signatures, policy: &served.policy, raised })
+    judge(&repair::Request {
+        message: plain,
+        view,
+        signatures: &served.signatures,
+        policy: &served.policy,
+        raised,
+    })
 }
 
 /// Whether the server refused what, as far as we know its signatures, it should have taken.

@@ -44,7 +44,8 @@ pub(super) async fn send(
     let Some(places) = &shard.places else {
         call.waits_for("waiting for the upstream");
         let sent = now();
-        let reply = forward(&shard.pool, request, frames, deadline).await.map_err(Failed::into_fault)?;
+        let reply =
+            forward(&shard.pool, request, frames, deadline, sent).await.map_err(Failed::into_fault)?;
         record.upstream(sent);
         return Ok(reply);
     };
@@ -55,7 +56,7 @@ pub(super) async fn send(
     };
     call.waits_for("waiting for the upstream");
     let sent = now();
-    let outcome = forward(&shard.pool, request, frames, deadline).await;
+    let outcome = forward(&shard.pool, request, frames, deadline, sent).await;
     let outcome = match cause(&outcome) {
         None => {
             place.answered();
@@ -109,7 +110,7 @@ impl Sending<'_> {
             place = queue(places, self.call, self.deadline, Order::Front).await?;
             self.call.waits_for("waiting for the upstream");
             let sent = now();
-            outcome = forward(&self.shard.pool, self.request, self.frames, self.deadline).await;
+            outcome = forward(&self.shard.pool, self.request, self.frames, self.deadline, sent).await;
             match self::cause(&outcome) {
                 Some(next) => cause = next,
                 None => {

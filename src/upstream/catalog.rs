@@ -1,5 +1,5 @@
 //! What TF Serving serves, as far as we know: model, version and label to signatures. Read without a lock by every request.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -16,7 +16,7 @@ pub struct Served {
     pub version: i64,
     pub signatures: Signatures,
     pub policy: Arc<ModelPolicy>,
-    metrics: HashMap<String, Arc<ModelMetrics>>,
+    metrics: BTreeMap<String, Arc<ModelMetrics>>,
     /// For requests that name a signature which the model does not have.
     unknown_signature: Arc<ModelMetrics>,
 }
@@ -116,7 +116,8 @@ impl Entry {
     }
 }
 
-type Models = HashMap<String, Arc<Entry>>;
+/// Sorted, as everything a request looks up is: among a few names, comparing is cheaper than hashing one.
+type Models = BTreeMap<String, Arc<Entry>>;
 
 /// Written by the control thread alone, read by all.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Calls that are answered here: gRPC health and reflection, as tonic services behind a small adapter to `h2`.
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -81,15 +81,15 @@ pub async fn serve(
         Ok(deadline) => deadline,
         Err(fault) => return call.fail(fault.trailers()),
     };
-    let work = async {
-        let mut answer = std::pin::pin!(relay(&call, service, request));
+    let work = pin!(async {
+        let mut answer = pin!(relay(&call, service, request));
         tokio::select! {
             biased;
             done = &mut answer => return done,
             () = drain.begun() => {}
         }
         tokio::time::timeout(LAST_NEWS, answer).await.unwrap_or(Err(Fault::Draining.into()))
-    };
+    });
     match call.bounded(deadline, work).await {
         Ok(()) | Err(Stop::Gone) => {}
         Err(Stop::Fault(fault)) => call.fail(fault.trailers()),
