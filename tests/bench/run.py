@@ -198,7 +198,8 @@ class Run:
                 self.write("governor", round=number, target=target, clients=clients, threads=THREADS,
                            service_us=SERVICE_US, rps=figures.get("rps", 0), sent=figures.get("sent", 0), refused=refused,
                            exhausted=exhausted, other=sum(kinds.values()), latency_us=figures.get("latency_us"))  # fmt: skip
-                if kinds or (refused and target != "direct"):
+                # Without the sidecar clients may fail: that is what is shown.
+                if target != "direct" and (kinds or refused):
                     self.faults += 1
                     say(f"round {number} governor {target} {clients}: {refused} refused, {kinds}")
         child.stop()
