@@ -37,15 +37,15 @@ fn refused(calls: &[Call]) -> usize {
     calls.iter().filter(|call| call.path == PREDICT && call.end == End::Answered(8)).count()
 }
 
-/// So many requests at once, the first `held` of those that run held back until the last has arrived.
-async fn wave(setup: &Setup, clients: usize, held: usize) {
+/// So many requests at once, the first `held` of those that run held back until so many have arrived.
+async fn wave(setup: &Setup, clients: usize, held: usize, arrived: usize) {
     let gate = setup.fake.hold(PREDICT, held);
     let before = setup.fake.count(PREDICT);
     let mut streams: Vec<Stream> = Vec::new();
     for _ in 0..clients {
         streams.push(setup.client.stream(Request::predict(&good())).await);
     }
-    setup.fake.called(PREDICT, before + held).await;
+    setup.fake.called(PREDICT, before + arrived).await;
     gate.open();
     for stream in streams {
         stream.finish().await.unwrap().ok();
@@ -55,11 +55,12 @@ async fn wave(setup: &Setup, clients: usize, held: usize) {
 #[tokio::test]
 async fn many_clients_are_all_answered_by_few_threads() {
     let setup = setup(8, |_| {}).await;
-    wave(&setup, 64, 8).await;
+    // One more than the server has threads: it is refused while they are held.
+    wave(&setup, 64, 8, 9).await;
     let learning = refused(&setup.fake.calls());
     assert!(learning > 0, "the limit is learned from refusals");
     for _ in 0..5 {
-        wave(&setup, 64, 6).await;
+        wave(&setup, 64, 6, 6).await;
     }
     assert_eq!(refused(&setup.fake.calls()), learning, "what was learned holds");
     let metrics = setup.sidecar.metrics().await;
@@ -90,11 +91,11 @@ async fn workers_share_what_is_learned() {
 #[tokio::test]
 async fn a_server_that_comes_back_smaller_is_learned() {
     let setup = setup(32, |_| {}).await;
-    wave(&setup, 64, 6).await;
+    wave(&setup, 64, 6, 6).await;
     setup.fake.threads(2);
-    wave(&setup, 64, 2).await;
+    wave(&setup, 64, 2, 2).await;
     let learning = refused(&setup.fake.calls());
-    wave(&setup, 64, 1).await;
+    wave(&setup, 64, 1, 1).await;
     assert_eq!(refused(&setup.fake.calls()), learning);
     setup.sidecar.stop().await;
 }
