@@ -1,4 +1,6 @@
 //! A verdict in words: the one renderer of refusals, of the repair metadata, of dry runs, logs and the command line.
+use std::borrow::Cow;
+
 use super::problem::Problem;
 use super::{Action, Change, Outcome, Step, ValueChange, Verdict};
 use crate::tensor::Exactness;
@@ -86,10 +88,14 @@ pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
 }
 
 /// A name that came from a client, fit for a header and a log: printable ASCII, cut where it is long.
-pub fn ascii(name: &str) -> String {
+pub fn ascii(name: &str) -> Cow<'_, str> {
+    // Nearly every name is fit as it is.
+    if name.len() <= MAX_NAME && name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Cow::Borrowed(name);
+    }
     let short: String = name.chars().take(MAX_NAME).collect();
     let cut = if short.len() < name.len() { "..." } else { "" };
-    one_line(&short) + cut
+    Cow::Owned(one_line(&short) + cut)
 }
 
 /// Printable ASCII on one line; everything else is escaped. Old Go clients turn a newline in a message into INTERNAL.

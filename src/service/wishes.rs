@@ -50,12 +50,9 @@ pub fn notes(steps: &[Step]) -> Option<HeaderMap> {
     let mut notes = HeaderMap::with_capacity(SPELLED_OUT + 2);
     notes.insert(REPAIRS, HeaderValue::from(steps.len()));
     for step in steps.iter().take(SPELLED_OUT) {
-        // Names in a signature can be anything; metadata can hold printable ASCII.
-        let text: String = repair_entry(step)
-            .chars()
-            .map(|c| if (' '..='~').contains(&c) { c } else { '?' })
-            .take(LONGEST)
-            .collect();
+        // Printable ASCII, whatever the names in the signature are: it can be cut anywhere, and be metadata.
+        let mut text = repair_entry(step);
+        text.truncate(LONGEST);
         if let Ok(value) = HeaderValue::try_from(text) {
             notes.append(REPAIR, value);
         }
