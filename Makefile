@@ -57,8 +57,10 @@ lint: ## formatting and clippy; a tool that is not installed is named and left o
 	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings; \
 	else echo "lint: clippy is not installed, lints are not checked"; fi
 
-ci: lint ## what CI runs: lint, the demo once, all tests
+ci: lint ## what CI runs: lint, the demo once, instructions a request (where valgrind is), all tests
 	ONCE=1 $(MAKE) --no-print-directory demo
+	@if command -v valgrind >/dev/null; then $(MAKE) --no-print-directory bench-instructions; \
+	else echo "ci: valgrind is not installed, instructions are not counted"; fi
 	$(MAKE) --no-print-directory test
 
 image: ## a container image (podman or docker)

