@@ -14,6 +14,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     let mut config = prost_build::Config::new();
     config.bytes(["."]).include_file("protos.rs");
-    tonic_prost_build::configure().build_server(true).compile_fds_with_config(descriptors, config)?;
+    tonic_prost_build::configure().build_server(false).compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -39,6 +39,10 @@ METHOD = """\
   the proxy share the machine. Percentiles beyond p50 are mostly the machine's scheduling."""
 
 
+# What no run can say of itself: why a bar is missed, and what was tried.
+TRIED = (Path(__file__).parent / "tried.md").read_text(encoding="utf-8")
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("results", nargs="+")
@@ -125,7 +129,7 @@ def spread(values, unit=""):
 
 
 def render(results, instructions):
-    parts = ["# Performance", intro(results), "## Bars", bars(results), "## Method", METHOD]
+    parts = ["# Performance", intro(results), "## Bars", bars(results), TRIED.strip(), "## Method", METHOD]
     parts += ["## One worker", "Closed loop, one worker alone on its CPU."]
     payloads = [p for p in TITLES if any(s["payload"] == p and s["mode"] == "one" for s in results.samples)]
     parts += [closed_table(results, "one", payload) for payload in payloads]
