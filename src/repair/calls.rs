@@ -22,13 +22,18 @@ pub enum Calls {
 }
 
 /// Calls that one request may become: one value can stand for millions of rows, and each call is a message.
-const MAX_CALLS: i64 = 256;
+const MAX_CALLS: u64 = 256;
+
+/// The largest batch that a request is filled up to, a row at a time.
+const MAX_PADDED_ROWS: i64 = 65_536;
 
 impl Calls {
-    fn count(self) -> i64 {
+    fn count(self) -> u64 {
         match self {
             Self::One | Self::Pad { .. } => 1,
-            Self::Split { rows, per_call, .. } => (rows + per_call - 1) / per_call.max(1),
+            Self::Split { rows, per_call, .. } => {
+                rows.unsigned_abs().div_ceil(per_call.unsigned_abs().max(1))
+            }
         }
     }
 }
@@ -58,11 +63,16 @@ pub(super) fn plan(
         return Calls::One;
     }
     let fixed = declared > 0 && declared != rows;
-    let (rule, calls) = if declared == -1 && policy.max_rows > 0 && rows > policy.max_rows as i64 {
-        (on("split_oversize"), Calls::Split { rows, per_call: policy.max_rows as i64, whole: true })
+    let max_rows = i64::try_from(policy.max_rows).unwrap_or(i64::MAX);
+    let (rule, calls) = if declared == -1 && max_rows > 0 && rows > max_rows {
+        (on("split_oversize"), Calls::Split { rows, per_call: max_rows, whole: true })
     } else if fixed && rows > declared && rows % declared == 0 {
         (on("fan_out"), Calls::Split { rows, per_call: declared, whole: false })
-    } else if fixed && declared > 1 && (1..declared).contains(&rows) {
+    } else if fixed
+        && (2..=MAX_PADDED_ROWS).contains(&declared)
+        && (1..declared).contains(&rows)
+        && shapes.iter().all(|(info, shape)| !with_rows(info) || fits_filled_up(shape, declared, policy))
+    {
         (on("pad_static_batch"), Calls::Pad { rows, to: declared })
     } else {
         return Calls::One;
@@ -88,6 +98,12 @@ pub(super) fn plan(
     }
     problems.retain(|problem| !shapes.iter().any(|(info, _)| is_row_problem(problem, info)));
     calls
+}
+
+/// Whether a tensor filled up to `rows` rows keeps to the limit on elements.
+fn fits_filled_up(shape: &Shape, rows: i64, policy: &Policy) -> bool {
+    let full: Shape = [rows].into_iter().chain(shape.iter().skip(1).copied()).collect();
+    full.elements().is_ok_and(|elements| elements <= policy.max_elements)
 }
 
 fn is_row_problem(problem: &Problem, info: &TensorInfo) -> bool {
@@ -142,7 +158,7 @@ pub fn requests(message: &Rope, calls: Calls) -> Result<Vec<(Rope, i64)>, RowsEr
             let mut all = Vec::new();
             let mut start = 0;
             while start < rows {
-                let end = rows.min(start + per_call);
+                let end = rows.min(start.saturating_add(per_call));
                 let part = |message: &Rope, tensor: &crate::wire::TensorView| {
                     Ok(vec![rows::take(message, tensor, &(start as u64..end as u64))?])
                 };

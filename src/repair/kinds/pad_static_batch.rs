@@ -7,7 +7,7 @@ pub static REPAIR: Repair = Repair {
     switch: Switch::On,
     stage: Stage::Calls,
     lossy: false,
-    when: "Every input's dim 0 is declared fixed at the same k above 1, and all were sent with the same number of rows, at least 1 and below k: the last row is repeated up to k, and the answer is cut back.",
+    when: "Every input's dim 0 is declared fixed at the same k from 2 to 65536, and all were sent with the same number of rows, at least 1 and below k: the last row is repeated up to k, and the answer is cut back.",
     example: Example {
         signature: "x:float[4,3] -> y:float[4,1]",
         request: "x:float[3,3]",

@@ -341,4 +341,19 @@ fn a_request_does_not_become_a_storm_of_calls() {
     assert_eq!(calls(512), (Action::Apply, Calls::Split { rows: 512, per_call: 2, whole: false }));
     assert_eq!(calls(514), (Action::Refuse, Calls::One));
     assert_eq!(calls(1 << 24).0, Action::Refuse);
+    let mut case = Case::new("x:float[-1,0] -> y:float[-1]", &format!("x:float[{},0]", i64::MAX));
+    case.policy.defaults.on.insert("split_oversize".to_owned());
+    case.policy.defaults.max_rows = 2;
+    assert_eq!((case.judge().action, case.judge().plan.calls), (Action::Forward, Calls::One));
+}
+
+#[test]
+fn a_batch_is_filled_up_within_bounds() {
+    let filled = |batch: i64| {
+        let mut case = Case::new(&format!("x:float[{batch},1] -> y:float[{batch},1]"), "x:float[3,1]");
+        case.policy.defaults.on.insert("pad_static_batch".to_owned());
+        case.judge().plan.calls
+    };
+    assert_eq!(filled(65_536), Calls::Pad { rows: 3, to: 65_536 });
+    assert_eq!(filled(65_537), Calls::One);
 }
