@@ -30,13 +30,22 @@ fn decide(sent: &Shape, declared: &Shape) -> Fit {
     let kept = sent.first().filter(|first| rows == -1 || rows == **first);
     let kept = kept.filter(|_| regroup(inner, &sent[1..])).copied();
     let alone = (matches!(rows, -1 | 1) && regroup(inner, sent)).then_some(1);
-    Fit::of([kept, alone].into_iter().flatten().map(|rows| fill(rows, inner, sent)))
+    Fit::of([kept, alone].into_iter().flatten().filter_map(|rows| fill(rows, inner, sent)))
 }
 
-/// Axes declared -1 take one sent axis each, which `regroup` made sure of; which one follows from the order.
-fn fill(rows: i64, inner: &[i64], sent: &Shape) -> Shape {
-    let total: i64 = sent.iter().product();
-    let fixed: i64 = inner.iter().filter(|size| **size >= 0).product::<i64>() * rows;
-    let open = if fixed == 0 { 0 } else { total / fixed };
-    [rows].into_iter().chain(inner.iter().map(|size| if *size < 0 { open } else { *size })).collect()
+/// Axes declared -1 take one sent axis each, which `regroup` made sure of; its size follows from the others. Of an empty tensor, or one whose
+/// sizes multiply beyond any tensor's, it does not.
+fn fill(rows: i64, inner: &[i64], sent: &Shape) -> Option<Shape> {
+    let open = if inner.contains(&-1) {
+        let total = product(sent.iter().copied())?;
+        let fixed = product(inner.iter().copied().filter(|size| *size >= 0).chain([rows]))?;
+        total.checked_div(fixed)?
+    } else {
+        0
+    };
+    Some([rows].into_iter().chain(inner.iter().map(|size| if *size < 0 { open } else { *size })).collect())
+}
+
+fn product(mut sizes: impl Iterator<Item = i64>) -> Option<i64> {
+    sizes.try_fold(1, i64::checked_mul)
 }

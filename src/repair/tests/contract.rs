@@ -357,3 +357,15 @@ fn a_batch_is_filled_up_within_bounds() {
     assert_eq!(filled(65_536), Calls::Pad { rows: 3, to: 65_536 });
     assert_eq!(filled(65_537), Calls::One);
 }
+
+#[test]
+fn axes_whose_sizes_overflow_or_are_empty_are_not_merged_by_guess() {
+    let flattened = |request: &str| {
+        let mut case = Case::new("x:float[-1,-1,6]", request);
+        case.policy.defaults.on.insert("flatten".to_owned());
+        case.says()
+    };
+    assert_eq!(flattened("x:float[4,5,2,3]"), "x;flatten;[4,5,2,3]->[4,5,6]");
+    assert!(flattened("x:float[0,5,2,3]").contains("RANK_TOO_HIGH"));
+    assert!(flattened("x:float[4611686018427387904,0,2,3]=0").contains("RANK_TOO_HIGH"));
+}
