@@ -1,10 +1,11 @@
 //! Inputs that were not sent: the operator's defaults, and the masks of rows that were filled up.
 use super::head::{Carried, Head};
-use super::policy::Policy;
+use super::notation;
+use super::pad::has_room;
+use super::policy::{Literal, Policy};
 use super::problem::Problem;
 use super::{AddedValues, Change, Propose, Reason, Repair, Stage, Step, ValueChange};
 use crate::signature::{Signature, TensorInfo};
-use crate::tensor::ValueList;
 
 /// What a rule sees of an input that was not sent.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ pub(super) fn fill(
             let literal = policy.input(&info.alias).and_then(|input| input.default.clone());
             let head = rule.is_on(policy).then(|| propose(&MissingCase { info, policy, rows })).flatten();
             let (Some(head), Some(literal)) = (head, literal) else { continue };
-            if super::notation::element(head.dtype, &literal).is_err() {
+            if notation::element(head.dtype, &literal).is_err() {
                 continue;
             }
             let change = Change::Added { head, values: AddedValues::Fill(literal) };
@@ -60,7 +61,10 @@ fn mask(step: &Step, signature: &Signature, policy: &Policy) -> Option<(String, 
     let info = signature
         .input(alias)
         .filter(|info| info.shape.accepts(&after.shape) && info.shape.rank().is_some())?;
-    info.dtype.info().filter(|dtype| dtype.list != ValueList::String && dtype.size.is_some())?;
+    // What 0 and 1 are in a quantized dtype is not known here, and a mask can be wider than what was filled up.
+    let says = |value| notation::element(info.dtype, &Literal::Int(value)).is_ok();
+    let fits = |size| has_room(after.values, size, policy.max_elements);
+    info.dtype.size().filter(|size| fits(*size) && says(0) && says(1))?;
     let (carried, values) = (Carried::Content, after.values);
     let head = Head { key: alias.clone(), dtype: info.dtype, shape: after.shape.clone(), carried, values };
     let change = Change::Added { head, values: AddedValues::Mask { sent: before.shape.clone() } };

@@ -1,4 +1,5 @@
 //! Rows shorter than the model's fixed length, filled up at the end with the operator's value.
+use crate::repair::pad::has_room;
 use crate::repair::{
     Carried, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier, ValueChange, notation,
 };
@@ -20,9 +21,6 @@ pub static REPAIR: Repair = Repair {
     propose: Propose::Tensor(propose),
 };
 
-/// Bytes that a tensor may be filled up to: a single short row could ask for any length.
-const MAX_BYTES: u64 = 256 << 20;
-
 fn propose(case: &TensorCase<'_>) -> Proposal {
     let Some(pad) = case.policy.input(&case.info.alias).and_then(|input| input.pad.as_ref()) else {
         return Proposal::No;
@@ -41,8 +39,8 @@ fn propose(case: &TensorCase<'_>) -> Proposal {
         .into_iter()
         .chain(inner.iter().zip(sent).map(|(want, have)| if *want == -1 { *have } else { *want }))
         .collect();
-    let room = MAX_BYTES / value.len().max(1) as u64;
-    let elements = shape.elements().ok().filter(|elements| *elements <= case.policy.max_elements.min(room));
+    let fits = |elements: &u64| has_room(*elements, value.len(), case.policy.max_elements);
+    let elements = shape.elements().ok().filter(fits);
     let Some(elements) = elements else { return Proposal::No };
     let mut after = case.head.with_shape(shape);
     (after.carried, after.values) = (Carried::Content, elements);

@@ -369,3 +369,41 @@ fn axes_whose_sizes_overflow_or_are_empty_are_not_merged_by_guess() {
     assert!(flattened("x:float[0,5,2,3]").contains("RANK_TOO_HIGH"));
     assert!(flattened("x:float[4611686018427387904,0,2,3]=0").contains("RANK_TOO_HIGH"));
 }
+
+#[test]
+fn a_mask_is_added_only_where_its_dtype_says_zero_and_one_and_it_is_not_too_large() {
+    let case = |signature: &str, request: &str| {
+        let mut case = Case::new(signature, request);
+        let pad = policy::Pad { value: policy::Literal::Int(0), mask: Some("m".to_owned()) };
+        let input = policy::InputPolicy { pad: Some(pad), ..Default::default() };
+        case.policy.defaults.inputs.insert("x".to_owned(), input);
+        case
+    };
+    let added = |signature: &str, request: &str| {
+        let mut case = case(signature, request);
+        case.policy.defaults.missing_inputs = policy::MissingInputs::Refuse;
+        match case.judge().action {
+            Action::Apply => PredictView::scan(&case.applied()).unwrap().inputs.len() == 2,
+            action => {
+                assert_eq!(action, Action::Refuse);
+                assert!(case.says().contains("INPUT_MISSING"), "{}", case.says());
+                false
+            }
+        }
+    };
+    let masked = |dtype: &str| added(&format!("x:int32[-1,3] m:{dtype}[-1,3]"), "x:int32[2,2]");
+    for dtype in
+        ["int32", "float", "bool", "half", "complex64", "int2", "uint4", "float8_e4m3fn", "float4_e2m1fn"]
+    {
+        assert!(masked(dtype), "{dtype}");
+    }
+    for dtype in ["string", "qint8", "quint16"] {
+        assert!(!masked(dtype), "{dtype}");
+    }
+    // 100 MB of int8 may be filled up; 400 MB of int32 beside it are too much.
+    let steps = |dtype: &str| {
+        let signature = format!("x:int8[-1,100000000] m:{dtype}[-1,100000000]");
+        case(&signature, "x:int8[1,1]").judge().plan.steps.len()
+    };
+    assert_eq!((steps("int8"), steps("int32")), (2, 1));
+}
