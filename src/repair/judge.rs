@@ -119,11 +119,6 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         let plan = tensor::plan(request.message, &request.view.inputs[index], index, info, policy);
         found.steps.extend(plan.steps);
         found.problems.extend(plan.problems);
-        if policy.refuse_zero_rows && info.has_rows() && plan.head.shape.first() == Some(&0) {
-            let what = format!("no rows in {}, expected at least 1", plan.head.shape);
-            let problem = Problem::new(Reason::DimMismatch, &info.alias, what).weight(Weight::Shield);
-            found.problems.push(problem.hint("a server that batches never answers an empty request"));
-        }
         shapes.push((info, plan.head.shape));
     }
     let rows = shapes
@@ -140,7 +135,7 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         }
     }
     let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
-    found.problems.extend(rows::check(signature, &shapes));
+    rows::check(signature, policy, &shapes, &mut found.problems);
     let (steps, problems) = (&mut found.steps, &mut found.problems);
     found.calls = calls::plan(signature, policy, &request.view.output_filter, &shapes, steps, problems);
     hints::add(&mut found.problems, signature, request.view, &names.bound);

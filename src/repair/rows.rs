@@ -1,12 +1,30 @@
-//! Whether the inputs of a request agree on how many rows there are.
-use super::problem::Problem;
+//! The rows of a request: whether its inputs agree on how many there are, and whether there are any.
+use super::policy::Policy;
+use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{PartialShape, Shape};
 
+/// Looks at the inputs as they will be sent, those that are added among them.
+pub(super) fn check(
+    signature: &Signature,
+    policy: &Policy,
+    shapes: &[(&TensorInfo, &Shape)],
+    problems: &mut Vec<Problem>,
+) {
+    for (info, shape) in shapes {
+        if policy.refuse_zero_rows && info.has_rows() && shape.first() == Some(&0) {
+            let what = format!("no rows in {shape}, expected at least 1");
+            let problem = Problem::new(Reason::DimMismatch, &info.alias, what).weight(Weight::Shield);
+            problems.push(problem.hint("a server that batches never answers an empty request"));
+        }
+    }
+    problems.extend(differ(signature, shapes));
+}
+
 /// Row counts must be equal only where every input of known rank declares dim 0 as -1 and there is more than one input: anything
 /// else (a sparse triplet, a scalar beside a batch) has its own meaning that no signature tells.
-pub(super) fn check(signature: &Signature, shapes: &[(&TensorInfo, &Shape)]) -> Option<Problem> {
+fn differ(signature: &Signature, shapes: &[(&TensorInfo, &Shape)]) -> Option<Problem> {
     let known = |info: &&TensorInfo| info.shape != PartialShape::UnknownRank;
     if signature.inputs.len() < 2 || !signature.inputs.iter().filter(known).all(TensorInfo::has_rows) {
         return None;

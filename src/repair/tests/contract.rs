@@ -407,3 +407,14 @@ fn a_mask_is_added_only_where_its_dtype_says_zero_and_one_and_it_is_not_too_larg
     };
     assert_eq!((steps("int8"), steps("int32")), (2, 1));
 }
+
+#[test]
+fn an_input_that_is_added_without_rows_is_kept_from_a_server_that_batches() {
+    let mut case = Case::new("x:int32[0,2] m:int32[-1,2]", "x:int32[0,1]");
+    let pad = policy::Pad { value: policy::Literal::Int(0), mask: Some("m".to_owned()) };
+    let input = policy::InputPolicy { pad: Some(pad), ..Default::default() };
+    case.policy.defaults.inputs.insert("x".to_owned(), input);
+    assert_eq!(case.judge().action, Action::Apply);
+    case.policy.defaults.refuse_zero_rows = true;
+    assert_eq!(case.judge().action, Action::Refuse);
+}
