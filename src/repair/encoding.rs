@@ -7,7 +7,7 @@ use super::head::{Carried, Head};
 use super::policy::{Policy, ShortLists};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
-use crate::tensor::{Class, DataType, DtypeInfo, ValueList};
+use crate::tensor::{Class, DataType, DtypeInfo, Shape, ValueList};
 use crate::wire::rope::Rope;
 use crate::wire::scan::Reader;
 use crate::wire::tensor::MAX_RANK;
@@ -68,13 +68,12 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
         // Never checked, never changed: a client has no use for these dtypes, and the server refuses them itself.
         return Encoded::Sound(head);
     }
+    // Before the values are looked at: the server makes room for the shape, whatever there is to put into it.
+    if let Some(problem) = too_large(&tensor.shape, input, policy) {
+        return Encoded::Faulty(head, problem);
+    }
     if let Err(problem) = carried(message, tensor, dtype, elements, policy, &mut head) {
         return Encoded::Faulty(head, Problem { input: input.to_owned(), ..problem });
-    }
-    if elements > policy.max_elements {
-        let what =
-            format!("{elements} elements in {}, at most {} are allowed", tensor.shape, policy.max_elements);
-        return Encoded::Faulty(head, problem(Reason::TooLarge, what).weight(Weight::Shield));
     }
     if head.values < elements && elements * size > MAX_FILL_BYTES {
         let what = format!(
@@ -86,6 +85,13 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
         return Encoded::Faulty(head, problem(Reason::TooLarge, what).weight(Weight::Shield));
     }
     Encoded::Sound(head)
+}
+
+/// A shape of more elements than the operator allows.
+pub(super) fn too_large(shape: &Shape, input: &str, policy: &Policy) -> Option<Problem> {
+    let elements = shape.elements().ok().filter(|elements| *elements > policy.max_elements)?;
+    let what = format!("{elements} elements in {shape}, at most {} are allowed", policy.max_elements);
+    Some(Problem::new(Reason::TooLarge, input, what).weight(Weight::Shield))
 }
 
 fn carried(

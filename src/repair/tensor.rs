@@ -138,6 +138,10 @@ impl Planner<'_> {
                     return Err(head);
                 }
             };
+            if let Some(problem) = encoding::too_large(&after.shape, &self.info.alias, self.policy) {
+                self.problems.push(problem);
+                return Err(head);
+            }
             if let Some(ValueChange::Cast(exactness)) = &values
                 && let Some(chain) = self.values.chain.then(&head, after.dtype, *exactness)
             {

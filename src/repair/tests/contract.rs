@@ -418,3 +418,22 @@ fn an_input_that_is_added_without_rows_is_kept_from_a_server_that_batches() {
     case.policy.defaults.refuse_zero_rows = true;
     assert_eq!(case.judge().action, Action::Refuse);
 }
+
+#[test]
+fn no_repair_makes_what_is_too_large_for_the_operator() {
+    let says = |signature: &str, request: &str| {
+        let mut case = Case::new(signature, request);
+        case.policy.defaults.max_elements = 5;
+        case.policy.defaults.mode = Mode::Observe;
+        (case.judge().action, case.says())
+    };
+    for (signature, request) in [
+        ("x:float[-1,2]", "x:float[-1,2]=6"),
+        ("x:float[-1,2]", "x:float[3,2]@int_val=6"),
+        ("x:float[-1,2]", "x:float[3,2]=5"),
+    ] {
+        let (action, says) = says(signature, request);
+        assert_eq!(action, Action::Refuse, "{request}: {says}");
+        assert!(says.contains("TOO_LARGE"), "{request}: {says}");
+    }
+}
