@@ -216,8 +216,8 @@ class Bench:
             return [path, "-p", str(folder), "-c", config("nginx.conf")]
         if name.startswith("haproxy"):
             return [path, "-db", "-f", config("haproxy.cfg")]
-        if name == "relay":
-            return [path, "relay", "--listen", f"127.0.0.1:{port}", "--upstream", upstream]
+        if name in OWN:
+            return [path, OWN[name], "--listen", f"127.0.0.1:{port}", "--upstream", upstream]
         argv = [path, "run", "--upstream", upstream, "--listen", f"127.0.0.1:{port}"]
         argv += ["--admin-listen", f"127.0.0.1:{admin}", "--workers", str(workers)]
         return argv + [word for model in ("m", "img", "slow") for word in ("--model", model)]
@@ -236,12 +236,14 @@ class Bench:
             return done.returncode or 2, {"kinds": {done.stderr.strip() or "no output": 1}, "errors": 1}
 
 
-PEERS = ["relay", "envoy", "nginx", "haproxy", "haproxy-64k", SIDECAR]
+# What proxy-bench itself can be, each on one thread: a relay of bytes, and the least that a proxy on hyper does.
+OWN = {"relay": "relay", "bare-hyper": "bare"}
+PEERS = [*OWN, "envoy", "nginx", "haproxy", "haproxy-64k", SIDECAR]
 
 
 def find(name, tool):
     """(path, None) or (None, why it is skipped)."""
-    if name == "relay":
+    if name in OWN:
         return tool, None
     program = "haproxy" if name.startswith("haproxy") else name
     given = os.environ.get({SIDECAR: "TFS_SIDECAR_BIN"}.get(name, program.upper()))

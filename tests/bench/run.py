@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import HERE, PEERS, SIDECAR, Bench, awake, find, version
+from harness import HERE, OWN, PEERS, SIDECAR, Bench, awake, find, version
 
 # requests in flight on each of the four connections
 STREAMS = {"S": 16, "M": 16, "L": 16, "XL": 2, "S_nobatch": 16, "S_f64": 16, "L_nobatch": 16}
@@ -85,7 +85,7 @@ class Run:
             try:
                 if path:
                     self.single[name] = self.bench.peer(name, 1, self.stub.port)
-                    if name != "relay":
+                    if name not in OWN:
                         self.double[name] = self.bench.peer(name, WORKERS, self.stub.port)
             except RuntimeError as error:
                 if name == SIDECAR:
@@ -98,7 +98,7 @@ class Run:
                 self.write("skipped", target=name, why=why)
                 continue
             self.peers.append(name)
-            if name not in ("relay", "haproxy-64k"):
+            if name not in (*OWN, "haproxy-64k"):
                 versions[name] = version(name, path)
         return versions
 
@@ -143,7 +143,7 @@ class Run:
         direct = [("direct", 1, None)] if "direct" in self.wanted and payload not in REPAIRED else []
         chosen = self.single if mode == "one" else {**self.single, **self.double}
         workers = 1 if mode == "one" else WORKERS
-        listed = [(n, 1 if n == "relay" else workers, c) for n, c in chosen.items()]
+        listed = [(n, 1 if n in OWN else workers, c) for n, c in chosen.items()]
         if mode == "all" and SIDECAR in self.single:
             listed.append((SIDECAR, 1, self.single[SIDECAR]))
         if payload in REPAIRED:
@@ -210,7 +210,7 @@ class Run:
             for payload in MEMORY_PAYLOADS:
                 if payload in REPAIRED and name != SIDECAR:
                     continue
-                for workers in (1,) if name == "relay" else (1, WORKERS):
+                for workers in (1,) if name in OWN else (1, WORKERS):
                     self.memory_of(name, payload, workers)
         say("memory done")
 

@@ -1,5 +1,6 @@
-//! The measuring half of the benchmark: bodies, a stub of TensorFlow Serving, load, a soak client and a plain relay.
+//! The measuring half of the benchmark: bodies, a stub of TensorFlow Serving, load, a soak client, a plain relay and a bare proxy.
 mod args;
+mod bare;
 mod call;
 mod load;
 mod meaning;
@@ -23,7 +24,8 @@ const USAGE: &str = "proxy-bench COMMAND [options], all addresses HOST:PORT
           [--warmup S] [--seconds S] [--requests N] [--pid NAME=P,P]...
   soak    --target A --expect FILE --rate R --seconds S --mix NAME,FILE,WEIGHT,HOW...
           HOW: ok refuse cancel-early cancel-late slow-read slow-write
-  relay   --listen A --upstream A";
+  relay   --listen A --upstream A
+  bare    --listen A --upstream A";
 
 fn main() {
     let mut words = std::env::args().skip(1);
@@ -35,6 +37,7 @@ fn main() {
         "load" => load::run(&rest),
         "soak" => soak::run(&rest),
         "relay" => relay::run(&rest),
+        "bare" => bare::run(&rest),
         _ => {
             eprintln!("{USAGE}");
             std::process::exit(2);
