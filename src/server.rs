@@ -12,9 +12,8 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::LocalSet;
 
 use crate::config::{Config, ListenAddr};
 use crate::front::admin::{AdminState, router};
@@ -146,20 +145,13 @@ impl Sidecar {
             let (sender, inbox) = mpsc::channel(HANDED_OVER);
             shards.push((Arc::clone(&live), sender));
             let shared = Arc::clone(&shared);
-            sidecar.spawn(format!("shard-{index}"), runtime()?, move |runtime| {
-                LocalSet::new().block_on(runtime, shard::run(shared, live, inbox));
-            })?;
+            sidecar.spawn(format!("shard-{index}"), move || Ok(shard::run(shared, live, inbox)))?;
         }
-        let runtime = runtime()?;
-        let (listener, admin) = {
-            let _guard = runtime.enter();
-            (Listener::new(listener)?, Listener::new(admin)?)
-        };
         let view = Arc::new(view::ServerView(Arc::clone(&shared)));
         let router = router(AdminState { view, metrics: exporter.clone() });
-        let control = Control { shared, listener, admin, router, shards, inbox, health, exporter };
-        sidecar.spawn("control".to_owned(), runtime, move |runtime| {
-            LocalSet::new().block_on(runtime, control::run(control));
+        sidecar.spawn("control".to_owned(), move || {
+            let (listener, admin) = (Listener::new(listener)?, Listener::new(admin)?);
+            Ok(control::run(Control { shared, listener, admin, router, shards, inbox, health, exporter }))
         })?;
         Ok(sidecar)
     }
@@ -184,15 +176,33 @@ impl Sidecar {
         tokio::task::spawn_blocking(move || join(threads)).await.ok();
     }
 
-    fn spawn(
+    /// A thread with a runtime of its own, on which nothing ever leaves the thread. Returns when what `work` makes runs there.
+    fn spawn<F: Future<Output = ()>>(
         &mut self,
         name: String,
-        runtime: Runtime,
-        run: impl FnOnce(&Runtime) + Send + 'static,
+        work: impl FnOnce() -> io::Result<F> + Send + 'static,
     ) -> io::Result<()> {
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(&runtime))?;
+        let (begun, begins) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            // Not a `LocalSet` within a `Runtime`: each socket that gets ready would wake the set, and that is a system call.
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            let made = runtime.and_then(|runtime| {
+                let work = {
+                    let _guard = runtime.enter();
+                    work()?
+                };
+                Ok((runtime, work))
+            });
+            match made {
+                Ok((runtime, work)) => {
+                    begun.send(Ok(())).ok();
+                    runtime.block_on(work);
+                }
+                Err(error) => drop(begun.send(Err(error))),
+            }
+        })?;
         self.threads.push(thread);
-        Ok(())
+        begins.recv().unwrap_or_else(|_| Err(io::Error::other("it ended at once")))
     }
 }
 
@@ -228,8 +238,4 @@ fn join(threads: Vec<JoinHandle<()>>) {
             tracing::error!("a thread of the sidecar panicked");
         }
     }
-}
-
-fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -42,7 +42,7 @@ pub(super) struct Control {
     pub exporter: Exporter,
 }
 
-/// Runs within a `LocalSet` until told to stop.
+/// Runs until told to stop.
 pub(super) async fn run(control: Control) {
     let Control { shared, listener, admin, router, shards, inbox, health, exporter } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
@@ -71,6 +71,9 @@ pub(super) async fn run(control: Control) {
             exporter.run_upkeep();
         }
     });
+    if let Some(places) = &shared.places {
+        spawn_local(Arc::clone(places).watch());
+    }
     spawn_local(keep_health(Arc::clone(&shared), health, known));
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
 }

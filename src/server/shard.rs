@@ -10,7 +10,7 @@ use super::Shared;
 use super::listen::Accepted;
 use crate::front::grpc;
 use crate::service::Shard;
-use crate::upstream::io::{Io, Socket};
+use crate::upstream::io::Socket;
 use crate::upstream::pool::Pool;
 
 /// The connections of one shard: how busy it is, and whether it is done.
@@ -43,16 +43,21 @@ impl Drop for Counted {
     }
 }
 
-/// Runs within a `LocalSet` until the control thread is gone or told to stop.
+/// Runs until the control thread is gone or told to stop.
 pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::Receiver<Accepted>) {
     let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
+    let places = shared.places.as_ref().map(|places| {
+        let (desk, inbox) = places.desk();
+        spawn_local(inbox.deliver());
+        desk
+    });
     let shard = Rc::new(Shard {
         config: Arc::clone(&shared.config),
         pool,
         catalog: Arc::clone(&shared.catalog),
         refresher: shared.refresher.clone(),
         admission: Arc::clone(&shared.admission),
-        places: shared.places.clone(),
+        places,
         budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         recent: Arc::clone(&shared.recent),
@@ -79,7 +84,7 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::R
                 Err(error) => return tracing::debug!(%error, "connection lost at once"),
             };
             match secure(&shared, socket).await {
-                Ok(io) => grpc::serve(shard, shared.local.clone(), io, peer.into()).await,
+                Ok(socket) => grpc::serve(shard, shared.local.clone(), socket, peer.into()).await,
                 Err(error) => tracing::debug!(%peer, %error, "no TLS connection"),
             }
         });
@@ -88,18 +93,18 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::R
 
 /// The TLS handshake, if clients are to make one.
 #[cfg(feature = "tls")]
-async fn secure(shared: &Shared, socket: Socket) -> std::io::Result<Io> {
-    let Some(acceptor) = &shared.acceptor else { return Ok(socket.into()) };
+async fn secure(shared: &Shared, socket: Socket) -> std::io::Result<Socket> {
+    let Some(acceptor) = &shared.acceptor else { return Ok(socket) };
     let Socket::Tcp(stream) = socket else {
         // A Unix socket is guarded by the file's permissions.
-        return Ok(socket.into());
+        return Ok(socket);
     };
     let stream = tokio::time::timeout(grpc::HELLO_WITHIN, acceptor.accept(stream)).await??;
-    Ok(Socket::TlsTcp(Box::new(stream.into())).into())
+    Ok(Socket::TlsTcp(Box::new(stream.into())))
 }
 
 #[cfg(not(feature = "tls"))]
 #[expect(clippy::unused_async, reason = "with TLS it waits for a handshake")]
-async fn secure(_shared: &Shared, socket: Socket) -> std::io::Result<Io> {
-    Ok(socket.into())
+async fn secure(_shared: &Shared, socket: Socket) -> std::io::Result<Socket> {
+    Ok(socket)
 }

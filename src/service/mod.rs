@@ -34,7 +34,7 @@ use crate::governor::budget::Budget;
 use crate::telemetry::metrics::Method;
 use crate::telemetry::recent::Recent;
 use crate::upstream::catalog::Catalog;
-use crate::upstream::places::Places;
+use crate::upstream::places::Desk;
 use crate::upstream::pool::Pool;
 use crate::upstream::readiness::DrainHandle;
 use crate::upstream::refresh::Refresher;
@@ -52,7 +52,7 @@ pub struct Shard {
     pub refresher: Refresher,
     pub admission: Arc<Admission>,
     /// None: TF Serving gets what comes.
-    pub places: Option<Arc<Places>>,
+    pub places: Option<Desk>,
     pub budget: RefCell<Budget>,
     pub drain: DrainHandle,
     /// What the operators' page shows.

@@ -11,7 +11,7 @@ use super::forward::{Failed, First, Reply, forward};
 use super::record::Record;
 use crate::fault::percent_decode;
 use crate::telemetry::metrics::{self, Cause, Stage};
-use crate::upstream::places::{Order, Place, Places};
+use crate::upstream::places::{Desk, Order, Place};
 
 /// What TF Serving's gRPC says of a call for which it has no thread.
 const NO_THREAD: &str = "Server Threadpool Exhausted";
@@ -75,7 +75,7 @@ pub(super) async fn send(
 impl Sending<'_> {
     async fn again(
         self,
-        places: &std::sync::Arc<Places>,
+        places: &Desk,
         mut place: Place,
         mut outcome: Result<Reply, Failed>,
         mut cause: Cause,
@@ -133,12 +133,7 @@ impl Sending<'_> {
 }
 
 /// Stands in the queue, if there is one.
-async fn queue(
-    places: &std::sync::Arc<Places>,
-    call: &Call,
-    deadline: Deadline,
-    order: Order,
-) -> Result<Place, Stop> {
+async fn queue(places: &Desk, call: &Call, deadline: Deadline, order: Order) -> Result<Place, Stop> {
     if let Some(place) = places.take() {
         return Ok(place);
     }

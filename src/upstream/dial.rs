@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::gather::{Gathered, Turn, gather};
 use super::http2;
-use super::io::{Io, Socket, tune};
+use super::io::{Socket, tune};
 use crate::config::{Config, UpstreamAddr};
 
 /// The one upstream of this process; shared by every pool.
@@ -69,7 +70,7 @@ pub enum DialError {
 }
 
 pub type Sender = h2::client::SendRequest<Bytes>;
-pub type Connection = h2::client::Connection<Io, Bytes>;
+pub type Connection = Turn<h2::client::Connection<Gathered, Bytes>>;
 
 impl Target {
     pub fn new(config: &Config) -> Result<Self, TargetError> {
@@ -114,8 +115,9 @@ impl Target {
     pub async fn connect(&self) -> Result<(Sender, Connection), DialError> {
         let after = self.connect_timeout;
         let attempt = async {
-            let io = Io::from(self.socket().await?);
-            Ok(http2::client().handshake(io).await?)
+            let (io, turn) = gather(self.socket().await?);
+            let (sender, connection) = http2::client().handshake(io).await?;
+            Ok((sender, turn.of(connection)))
         };
         tokio::time::timeout(after, attempt).await.unwrap_or(Err(DialError::Timeout { after }))
     }

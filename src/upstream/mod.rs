@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod catalog;
 pub mod dial;
 pub mod framing;
+pub mod gather;
 pub mod http2;
 pub mod io;
 pub mod places;

@@ -82,7 +82,7 @@ enum State {
 }
 
 impl Pool {
-    /// Begins to connect. Must be called within a `LocalSet`.
+    /// Begins to connect. Must be called where `spawn_local` can be.
     pub fn start(target: Arc<Target>, size: usize, up: &Arc<Up>) -> Rc<Self> {
         let changed = Rc::new(Notify::new());
         let slots: Vec<Rc<Slot>> = (0..size.max(1)).map(|_| Rc::new(Slot::new())).collect();

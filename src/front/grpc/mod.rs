@@ -8,15 +8,21 @@ use bytes::Bytes;
 use tokio::task::spawn_local;
 
 use crate::service::{self, Shard};
+use crate::upstream::gather::{Gathered, gather};
 use crate::upstream::http2;
-use crate::upstream::io::Io;
+use crate::upstream::io::Socket;
 use local::Local;
 
 /// A client says hello at once; one that does not only holds a place.
 pub const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves one connection to its end. When draining begins, the client is told to go elsewhere (GOAWAY) and its calls finish.
-pub async fn serve(shard: Rc<Shard>, local: Local, io: Io, peer: Rc<str>) {
+pub async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, peer: Rc<str>) {
+    let (io, turn) = gather(socket);
+    turn.of(accept(shard, local, io, peer)).await;
+}
+
+async fn accept(shard: Rc<Shard>, local: Local, io: Gathered, peer: Rc<str>) {
     let handshake = http2::server().handshake::<_, Bytes>(io);
     let mut connection = match tokio::time::timeout(HELLO_WITHIN, handshake).await {
         Ok(Ok(connection)) => connection,

@@ -2,21 +2,27 @@
 //!
 //! While a place is free and nobody waits, taking and giving back are an atomic step each: no lock, no clock, no memory. Who must wait
 //! stands in one queue for the whole process, in the order of coming; only a request that the server has sent back goes to its front.
-//! A request stays on its thread: the place is handed to it there.
+//! A request stays on its thread: what another thread gives back for it goes to that thread's [`Inbox`], where one wake-up, which is a
+//! system call, serves for many.
 //!
 //! A place is given back when the answer begins, not when the client has read it: the server has done its work by then, and a client
 //! that does not read holds nothing.
+mod desk;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::config::{Limits, UpstreamConcurrency};
 use crate::fault::Fault;
 use crate::governor::{Limit, Micros, STUCK, Sent};
+pub use desk::{Desk, Inbox, Order, Place, Turn};
 
 /// A hint for clients that were turned away is within these.
 const LEAST_HINT: Duration = Duration::from_millis(10);
@@ -39,6 +45,8 @@ struct State {
     limit: Limit,
     /// In the order of their numbers.
     queue: VecDeque<Waiter>,
+    /// One for each desk.
+    inboxes: Vec<mpsc::UnboundedSender<Handed>>,
     next: i64,
     front: i64,
 }
@@ -46,32 +54,13 @@ struct State {
 #[derive(Debug)]
 struct Waiter {
     number: i64,
+    /// The desk of its thread.
+    desk: usize,
     turn: oneshot::Sender<Place>,
 }
 
-/// The right to have one request in flight; given back when dropped.
-#[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
-    sent: Sent,
-    held: bool,
-}
-
-/// A request in the queue; leaves it when dropped.
-#[derive(Debug)]
-pub struct Turn {
-    places: Arc<Places>,
-    number: i64,
-    place: oneshot::Receiver<Place>,
-}
-
-/// Where a request that must wait stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    Back,
-    /// It had a place already and was sent back.
-    Front,
-}
+/// A place on its way to a thread.
+type Handed = (oneshot::Sender<Place>, Place);
 
 /// What operators see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,7 +85,13 @@ impl Places {
             queued: AtomicUsize::new(0),
             most_queued: limits.max_queued_requests,
             start: Instant::now(),
-            state: Mutex::new(State { limit, queue: VecDeque::new(), next: 0, front: -1 }),
+            state: Mutex::new(State {
+                limit,
+                queue: VecDeque::new(),
+                inboxes: Vec::new(),
+                next: 0,
+                front: -1,
+            }),
         }))
     }
 
@@ -108,45 +103,23 @@ impl Places {
         }
     }
 
-    /// Takes a place, if one is free and nobody waits.
-    pub fn take(self: &Arc<Self>) -> Option<Place> {
-        if self.queued.load(SeqCst) > 0 { None } else { self.try_take() }
-    }
-
-    /// Refuses a request that would wait in vain. Costs nothing while nobody waits: made for the door, before the message is read.
-    pub fn check(&self, deadline: Option<Instant>) -> Result<(), Fault> {
-        if self.queued.load(SeqCst) == 0 {
-            return Ok(());
-        }
-        self.admit(&self.state(), deadline, Order::Back)
-    }
-
-    /// Stands in the queue; [`Turn::come`] gives the place.
-    pub fn wait(self: &Arc<Self>, deadline: Option<Instant>, order: Order) -> Result<Turn, Fault> {
+    /// For one more thread, which has to run [`Inbox::deliver`].
+    #[expect(clippy::disallowed_methods, reason = "never holds more than there are places")]
+    pub fn desk(self: &Arc<Self>) -> (Desk, Inbox) {
+        let (sender, receiver) = mpsc::unbounded_channel();
         let mut state = self.state();
-        self.admit(&state, deadline, order)?;
-        if state.queue.is_empty() {
-            state.limit.waits(self.now());
+        state.inboxes.push(sender);
+        (Desk { places: Arc::clone(self), number: state.inboxes.len() - 1 }, Inbox(receiver))
+    }
+
+    /// Looks now and then, for ever, whether those who wait are waiting for something that does not come.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(Duration::from_micros(STUCK)).await;
+            if self.queued.load(SeqCst) > 0 {
+                self.waiting();
+            }
         }
-        let (sender, place) = oneshot::channel();
-        let number = match order {
-            Order::Back => {
-                state.next += 1;
-                let number = state.next;
-                state.queue.push_back(Waiter { number, turn: sender });
-                number
-            }
-            Order::Front => {
-                state.front -= 1;
-                let number = state.front;
-                state.queue.push_front(Waiter { number, turn: sender });
-                number
-            }
-        };
-        // Counted before the look at the free places: one that is given back from now on finds this request.
-        self.queued.fetch_add(1, SeqCst);
-        self.hand_out(&mut state);
-        Ok(Turn { places: Arc::clone(self), number, place })
     }
 
     fn admit(&self, state: &State, deadline: Option<Instant>, order: Order) -> Result<(), Fault> {
@@ -167,21 +140,27 @@ impl Places {
         }
     }
 
-    fn try_take(self: &Arc<Self>) -> Option<Place> {
+    /// Takes a place for a request of that desk.
+    fn try_take(self: &Arc<Self>, desk: usize) -> Option<Place> {
         let limit = self.limit.load(SeqCst);
         let taken =
             self.inflight.fetch_update(SeqCst, SeqCst, |inflight| (inflight < limit).then_some(inflight + 1));
         let sent = Sent { inflight: taken.ok()? + 1, epoch: self.epoch.load(SeqCst) };
-        Some(Place { places: Arc::clone(self), sent, held: true })
+        Some(Place { desk: Desk { places: Arc::clone(self), number: desk }, sent, held: true })
     }
 
-    /// Gives free places to those who wait longest.
-    fn hand_out(self: &Arc<Self>, state: &mut State) {
-        while !state.queue.is_empty() {
-            let Some(place) = self.try_take() else { return };
-            let Some(waiter) = state.queue.pop_front() else { return };
+    /// Gives free places to those who wait longest; `here` is the desk of the thread that does it.
+    fn hand_out(self: &Arc<Self>, state: &mut State, here: Option<usize>) {
+        while let Some(first) = state.queue.front() {
+            let Some(place) = self.try_take(first.desk) else { return };
+            let Some(Waiter { desk, turn, .. }) = state.queue.pop_front() else { return };
             self.left(state);
-            if let Err(mut place) = waiter.turn.send(place) {
+            let unwanted = if here == Some(desk) {
+                turn.send(place).err()
+            } else {
+                state.inboxes[desk].send((turn, place)).err().map(|unsent| unsent.0.1)
+            };
+            if let Some(mut place) = unwanted {
                 // Gone this very moment. Not by dropping it: that would come back here.
                 place.held = false;
                 self.inflight.fetch_sub(1, SeqCst);
@@ -197,7 +176,7 @@ impl Places {
         }
     }
 
-    fn give_back(self: &Arc<Self>, answered: bool) {
+    fn give_back(self: &Arc<Self>, answered: bool, desk: usize) {
         self.inflight.fetch_sub(1, SeqCst);
         if self.queued.load(SeqCst) == 0 {
             return;
@@ -207,15 +186,15 @@ impl Places {
             state.limit.answered(self.now());
             self.limit.store(state.limit.limit(), SeqCst);
         }
-        self.hand_out(&mut state);
+        self.hand_out(&mut state, Some(desk));
     }
 
-    /// Somebody has been waiting for long.
+    /// Somebody is waiting, perhaps for long.
     fn waiting(self: &Arc<Self>) {
         let mut state = self.state();
         state.limit.waiting(self.now());
         self.limit.store(state.limit.limit(), SeqCst);
-        self.hand_out(&mut state);
+        self.hand_out(&mut state, None);
     }
 
     fn refused(&self, sent: Sent) {
@@ -238,168 +217,5 @@ impl Places {
 
     fn now(&self) -> Micros {
         self.start.elapsed().as_micros() as Micros
-    }
-}
-
-impl Place {
-    /// The server has answered, whatever its answer.
-    pub fn answered(mut self) {
-        self.held = false;
-        self.places.give_back(true);
-    }
-
-    /// The server had no room for the request; nothing was run.
-    pub fn refused(self) {
-        self.places.refused(self.sent);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.held {
-            self.places.give_back(false);
-        }
-    }
-}
-
-impl Turn {
-    /// Waits for the place.
-    pub async fn come(mut self) -> Option<Place> {
-        loop {
-            match tokio::time::timeout(Duration::from_micros(STUCK), &mut self.place).await {
-                Ok(place) => return place.ok(),
-                Err(_) => self.places.waiting(),
-            }
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut state = self.places.state();
-        // Not there: it was its turn. A place that was handed over and not fetched goes back with the channel.
-        if let Ok(at) = state.queue.binary_search_by_key(&self.number, |waiter| waiter.number) {
-            state.queue.remove(at);
-            self.places.left(&mut state);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    fn places(limit: usize, queued: usize) -> Arc<Places> {
-        let limits = Limits { max_queued_requests: queued, ..Config::default().limits };
-        Places::new(UpstreamConcurrency::Fixed(limit), &limits).unwrap()
-    }
-
-    fn seen(places: &Places) -> (usize, usize) {
-        (places.occupancy().inflight, places.occupancy().queued)
-    }
-
-    #[tokio::test]
-    async fn who_waits_is_served_in_order() {
-        let places = places(1, 10);
-        let first = places.take().unwrap();
-        assert!(places.take().is_none());
-        let second = places.wait(None, Order::Back).unwrap();
-        let third = places.wait(None, Order::Back).unwrap();
-        let again = places.wait(None, Order::Front).unwrap();
-        assert_eq!(seen(&places), (1, 3));
-        first.answered();
-        let again = again.come().await.unwrap();
-        assert!(places.take().is_none(), "nobody overtakes those who wait");
-        drop(again);
-        drop(second.come().await.unwrap());
-        third.come().await.unwrap().answered();
-        assert_eq!(seen(&places), (0, 0));
-    }
-
-    #[tokio::test]
-    async fn who_leaves_is_out_of_the_queue() {
-        let places = places(1, 10);
-        let first = places.take().unwrap();
-        let turns: Vec<Turn> = (0..3).map(|_| places.wait(None, Order::Back).unwrap()).collect();
-        let mut turns = turns.into_iter();
-        let last = turns.next_back().unwrap();
-        drop(turns);
-        assert_eq!(seen(&places), (1, 1));
-        first.answered();
-        // Its place is in the channel: dropped there, it comes back.
-        assert_eq!(seen(&places), (1, 0));
-        drop(last);
-        assert_eq!(seen(&places), (0, 0));
-    }
-
-    #[tokio::test]
-    async fn the_queue_has_a_bound() {
-        let places = places(1, 2);
-        let _first = places.take().unwrap();
-        let _turns: Vec<Turn> = (0..2).map(|_| places.wait(None, Order::Back).unwrap()).collect();
-        assert!(matches!(places.wait(None, Order::Back), Err(Fault::QueueLong { waiting: 2, limit: 2, .. })));
-        assert!(places.check(None).is_err());
-        assert!(places.wait(None, Order::Front).is_ok(), "what was admitted once is not turned away");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_would_wait_in_vain_is_turned_away_at_once() {
-        let places = places(1, 100);
-        let mut held = places.take().unwrap();
-        let mut turns: VecDeque<Turn> = (0..20).map(|_| places.wait(None, Order::Back).unwrap()).collect();
-        for _ in 0..10 {
-            tokio::time::advance(Duration::from_millis(100)).await;
-            held.answered();
-            held = turns.pop_front().unwrap().come().await.unwrap();
-        }
-        let within = |millis| Some(Instant::now() + Duration::from_millis(millis));
-        let fault = places.check(within(1_000)).unwrap_err();
-        assert!(
-            matches!(fault, Fault::TooLate { waiting: 10, wait, .. } if wait == Duration::from_millis(1_100)),
-            "{fault:?}"
-        );
-        assert!(places.check(within(1_200)).is_ok());
-        assert!(places.check(None).is_ok());
-        assert!(places.wait(within(50), Order::Back).is_err());
-    }
-
-    #[test]
-    fn threads_lose_and_invent_no_place() {
-        let places = places(3, 1 << 20);
-        let most = Arc::new(AtomicUsize::new(0));
-        let threads: Vec<_> = (0..4)
-            .map(|thread| {
-                let (places, most) = (Arc::clone(&places), Arc::clone(&most));
-                std::thread::spawn(move || {
-                    let runtime =
-                        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-                    runtime.block_on(async {
-                        let mut left: Vec<Turn> = Vec::new();
-                        for round in 0..5_000 {
-                            let place = match places.take() {
-                                Some(place) => place,
-                                None if round % 7 == thread => {
-                                    left.push(places.wait(None, Order::Back).unwrap());
-                                    left.truncate(round % 3);
-                                    continue;
-                                }
-                                None => {
-                                    left.clear();
-                                    places.wait(None, Order::Back).unwrap().come().await.unwrap()
-                                }
-                            };
-                            most.fetch_max(places.occupancy().inflight, SeqCst);
-                            if round % 5 == 0 { place.refused() } else { place.answered() }
-                        }
-                    });
-                })
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        assert_eq!(seen(&places), (0, 0));
-        assert!(most.load(SeqCst) <= 3);
     }
 }
