@@ -5,7 +5,7 @@
 //! small message. [`Gathered`] stands between `h2` and the socket and keeps what is small; [`Turn`] polls the connection and writes what
 //! it left, once, before its task sleeps.
 //!
-//! Nothing waits here longer than the turn that wrote it, so no timer is needed, and large payloads pass without a copy.
+//! Nothing waits here for what is not ready, so no timer is needed, and large payloads pass without a copy.
 mod ahead;
 #[cfg(test)]
 mod tests;
@@ -38,7 +38,8 @@ pub struct Gathered<S = Socket> {
     asked: Cell<bool>,
 }
 
-/// A connection whose [`Gathered`] bytes are written at the end of each turn.
+/// A connection whose [`Gathered`] bytes are written at the end of each turn; of few bytes, after the tasks that are ready by then, since
+/// they may have more for it.
 #[derive(Debug)]
 #[must_use = "nothing is written unless this is polled"]
 pub struct Turn<F, S = Socket> {
@@ -54,6 +55,8 @@ pub struct TurnEnd<S = Socket>(Rc<RefCell<Shared<S>>>);
 struct Shared<S> {
     socket: S,
     ahead: Ahead,
+    /// The last turn left its bytes to this one.
+    waited: bool,
     kept: Vec<u8>,
     /// Of `kept`: already written.
     written: usize,
@@ -68,6 +71,7 @@ pub fn gather<S>(socket: S) -> (Gathered<S>, TurnEnd<S>) {
     let shared = Shared {
         socket,
         ahead: Ahead::default(),
+        waited: false,
         kept: Vec::new(),
         written: 0,
         unflushed: false,
@@ -90,6 +94,12 @@ impl<F: Future, S: AsyncWrite + Unpin> Future for Turn<F, S> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let polled = self.connection.as_mut().poll(cx);
         let mut shared = self.shared.borrow_mut();
+        if polled.is_pending() && !shared.waited && (1..MOST / 2).contains(&shared.pending()) {
+            shared.waited = true;
+            cx.waker().wake_by_ref();
+            return polled;
+        }
+        shared.waited = false;
         if shared.failed.is_none()
             && let Poll::Ready(Err(error)) = shared.flush(cx)
         {
