@@ -1,7 +1,8 @@
 //! How many requests TF Serving should have in flight, learned from what it refuses and how many it answers: pure, time is passed in.
 //!
-//! A refusal (`Server Threadpool Exhausted`) is the hard signal: the limit falls below the number at which it came, once for each round of
-//! requests. Otherwise the limit moves only by trial while requests wait for a place: a step is kept when the answers of a window come
+//! A refusal (`Server Threadpool Exhausted`) is the hard signal: of so many in flight one was too much. The limit falls by one for each that
+//! is refused out of one round of requests, at most to half; which of a round are refused says nothing, since requests of several
+//! connections overtake each other. Otherwise the limit moves only by trial while requests wait for a place: a step is kept when the answers of a window come
 //! faster with it, and taken back when not. Latency is no signal: it differs by model and by size far more than by load.
 //!
 //! When requests wait and no answer comes for much longer than usual, slow requests hold every place: then the limit rises as far as it
@@ -50,9 +51,10 @@ pub struct Limit {
     current: usize,
     most: usize,
     fixed: bool,
-    /// Counts the falls: what was sent before the last one does not cause another.
+    /// Counts the falls: what was sent before the last one belongs to it.
     epoch: u32,
     phase: Phase,
+    fall: Option<Fall>,
     refused: Option<Refused>,
     patience: Micros,
     trials: u32,
@@ -62,10 +64,10 @@ pub struct Limit {
     moved: Micros,
 }
 
-/// What a request knew when it was sent: a refusal is judged by it.
+/// What is known of a request that was sent: a refusal is judged by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sent {
-    /// In flight then, itself among them.
+    /// In flight, itself among them: when it was sent or when it came back, whichever was more.
     pub inflight: usize,
     pub epoch: u32,
 }
@@ -85,6 +87,14 @@ enum Phase {
         from: usize,
         rate: f64,
     },
+}
+
+/// The limit falls: more refusals of the same round may be on their way.
+#[derive(Debug, Clone, Copy)]
+struct Fall {
+    /// The round: what was sent in it counts.
+    epoch: u32,
+    least: usize,
 }
 
 /// The number in flight that the server did not take.
@@ -131,6 +141,7 @@ impl Limit {
             fixed,
             epoch: 0,
             phase: Phase::Doubling { from: None },
+            fall: None,
             refused: None,
             patience: PATIENCE,
             trials: 0,
@@ -214,22 +225,37 @@ impl Limit {
 
     /// The server refused a request before running it, because it had too many.
     pub fn refused(&mut self, sent: Sent, now: Micros) {
-        if self.fixed || sent.epoch != self.epoch {
+        if self.fixed {
             return;
         }
-        self.epoch = self.epoch.wrapping_add(1);
+        if sent.epoch != self.epoch {
+            // One more of a round that was too large.
+            if self.fall.is_some_and(|fall| fall.epoch == sent.epoch && fall.least < self.current) {
+                self.fell(self.current, now);
+            }
+            return;
+        }
         let at = sent.inflight.min(self.current);
         let again = self.refused.is_some_and(|refused| at >= refused.at);
         self.patience = if again { (self.patience * 2).min(MOST_PATIENCE) } else { PATIENCE };
-        self.refused = Some(Refused { at, until: now + self.patience });
-        let fall = at - (at / 8).max(1).min(at);
-        let next = match self.phase {
-            // A trial that failed goes back to where it began.
-            Phase::Trial { from, .. } if from < at => from,
-            Phase::Doubling { .. } | Phase::Steady { .. } | Phase::Trial { .. } => fall,
+        let trial = match self.phase {
+            Phase::Trial { from, .. } if from < at => Some(from),
+            Phase::Doubling { .. } | Phase::Steady { .. } | Phase::Trial { .. } => None,
         };
+        self.fall = trial.is_none().then_some(Fall { epoch: self.epoch, least: (at / 2).max(1) });
+        self.epoch = self.epoch.wrapping_add(1);
         self.phase = Phase::Steady { rate: None, windows: 0 };
-        self.set(next.max(1));
+        self.fell(at, now);
+        // A trial that failed goes back to where it began.
+        if let Some(from) = trial {
+            self.set(from);
+        }
+    }
+
+    /// So many were one too many.
+    fn fell(&mut self, at: usize, now: Micros) {
+        self.refused = Some(Refused { at, until: now + self.patience });
+        self.set((at - 1).max(1));
     }
 
     /// A window with waiting requests has ended.

@@ -14,9 +14,11 @@ struct Server {
     service: Micros,
     /// What each running request beyond the cores costs all, in parts of the service time.
     thrash: f64,
+    /// Requests come in another order than they were sent in, as those of two connections do.
+    shuffled: bool,
 }
 
-const DEFAULT: Server = Server { threads: 8, cores: 8, service: 2_000, thrash: 0.0 };
+const DEFAULT: Server = Server { threads: 8, cores: 8, service: 2_000, thrash: 0.0, shuffled: false };
 
 /// What happened in a span of time.
 #[derive(Debug, Default)]
@@ -93,7 +95,13 @@ impl World {
 
     fn send(&mut self, came: Micros) {
         self.inflight += 1;
-        let sent = Sent { inflight: self.inflight, epoch: self.limit.epoch() };
+        // Which of the requests in flight meets the threads that are taken is chance, when they are shuffled.
+        let knows = if self.server.shuffled {
+            1 + (self.jitter() * 1e6) as usize % self.inflight
+        } else {
+            self.inflight
+        };
+        let sent = Sent { inflight: knows, epoch: self.limit.epoch() };
         let ok = self.running < self.server.threads;
         let mut end = self.now + TRIP;
         if ok {
@@ -128,7 +136,8 @@ impl World {
                 self.come();
             } else {
                 seen.refused += 1;
-                self.limit.refused(sent, end);
+                let inflight = sent.inflight.max(self.inflight + 1);
+                self.limit.refused(Sent { inflight, ..sent }, end);
                 if self.queue.is_empty() {
                     self.limit.waits(end);
                 }
@@ -179,8 +188,8 @@ fn best(server: Server) -> f64 {
 
 #[test]
 fn a_thread_limit_is_found_at_once_and_kept() {
-    for threads in [1, 2, 3, 8, 13, 40, 200] {
-        let server = Server { threads, cores: threads, ..DEFAULT };
+    for (threads, shuffled) in [1, 2, 3, 8, 13, 40, 200].into_iter().flat_map(|n| [(n, false), (n, true)]) {
+        let server = Server { threads, cores: threads, shuffled, ..DEFAULT };
         let mut world = World::new(server, Limit::learned(1024), 300);
         let first = world.run(3 * SECOND);
         let later = world.run(10 * SECOND);
@@ -198,7 +207,7 @@ fn the_throughput_is_that_of_the_best_number_in_flight() {
         [(8, 2, 0.0), (8, 2, 0.03), (8, 8, 0.0), (64, 2, 0.0), (64, 2, 0.02), (64, 8, 0.01), (256, 48, 0.0)]
     {
         for service in [300, 2_000, 40_000] {
-            let server = Server { threads, cores, service, thrash };
+            let server = Server { threads, cores, service, thrash, ..DEFAULT };
             let mut world = World::new(server, Limit::learned(1024), 64);
             pace(&mut world, 20_000);
             let found = pace(&mut world, 5_000) / best(server);
@@ -297,15 +306,30 @@ fn places_that_slow_requests_hold_are_no_limit() {
 }
 
 #[test]
-fn one_round_of_refusals_is_one_fall() {
+fn each_refusal_of_a_round_is_one_less_whichever_they_are() {
+    for knew in [1_usize, 9, 16] {
+        let mut limit = Limit::learned(1024);
+        let epoch = limit.epoch();
+        // Eight of sixteen come back, and each finds one less in flight.
+        for inflight in (9..=16).rev() {
+            limit.refused(Sent { inflight: knew.max(inflight), epoch }, 0);
+        }
+        assert_eq!(limit.limit(), 8);
+        limit.refused(Sent { inflight: 8, epoch: limit.epoch() }, 0);
+        assert_eq!(limit.limit(), 7);
+        limit.refused(Sent { inflight: 16, epoch }, 0);
+        assert_eq!(limit.limit(), 7, "a straggler of a round before the last");
+    }
+}
+
+#[test]
+fn one_round_halves_at_most() {
     let mut limit = Limit::learned(1024);
     let epoch = limit.epoch();
-    for inflight in 9..=16 {
-        limit.refused(Sent { inflight, epoch }, 0);
+    for _ in 0..16 {
+        limit.refused(Sent { inflight: 16, epoch }, 0);
     }
     assert_eq!(limit.limit(), 8);
-    limit.refused(Sent { inflight: 8, epoch: limit.epoch() }, 0);
-    assert_eq!(limit.limit(), 7);
 }
 
 proptest::proptest! {

@@ -215,7 +215,8 @@ impl Places {
     fn refused(&self, sent: Sent) {
         let mut state = self.state();
         let before = state.limit.limit();
-        state.limit.refused(sent, self.now());
+        let inflight = sent.inflight.max(self.inflight.load(SeqCst));
+        state.limit.refused(Sent { inflight, ..sent }, self.now());
         let (limit, epoch) = (state.limit.limit(), state.limit.epoch());
         self.limit.store(limit, SeqCst);
         self.epoch.store(epoch, SeqCst);
