@@ -38,8 +38,7 @@ pub struct Gathered<S = Socket> {
     asked: Cell<bool>,
 }
 
-/// A connection whose [`Gathered`] bytes are written at the end of each turn; of few bytes, after the tasks that are ready by then, since
-/// they may have more for it.
+/// A connection whose [`Gathered`] bytes are written at the end of each turn.
 #[derive(Debug)]
 #[must_use = "nothing is written unless this is polled"]
 pub struct Turn<F, S = Socket> {
@@ -55,6 +54,8 @@ pub struct TurnEnd<S = Socket>(Rc<RefCell<Shared<S>>>);
 struct Shared<S> {
     socket: S,
     ahead: Ahead,
+    /// Few bytes wait for the tasks that are ready: they may have more.
+    patient: bool,
     /// The last turn left its bytes to this one.
     waited: bool,
     kept: Vec<u8>,
@@ -71,6 +72,7 @@ pub fn gather<S>(socket: S) -> (Gathered<S>, TurnEnd<S>) {
     let shared = Shared {
         socket,
         ahead: Ahead::default(),
+        patient: false,
         waited: false,
         kept: Vec::new(),
         written: 0,
@@ -82,6 +84,12 @@ pub fn gather<S>(socket: S) -> (Gathered<S>, TurnEnd<S>) {
 }
 
 impl<S> TurnEnd<S> {
+    /// Lets the tasks that are ready go first when there are few bytes to write.
+    pub fn patient(self) -> Self {
+        self.0.borrow_mut().patient = true;
+        self
+    }
+
     /// `connection` is what uses the [`Gathered`] side.
     pub fn of<F>(self, connection: F) -> Turn<F, S> {
         Turn { connection: Box::pin(connection), shared: self.0 }
@@ -94,7 +102,11 @@ impl<F: Future, S: AsyncWrite + Unpin> Future for Turn<F, S> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let polled = self.connection.as_mut().poll(cx);
         let mut shared = self.shared.borrow_mut();
-        if polled.is_pending() && !shared.waited && (1..MOST / 2).contains(&shared.pending()) {
+        if shared.patient
+            && polled.is_pending()
+            && !shared.waited
+            && (1..MOST / 2).contains(&shared.pending())
+        {
             shared.waited = true;
             cx.waker().wake_by_ref();
             return polled;

@@ -1,8 +1,7 @@
 //! The places that TF Serving has for requests, shared by all threads: taken, waited for in order, and as many as have been learned.
 //!
 //! While a place is free and nobody waits, taking and giving back are an atomic step each: no lock, no clock, no memory. Who must wait
-//! stands in one queue for the whole process, in the order of coming; a request that the server has sent back goes to its front, and a few
-//! of the thread that has a place to give may go before one of another thread.
+//! stands in one queue for the whole process, in the order of coming; only a request that the server has sent back goes to its front.
 //! A request stays on its thread: what another thread gives back for it goes to that thread's [`Inbox`], where one wake-up, which is a
 //! system call, serves for many.
 //!
@@ -25,8 +24,6 @@ use crate::fault::Fault;
 use crate::governor::{Limit, Micros, STUCK, Sent};
 pub use desk::{Desk, Inbox, Order, Place, Turn};
 
-/// So many requests of its own thread may overtake one of another: waking a thread can take longer than a place stands empty otherwise.
-const OVERTAKING: i64 = 16;
 /// A hint for clients that were turned away is within these.
 const LEAST_HINT: Duration = Duration::from_millis(10);
 const MOST_HINT: Duration = Duration::from_secs(5);
@@ -52,18 +49,6 @@ struct State {
     inboxes: Vec<mpsc::UnboundedSender<Handed>>,
     next: i64,
     front: i64,
-}
-
-impl State {
-    /// Whose turn it is, as the place in the queue and the desk: of who waits longest, or of the next on this thread if that one came
-    /// hardly later.
-    fn next(&self, here: Option<usize>) -> Option<(usize, usize)> {
-        let first = self.queue.front()?;
-        let near =
-            self.queue.iter().take_while(|waiter| waiter.number <= first.number.saturating_add(OVERTAKING));
-        let own = near.map(|waiter| Some(waiter.desk)).position(|desk| desk == here);
-        Some(own.zip(here).unwrap_or((0, first.desk)))
-    }
 }
 
 #[derive(Debug)]
@@ -164,11 +149,11 @@ impl Places {
         Some(Place { desk: Desk { places: Arc::clone(self), number: desk }, sent, held: true })
     }
 
-    /// Gives free places to those who wait; `here` is the desk of the thread that does it.
+    /// Gives free places to those who wait longest; `here` is the desk of the thread that does it.
     fn hand_out(self: &Arc<Self>, state: &mut State, here: Option<usize>) {
-        while let Some((at, desk)) = state.next(here) {
-            let Some(place) = self.try_take(desk) else { return };
-            let Some(Waiter { turn, .. }) = state.queue.remove(at) else { return };
+        while let Some(first) = state.queue.front() {
+            let Some(place) = self.try_take(first.desk) else { return };
+            let Some(Waiter { desk, turn, .. }) = state.queue.pop_front() else { return };
             self.left(state);
             let unwanted = if here == Some(desk) {
                 turn.send(place).err()

@@ -98,31 +98,6 @@ async fn a_place_crosses_to_the_thread_of_who_waits_longest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn few_overtake_and_only_on_the_thread_that_has_the_place() {
-    let places = places(1, 100);
-    let ((here, _mine), (there, theirs)) = (places.desk(), places.desk());
-    tokio::spawn(theirs.deliver());
-    let mut held = here.take().unwrap();
-    let oldest = there.wait(None, Order::Back).unwrap();
-    let own: Vec<Turn> = (0..2 * OVERTAKING).map(|_| here.wait(None, Order::Back).unwrap()).collect();
-    let mut own = own.into_iter();
-    for _ in 0..OVERTAKING {
-        held.answered();
-        held = come(own.next().unwrap()).await;
-    }
-    // Sent back by the server: nobody overtakes it.
-    let again = there.wait(None, Order::Front).unwrap();
-    held.answered();
-    let again = come(again).await;
-    let own = own.next().unwrap();
-    drop(again);
-    // Given back on the other thread, where the oldest is the next anyway.
-    come(oldest).await.answered();
-    assert_eq!(seen(&here).0, 1, "on its way");
-    drop(own);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_place_for_a_thread_that_has_ended_goes_to_the_next() {
     let places = places(1, 10);
     let ((here, _mine), (there, theirs)) = (places.desk(), places.desk());
