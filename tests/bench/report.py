@@ -333,7 +333,7 @@ def percentiles(rounds, key):
 def instruction_table(kept):
     counts = {**kept["peers"], SIDECAR: kept["per_request"]}
     lines = ["User-space instructions a request with one worker, counted by callgrind: steady where times are not, but without the"
-             " kernel's part. The sidecar's are the committed figures that `make bench-instructions` checks.", "",
+             " kernel's part, and a large copy counts by its bytes. The sidecar's are the committed figures that `make bench-instructions` checks.", "",
              "| | payload | instructions | to Envoy |", "|---|---|---:|---:|"]  # fmt: skip
     for name, figures in counts.items():
         for payload, count in figures.items():
