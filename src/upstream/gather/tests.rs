@@ -108,15 +108,16 @@ async fn a_turn_is_one_write_and_the_next_turn_another() {
 async fn few_bytes_of_a_patient_turn_wait_for_what_is_ready_and_no_longer() {
     let (mut io, end) = gather(scripted([]));
     let shared = Rc::clone(&end.0);
+    let many = vec![7; MOST / 2];
     end.patient()
         .of(async {
-            for bytes in [b"one".as_slice(), b"two", b"three", &[7; MOST / 2], b"four"] {
+            for bytes in [b"one".as_slice(), b"two", b"three", &many, b"four"] {
                 io.write_all(bytes).await.unwrap();
                 tokio::task::yield_now().await;
             }
         })
         .await;
-    let expected = [b"onetwo".to_vec(), [b"three".as_slice(), &[7; MOST / 2]].concat(), b"four".to_vec()];
+    let expected = [b"onetwo".to_vec(), [b"three".as_slice(), &many].concat(), b"four".to_vec()];
     assert_eq!(calls(&shared, |socket| socket.calls.clone()), expected);
 }
 
