@@ -138,7 +138,10 @@ impl Planner<'_> {
                     return Err(head);
                 }
             };
-            if let Some(problem) = encoding::too_large(&after.shape, &self.info.alias, self.policy) {
+            // How many elements there are is known from here on: no later rule makes more, but filling up, which has its own bound.
+            if stage == Stage::Encoding
+                && let Some(problem) = encoding::too_large(&after.shape, &self.info.alias, self.policy)
+            {
                 self.problems.push(problem);
                 return Err(head);
             }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::gather::{Gathered, Turn, gather};
+use super::gather::{Flushing, Gathered, gather};
 use super::http2;
 use super::io::{Socket, tune};
 use crate::config::{Config, UpstreamAddr};
@@ -70,7 +70,7 @@ pub enum DialError {
 }
 
 pub type Sender = h2::client::SendRequest<Bytes>;
-pub type Connection = Turn<h2::client::Connection<Gathered, Bytes>>;
+pub type Connection = Flushing<h2::client::Connection<Gathered, Bytes>>;
 
 impl Target {
     pub fn new(config: &Config) -> Result<Self, TargetError> {
@@ -115,9 +115,9 @@ impl Target {
     pub async fn connect(&self) -> Result<(Sender, Connection), DialError> {
         let after = self.connect_timeout;
         let attempt = async {
-            let (io, turn) = gather(self.socket().await?);
+            let (io, flush) = gather(self.socket().await?);
             let (sender, connection) = http2::client().handshake(io).await?;
-            Ok((sender, turn.of(connection)))
+            Ok((sender, flush.of(connection)))
         };
         tokio::time::timeout(after, attempt).await.unwrap_or(Err(DialError::Timeout { after }))
     }

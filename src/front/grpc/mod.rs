@@ -18,8 +18,8 @@ pub const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves one connection to its end. When draining begins, the client is told to go elsewhere (GOAWAY) and its calls finish.
 pub async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, peer: Rc<str>) {
-    let (io, turn) = gather(socket);
-    turn.patient().of(accept(shard, local, io, peer)).await;
+    let (io, flush) = gather(socket);
+    flush.patient().of(accept(shard, local, io, peer)).await;
 }
 
 async fn accept(shard: Rc<Shard>, local: Local, io: Gathered, peer: Rc<str>) {

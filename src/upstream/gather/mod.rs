@@ -1,8 +1,8 @@
 //! What a connection writes in one turn goes out in one system call, and what has come is read in one.
 //!
 //! `h2` writes and flushes after each payload that it does not copy, and each time its own 16 KiB are full; it reads 8 KiB at a time. A turn
-//! that passes on twenty messages is twenty writes and forty reads, and a system call costs more than all else that is done for a
-//! small message. [`Gathered`] stands between `h2` and the socket and keeps what is small; [`Turn`] polls the connection and writes what
+//! that passes on twenty messages is twenty writes and forty reads, and a system call costs as much as judging a small message does
+//! several times over. [`Gathered`] stands between `h2` and the socket and keeps what is small; [`Flushing`] polls the connection and writes what
 //! it left, once, before its task sleeps.
 //!
 //! Nothing waits here for what is not ready, so no timer is needed, and large payloads pass without a copy.
@@ -41,14 +41,14 @@ pub struct Gathered<S = Socket> {
 /// A connection whose [`Gathered`] bytes are written at the end of each turn.
 #[derive(Debug)]
 #[must_use = "nothing is written unless this is polled"]
-pub struct Turn<F, S = Socket> {
+pub struct Flushing<F, S = Socket> {
     connection: Pin<Box<F>>,
     shared: Rc<RefCell<Shared<S>>>,
 }
 
-/// The end of a [`Turn`], until there is a connection to poll.
+/// What becomes a [`Flushing`] when there is a connection to poll.
 #[derive(Debug)]
-pub struct TurnEnd<S = Socket>(Rc<RefCell<Shared<S>>>);
+pub struct Flush<S = Socket>(Rc<RefCell<Shared<S>>>);
 
 #[derive(Debug)]
 struct Shared<S> {
@@ -68,7 +68,7 @@ struct Shared<S> {
 }
 
 /// The two sides of a connection: for `h2`, and for the end of each turn.
-pub fn gather<S>(socket: S) -> (Gathered<S>, TurnEnd<S>) {
+pub fn gather<S>(socket: S) -> (Gathered<S>, Flush<S>) {
     let shared = Shared {
         socket,
         ahead: Ahead::default(),
@@ -80,10 +80,10 @@ pub fn gather<S>(socket: S) -> (Gathered<S>, TurnEnd<S>) {
         failed: None,
     };
     let shared = Rc::new(RefCell::new(shared));
-    (Gathered { shared: Rc::clone(&shared), asked: Cell::new(false) }, TurnEnd(shared))
+    (Gathered { shared: Rc::clone(&shared), asked: Cell::new(false) }, Flush(shared))
 }
 
-impl<S> TurnEnd<S> {
+impl<S> Flush<S> {
     /// Lets the tasks that are ready go first when there are few bytes to write.
     pub fn patient(self) -> Self {
         self.0.borrow_mut().patient = true;
@@ -91,12 +91,12 @@ impl<S> TurnEnd<S> {
     }
 
     /// `connection` is what uses the [`Gathered`] side.
-    pub fn of<F>(self, connection: F) -> Turn<F, S> {
-        Turn { connection: Box::pin(connection), shared: self.0 }
+    pub fn of<F>(self, connection: F) -> Flushing<F, S> {
+        Flushing { connection: Box::pin(connection), shared: self.0 }
     }
 }
 
-impl<F: Future, S: AsyncWrite + Unpin> Future for Turn<F, S> {
+impl<F: Future, S: AsyncWrite + Unpin> Future for Flushing<F, S> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {

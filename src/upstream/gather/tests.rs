@@ -86,18 +86,19 @@ fn calls<S>(shared: &Rc<RefCell<Shared<S>>>, of: impl FnOnce(&S) -> Vec<Vec<u8>>
 
 #[tokio::test]
 async fn a_turn_is_one_write_and_the_next_turn_another() {
-    let (mut io, end) = gather(scripted([]));
-    let shared = Rc::clone(&end.0);
-    end.of(async {
-        for byte in 0..20_u8 {
-            io.write_all(&[byte]).await.unwrap();
-            io.flush().await.unwrap();
-        }
-        assert!(calls(&io.shared, |socket| socket.calls.clone()).is_empty());
-        tokio::task::yield_now().await;
-        io.write_all(b"next").await.unwrap();
-    })
-    .await;
+    let (mut io, flush) = gather(scripted([]));
+    let shared = Rc::clone(&flush.0);
+    flush
+        .of(async {
+            for byte in 0..20_u8 {
+                io.write_all(&[byte]).await.unwrap();
+                io.flush().await.unwrap();
+            }
+            assert!(calls(&io.shared, |socket| socket.calls.clone()).is_empty());
+            tokio::task::yield_now().await;
+            io.write_all(b"next").await.unwrap();
+        })
+        .await;
     let expected = [(0..20).collect::<Vec<u8>>(), b"next".to_vec()];
     assert_eq!(calls(&shared, |socket| socket.calls.clone()), expected);
     assert_eq!(shared.borrow().socket.flushed, 2, "a socket with a buffer of its own is told to empty it");
@@ -106,10 +107,11 @@ async fn a_turn_is_one_write_and_the_next_turn_another() {
 
 #[tokio::test]
 async fn few_bytes_of_a_patient_turn_wait_for_what_is_ready_and_no_longer() {
-    let (mut io, end) = gather(scripted([]));
-    let shared = Rc::clone(&end.0);
+    let (mut io, flush) = gather(scripted([]));
+    let shared = Rc::clone(&flush.0);
     let many = vec![7; MOST / 2];
-    end.patient()
+    flush
+        .patient()
         .of(async {
             for bytes in [b"one".as_slice(), b"two", b"three", &many, b"four"] {
                 io.write_all(bytes).await.unwrap();
@@ -123,17 +125,18 @@ async fn few_bytes_of_a_patient_turn_wait_for_what_is_ready_and_no_longer() {
 
 #[tokio::test]
 async fn a_large_payload_goes_out_with_what_was_kept_and_is_not_copied() {
-    let (mut io, end) = gather(scripted([]));
-    let shared = Rc::clone(&end.0);
+    let (mut io, flush) = gather(scripted([]));
+    let shared = Rc::clone(&flush.0);
     let large = vec![7; MOST];
-    end.of(async {
-        io.write_all(b"head").await.unwrap();
-        let written = poll_fn(|cx| {
-            Pin::new(&mut io).poll_write_vectored(cx, &[IoSlice::new(b"more"), IoSlice::new(&large)])
-        });
-        assert_eq!(written.await.unwrap(), 4 + MOST);
-    })
-    .await;
+    flush
+        .of(async {
+            io.write_all(b"head").await.unwrap();
+            let written = poll_fn(|cx| {
+                Pin::new(&mut io).poll_write_vectored(cx, &[IoSlice::new(b"more"), IoSlice::new(&large)])
+            });
+            assert_eq!(written.await.unwrap(), 4 + MOST);
+        })
+        .await;
     let expected = [[b"headmore".as_slice(), large.as_slice()].concat()];
     assert_eq!(calls(&shared, |socket| socket.calls.clone()), expected);
 }
@@ -151,23 +154,24 @@ async fn every_byte_comes_once_and_in_order_whatever_the_socket_takes() {
     ];
     for seed in 0..60_usize {
         let takes = (0..40).map(|at| steps[(seed * 31 + at * (seed % 5 + 1)) % steps.len()]);
-        let (mut io, end) = gather(scripted(takes));
-        let shared = Rc::clone(&end.0);
+        let (mut io, flush) = gather(scripted(takes));
+        let shared = Rc::clone(&flush.0);
         let mut expected = Vec::new();
-        end.of(async {
-            for at in 0..30_usize {
-                let size = [1, 17, 900, 16_384, MOST, MOST + 1, 3 * MOST][(seed + at * 3) % 7];
-                let bytes: Vec<u8> = (0..size).map(|n| (n * 7 + at) as u8).collect();
-                io.write_all(&bytes).await.unwrap();
-                expected.extend(bytes);
-                assert!(io.shared.borrow().pending() <= MOST, "what is kept has a bound");
-                if (seed + at).is_multiple_of(4) {
-                    tokio::task::yield_now().await;
+        flush
+            .of(async {
+                for at in 0..30_usize {
+                    let size = [1, 17, 900, 16_384, MOST, MOST + 1, 3 * MOST][(seed + at * 3) % 7];
+                    let bytes: Vec<u8> = (0..size).map(|n| (n * 7 + at) as u8).collect();
+                    io.write_all(&bytes).await.unwrap();
+                    expected.extend(bytes);
+                    assert!(io.shared.borrow().pending() <= MOST, "what is kept has a bound");
+                    if (seed + at).is_multiple_of(4) {
+                        tokio::task::yield_now().await;
+                    }
                 }
-            }
-            io.shutdown().await.unwrap();
-        })
-        .await;
+                io.shutdown().await.unwrap();
+            })
+            .await;
         let shared = shared.borrow();
         assert_eq!(shared.socket.calls.concat(), expected, "{seed}");
         assert!(shared.socket.shut);
@@ -176,8 +180,8 @@ async fn every_byte_comes_once_and_in_order_whatever_the_socket_takes() {
 
 #[tokio::test]
 async fn a_write_that_fails_after_the_turn_is_told_to_the_next_one() {
-    let (mut io, end) = gather(scripted([Take::Break]));
-    let told = end.of(async {
+    let (mut io, flush) = gather(scripted([Take::Break]));
+    let told = flush.of(async {
         io.write_all(b"lost").await.unwrap();
         tokio::task::yield_now().await;
         let read = io.read_u8().await.unwrap_err().kind();
@@ -190,9 +194,9 @@ async fn a_write_that_fails_after_the_turn_is_told_to_the_next_one() {
 async fn what_has_come_is_read_at_once_and_handed_out_in_pieces() {
     let bytes: Vec<u8> = (0..10_000).map(|n| n as u8).collect();
     let reads = [bytes.clone(), bytes.clone()].into();
-    let (mut io, end) = gather(Scripted { reads, ..Scripted::default() });
-    let shared = Rc::clone(&end.0);
-    let read = end.of(async {
+    let (mut io, flush) = gather(Scripted { reads, ..Scripted::default() });
+    let shared = Rc::clone(&flush.0);
+    let read = flush.of(async {
         let mut all = Vec::new();
         let mut piece = [0; 3_000];
         while all.len() < bytes.len() {
