@@ -1,6 +1,8 @@
-//! Every way in which a request can fail here, and what the client is told: gRPC code, one line of text, machine-readable details.
+//! Every way in which a request can fail here, and what the client is told: gRPC code, one line of
+//! text, machine-readable details.
 //!
-//! This is the only place that knows codes. Answers of TF Serving itself are relayed unread and never become a `Fault`.
+//! This is the only place that knows codes. Answers of TF Serving itself are relayed unread and
+//! never become a `Fault`.
 #[cfg(test)]
 mod docs;
 mod text;
@@ -19,11 +21,13 @@ pub use text::{code_value, percent_decode, percent_encode};
 
 use crate::repair::{Problem, Reason};
 
-/// A client's metadata may hold 8 KiB (gRPC C++ refuses more by chance, and all of it above 16 KiB); other trailers need room too.
+/// A client's metadata may hold 8 KiB (gRPC C++ refuses more by chance, and all of it above 16
+/// KiB); other trailers need room too.
 pub const TRAILERS_LIMIT: usize = 7 * 1024;
 const VIOLATIONS_LIMIT: usize = 8;
 const DESCRIPTION_LIMIT: usize = 320;
-/// Names that come from a client or a model are cut in the details: they have no bound of their own.
+/// Names that come from a client or a model are cut in the details: they have no bound of their
+/// own.
 const METADATA_LIMIT: usize = 128;
 const DOMAIN: &str = "tfs-sidecar";
 
@@ -129,7 +133,8 @@ impl Fault {
         }
     }
 
-    /// Whether the request was refused on its merits, rather than failed for reasons that are not its own.
+    /// Whether the request was refused on its merits, rather than failed for reasons that are not
+    /// its own.
     pub fn is_rejection(&self) -> bool {
         match self {
             Self::Refused { .. }
@@ -199,7 +204,8 @@ impl Fault {
         }
     }
 
-    /// The trailers of the answer: `grpc-status`, `grpc-message` and, where there is more to say, `grpc-status-details-bin`.
+    /// The trailers of the answer: `grpc-status`, `grpc-message` and, where there is more to say,
+    /// `grpc-status-details-bin`.
     pub fn trailers(&self) -> HeaderMap {
         let text = cut(&self.to_string(), MESSAGE_LIMIT);
         let message = percent_encode(&text);
@@ -270,8 +276,9 @@ impl Fault {
     }
 }
 
-/// The gRPC code of problems that the engine found, by the reason of the first: `spec` "Codes". `predict` tells Predict from Classify
-/// and Regress, which TF Serving answers differently for an unknown signature.
+/// The gRPC code of problems that the engine found, by the reason of the first: `spec` "Codes".
+/// `predict` tells Predict from Classify and Regress, which TF Serving answers differently for an
+/// unknown signature.
 pub fn code_of(reason: Reason, predict: bool) -> Code {
     match reason {
         Reason::ModelUnknown => Code::NotFound,

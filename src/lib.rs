@@ -6,19 +6,26 @@ pub mod tensor;
 pub mod signature;
 pub mod wire;
 
+pub mod concurrency;
 pub mod explain;
-pub mod governor;
 pub mod repair;
+pub mod retry;
 
 pub mod config;
 pub mod fault;
 pub mod telemetry;
 
+pub mod transport;
+
+pub mod limiter;
 pub mod upstream;
 
-pub mod service;
+pub mod lifecycle;
+pub mod models;
 
-pub mod front;
+pub mod pipeline;
+
+pub mod listener;
 pub mod server;
 
 pub mod cli;

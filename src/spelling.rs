@@ -1,9 +1,11 @@
-//! Floor 0: which known name a misspelt one was most likely meant to be. For messages only: nothing is ever matched by it.
+//! Floor 0: which known name a misspelt one was most likely meant to be. For messages only: nothing
+//! is ever matched by it.
 
 /// Longer names are not compared: the work grows with the square.
-const LONGEST: usize = 64;
+const MAX_LENGTH: usize = 64;
 
-/// The known name nearest to `name`, if at most a third of the letters differ; upper case and `-` for `_` are no difference.
+/// The known name nearest to `name`, if at most a third of the letters differ; upper case and `-`
+/// for `_` are no difference.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = name.chars().count();
     within((length / 3).max(1), name, known)
@@ -16,13 +18,13 @@ pub(crate) fn close<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) ->
 }
 
 fn within<'a>(allowed: usize, name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if name.len() > LONGEST {
+    if name.len() > MAX_LENGTH {
         return None;
     }
     let name = folded(name);
     known
         .into_iter()
-        .filter(|candidate| candidate.len() <= LONGEST && candidate.len().abs_diff(name.len()) <= allowed)
+        .filter(|candidate| candidate.len() <= MAX_LENGTH && candidate.len().abs_diff(name.len()) <= allowed)
         .map(|candidate| (distance(&name, &folded(candidate)), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)

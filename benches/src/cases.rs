@@ -130,7 +130,8 @@ fn varints() -> Case {
     Case { name: "count varints".to_owned(), bytes, run, counted: true }
 }
 
-/// A pair of dtypes and source elements of `bytes` in all, small integers so that every cast passes.
+/// A pair of dtypes and source elements of `bytes` in all, small integers so that every cast
+/// passes.
 pub fn casts(bytes: usize) -> Vec<(DataType, DataType, Vec<u8>)> {
     use DataType as D;
     let pairs = [

@@ -1,4 +1,5 @@
-//! Target `apply`: a plan that is carried out makes a request that needs no plan, and leaves everything else as it was.
+//! Target `apply`: a plan that is carried out makes a request that needs no plan, and leaves
+//! everything else as it was.
 use tfs_sidecar::repair::calls::{Calls, requests};
 use tfs_sidecar::repair::policy::{MissingInputs, Mode};
 use tfs_sidecar::repair::{Action, Change, ModelPolicy, Outcome, Verdict, apply as carry_out};

@@ -49,7 +49,8 @@ pub fn same_heads(view: &TensorView, message: &Rope, decoded: &TensorProto) {
     }
 }
 
-/// Whether prost takes these bytes for something else than protobuf says: it reads a map's field without a look at its wire type.
+/// Whether prost takes these bytes for something else than protobuf says: it reads a map's field
+/// without a look at its wire type.
 pub fn prost_errs(bytes: &[u8], map: u32) -> bool {
     let rope = Rope::from(bytes.to_vec());
     let mut reader = Reader::new(&rope);

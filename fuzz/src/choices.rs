@@ -1,4 +1,5 @@
-//! Decisions read from the fuzzer's bytes, one after the other; when they run out every decision is the first.
+//! Decisions read from the fuzzer's bytes, one after the other; when they run out every decision is
+//! the first.
 
 #[derive(Debug)]
 pub struct Choices<'a> {

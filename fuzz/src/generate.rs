@@ -1,4 +1,5 @@
-//! Builds a signature, a policy and a request from bytes: requests that are nearly right, in every encoding that protobuf allows.
+//! Builds a signature, a policy and a request from bytes: requests that are nearly right, in every
+//! encoding that protobuf allows.
 use tfs_sidecar::repair::policy::{
     InputPolicy, Literal, MissingInputs, Pad, Rank1, ShortLists, Unrepairable,
 };
@@ -16,7 +17,7 @@ const SIGNATURES: &[&str] = &["serving_default", "other", "", "__saved_model_ini
 const DECLARED: &[i64] = &[-1, 1, 3, 2, 4, 0, 128];
 const SENT: &[i64] = &[1, 2, 3, 4, 0, 8, 128, -1, 1 << 40, i64::MAX];
 /// Elements that a generated tensor has values for, at most.
-const MOST_VALUES: u64 = 600;
+const MAX_VALUES: u64 = 600;
 
 #[derive(Debug)]
 pub struct Case {
@@ -111,7 +112,7 @@ fn policy(choices: &mut Choices<'_>, signature: &Signature) -> ModelPolicy {
         let input = InputPolicy {
             default: choices.flag().then(|| literal(choices)),
             scalar: choices.rarely(4),
-            rank1_is: [None, Some(Rank1::Row), Some(Rank1::Rows)][choices.below(3)],
+            rank1_is: [None, Some(Rank1::SingleRow), Some(Rank1::OnePerRow)][choices.below(3)],
             pad,
         };
         policy.inputs.insert(info.alias.clone(), input);
@@ -246,7 +247,7 @@ fn tensor(choices: &mut Choices<'_>, info: &TensorInfo) -> Message {
     if !late {
         tensor.raw(&heads.0);
     }
-    values(choices, &mut tensor, dtype, elements.min(MOST_VALUES));
+    values(choices, &mut tensor, dtype, elements.min(MAX_VALUES));
     foreign(choices, &mut tensor);
     if late {
         tensor.raw(&heads.0);

@@ -1,7 +1,8 @@
-//! What the fuzz targets do with their bytes; the integration tests include this file and replay the committed corpus through it.
+//! What the fuzz targets do with their bytes; the integration tests include this file and replay
+//! the committed corpus through it.
 //!
-//! The first byte of `plan` and `apply` chooses: even, the rest is a request as it is; odd, the rest is what [`generate`] builds a
-//! signature, a policy and a request from.
+//! The first byte of `plan` and `apply` chooses: even, the rest is a request as it is; odd, the
+//! rest is what [`generate`] builds a signature, a policy and a request from.
 pub mod apply;
 pub mod check;
 pub mod choices;

@@ -1,4 +1,5 @@
-//! Target `metadata`: what a server says of its signatures, as a whole answer or as the map inside it.
+//! Target `metadata`: what a server says of its signatures, as a whole answer or as the map inside
+//! it.
 use prost::Message as _;
 use tfs_sidecar::proto::tensorflow::serving::{GetModelMetadataResponse, SignatureDefMap};
 use tfs_sidecar::repair::{Mode, ModelPolicy};

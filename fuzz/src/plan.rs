@@ -1,4 +1,5 @@
-//! Target `plan`: the decision on any request under any signature and policy: no panic, no view of the chunks, modes that keep their word.
+//! Target `plan`: the decision on any request under any signature and policy: no panic, no view of
+//! the chunks, modes that keep their word.
 use tfs_sidecar::repair::{
     Action, Mode, ModelPolicy, Outcome, Policy, REPAIRS, Request, Tier, Verdict, judge, report,
 };
@@ -62,7 +63,8 @@ pub fn case(data: &[u8]) -> Option<Case> {
     })
 }
 
-/// The decision on a message, with everything that is said of it rendered; `None` if it does not scan.
+/// The decision on a message, with everything that is said of it rendered; `None` if it does not
+/// scan.
 pub fn judged(
     message: &Rope,
 
@@ -70,7 +72,8 @@ pub fn judged(
     policy: &ModelPolicy,
     raised: Option<Mode>,
 ) -> Option<Verdict> {
-    // Without a model spec there is no model, and so nothing to judge by: the service answers before it asks.
+    // Without a model spec there is no model, and so nothing to judge by: the service answers
+    // before it asks.
     let view = PredictView::scan(message).ok().filter(|view| view.model_spec.present)?;
     let verdict = judge(&Request { message, view: &view, signatures, policy, raised });
     let is_line = |text: &str| text.chars().all(|char| (' '..='~').contains(&char));

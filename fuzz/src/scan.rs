@@ -1,4 +1,5 @@
-//! Target `scan`: every view over arbitrary bytes, in chunks of several sizes, against prost as a second opinion.
+//! Target `scan`: every view over arbitrary bytes, in chunks of several sizes, against prost as a
+//! second opinion.
 use std::collections::BTreeSet;
 
 use prost::Message as _;

@@ -1,11 +1,13 @@
-//! Fixed signatures, of the models whose golden requests are the seeds, and a few requests to try on any signature.
+//! Fixed signatures, of the models whose golden requests are the seeds, and a few requests to try
+//! on any signature.
 use std::sync::LazyLock;
 
 use tfs_sidecar::repair::notation;
 use tfs_sidecar::signature::{Signature, Signatures};
 use tfs_sidecar::wire::Rope;
 
-/// Each line is one model: signatures with ` & ` between them. The seeds' writer has the same order.
+/// Each line is one model: signatures with ` & ` between them. The seeds' writer has the same
+/// order.
 pub const MODELS: &[(&str, &str)] = &[
     (
         "mlp",

@@ -1,4 +1,5 @@
-//! Asks a running sidecar's admin address: one HTTP/1.0 request over TCP or a unix socket, no client library.
+//! Asks a running sidecar's admin address: one HTTP/1.0 request over TCP or a unix socket, no
+//! client library.
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -16,11 +17,13 @@ pub(super) struct Answer {
     pub body: String,
 }
 
-/// The answers of the admin address are small; whatever else listens there must not fill the memory.
+/// The answers of the admin address are small; whatever else listens there must not fill the
+/// memory.
 const MAX_ANSWER: u64 = 1 << 20;
 
 impl AdminArgs {
-    /// Where to ask: what was given, else where a sidecar with this environment and this configuration listens.
+    /// Where to ask: what was given, else where a sidecar with this environment and this
+    /// configuration listens.
     pub(super) fn address(&self) -> Result<UpstreamAddr, Failure> {
         if let Some(given) = self.admin.as_deref().filter(|given| !given.is_empty()) {
             return match given.parse::<UpstreamAddr>() {

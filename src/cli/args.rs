@@ -10,8 +10,9 @@ use crate::config::load::{Setting, Settings};
 
 /// A gRPC sidecar for TensorFlow Serving that checks, repairs and explains requests.
 ///
-/// It stands between the clients and TF Serving, reads what each model's signatures take, and holds every request to that: what has exactly one right reading is
-/// repaired and forwarded, the rest is answered with all that is wrong and how to fix it. Clients change nothing.
+/// It stands between the clients and TF Serving, reads what each model's signatures take, and holds
+/// every request to that: what has exactly one right reading is repaired and forwarded, the rest is
+/// answered with all that is wrong and how to fix it. Clients change nothing.
 #[derive(Debug, Parser)]
 #[command(name = "tfs-sidecar", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(super) struct Cli {
@@ -29,8 +30,9 @@ Exit codes: 0 success, 1 failure, 2 a wrong flag or configuration.";
 pub(super) enum Command {
     /// Run the sidecar.
     ///
-    /// TF Serving need not be there yet: the sidecar waits for it, and says on /readyz of the admin address what is missing. SIGTERM and SIGINT drain: new
-    /// requests are refused, those in flight are finished. A second SIGINT stops at once.
+    /// TF Serving need not be there yet: the sidecar waits for it, and says on /readyz of the admin
+    /// address what is missing. SIGTERM and SIGINT drain: new requests are refused, those in flight
+    /// are finished. A second SIGINT stops at once.
     Run(ConfigArgs),
     /// Check the configuration and tell all its problems at once.
     Check(CheckArgs),
@@ -38,8 +40,9 @@ pub(super) enum Command {
     Signature(SignatureArgs),
     /// Explain what would be repaired or refused in a request, and why. Runs nothing.
     ///
-    /// The signature comes from TF Serving (--upstream and --model) or from a file (--signature); the request from a file (--request) or from a description
-    /// (--input), for example --input 'x:double[128]'.
+    /// The signature comes from TF Serving (--upstream and --model) or from a file (--signature);
+    /// the request from a file (--request) or from a description (--input), for example --input
+    /// 'x:double[128]'.
     Explain(ExplainArgs),
     /// Exit with 0 when the sidecar is ready: a probe for images without a shell.
     Healthcheck(HealthcheckArgs),
@@ -53,10 +56,12 @@ pub(super) struct ConfigArgs {
     /// The configuration file (YAML)
     #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
-    /// Where TF Serving's gRPC is: host:port, https://host:port or unix:///path [default: 127.0.0.1:8500]
+    /// Where TF Serving's gRPC is: host:port, https://host:port or unix:///path [default:
+    /// 127.0.0.1:8500]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_UPSTREAM", hide_env_values = true)]
     pub upstream: Option<String>,
-    /// Where clients reach the sidecar: ip:port or unix:///path; port 0 picks a free one [default: 0.0.0.0:8600]
+    /// Where clients reach the sidecar: ip:port or unix:///path; port 0 picks a free one [default:
+    /// 0.0.0.0:8600]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_LISTEN", hide_env_values = true)]
     pub listen: Option<String>,
     /// Where TF Serving's REST API is offered; only `off` until a later release [default: off]
@@ -65,7 +70,8 @@ pub(super) struct ConfigArgs {
     /// Where metrics, probes, drain and the page are [default: 127.0.0.1:8602]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_ADMIN_LISTEN", hide_env_values = true)]
     pub admin_listen: Option<String>,
-    /// A model to read at start and to wait for; repeat it, or separate names by commas [default: $MODEL_NAME]
+    /// A model to read at start and to wait for; repeat it, or separate names by commas [default:
+    /// $MODEL_NAME]
     #[arg(
         long,
         value_name = "NAME",
@@ -74,7 +80,8 @@ pub(super) struct ConfigArgs {
         hide_env_values = true
     )]
     pub model: Vec<String>,
-    /// How far the sidecar goes: off, observe, repair or strict; over every mode in the file [default: repair]
+    /// How far the sidecar goes: off, observe, repair or strict; over every mode in the file
+    /// [default: repair]
     #[arg(long, value_name = "MODE", env = "TFS_SIDECAR_MODE", hide_env_values = true)]
     pub mode: Option<String>,
     /// Worker threads [default: one a core]
@@ -172,7 +179,8 @@ pub(super) struct ExplainArgs {
 /// Where a running sidecar is asked.
 #[derive(Debug, Args)]
 pub(super) struct AdminArgs {
-    /// The admin address of the sidecar [default: what the sidecar in this environment listens on, else 127.0.0.1:8602]
+    /// The admin address of the sidecar [default: what the sidecar in this environment listens on,
+    /// else 127.0.0.1:8602]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_ADMIN", hide_env_values = true)]
     pub admin: Option<String>,
 }

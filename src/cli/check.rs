@@ -1,4 +1,5 @@
-//! `check`: the configuration has no problems, or it would not have been loaded; shows it when asked to.
+//! `check`: the configuration has no problems, or it would not have been loaded; shows it when
+//! asked to.
 use super::render;
 use crate::config::{Config, effective};
 

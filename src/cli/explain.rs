@@ -1,4 +1,5 @@
-//! `explain`: what would be repaired or refused in a request, and why; the same decision as on the way of a request.
+//! `explain`: what would be repaired or refused in a request, and why; the same decision as on the
+//! way of a request.
 use anyhow::{Context as _, anyhow};
 use prost::Message as _;
 

@@ -35,7 +35,7 @@ mod tests {
 
     use super::*;
     use crate::cli::Exit;
-    use crate::front::admin::{AdminState, Drained, Readiness, View, router};
+    use crate::listener::admin::{AdminState, Drained, Readiness, View, router};
     use crate::telemetry::metrics::install;
 
     /// A sidecar that waits for this.

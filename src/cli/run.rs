@@ -51,7 +51,8 @@ fn signals() -> std::io::Result<mpsc::Receiver<Told>> {
     Ok(receiver)
 }
 
-/// The first signal drains. While it drains, a SIGINT stops at once: somebody is waiting at a terminal.
+/// The first signal drains. While it drains, a SIGINT stops at once: somebody is waiting at a
+/// terminal.
 async fn until_told<F: Future>(mut signals: mpsc::Receiver<Told>, drain: impl FnOnce() -> F) -> End {
     if let Some(told) = signals.recv().await {
         tracing::info!(signal = ?told, "draining");

@@ -43,7 +43,7 @@ pub(super) fn signature(arguments: &SignatureArgs) -> Result<(), Failure> {
 /// Asks the server that the arguments name.
 pub(super) fn ask(server: &UpstreamArgs, model: &str) -> Result<GetModelMetadataResponse, Failure> {
     let config = Config { upstream: address(server)?, ..Config::default() };
-    crate::upstream::ask::metadata(&config, model, server.timeout).map_err(|fault| {
+    crate::models::fetch::metadata(&config, model, server.timeout).map_err(|fault| {
         Failure::from(
             anyhow!(fault)
                 .context(format!("cannot read the signatures of model '{model}' from `{}`", server.upstream)),
@@ -68,7 +68,8 @@ fn row(kind: &str, info: &TensorInfo) -> [String; 5] {
     ]
 }
 
-/// A call that works as printed: one row, every open size 1, all values 0 (one value fills a tensor).
+/// A call that works as printed: one row, every open size 1, all values 0 (one value fills a
+/// tensor).
 fn grpcurl(upstream: &UpstreamAddr, model: &str, signature: &Signature) -> String {
     let inputs: Vec<String> =
         signature.inputs.iter().map(|info| format!("{}: {}", json(&info.alias), example(info))).collect();

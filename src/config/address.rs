@@ -7,7 +7,8 @@ use std::str::FromStr;
 /// Where TF Serving's gRPC is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UpstreamAddr {
-    /// Plain HTTP/2: `host:port` or `http://host:port`. A literal IPv6 address comes without its brackets.
+    /// Plain HTTP/2: `host:port` or `http://host:port`. A literal IPv6 address comes without its
+    /// brackets.
     Tcp { host: String, port: u16 },
     /// `unix:///path`
     Unix(PathBuf),
@@ -18,7 +19,8 @@ pub enum UpstreamAddr {
 /// Where the sidecar listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddr {
-    /// `0.0.0.0:8600`, `[::]:8600`, `:8600` (all IPv4 addresses), `localhost:8600`; port 0 picks a free one.
+    /// `0.0.0.0:8600`, `[::]:8600`, `:8600` (all IPv4 addresses), `localhost:8600`; port 0 picks a
+    /// free one.
     Tcp(SocketAddr),
     /// `unix:///path`
     Unix(PathBuf),

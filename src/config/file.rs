@@ -1,4 +1,5 @@
-//! The YAML file: every key of its sections with default and help in one table each, laid over the defaults.
+//! The YAML file: every key of its sections with default and help in one table each, laid over the
+//! defaults.
 use std::cell::RefCell;
 
 use super::problem::Problem;

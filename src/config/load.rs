@@ -17,7 +17,8 @@ pub struct Settings {
     pub admin_listen: Option<Setting>,
     /// Added to the models that the file names.
     pub models: Vec<Setting>,
-    /// The variable `MODEL_NAME` of TF Serving's image: the model when neither the file nor `models` names one.
+    /// The variable `MODEL_NAME` of TF Serving's image: the model when neither the file nor
+    /// `models` names one.
     pub model_name: Option<Setting>,
     /// Over every mode in the file.
     pub mode: Option<Setting>,
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(policy.inputs["dropout_keep_prob"].default, Some(Literal::Float(1.0)));
         assert!(policy.inputs["dropout_keep_prob"].scalar);
         let ids = &policy.inputs["ids"];
-        assert_eq!(ids.rank1_is, Some(Rank1::Row));
+        assert_eq!(ids.rank1_is, Some(Rank1::SingleRow));
         assert_eq!(ids.pad, Some(Pad { value: Literal::Int(0), mask: Some("ids_mask".to_owned()) }));
         assert_eq!(policy.max_rows, 64);
         assert_eq!(config.limits.max_inflight_bytes, 512 << 20);
@@ -376,7 +377,7 @@ models:
           c.yaml:17:9: `models.churn.signatures.s.rules.split_oversize`: expected `batching.max_rows` to split at, found none
             hint: write `batching: {max_rows: 64}` beside it
           c.yaml:18:27: `models.churn.signatures.s.inputs.x.pad`: expected a `value` to fill up with, found none
-          c.yaml:18:48: `models.churn.signatures.s.inputs.x.rank1_is`: expected `row` or `rows`, found `column`
+          c.yaml:18:48: `models.churn.signatures.s.inputs.x.rank1_is`: expected `single_row` or `one_per_row`, found `column`
           c.yaml:19:29: `models.churn.signatures.s.batching.enabled`: expected `off`: batching comes with a later release
             hint: TF Serving can batch by itself: `--enable_batching`, and then `server_batching: on` here
           c.yaml:19:50: `models.churn.signatures.s.batching.verify_sample`: expected a number from 0 to 1, found `2`

@@ -1,8 +1,11 @@
-//! The configuration: every setting, valid by construction, from flags, the environment, a file and the defaults.
+//! The configuration: every setting, valid by construction, from flags, the environment, a file and
+//! the defaults.
 //!
-//! [`load::load`] is the only way from text to a [`Config`]; a `Config` made in code starts from `Config::default()`.
-//! Every [`Policy`](crate::repair::policy::Policy) in it carries `max_elements` and `refuse_zero_rows` of the whole program: whoever changes
-//! [`Limits::max_elements`] or [`Config::server_batching`] in code changes them in the policies too.
+//! [`load::load`] is the only way from text to a [`Config`]; a `Config` made in code starts from
+//! `Config::default()`. Every [`Policy`](crate::repair::policy::Policy) in it carries
+//! `max_elements` and `refuse_zero_rows` of the whole program: whoever changes
+//! [`Limits::max_elements`] or [`Config::server_batching`] in code changes them in the policies
+//! too.
 mod address;
 mod file;
 pub mod load;
@@ -49,7 +52,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long a drain waits for requests in flight.
     pub drain_timeout: Duration,
-    /// Whether TF Serving runs with `--enable_batching`: a request of zero rows would hang it, and is refused.
+    /// Whether TF Serving runs with `--enable_batching`: a request of zero rows would hang it, and
+    /// is refused.
     pub server_batching: bool,
     /// TLS for clients; plain HTTP/2 without it.
     pub listen_tls: Option<ListenTls>,

@@ -1,4 +1,5 @@
-//! The policies in the file: `defaults`, then each model over it, then each signature over its model.
+//! The policies in the file: `defaults`, then each model over it, then each signature over its
+//! model.
 use std::collections::BTreeSet;
 
 use super::Config;
@@ -117,7 +118,7 @@ const INPUT: &[Key] = &[
     ),
     key(
         "rank1_is",
-        "`row`, `rows`",
+        "`single_row`, `one_per_row`",
         "",
         "How a vector is read where `[-1,-1]` is declared: one row, or a row a value.",
     ),
@@ -323,9 +324,13 @@ fn apply_input(section: &Section<'_>, input: &mut InputPolicy) {
         input.default = literal(section, "default", node);
     }
     section.value("scalar", &mut input.scalar, switch);
-    let mut rank1_is = input.rank1_is.unwrap_or(Rank1::Row);
+    let mut rank1_is = input.rank1_is.unwrap_or(Rank1::SingleRow);
     if section.get("rank1_is").is_some() {
-        section.choice("rank1_is", &mut rank1_is, &[("row", Rank1::Row), ("rows", Rank1::Rows)]);
+        section.choice(
+            "rank1_is",
+            &mut rank1_is,
+            &[("single_row", Rank1::SingleRow), ("one_per_row", Rank1::OnePerRow)],
+        );
         input.rank1_is = Some(rank1_is);
     }
     if let Some(pad) = section.section("pad", PAD) {
@@ -363,7 +368,8 @@ fn literal(section: &Section<'_>, name: &str, node: &Node) -> Option<Literal> {
     })
 }
 
-/// Checked in full, so that a configuration written for a later release is understood or refused, never half read.
+/// Checked in full, so that a configuration written for a later release is understood or refused,
+/// never half read.
 fn apply_batching(section: &Section<'_>, policy: &mut Policy) {
     let mut enabled = false;
     section.value("enabled", &mut enabled, switch);

@@ -179,7 +179,8 @@ impl Model {
 }
 
 impl PolicyKeys {
-    /// `over` is the policy that this one was laid over: a rule that it switched and this one does not is written out as switched back.
+    /// `over` is the policy that this one was laid over: a rule that it switched and this one does
+    /// not is written out as switched back.
     fn of(policy: &Policy, over: Option<&Policy>) -> Self {
         let mut rules = BTreeMap::new();
         if let Some(over) = over {
@@ -226,8 +227,8 @@ impl Input {
             default: input.default.as_ref().map(Scalar::of),
             scalar: input.scalar.then_some("on"),
             rank1_is: input.rank1_is.map(|reading| match reading {
-                Rank1::Row => "row",
-                Rank1::Rows => "rows",
+                Rank1::SingleRow => "single_row",
+                Rank1::OnePerRow => "one_per_row",
             }),
             pad: input.pad.as_ref().map(|pad| Pad { value: Scalar::of(&pad.value), mask: pad.mask.clone() }),
         }
@@ -291,7 +292,7 @@ models:
         aliases: {'x:0': 'true'}
         inputs:
           a: {default: '5', scalar: true}
-          b: {default: -.inf, rank1_is: rows}
+          b: {default: -.inf, rank1_is: one_per_row}
           c: {pad: {value: 'yes', mask: 'null'}}
           d: {pad: {value: false}}
           e: {default: 7}

@@ -11,7 +11,8 @@ pub struct Place {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The key path (`models.churn.mode`), the flag (`--mode`) or the environment variable; empty for the document itself.
+    /// The key path (`models.churn.mode`), the flag (`--mode`) or the environment variable; empty
+    /// for the document itself.
     pub key: String,
     /// Where in the file, when it stands there.
     pub place: Option<Place>,

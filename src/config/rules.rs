@@ -1,4 +1,5 @@
-//! Where the configuration spells each rule: read from the registry of repairs, so that a new rule needs no line here.
+//! Where the configuration spells each rule: read from the registry of repairs, so that a new rule
+//! needs no line here.
 use super::problem::any_of;
 use crate::repair::{LATER, REPAIRS, Switch};
 use crate::spelling::nearest;
@@ -28,7 +29,8 @@ pub(super) fn find(name: &str) -> Option<Rule> {
     all().find(|rule| rule.name == name)
 }
 
-/// What to say to somebody who named a rule that there is not: the nearest one, else all that `rules` takes.
+/// What to say to somebody who named a rule that there is not: the nearest one, else all that
+/// `rules` takes.
 pub(super) fn hint(name: &str) -> String {
     if let Some(near) = nearest(name, all().map(|rule| rule.name)) {
         return format!("did you mean `{near}`?");

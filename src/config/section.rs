@@ -1,4 +1,5 @@
-//! One mapping of the file: how its keys are read, each mistake reported with its path and place, and the rest read on.
+//! One mapping of the file: how its keys are read, each mistake reported with its path and place,
+//! and the rest read on.
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use super::problem::{Place, Problem, any_of};
 use super::yaml::{Entry, Node, Value};
 use crate::spelling::nearest;
 
-/// A key of a section: the table is what is accepted, what is documented and where a misspelt key is compared.
+/// A key of a section: the table is what is accepted, what is documented and where a misspelt key
+/// is compared.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(test), expect(dead_code, reason = "docs/config.md is written from these texts by a test"))]
 pub(super) struct Key {
@@ -39,7 +41,8 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// `None` when there is nothing or no mapping. Keys that are not in the table are reported here.
+    /// `None` when there is nothing or no mapping. Keys that are not in the table are reported
+    /// here.
     pub(super) fn open(
         node: &'a Node,
         path: String,

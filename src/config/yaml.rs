@@ -1,4 +1,5 @@
-//! A YAML document as a tree whose every key and value knows its line and column, so that all problems can be told at once.
+//! A YAML document as a tree whose every key and value knows its line and column, so that all
+//! problems can be told at once.
 use std::collections::BTreeMap;
 
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle};
@@ -49,7 +50,8 @@ const MAX_DEPTH: usize = 64;
 /// Aliases may multiply a document; no configuration has this many values.
 const MAX_NODES: usize = 200_000;
 
-/// Parses one document. An empty one is `Nothing`. Repeated keys are reported and the first one counts.
+/// Parses one document. An empty one is `Nothing`. Repeated keys are reported and the first one
+/// counts.
 ///
 /// # Errors
 /// What is not YAML at all, which ends the reading: one problem with its line and column.
@@ -152,7 +154,8 @@ impl<'text> Builder<'text, '_> {
             let node = self.node(event, value_place, depth + 1)?;
             let (text, plain) = match key.value {
                 Value::Scalar { text, plain } => (text, plain),
-                // A model may be called `null` or `~`; YAML's own idea of an empty key is of no use here.
+                // A model may be called `null` or `~`; YAML's own idea of an empty key is of no use
+                // here.
                 Value::Nothing => ("null".to_owned(), false),
                 Value::List(_) | Value::Map(_) => {
                     return Err(Problem::at(

@@ -1,5 +1,5 @@
-//! Operations that were given what they cannot take: TensorFlow Serving checks no shape, so a wrong one fails here, in the model's
-//! own words, or not at all.
+//! Operations that were given what they cannot take: TensorFlow Serving checks no shape, so a wrong
+//! one fails here, in the model's own words, or not at all.
 use super::Actor::Client;
 use super::{Explanation, row};
 

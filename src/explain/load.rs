@@ -1,5 +1,5 @@
-//! Graphs that the server cannot run: other versions, missing operations, broken exports, missing files. Much of it shows only when a
-//! request reaches it, not when the model is loaded.
+//! Graphs that the server cannot run: other versions, missing operations, broken exports, missing
+//! files. Much of it shows only when a request reaches it, not when the model is loaded.
 use super::Actor::{Exporter, Platform};
 use super::{Explanation, row};
 

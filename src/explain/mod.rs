@@ -1,7 +1,8 @@
-//! Floor 2: what TensorFlow Serving's errors mean and who can do something about them. Pure text: a message in, a sentence out.
+//! Floor 2: what TensorFlow Serving's errors mean and who can do something about them. Pure text: a
+//! message in, a sentence out.
 //!
-//! The tables are ordered: the first row whose text is found wins. A `*` in a text stands for anything. A new row needs no test of
-//! its own: every text of every row is tried on the tables.
+//! The tables are ordered: the first row whose text is found wins. A `*` in a text stands for
+//! anything. A new row needs no test of its own: every text of every row is tried on the tables.
 mod batching;
 mod kernels;
 mod load;
@@ -26,14 +27,14 @@ pub struct Explanation {
     /// What the error says; any of them.
     pub texts: &'static [&'static str],
     pub actor: Actor,
-    /// What it means and what to do: ASCII, one line, at most [`LONGEST`] bytes.
+    /// What it means and what to do: ASCII, one line, at most [`MAX_LENGTH`] bytes.
     pub meaning: &'static str,
     /// Where the text comes from, or the report that shows it.
     pub source: &'static str,
 }
 
 /// Bytes of a meaning: the original text must stay the larger part of a header.
-pub const LONGEST: usize = 300;
+pub const MAX_LENGTH: usize = 300;
 
 /// Bytes of a message that are looked at: TF Serving cuts its own at 1024.
 const SEARCHED: usize = 4096;

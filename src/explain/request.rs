@@ -1,4 +1,5 @@
-//! Checks that TensorFlow Serving makes before it runs a model: names, signatures, dtypes, examples.
+//! Checks that TensorFlow Serving makes before it runs a model: names, signatures, dtypes,
+//! examples.
 use super::Actor::{Client, Exporter};
 use super::{Explanation, row};
 

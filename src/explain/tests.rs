@@ -17,7 +17,7 @@ fn every_text_finds_its_own_row_and_no_row_hides_another() {
 #[test]
 fn meanings_are_short_lines_of_ascii_with_a_source() {
     for row in SECTIONS.iter().flat_map(|(_, rows)| *rows) {
-        assert!(row.meaning.len() <= LONGEST, "{} bytes: {}", row.meaning.len(), row.meaning);
+        assert!(row.meaning.len() <= MAX_LENGTH, "{} bytes: {}", row.meaning.len(), row.meaning);
         assert!(row.meaning.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", row.meaning);
         assert!(!row.meaning.ends_with('.') && !row.source.is_empty(), "{}", row.meaning);
     }

@@ -1,6 +1,7 @@
-//! Carrying out a plan: the request's bytes with the steps' changes in them, values touched only by steps that cast.
-use super::chain::Chain;
-use super::head::Head;
+//! Carrying out a plan: the request's bytes with the steps' changes in them, values touched only by
+//! steps that cast.
+use super::cast_chain::CastChain;
+use super::descriptor::Descriptor;
 use super::pad::pad;
 use super::policy::Literal;
 use super::{AddedValues, Change, Plan, Stage, Step, ValueChange, notation};
@@ -8,7 +9,8 @@ use crate::tensor::{DataType, ValueList};
 use crate::wire::emit::{self, EntryEdit, RequestEdit, TensorEdit};
 use crate::wire::{InputView, PredictView, Rope, WireError};
 
-/// Why a plan could not be carried out. Planning has seen every value that a step casts, so none of these is expected.
+/// Why a plan could not be encoding out. Planning has seen every value that a step casts, so none
+/// of these is expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     #[error("the plan names input {index}, which the request does not have")]
@@ -19,14 +21,17 @@ pub enum ApplyError {
     Values { input: String, error: WireError },
 }
 
-/// The request that the plan makes of a scanned one. What no step names stays the very bytes that came.
+/// The request that the plan makes of a scanned one. What no step names stays the very bytes that
+/// came.
 pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, ApplyError> {
     let mut edit = RequestEdit::default();
     let mut changed: Vec<usize> = Vec::new();
     for step in &plan.steps {
         match (&step.change, step.index) {
             (Change::SignatureName { new, .. }, _) => edit.signature_name = Some(new.clone()),
-            (Change::Added { head, values }, _) => edit.added.push((head.key.clone(), added(head, values)?)),
+            (Change::Added { descriptor, values }, _) => {
+                edit.added.push((descriptor.key.clone(), added(descriptor, values)?))
+            }
             (Change::Dropped { .. }, Some(index)) => edit.entries.push((index, EntryEdit::Drop)),
             (Change::Key { .. } | Change::Tensor { .. }, Some(index)) if !changed.contains(&index) => {
                 changed.push(index);
@@ -51,8 +56,8 @@ fn tensor_edit<'a>(
     steps: impl Iterator<Item = &'a Step>,
 ) -> Result<TensorEdit, ApplyError> {
     let mut edit = TensorEdit::default();
-    let mut state: Option<(Chain, bool)> = None;
-    let mut last: Option<&Head> = None;
+    let mut state: Option<(CastChain, bool)> = None;
+    let mut last: Option<&Descriptor> = None;
     let mut padding = None;
     let mut moved = false;
     for step in steps {
@@ -69,7 +74,7 @@ fn tensor_edit<'a>(
                 continue;
             }
         };
-        let (chain, _) = state.get_or_insert_with(|| (Chain::new(before), false));
+        let (chain, _) = state.get_or_insert_with(|| (CastChain::new(before), false));
         match values {
             Some(ValueChange::Cast(exactness)) => {
                 let next = chain.then(before, after.dtype, *exactness);
@@ -82,7 +87,7 @@ fn tensor_edit<'a>(
                 let content = input.tensor.content.clone().unwrap_or_default();
                 edit.values = Some(emit::list(ValueList::String, message.slice(content)));
             }
-            None if step.rule.stage == Stage::Encoding => state = Some((Chain::new(after), false)),
+            None if step.rule.stage == Stage::Encoding => state = Some((CastChain::new(after), false)),
             None => {}
         }
         last = Some(after);
@@ -91,7 +96,7 @@ fn tensor_edit<'a>(
     edit.dtype = (after.dtype != input.tensor.dtype).then_some(after.dtype);
     edit.shape = (after.shape != input.tensor.shape).then(|| after.shape.clone());
     if let Some((before, after, element)) = padding {
-        let (chain, _) = state.unwrap_or_else(|| (Chain::new(before), false));
+        let (chain, _) = state.unwrap_or_else(|| (CastChain::new(before), false));
         let bytes = chain.convert(message, &input.tensor, before.values);
         let mut bytes = bytes.map_err(|error| ApplyError::Values { input: input.key.clone(), error })?;
         repeat_last(&mut bytes, element.len(), before.shape.elements().unwrap_or(0));
@@ -99,7 +104,8 @@ fn tensor_edit<'a>(
     } else if let Some((chain, true)) = state {
         let bytes = chain.convert(message, &input.tensor, after.values);
         let bytes = bytes.map_err(|error| ApplyError::Values { input: input.key.clone(), error })?;
-        // Values that were moved go where the step says; fewer values than elements can only be said with a list.
+        // Values that were moved go where the step says; fewer values than elements can only be
+        // said with a list.
         let fills = moved || after.shape.elements() != Ok(after.values);
         edit.values =
             Some(if fills { typed_list(after.dtype, &bytes) } else { emit::content(Rope::from(bytes)) });
@@ -125,18 +131,19 @@ fn repeat_last(bytes: &mut Vec<u8>, size: usize, elements: u64) {
     }
 }
 
-fn added(head: &Head, values: &AddedValues) -> Result<bytes::Bytes, ApplyError> {
+fn added(descriptor: &Descriptor, values: &AddedValues) -> Result<bytes::Bytes, ApplyError> {
     let element = |literal: &Literal| {
-        notation::element(head.dtype, literal).map_err(|_| ApplyError::Cast { input: head.key.clone() })
+        notation::element(descriptor.dtype, literal)
+            .map_err(|_| ApplyError::Cast { input: descriptor.key.clone() })
     };
     let values = match values {
-        AddedValues::Fill(_) if head.values == 0 => Rope::new(),
-        AddedValues::Fill(literal) => typed_list(head.dtype, &element(literal)?),
+        AddedValues::Fill(_) if descriptor.values == 0 => Rope::new(),
+        AddedValues::Fill(literal) => typed_list(descriptor.dtype, &element(literal)?),
         AddedValues::Mask { sent } => {
             let ones =
                 element(&Literal::Int(1))?.repeat(usize::try_from(sent.elements().unwrap_or(0)).unwrap_or(0));
-            emit::content(Rope::from(pad(&ones, sent, &head.shape, &element(&Literal::Int(0))?)))
+            emit::content(Rope::from(pad(&ones, sent, &descriptor.shape, &element(&Literal::Int(0))?)))
         }
     };
-    Ok(emit::new_tensor(head.dtype, &head.shape, &values))
+    Ok(emit::new_tensor(descriptor.dtype, &descriptor.shape, &values))
 }

@@ -1,4 +1,5 @@
-//! One request as several calls, or as a fuller one: planned like every repair, and the answers put together again.
+//! One request as several calls, or as a fuller one: planned like every repair, and the answers put
+//! together again.
 use super::policy::Policy;
 use super::problem::Problem;
 use super::reason::Reason;
@@ -14,14 +15,15 @@ use crate::wire::{PredictView, Rope, reply};
 pub enum Calls {
     #[default]
     One,
-    /// Calls of at most `per_call` rows each, their answers joined. `whole`: when the answers' rows do not fit, the request may be sent
-    /// as it is instead.
+    /// Calls of at most `per_call` rows each, their answers joined. `whole`: when the answers' rows
+    /// do not fit, the request may be sent as it is instead.
     Split { rows: i64, per_call: i64, whole: bool },
     /// One call of `to` rows, filled up with copies of the last; the answer is cut back.
     Pad { rows: i64, to: i64 },
 }
 
-/// Calls that one request may become: one value can stand for millions of rows, and each call is a message.
+/// Calls that one request may become: one value can stand for millions of rows, and each call is a
+/// message.
 const MAX_CALLS: u64 = 256;
 
 /// The largest batch that a request is filled up to, a row at a time.
@@ -38,7 +40,8 @@ impl Calls {
     }
 }
 
-/// Looks whether the rows of a request are the one thing that is wrong with it, and whether a rule mends that.
+/// Looks whether the rows of a request are the one thing that is wrong with it, and whether a rule
+/// fixes that.
 pub(super) fn plan(
     signature: &Signature,
     policy: &Policy,
@@ -85,8 +88,8 @@ pub(super) fn plan(
             Calls::One => rows,
         };
         let new: Shape = [rows].into_iter().chain(shape.iter().skip(1).copied()).collect();
-        let mends = problems.iter().find(|problem| is_row_problem(problem, info)).cloned();
-        let mends = mends.unwrap_or_else(|| {
+        let fixes = problems.iter().find(|problem| is_row_problem(problem, info)).cloned();
+        let fixes = fixes.unwrap_or_else(|| {
             Problem::new(
                 Reason::StaticBatch,
                 &info.alias,
@@ -94,7 +97,7 @@ pub(super) fn plan(
             )
         });
         let change = Change::Rows { old: (*shape).clone(), new };
-        steps.push(Step { rule, input: info.alias.clone(), index: None, change, mends });
+        steps.push(Step { rule, input: info.alias.clone(), index: None, change, fixes });
     }
     problems.retain(|problem| !shapes.iter().any(|(info, _)| is_row_problem(problem, info)));
     calls
@@ -170,7 +173,8 @@ pub fn requests(message: &Rope, calls: Calls) -> Result<Vec<(Rope, i64)>, RowsEr
     }
 }
 
-/// The answer of the request out of the answers of its calls: each with the rows that it was asked for.
+/// The answer of the request out of the answers of its calls: each with the rows that it was asked
+/// for.
 pub fn answer(parts: &[(Rope, i64)], calls: Calls) -> Result<Rope, RowsError> {
     match (calls, parts) {
         (Calls::Pad { rows, to }, [(only, _)]) => reply::cut(only, rows, to),

@@ -1,9 +1,11 @@
-//! Whether a tensor has the values that its shape and dtype say: TensorFlow fills what is missing with zeros and drops what is over,
-//! both silently, so this is checked before anything is forwarded.
+//! Whether a tensor has the values that its shape and dtype say: TensorFlow fills what is missing
+//! with zeros and drops what is over, both silently, so this is checked before anything is
+//! forwarded.
 //!
-//! The rules are those of `Tensor::FromProto` (tensorflow/core/framework/tensor.cc), measured: `tensor_content` must have exactly
-//! elements × size bytes and wins over any list; a list of one value fills the tensor; a shorter list repeats its last value.
-use super::head::{Carried, Head};
+//! The rules are those of `Tensor::FromProto` (tensorflow/core/framework/tensor.cc), measured:
+//! `tensor_content` must have exactly elements × size bytes and wins over any list; a list of one
+//! value fills the tensor; a shorter list repeats its last value.
+use super::descriptor::{Descriptor, Encoding};
 use super::policy::{Policy, ShortLists};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
@@ -21,38 +23,42 @@ const MAX_FILL_BYTES: u64 = 256 << 20;
 /// What the sent values are like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Encoded {
-    /// As the shape says: the head to plan with.
-    Sound(Head),
-    /// Not so. The head is what dtype and shape are still compared with, its values cannot be read.
-    Faulty(Head, Problem),
+    /// As the shape says: the descriptor to plan with.
+    Sound(Descriptor),
+    /// Not so. The descriptor is what dtype and shape are still compared with, its values cannot be
+    /// read.
+    Faulty(Descriptor, Problem),
 }
 
 /// Checks one input as it was sent. `input` is the name for messages.
 pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Policy) -> Encoded {
     let tensor = &sent.tensor;
-    let mut head = Head {
+    let mut descriptor = Descriptor {
         key: sent.key.clone(),
         dtype: tensor.dtype,
         shape: tensor.shape.clone(),
-        carried: Carried::Nothing,
+        encoding: Encoding::Nothing,
         values: 0,
     };
     let problem = |reason, what: String| Problem::new(reason, input, what);
     let Some(dtype) = tensor.dtype.info() else {
         let what = format!("dtype {}, which no tensor can have", tensor.dtype);
-        return Encoded::Faulty(head, problem(Reason::DtypeMismatch, what));
+        return Encoded::Faulty(descriptor, problem(Reason::DtypeMismatch, what));
     };
     if tensor.unknown_rank {
         let what = "the shape was sent with unknown_rank, expected its sizes".to_owned();
-        return Encoded::Faulty(head, problem(Reason::ShapeNotConcrete, what));
+        return Encoded::Faulty(descriptor, problem(Reason::ShapeNotConcrete, what));
     }
     if tensor.shape.rank() > MAX_RANK {
         let what = format!("a shape of more than {MAX_RANK} dimensions");
-        return Encoded::Faulty(head, problem(Reason::RankTooHigh, what));
+        return Encoded::Faulty(descriptor, problem(Reason::RankTooHigh, what));
     }
     if !tensor.shape.is_concrete() {
         let what = format!("shape {}, expected a size of at least 0 for every dimension", tensor.shape);
-        return Encoded::Faulty(head, problem(Reason::ShapeNotConcrete, what).hint("send the real sizes"));
+        return Encoded::Faulty(
+            descriptor,
+            problem(Reason::ShapeNotConcrete, what).hint("send the real sizes"),
+        );
     }
     let size = dtype.size.unwrap_or(1) as u64;
     let Some(elements) = tensor
@@ -62,29 +68,31 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
         .filter(|all| all.checked_mul(size).is_some_and(|all| all < ABSURD_BYTES))
     else {
         let what = format!("shape {} has more elements than any tensor", tensor.shape);
-        return Encoded::Faulty(head, problem(Reason::Malformed, what));
+        return Encoded::Faulty(descriptor, problem(Reason::Malformed, what));
     };
     if matches!(dtype.class, Class::Handle) {
-        // Never checked, never changed: a client has no use for these dtypes, and the server refuses them itself.
-        return Encoded::Sound(head);
+        // Never checked, never changed: a client has no use for these dtypes, and the server
+        // refuses them itself.
+        return Encoded::Sound(descriptor);
     }
-    // Before the values are looked at: the server makes room for the shape, whatever there is to put into it.
+    // Before the values are looked at: the server makes room for the shape, whatever there is to
+    // put into it.
     if let Some(problem) = too_large(&tensor.shape, input, policy) {
-        return Encoded::Faulty(head, problem);
+        return Encoded::Faulty(descriptor, problem);
     }
-    if let Err(problem) = carried(message, tensor, dtype, elements, policy, &mut head) {
-        return Encoded::Faulty(head, Problem { input: input.to_owned(), ..problem });
+    if let Err(problem) = encoding(message, tensor, dtype, elements, policy, &mut descriptor) {
+        return Encoded::Faulty(descriptor, Problem { input: input.to_owned(), ..problem });
     }
-    if head.values < elements && elements * size > MAX_FILL_BYTES {
+    if descriptor.values < elements && elements * size > MAX_FILL_BYTES {
         let what = format!(
             "{} value(s) for the {elements} elements of {}: {} MiB",
-            head.values,
+            descriptor.values,
             tensor.shape,
             (elements * size) >> 20
         );
-        return Encoded::Faulty(head, problem(Reason::TooLarge, what).weight(Weight::Shield));
+        return Encoded::Faulty(descriptor, problem(Reason::TooLarge, what).weight(Weight::Shield));
     }
-    Encoded::Sound(head)
+    Encoded::Sound(descriptor)
 }
 
 /// A shape of more elements than the operator allows.
@@ -94,20 +102,20 @@ pub(super) fn too_large(shape: &Shape, input: &str, policy: &Policy) -> Option<P
     Some(Problem::new(Reason::TooLarge, input, what).weight(Weight::Shield))
 }
 
-fn carried(
+fn encoding(
     message: &Rope,
     tensor: &TensorView,
     dtype: &DtypeInfo,
     elements: u64,
     policy: &Policy,
-    head: &mut Head,
+    descriptor: &mut Descriptor,
 ) -> Result<(), Problem> {
     if let Some(content) = &tensor.content {
-        head.carried = Carried::Content;
+        descriptor.encoding = Encoding::Content;
         return match dtype.size {
             Some(size) => content_size(tensor, dtype, elements, content.len() as u64, size as u64)
-                .map(|()| head.values = elements),
-            None => string_content(message, tensor, elements).map(|()| head.values = elements),
+                .map(|()| descriptor.values = elements),
+            None => string_content(message, tensor, elements).map(|()| descriptor.values = elements),
         };
     }
     let own = dtype.list;
@@ -122,14 +130,14 @@ fn carried(
         );
         let problem =
             Problem::new(Reason::ValueField, "", what).hint(format!("put the values into {}", own.name()));
-        head.carried = Carried::List(list);
-        head.values = list_elements(tensor, list);
+        descriptor.encoding = Encoding::List(list);
+        descriptor.values = list_elements(tensor, list);
         return Err(problem);
     }
     if values > 0 {
-        head.carried = Carried::List(own);
+        descriptor.encoding = Encoding::List(own);
     }
-    head.values = values.min(elements);
+    descriptor.values = values.min(elements);
     let short = 1 < values && values < elements;
     if values == elements
         || (values == 1 && elements > 1)
@@ -182,7 +190,8 @@ fn content_size(
     })
 }
 
-/// TensorFlow's own encoding of a string tensor: all lengths as varints, then all bytes, and nothing else (`DecodeStringList`).
+/// TensorFlow's own encoding of a string tensor: all lengths as varints, then all bytes, and
+/// nothing else (`DecodeStringList`).
 fn string_content(message: &Rope, tensor: &TensorView, elements: u64) -> Result<(), Problem> {
     let Some(content) = &tensor.content else { return Ok(()) };
     let mut reader = Reader::of_range(message, content);

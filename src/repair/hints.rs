@@ -1,5 +1,6 @@
-//! What a client can do about its problems: found with the whole request in sight, once all problems are known. A hint is text and
-//! nothing else: no repair follows from it, so it may say what is likely.
+//! What a client can do about its problems: found with the whole request in sight, once all
+//! problems are known. A hint is text and nothing else: no repair follows from it, so it may say
+//! what is likely.
 use super::layout;
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
@@ -11,16 +12,17 @@ use crate::tensor::{Class, DataType, PartialShape, Relation, Shape, relation};
 use crate::wire::{InputView, PredictView};
 
 /// Problems that get a hint; a hostile request could have thousands.
-const MOST: usize = 16;
+const MAX: usize = 16;
 /// Inputs that are looked through for two that were swapped.
-const MOST_PAIRED: usize = 32;
+const MAX_PAIRED: usize = 32;
 /// Bytes after which a list of signatures stops.
 const LONGEST_LIST: usize = 400;
 
 const EXAMPLES: &str = "this signature takes serialized tf.Example protos";
 const MAYBE_EXAMPLES: &str = "this signature takes strings, as a rule serialized tf.Example protos";
 
-/// Adds hints to the problems of a Predict request. `bound` says which sent input is held to which declared one.
+/// Adds hints to the problems of a Predict request. `bound` says which sent input is held to which
+/// declared one.
 pub(super) fn add(
     problems: &mut [Problem],
     signature: &Signature,
@@ -33,7 +35,7 @@ pub(super) fn add(
     let swapped = swapped(view, bound);
     let missing = missing(signature, view, bound);
     let mut said_examples = false;
-    for problem in problems.iter_mut().take(MOST).filter(|problem| problem.weight == Weight::Plain) {
+    for problem in problems.iter_mut().take(MAX).filter(|problem| problem.weight == Weight::Plain) {
         let tensor = bound
             .iter()
             .find(|(_, info)| info.alias == problem.input)
@@ -70,7 +72,7 @@ pub(super) fn add(
 
 /// What a client would have to send for a step not to be needed: the hint of mode `strict`.
 pub(super) fn of_step(step: &Step) -> Problem {
-    let problem = step.mends.clone();
+    let problem = step.fixes.clone();
     let hint = match &step.change {
         Change::Tensor { before, after, .. } if before.dtype != after.dtype => {
             format!("send {}", after.dtype)
@@ -151,7 +153,7 @@ fn swapped<'a>(view: &PredictView, bound: &[(usize, &'a TensorInfo)]) -> Option<
         .iter()
         .map(|(index, info)| (&view.inputs[*index], *info))
         .filter(|(sent, info)| !fits(sent, info))
-        .take(MOST_PAIRED)
+        .take(MAX_PAIRED)
         .collect();
     let mut pairs = misfits.iter().enumerate().flat_map(|(at, (left, left_info))| {
         misfits[at + 1..]
@@ -213,7 +215,8 @@ fn shape(info: &TensorInfo, sent: &Shape) -> Option<String> {
         .or_else(|| rows(declared, sent, elements))
 }
 
-/// Whether the values make whole rows; only where the ranks differ, else it is the sizes that are wrong, not their places.
+/// Whether the values make whole rows; only where the ranks differ, else it is the sizes that are
+/// wrong, not their places.
 fn rows(declared: &[i64], sent: &[i64], elements: u64) -> Option<String> {
     let (first, inner) = declared.split_first()?;
     if declared.len() == sent.len() || elements == 0 {

@@ -1,4 +1,5 @@
-//! The decision on Classify, Regress and MultiInference: is there such a signature, and are there examples.
+//! The decision on Classify, Regress and MultiInference: is there such a signature, and are there
+//! examples.
 use super::judge::{Found, Verdict, choose_signature};
 use super::policy::{Mode, ModelPolicy};
 use super::problem::Problem;

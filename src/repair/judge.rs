@@ -1,4 +1,5 @@
-//! The decision on one request: what it needs, what is wrong with it, and what its mode makes of that.
+//! The decision on one request: what it needs, what is wrong with it, and what its mode makes of
+//! that.
 use std::sync::Arc;
 
 use super::policy::{MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
@@ -47,9 +48,11 @@ pub struct Verdict {
     /// The signature that the request was held to; `None` when there is none of its name.
     pub signature: Option<Arc<Signature>>,
     pub mode: Mode,
-    /// What would make the request conform, as far as rules reach; made only under [`Action::Apply`].
+    /// What would make the request conform, as far as rules reach; made only under
+    /// [`Action::Apply`].
     pub plan: Plan,
-    /// What no rule mends, in the order of the stages; in mode `strict` also what rules would have mended.
+    /// What no rule fixes, in the order of the stages; in mode `strict` also what rules would have
+    /// fixed.
     pub problems: Vec<Problem>,
     pub action: Action,
     pub outcome: Outcome,
@@ -102,7 +105,7 @@ pub(super) fn choose_signature(
         if rule.is_on(policy.for_signature(&signature.name)) {
             let change =
                 Change::SignatureName { old: spec.signature_name.clone(), new: signature.name.clone() };
-            let step = Step { rule, input: String::new(), index: None, change, mends: problem };
+            let step = Step { rule, input: String::new(), index: None, change, fixes: problem };
             return Ok((signature.clone(), Some(step)));
         }
     }
@@ -119,7 +122,7 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         let plan = tensor::plan(request.message, &request.view.inputs[index], index, info, policy);
         found.steps.extend(plan.steps);
         found.problems.extend(plan.problems);
-        shapes.push((info, plan.head.shape));
+        shapes.push((info, plan.descriptor.shape));
     }
     let rows = shapes
         .iter()
@@ -128,10 +131,10 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
     missing::fill(signature, policy, rows.copied(), &mut found.steps, &mut found.problems);
     // An input that was added has as many rows as the others, and goes into the calls with them.
     for step in &found.steps {
-        if let Change::Added { head, .. } = &step.change
+        if let Change::Added { descriptor, .. } = &step.change
             && let Some(info) = signature.input(&step.input)
         {
-            shapes.push((info, head.shape.clone()));
+            shapes.push((info, descriptor.shape.clone()));
         }
     }
     let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();

@@ -1,4 +1,5 @@
-//! Axes in another order than declared, and images of other channels or sizes: what to do about each, in words.
+//! Axes in another order than declared, and images of other channels or sizes: what to do about
+//! each, in words.
 //!
 //! Reordering axes or channels moves values, which no rule does: here it is only named.
 use crate::signature::TensorInfo;
@@ -6,7 +7,8 @@ use crate::signature::TensorInfo;
 /// Channels of a grey, a colour and a transparent image.
 const CHANNELS: [i64; 3] = [1, 3, 4];
 
-/// Whether the declared shape looks like that of images: `[-1,224,224,3]`, `[-1,3,224,224]`, `[-1,-1,3]`.
+/// Whether the declared shape looks like that of images: `[-1,224,224,3]`, `[-1,3,224,224]`,
+/// `[-1,-1,3]`.
 pub(super) fn is_image(info: &TensorInfo) -> bool {
     info.shape.dims().and_then(channel_axis).is_some()
 }

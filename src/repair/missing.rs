@@ -1,5 +1,5 @@
 //! Inputs that were not sent: the operator's defaults, and the masks of rows that were filled up.
-use super::head::{Carried, Head};
+use super::descriptor::{Descriptor, Encoding};
 use super::notation;
 use super::pad::has_room;
 use super::policy::{Literal, Policy};
@@ -32,20 +32,21 @@ pub(super) fn fill(
         let info = signature.input(&problem.input).filter(|_| problem.reason == Reason::InputMissing);
         let Some(info) = info else { return true };
         if let Some((_, step)) = masks.iter().find(|(alias, _)| *alias == info.alias) {
-            steps.push(Step { mends: problem.clone(), ..step.clone() });
+            steps.push(Step { fixes: problem.clone(), ..step.clone() });
             return false;
         }
         for rule in Repair::of(Stage::Missing) {
             let Propose::Missing(propose) = rule.propose else { continue };
             let literal = policy.input(&info.alias).and_then(|input| input.default.clone());
-            let head = rule.is_on(policy).then(|| propose(&MissingCase { info, policy, rows })).flatten();
-            let (Some(head), Some(literal)) = (head, literal) else { continue };
-            if notation::element(head.dtype, &literal).is_err() {
+            let descriptor =
+                rule.is_on(policy).then(|| propose(&MissingCase { info, policy, rows })).flatten();
+            let (Some(descriptor), Some(literal)) = (descriptor, literal) else { continue };
+            if notation::element(descriptor.dtype, &literal).is_err() {
                 continue;
             }
-            let change = Change::Added { head, values: AddedValues::Fill(literal) };
+            let change = Change::Added { descriptor, values: AddedValues::Fill(literal) };
             let input = info.alias.clone();
-            steps.push(Step { rule, input, index: None, change, mends: problem.clone() });
+            steps.push(Step { rule, input, index: None, change, fixes: problem.clone() });
             return false;
         }
         true
@@ -61,13 +62,15 @@ fn mask(step: &Step, signature: &Signature, policy: &Policy) -> Option<(String, 
     let info = signature
         .input(alias)
         .filter(|info| info.shape.accepts(&after.shape) && info.shape.rank().is_some())?;
-    // What 0 and 1 are in a quantized dtype is not known here, and a mask can be wider than what was filled up.
+    // What 0 and 1 are in a quantized dtype is not known here, and a mask can be wider than what
+    // was filled up.
     let says = |value| notation::element(info.dtype, &Literal::Int(value)).is_ok();
     let fits = |size| has_room(after.values, size, policy.max_elements);
     info.dtype.size().filter(|size| fits(*size) && says(0) && says(1))?;
-    let (carried, values) = (Carried::Content, after.values);
-    let head = Head { key: alias.clone(), dtype: info.dtype, shape: after.shape.clone(), carried, values };
-    let change = Change::Added { head, values: AddedValues::Mask { sent: before.shape.clone() } };
-    let made = Step { rule: step.rule, input: alias.clone(), index: None, change, mends: step.mends.clone() };
+    let (encoding, values) = (Encoding::Content, after.values);
+    let descriptor =
+        Descriptor { key: alias.clone(), dtype: info.dtype, shape: after.shape.clone(), encoding, values };
+    let change = Change::Added { descriptor, values: AddedValues::Mask { sent: before.shape.clone() } };
+    let made = Step { rule: step.rule, input: alias.clone(), index: None, change, fixes: step.fixes.clone() };
     Some((alias.clone(), made))
 }

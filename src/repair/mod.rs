@@ -1,20 +1,22 @@
-//! Floor 2, the heart: whether a request conforms to its signature, what would make it conform, and what it must be told otherwise.
+//! Floor 2, the heart: whether a request conforms to its signature, what would make it conform, and
+//! what it must be told otherwise.
 //!
-//! Pure: no I/O, no clock, no async. [`judge`] gives a [`Verdict`]: the steps that make the request conform, every problem that it
-//! has, and what its mode makes of both. [`apply`] carries out the steps. What is logged, counted, shown in a dry run and told to the
-//! client is read from the same verdict; nothing is decided twice.
+//! Pure: no I/O, no clock, no async. [`judge`] gives a [`Verdict`]: the steps that make the request
+//! conform, every problem that it has, and what its mode makes of both. [`apply`] carries out the
+//! steps. What is logged, counted, shown in a dry run and told to the client is read from the same
+//! verdict; nothing is decided twice.
 //!
-//! The way of a request, stage by stage (problems of every stage are collected):
-//! signature ([`judge`]) → names ([`names`]) → encoding ([`encoding`]) → dtype → shape ([`tensor`]) → rows ([`rows`]).
+//! The way of a request, stage by stage (problems of every stage are collected): signature
+//! ([`judge`]) → names ([`names`]) → encoding ([`encoding`]) → dtype → shape ([`tensor`]) → rows
+//! ([`rows`]).
 pub mod apply;
 pub mod calls;
-mod chain;
+mod cast_chain;
+pub mod descriptor;
 mod encoding;
-pub mod head;
 mod hints;
 pub mod infer;
 mod judge;
-pub mod kinds;
 mod layout;
 mod missing;
 mod names;
@@ -25,13 +27,14 @@ pub mod problem;
 pub mod reason;
 pub mod report;
 mod rows;
+pub mod rules;
 pub mod tensor;
 #[cfg(test)]
 mod tests;
 
 pub use apply::{ApplyError, apply};
 pub use calls::Calls;
-pub use head::{Carried, Head};
+pub use descriptor::{Descriptor, Encoding};
 pub use judge::{Action, Outcome, Request, Verdict, judge};
 pub use missing::MissingCase;
 pub use names::{NameCase, Naming};
@@ -49,7 +52,8 @@ pub enum Tier {
     One,
     /// An assumption about the client: switched on by the operator who knows it.
     Two,
-    /// Changes content; no such rule exists yet, its place in the registry and in the configuration does.
+    /// Changes content; no such rule exists yet, its place in the registry and in the configuration
+    /// does.
     Three,
 }
 
@@ -82,7 +86,8 @@ pub enum Switch {
     Elsewhere(&'static str),
 }
 
-/// Tier 3: rules that change content. None exists yet; the configuration knows their names, so that whoever asks for one is told so.
+/// Tier 3: rules that change content. None exists yet; the configuration knows their names, so that
+/// whoever asks for one is told so.
 pub static LATER: &[(&str, &str)] = &[
     ("transpose_layout", "NCHW to NHWC and back"),
     ("decode_base64", "base64 text to bytes"),
@@ -128,44 +133,45 @@ pub enum Propose {
     Names(fn(&NameCase<'_>) -> Naming),
     Tensor(fn(&TensorCase<'_>) -> Proposal),
     /// An input that was not sent: what it becomes.
-    Missing(fn(&MissingCase<'_>) -> Option<Head>),
-    /// Carried out by the shell around a request that is otherwise planned like any other.
+    Missing(fn(&MissingCase<'_>) -> Option<Descriptor>),
+    /// Encoding out by the shell around a request that is otherwise planned like any other.
     Calls,
 }
 
-/// Every repair, in the order tried within its stage. A new one is a file in `kinds` and a line here.
+/// Every repair, in the order tried within its stage. A new one is a file in `rules` and a line
+/// here.
 pub static REPAIRS: &[&Repair] = &[
-    &kinds::only_signature::REPAIR,
-    &kinds::rename_tensor_name::REPAIR,
-    &kinds::aliases::REPAIR,
-    &kinds::suffix_match::REPAIR,
-    &kinds::drop_extra::REPAIR,
-    &kinds::rename_single::REPAIR,
-    &kinds::infer_dim::REPAIR,
-    &kinds::move_values::REPAIR,
-    &kinds::string_content::REPAIR,
-    &kinds::cast_widen::REPAIR,
-    &kinds::cast_round::REPAIR,
-    &kinds::integral_floats::REPAIR,
-    &kinds::bool_numbers::REPAIR,
-    &kinds::round_ints::REPAIR,
-    &kinds::cast_checked::REPAIR,
-    &kinds::scalar_shape::REPAIR,
-    &kinds::scalar_inputs::REPAIR,
-    &kinds::rank1_is::REPAIR,
-    &kinds::add_batch_dim::REPAIR,
-    &kinds::batch_first::REPAIR,
-    &kinds::column_vector::REPAIR,
-    &kinds::drop_unit_dims::REPAIR,
-    &kinds::insert_unit_dims::REPAIR,
-    &kinds::singleton_move::REPAIR,
-    &kinds::flatten::REPAIR,
-    &kinds::unflatten::REPAIR,
-    &kinds::pad_ragged::REPAIR,
-    &kinds::input_defaults::REPAIR,
-    &kinds::fan_out::REPAIR,
-    &kinds::pad_static_batch::REPAIR,
-    &kinds::split_oversize::REPAIR,
+    &rules::only_signature::REPAIR,
+    &rules::rename_tensor_name::REPAIR,
+    &rules::aliases::REPAIR,
+    &rules::suffix_match::REPAIR,
+    &rules::drop_extra::REPAIR,
+    &rules::rename_single::REPAIR,
+    &rules::infer_dim::REPAIR,
+    &rules::move_values::REPAIR,
+    &rules::string_content::REPAIR,
+    &rules::cast_widen::REPAIR,
+    &rules::cast_round::REPAIR,
+    &rules::integral_floats::REPAIR,
+    &rules::bool_numbers::REPAIR,
+    &rules::round_ints::REPAIR,
+    &rules::cast_checked::REPAIR,
+    &rules::scalar_shape::REPAIR,
+    &rules::scalar_inputs::REPAIR,
+    &rules::rank1_is::REPAIR,
+    &rules::add_batch_dim::REPAIR,
+    &rules::batch_first::REPAIR,
+    &rules::column_vector::REPAIR,
+    &rules::drop_unit_dims::REPAIR,
+    &rules::insert_unit_dims::REPAIR,
+    &rules::singleton_move::REPAIR,
+    &rules::flatten::REPAIR,
+    &rules::unflatten::REPAIR,
+    &rules::pad_ragged::REPAIR,
+    &rules::input_defaults::REPAIR,
+    &rules::fan_out::REPAIR,
+    &rules::pad_static_batch::REPAIR,
+    &rules::split_oversize::REPAIR,
 ];
 
 impl Repair {
@@ -213,10 +219,10 @@ impl PartialEq for Repair {
     }
 }
 
-/// What a step does to a tensor's values, when it is more than a new head.
+/// What a step does to a tensor's values, when it is more than a new descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueChange {
-    /// Into the dtype of the head after the step, held to this exactness.
+    /// Into the dtype of the descriptor after the step, held to this exactness.
     Cast(Exactness),
     /// The bytes of `tensor_content` become the one string of the tensor.
     ContentToString,
@@ -245,8 +251,8 @@ pub enum Change {
         new: String,
     },
     Tensor {
-        before: Head,
-        after: Head,
+        before: Descriptor,
+        after: Descriptor,
         values: Option<ValueChange>,
     },
     Dropped {
@@ -259,12 +265,12 @@ pub enum Change {
     },
     /// An input that was not sent.
     Added {
-        head: Head,
+        descriptor: Descriptor,
         values: AddedValues,
     },
 }
 
-/// One rule made on one input, with the problem that it mends.
+/// One rule made on one input, with the problem that it fixes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub rule: &'static Repair,
@@ -274,10 +280,11 @@ pub struct Step {
     pub index: Option<usize>,
     pub change: Change,
     /// What the request would be refused for without this step, as in mode `strict`.
-    pub mends: Problem,
+    pub fixes: Problem,
 }
 
-/// The steps that make a request conform, in the order in which they are made: plain data, no bytes.
+/// The steps that make a request conform, in the order in which they are made: plain data, no
+/// bytes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,

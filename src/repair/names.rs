@@ -1,4 +1,5 @@
-//! Which sent input is which declared one: bindings by name, the rules that rename, and what is left over or missing.
+//! Which sent input is which declared one: bindings by name, the rules that rename, and what is
+//! left over or missing.
 use super::policy::Policy;
 use super::problem::Problem;
 use super::reason::Reason;
@@ -15,7 +16,8 @@ pub struct NameCase<'a> {
     /// All signatures of the model: a name that another one has was meant for that.
     pub signatures: &'a Signatures,
     pub policy: &'a Policy,
-    /// Indices of sent inputs whose key is no alias of the signature and that no rule has bound yet.
+    /// Indices of sent inputs whose key is no alias of the signature and that no rule has bound
+    /// yet.
     pub unbound: &'a [usize],
     /// Declared inputs that nothing is bound to yet.
     pub missing: &'a [&'a TensorInfo],
@@ -88,20 +90,20 @@ pub(super) fn bind<'a>(
                     let Some(at) = signature.input_index(&alias) else { continue };
                     taken[at] = true;
                     let old = view.inputs[index].key.clone();
-                    let mends = unknown(&old, signature, true);
+                    let fixes = unknown(&old, signature, true);
                     unbound.retain(|open| *open != index);
                     names.bound.push((index, &signature.inputs[at]));
                     let change = Change::Key { old, new: alias.clone() };
-                    names.steps.push(Step { rule, input: alias, index: Some(index), change, mends });
+                    names.steps.push(Step { rule, input: alias, index: Some(index), change, fixes });
                 }
             }
             Naming::Drop(dropped) => {
                 for index in dropped {
                     let key = view.inputs[index].key.clone();
-                    let mends = unknown(&key, signature, false);
+                    let fixes = unknown(&key, signature, false);
                     unbound.retain(|open| *open != index);
                     let change = Change::Dropped { key: key.clone() };
-                    names.steps.push(Step { rule, input: key, index: Some(index), change, mends });
+                    names.steps.push(Step { rule, input: key, index: Some(index), change, fixes });
                 }
             }
             Naming::Ambiguous(problem) => names.problems.push(problem),
@@ -109,7 +111,8 @@ pub(super) fn bind<'a>(
     }
     let open: Vec<_> = missing(&taken).into_iter().filter(|info| !info.has_default).collect();
     if names.problems.is_empty() {
-        // One input declared and one sent are compared as a pair, whether or not a rename is allowed, so that all is said at once.
+        // One input declared and one sent are compared as a pair, whether or not a rename is
+        // allowed, so that all is said at once.
         if let ([index], [info]) = (unbound.as_slice(), open.as_slice())
             && signature.inputs.len() == 1
         {

@@ -89,12 +89,12 @@ pub fn request(model: &str, text: &str) -> Result<Rope, NotationError> {
 /// One entry of a request's `inputs`.
 pub fn tensor(word: &str) -> Result<Rope, NotationError> {
     let wrong = || NotationError::Tensor { found: word.to_owned() };
-    let (head, values) = match word.split_once('{') {
-        Some((head, values)) => (head, Some(values.strip_suffix('}').ok_or_else(wrong)?)),
+    let (descriptor, values) = match word.split_once('{') {
+        Some((descriptor, values)) => (descriptor, Some(values.strip_suffix('}').ok_or_else(wrong)?)),
         None => (word, None),
     };
-    let bracket = head.rfind(']').map_or(head.len(), |at| at + 1);
-    let (typed, mut rest) = head.split_at(bracket);
+    let bracket = descriptor.rfind(']').map_or(descriptor.len(), |at| at + 1);
+    let (typed, mut rest) = descriptor.split_at(bracket);
     let (name, typed) = typed.rsplit_once(':').ok_or_else(wrong)?;
     let (dtype, shape) = typed.split_at(typed.find('[').unwrap_or(typed.len()));
     let dtype = parse_dtype(dtype)?;

@@ -1,15 +1,17 @@
-//! Filling up rows: elements of a smaller shape in the front corner of a larger one, the rest one value.
+//! Filling up rows: elements of a smaller shape in the front corner of a larger one, the rest one
+//! value.
 use crate::tensor::Shape;
 
 /// Bytes that a tensor may be filled up to: a single short row could ask for any length.
-const MOST_BYTES: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// Whether a filled-up tensor of so many elements of `size` bytes keeps to the limits.
 pub(super) fn has_room(elements: u64, size: usize, max_elements: u64) -> bool {
-    elements <= max_elements.min(MOST_BYTES / size.max(1) as u64)
+    elements <= max_elements.min(MAX_BYTES / size.max(1) as u64)
 }
 
-/// `src` holds the elements of `from`, row-major; the answer those of `to`, which has the same rank and is no smaller anywhere.
+/// `src` holds the elements of `from`, row-major; the answer those of `to`, which has the same rank
+/// and is no smaller anywhere.
 pub(super) fn pad(src: &[u8], from: &Shape, to: &Shape, element: &[u8]) -> Vec<u8> {
     let elements = usize::try_from(to.elements().unwrap_or(0)).unwrap_or(0);
     let mut out = element.repeat(elements);

@@ -1,9 +1,11 @@
-//! What an operator allows: modes, policies and the switches of the rules, as plain data that the configuration fills.
+//! What an operator allows: modes, policies and the switches of the rules, as plain data that the
+//! configuration fills.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-/// How far the sidecar goes with the requests of a model; ordered, so that a request may only move up.
+/// How far the sidecar goes with the requests of a model; ordered, so that a request may only move
+/// up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Mode {
     /// Forward everything unread.
@@ -48,7 +50,7 @@ impl FromStr for Mode {
 #[error("expected one of `off`, `observe`, `repair`, `strict`")]
 pub struct UnknownMode;
 
-/// What happens in mode `repair` to a request that no rule can mend.
+/// What happens in mode `repair` to a request that no rule can fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unrepairable {
     /// It is answered here, with all its problems.
@@ -67,7 +69,8 @@ pub enum MissingInputs {
     Refuse,
 }
 
-/// Whether a typed list of more than one value may be shorter than the shape (TensorFlow repeats the last value).
+/// Whether a typed list of more than one value may be shorter than the shape (TensorFlow repeats
+/// the last value).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ShortLists {
     #[default]
@@ -79,9 +82,9 @@ pub enum ShortLists {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rank1 {
     /// `[n]` is one row of n values: `[1,n]`.
-    Row,
+    SingleRow,
     /// `[n]` is n rows of one value: `[n,1]`.
-    Rows,
+    OnePerRow,
 }
 
 /// A value written in the configuration, turned into the input's dtype when it is used.
@@ -97,7 +100,8 @@ pub enum Literal {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pad {
     pub value: Literal,
-    /// The input that says which values are real: 1 for a value that came, 0 for one that was filled in.
+    /// The input that says which values are real: 1 for a value that came, 0 for one that was
+    /// filled in.
     pub mask: Option<String>,
 }
 
@@ -128,8 +132,8 @@ pub struct Policy {
     pub explain_upstream: bool,
     /// Elements that one tensor may claim.
     pub max_elements: u64,
-    /// Whether a request of zero rows is refused: true when TF Serving runs with `--enable_batching`, where such a request hangs
-    /// past its deadline and keeps a server thread.
+    /// Whether a request of zero rows is refused: true when TF Serving runs with
+    /// `--enable_batching`, where such a request hangs past its deadline and keeps a server thread.
     pub refuse_zero_rows: bool,
     /// Tier 2 rules switched on by name, and tier 1 rules switched off by name.
     pub on: BTreeSet<String>,
@@ -173,7 +177,8 @@ impl Policy {
     }
 }
 
-/// The policies of one model: one for each signature that the configuration names, and one for all others.
+/// The policies of one model: one for each signature that the configuration names, and one for all
+/// others.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelPolicy {
     pub defaults: Policy,

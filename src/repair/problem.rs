@@ -1,4 +1,5 @@
-//! One thing that is wrong with a request, in the signature's words, and the wording of all of them.
+//! One thing that is wrong with a request, in the signature's words, and the wording of all of
+//! them.
 use std::fmt;
 
 use super::reason::Reason;
@@ -6,7 +7,8 @@ use crate::signature::TensorInfo;
 use crate::tensor::{PartialShape, Shape};
 use crate::wire::WireError;
 
-/// A fault of a request. `Display` gives one line of ASCII: `input 'x': rank 1 [100], expected rank 2 [-1,100] (RANK_TOO_LOW; hint)`.
+/// A fault of a request. `Display` gives one line of ASCII: `input 'x': rank 1 [100], expected rank
+/// 2 [-1,100] (RANK_TOO_LOW; hint)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub reason: Reason,
@@ -26,7 +28,8 @@ pub enum Weight {
     Plain,
     /// Refused in every mode but `off`: it is known to hang or kill TF Serving.
     Shield,
-    /// Accepted in mode `observe`: legal for TensorFlow, which repeats the last value of a short list.
+    /// Accepted in mode `observe`: legal for TensorFlow, which repeats the last value of a short
+    /// list.
     ShortList,
 }
 

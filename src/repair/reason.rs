@@ -1,4 +1,5 @@
-//! The closed set of reasons for which a request is refused: a metric label, `ErrorInfo.reason`, and what each means and asks for.
+//! The closed set of reasons for which a request is refused: a metric label, `ErrorInfo.reason`,
+//! and what each means and asks for.
 use std::fmt;
 
 macro_rules! reasons {

@@ -1,4 +1,5 @@
-//! A verdict in words: the one renderer of refusals, of the repair metadata, of dry runs, logs and the command line.
+//! A verdict in words: the one renderer of refusals, of the repair metadata, of dry runs, logs and
+//! the command line.
 use std::borrow::Cow;
 
 use super::problem::Problem;
@@ -21,14 +22,15 @@ pub fn repair_entry(step: &Step) -> String {
     format!("{};{};{}", ascii(&step.input), step.rule.name, change(step))
 }
 
-/// `old->new`: shapes as `[1,2]`, dtypes by name, names bare, and ` lossy` after a cast that may round.
+/// `old->new`: shapes as `[1,2]`, dtypes by name, names bare, and ` lossy` after a cast that may
+/// round.
 pub fn change(step: &Step) -> String {
     match &step.change {
         Change::SignatureName { old, new } | Change::Key { old, new } => {
             format!("{}->{}", ascii(old), ascii(new))
         }
         Change::Rows { old, new } => format!("{old}->{new}"),
-        Change::Added { head, .. } => format!("->{}{}", head.dtype, head.shape),
+        Change::Added { descriptor, .. } => format!("->{}{}", descriptor.dtype, descriptor.shape),
         Change::Dropped { key } => format!("{}->", ascii(key)),
         Change::Tensor { before, after, values } => {
             let lossy =
@@ -38,13 +40,14 @@ pub fn change(step: &Step) -> String {
             } else if before.shape != after.shape {
                 format!("{}->{}", before.shape, after.shape)
             } else {
-                format!("{}->{}{lossy}", before.carried, after.carried)
+                format!("{}->{}{lossy}", before.encoding, after.encoding)
             }
         }
     }
 }
 
-/// The verdict on a request for somebody who reads it at leisure: what was sent, what would be done, and what comes of it.
+/// The verdict on a request for somebody who reads it at leisure: what was sent, what would be
+/// done, and what comes of it.
 pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
     let mut lines = Vec::new();
     match &verdict.signature {
@@ -70,7 +73,7 @@ pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
             ascii(input),
             step.rule.name,
             change(step),
-            one_line(&step.mends.to_string())
+            one_line(&step.fixes.to_string())
         ));
     }
     for problem in &verdict.problems {
@@ -87,7 +90,8 @@ pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A name that came from a client, fit for a header and a log: printable ASCII, cut where it is long.
+/// A name that came from a client, fit for a header and a log: printable ASCII, cut where it is
+/// long.
 pub fn ascii(name: &str) -> Cow<'_, str> {
     // Nearly every name is fit as it is.
     if name.len() <= MAX_NAME && name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
@@ -98,7 +102,8 @@ pub fn ascii(name: &str) -> Cow<'_, str> {
     Cow::Owned(one_line(&short) + cut)
 }
 
-/// Printable ASCII on one line; everything else is escaped. Old Go clients turn a newline in a message into INTERNAL.
+/// Printable ASCII on one line; everything else is escaped. Old Go clients turn a newline in a
+/// message into INTERNAL.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,4 +1,5 @@
-//! The rows of a request: whether its inputs agree on how many there are, and whether there are any.
+//! The rows of a request: whether its inputs agree on how many there are, and whether there are
+//! any.
 use super::policy::Policy;
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
@@ -22,8 +23,9 @@ pub(super) fn check(
     problems.extend(differ(signature, shapes));
 }
 
-/// Row counts must be equal only where every input of known rank declares dim 0 as -1 and there is more than one input: anything
-/// else (a sparse triplet, a scalar beside a batch) has its own meaning that no signature tells.
+/// Row counts must be equal only where every input of known rank declares dim 0 as -1 and there is
+/// more than one input: anything else (a sparse triplet, a scalar beside a batch) has its own
+/// meaning that no signature tells.
 fn differ(signature: &Signature, shapes: &[(&TensorInfo, &Shape)]) -> Option<Problem> {
     let known = |info: &&TensorInfo| info.shape != PartialShape::UnknownRank;
     if signature.inputs.len() < 2 || !signature.inputs.iter().filter(known).all(TensorInfo::has_rows) {

@@ -1,7 +1,7 @@
-//! One input against one declared tensor: encoding, dtype and shape, with the rules that mend each.
-use super::chain::Chain;
+//! One input against one declared tensor: encoding, dtype and shape, with the rules that fix each.
+use super::cast_chain::CastChain;
+use super::descriptor::Descriptor;
 use super::encoding::{self, Encoded};
-use super::head::Head;
 use super::policy::Policy;
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
@@ -16,7 +16,7 @@ use crate::wire::{InputView, TensorView};
 /// What a rule sees: the tensor as the steps before left it, and what is declared.
 #[derive(Clone, Copy)]
 pub struct TensorCase<'a> {
-    pub head: &'a Head,
+    pub descriptor: &'a Descriptor,
     pub info: &'a TensorInfo,
     pub policy: &'a Policy,
     values: &'a SentValues<'a>,
@@ -24,7 +24,7 @@ pub struct TensorCase<'a> {
 
 impl std::fmt::Debug for TensorCase<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TensorCase").field("head", self.head).field("info", self.info).finish()
+        f.debug_struct("TensorCase").field("descriptor", self.descriptor).field("info", self.info).finish()
     }
 }
 
@@ -34,10 +34,11 @@ pub enum Proposal {
     /// It is not for this case.
     No,
     /// The tensor becomes this.
-    Becomes(Head),
+    Becomes(Descriptor),
     /// The tensor becomes this, and its values change.
-    Changes(Head, ValueChange),
-    /// It is for this case, but must not be made: this is what the client is told in place of the plain mismatch.
+    Changes(Descriptor, ValueChange),
+    /// It is for this case, but must not be made: this is what the client is told in place of the
+    /// plain mismatch.
     Fault(Problem),
 }
 
@@ -45,15 +46,16 @@ pub enum Proposal {
 struct SentValues<'a> {
     message: &'a Rope,
     tensor: &'a TensorView,
-    chain: Chain,
+    chain: CastChain,
 }
 
-/// The plan of one input: the steps that were found, the problems that no step mends, and the shape that it ends with.
+/// The plan of one input: the steps that were found, the problems that no step fixes, and the shape
+/// that it ends with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorPlan {
     pub steps: Vec<Step>,
     pub problems: Vec<Problem>,
-    pub head: Head,
+    pub descriptor: Descriptor,
 }
 
 /// Plans one input against its declaration. `index` is the input's place in the scanned request.
@@ -64,14 +66,14 @@ pub fn plan(
     info: &TensorInfo,
     policy: &Policy,
 ) -> TensorPlan {
-    let (head, problem) = match encoding::check(message, sent, &info.alias, policy) {
-        Encoded::Sound(head) => (head, None),
-        Encoded::Faulty(head, problem) => (head, Some(problem)),
+    let (descriptor, problem) = match encoding::check(message, sent, &info.alias, policy) {
+        Encoded::Sound(descriptor) => (descriptor, None),
+        Encoded::Faulty(descriptor, problem) => (descriptor, Some(problem)),
     };
-    let values = SentValues { message, tensor: &sent.tensor, chain: Chain::new(&head) };
+    let values = SentValues { message, tensor: &sent.tensor, chain: CastChain::new(&descriptor) };
     let mut planner = Planner { info, policy, index, values, steps: Vec::new(), problems: Vec::new() };
-    let head = planner.run(sent, head, problem);
-    TensorPlan { steps: planner.steps, problems: planner.problems, head }
+    let descriptor = planner.run(sent, descriptor, problem);
+    TensorPlan { steps: planner.steps, problems: planner.problems, descriptor }
 }
 
 struct Planner<'a> {
@@ -84,91 +86,110 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn run(&mut self, sent: &InputView, head: Head, problem: Option<Problem>) -> Head {
+    fn run(&mut self, sent: &InputView, descriptor: Descriptor, problem: Option<Problem>) -> Descriptor {
         let info = self.info;
-        let (mut head, sound) = match problem.map(|problem| self.mend(Stage::Encoding, head.clone(), problem))
-        {
-            None => (head, true),
-            Some(Ok(head)) => (head, true),
-            Some(Err(head)) => (head, false),
-        };
+        let (mut descriptor, sound) =
+            match problem.map(|problem| self.fix(Stage::Encoding, descriptor.clone(), problem)) {
+                None => (descriptor, true),
+                Some(Ok(descriptor)) => (descriptor, true),
+                Some(Err(descriptor)) => (descriptor, false),
+            };
         // Inputs of unknown rank are taken as they are: nothing says what would be right.
         let scalar = self.policy.input(&info.alias).is_some_and(|input| input.scalar);
         let fixed = info.shape == PartialShape::UnknownRank && !scalar;
-        if head.dtype != info.dtype && head.dtype.info().is_some() {
-            let problem = dtype_problem(info, head.dtype);
+        if descriptor.dtype != info.dtype && descriptor.dtype.info().is_some() {
+            let problem = dtype_problem(info, descriptor.dtype);
             if !sound {
-                // The values cannot be read, so whether they would survive a cast is open; only what no cast could mend is said.
-                if crate::tensor::relation(head.dtype, info.dtype).is_none() {
+                // The values cannot be read, so whether they would survive a cast is open; only
+                // what no cast could fix is said.
+                if crate::tensor::relation(descriptor.dtype, info.dtype).is_none() {
                     self.problems.push(problem);
                 }
             } else if fixed {
                 self.problems.push(problem);
             } else {
-                head = self.mend(Stage::Dtype, head, problem).unwrap_or_else(|head| head);
+                descriptor =
+                    self.fix(Stage::Dtype, descriptor, problem).unwrap_or_else(|descriptor| descriptor);
             }
         }
-        let fits = info.shape.accepts(&head.shape)
-            && (info.shape != PartialShape::UnknownRank || fixed || head.shape.rank() == 0);
-        if head.shape.is_concrete() && head.shape.rank() <= MAX_RANK && !sent.tensor.unknown_rank && !fits {
-            let problem = Problem::shape(info, &head.shape);
-            head = self.mend(Stage::Shape, head, problem).unwrap_or_else(|head| head);
+        let fits = info.shape.accepts(&descriptor.shape)
+            && (info.shape != PartialShape::UnknownRank || fixed || descriptor.shape.rank() == 0);
+        if descriptor.shape.is_concrete()
+            && descriptor.shape.rank() <= MAX_RANK
+            && !sent.tensor.unknown_rank
+            && !fits
+        {
+            let problem = Problem::shape(info, &descriptor.shape);
+            descriptor = self.fix(Stage::Shape, descriptor, problem).unwrap_or_else(|descriptor| descriptor);
         }
-        head
+        descriptor
     }
 
-    /// Tries the rules of a stage, in their order, on one problem. `Err` gives the head back unmended, with the problem noted.
-    fn mend(&mut self, stage: Stage, head: Head, problem: Problem) -> Result<Head, Head> {
+    /// Tries the rules of a stage, in their order, on one problem. `Err` gives the descriptor back
+    /// unfixed, with the problem noted.
+    fn fix(
+        &mut self,
+        stage: Stage,
+        descriptor: Descriptor,
+        problem: Problem,
+    ) -> Result<Descriptor, Descriptor> {
         if problem.weight == Weight::Shield {
             self.problems.push(problem);
-            return Err(head);
+            return Err(descriptor);
         }
         for rule in Repair::of(stage) {
             let Propose::Tensor(propose) = rule.propose else { continue };
             if !rule.is_on(self.policy) {
                 continue;
             }
-            let case = TensorCase { head: &head, info: self.info, policy: self.policy, values: &self.values };
+            let case = TensorCase {
+                descriptor: &descriptor,
+                info: self.info,
+                policy: self.policy,
+                values: &self.values,
+            };
             let (after, values) = match propose(&case) {
                 Proposal::No => continue,
                 Proposal::Becomes(after) => (after, None),
                 Proposal::Changes(after, values) => (after, Some(values)),
                 Proposal::Fault(problem) => {
                     self.problems.push(problem);
-                    return Err(head);
+                    return Err(descriptor);
                 }
             };
-            // How many elements there are is known from here on: no later rule makes more, but filling up, which has its own bound.
+            // How many elements there are is known from here on: no later rule makes more, but
+            // filling up, which has its own bound.
             if stage == Stage::Encoding
                 && let Some(problem) = encoding::too_large(&after.shape, &self.info.alias, self.policy)
             {
                 self.problems.push(problem);
-                return Err(head);
+                return Err(descriptor);
             }
             if let Some(ValueChange::Cast(exactness)) = &values
-                && let Some(chain) = self.values.chain.then(&head, after.dtype, *exactness)
+                && let Some(chain) = self.values.chain.then(&descriptor, after.dtype, *exactness)
             {
                 self.values.chain = chain;
             } else if stage == Stage::Encoding && values.is_none() {
                 // The step found out where the values are.
-                self.values.chain = Chain::new(&after);
+                self.values.chain = CastChain::new(&after);
             }
-            let change = Change::Tensor { before: head, after: after.clone(), values };
+            let change = Change::Tensor { before: descriptor, after: after.clone(), values };
             let input = self.info.alias.clone();
-            self.steps.push(Step { rule, input, index: Some(self.index), change, mends: problem });
+            self.steps.push(Step { rule, input, index: Some(self.index), change, fixes: problem });
             return Ok(after);
         }
         self.problems.push(problem);
-        Err(head)
+        Err(descriptor)
     }
 }
 
 impl TensorCase<'_> {
-    /// Whether every value of the tensor, as the steps so far leave it, survives a cast to `dtype`; if not, the problem to report.
+    /// Whether every value of the tensor, as the steps so far leave it, survives a cast to `dtype`;
+    /// if not, the problem to report.
     pub fn check_cast(&self, dtype: DataType, exactness: Exactness) -> Result<(), Problem> {
         let alias = &self.info.alias;
-        let Some(chain) = self.values.chain.then(self.head, dtype, exactness) else {
-            return Err(dtype_problem(self.info, self.head.dtype));
+        let Some(chain) = self.values.chain.then(self.descriptor, dtype, exactness) else {
+            return Err(dtype_problem(self.info, self.descriptor.dtype));
         };
         chain.check(self.values.message, self.values.tensor).map_err(|stop| match stop {
             Stop::Wire(error) => Problem { input: alias.clone(), ..Problem::malformed(&error) },

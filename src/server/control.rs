@@ -1,5 +1,5 @@
-//! The control thread: accepts, polls TF Serving, serves the operators' door, keeps health true. No request ever waits for it but
-//! those of a model that is not known yet.
+//! The control thread: accepts, polls TF Serving, serves the operators' door, keeps health true. No
+//! request ever waits for it but those of a model that is not known yet.
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::Shared;
-use super::listen::{Accepted, Listener};
 use super::shard::Live;
+use crate::listener::bind::{Accepted, Listener};
+use crate::models::refresher::{CommandReceiver, Worker};
+use crate::retry::backoff::Backoff;
 use crate::telemetry::metrics::{self, Exporter};
-use crate::upstream::backoff::Backoff;
 use crate::upstream::pool::Pool;
-use crate::upstream::refresh::{Inbox, Worker};
 
 /// The exporter's histograms are sorted into their buckets so often.
 const UPKEEP: Duration = Duration::from_secs(1);
-/// The names under which health answers for everything: TF Serving's own short ones, and the full ones that gRPC recommends.
+/// The names under which health answers for everything: TF Serving's own short ones, and the full
+/// ones that gRPC recommends.
 pub(super) const SERVICES: [&str; 5] = [
     "",
     "PredictionService",
@@ -37,7 +38,7 @@ pub(super) struct Control {
     pub admin: Listener,
     pub router: Router,
     pub shards: Vec<(Arc<Live>, mpsc::Sender<Accepted>)>,
-    pub inbox: Inbox,
+    pub inbox: CommandReceiver,
     pub health: HealthReporter,
     pub exporter: Exporter,
 }
@@ -71,8 +72,8 @@ pub(super) async fn run(control: Control) {
             exporter.run_upkeep();
         }
     });
-    if let Some(places) = &shared.places {
-        spawn_local(Arc::clone(places).watch());
+    if let Some(limiter) = &shared.limiter {
+        spawn_local(Arc::clone(limiter).watch());
     }
     spawn_local(keep_health(Arc::clone(&shared), health, known));
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();

@@ -1,4 +1,5 @@
-//! A worker thread: serves the connections that it is handed, each request on this thread from end to end.
+//! A worker thread: serves the connections that it is handed, each request on this thread from end
+//! to end.
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,10 +8,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 
 use super::Shared;
-use super::listen::Accepted;
-use crate::front::grpc;
-use crate::service::Shard;
-use crate::upstream::io::Socket;
+use crate::listener::bind::Accepted;
+use crate::listener::grpc;
+use crate::pipeline::Shard;
+use crate::transport::socket::Socket;
 use crate::upstream::pool::Pool;
 
 /// The connections of one shard: how busy it is, and whether it is done.
@@ -46,10 +47,10 @@ impl Drop for Counted {
 /// Runs until the control thread is gone or told to stop.
 pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::Receiver<Accepted>) {
     let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
-    let places = shared.places.as_ref().map(|places| {
-        let (desk, inbox) = places.desk();
+    let limiter = shared.limiter.as_ref().map(|limiter| {
+        let (shard, inbox) = limiter.shard_handle();
         spawn_local(inbox.deliver());
-        desk
+        shard
     });
     let shard = Rc::new(Shard {
         config: Arc::clone(&shared.config),
@@ -57,7 +58,7 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::R
         catalog: Arc::clone(&shared.catalog),
         refresher: shared.refresher.clone(),
         admission: Arc::clone(&shared.admission),
-        places,
+        limiter,
         budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         recent: Arc::clone(&shared.recent),

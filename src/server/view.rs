@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::config;
-use crate::front::admin::{Drained, Readiness, View};
+use crate::listener::admin::{Drained, Readiness, View};
+use crate::models::catalog::Entry;
 use crate::signature::TensorInfo;
 use crate::telemetry::metrics;
-use crate::upstream::catalog::Entry;
 
 /// The door's view; a handle.
 #[derive(Debug, Clone)]
@@ -30,8 +30,8 @@ impl View for ServerView {
     }
 
     fn measure(&self) {
-        let places = self.0.places.as_ref().map(|places| places.occupancy()).unwrap_or_default();
-        metrics::upstream_places(places.limit, places.inflight, places.queued);
+        let limiter = self.0.limiter.as_ref().map(|limiter| limiter.occupancy()).unwrap_or_default();
+        metrics::upstream_places(limiter.limit, limiter.inflight, limiter.queued);
     }
 
     fn recent(&self) -> Value {

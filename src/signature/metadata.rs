@@ -24,7 +24,8 @@ pub enum MetadataError {
 }
 
 impl Signatures {
-    /// The signatures in an answer, and the version that it speaks of, which the request need not have named.
+    /// The signatures in an answer, and the version that it speaks of, which the request need not
+    /// have named.
     pub fn from_metadata(response: &GetModelMetadataResponse) -> Result<(Self, Option<i64>), MetadataError> {
         use crate::proto::tensorflow::serving::model_spec::VersionChoice;
         let Some(any) = response.metadata.get(METADATA_FIELD) else {
@@ -60,7 +61,8 @@ fn signature(name: String, def: SignatureDef) -> Signature {
 
 fn tensor_info(alias: String, info: ProtoInfo, defaults: &HashMap<String, TensorProto>) -> TensorInfo {
     let (tensor_name, shape) = match info.encoding {
-        // A TensorInfo without a shape says nothing of it: unknown rank, so that such an input is never changed.
+        // A TensorInfo without a shape says nothing of it: unknown rank, so that such an input is
+        // never changed.
         Some(Encoding::Name(name)) => {
             (name, info.tensor_shape.map_or(PartialShape::UnknownRank, partial_shape))
         }

@@ -1,4 +1,5 @@
-//! Floor 1: what a model declares: its signatures, with each input's and output's name, dtype and shape.
+//! Floor 1: what a model declares: its signatures, with each input's and output's name, dtype and
+//! shape.
 pub mod metadata;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ pub use crate::wire::DEFAULT_SIGNATURE;
 pub struct TensorInfo {
     /// The name that requests use: the key in the signature's map.
     pub alias: String,
-    /// The graph tensor, such as `serving_default_x:0`; empty for sparse and composite tensors, which Predict cannot feed.
+    /// The graph tensor, such as `serving_default_x:0`; empty for sparse and composite tensors,
+    /// which Predict cannot feed.
     pub tensor_name: String,
     pub dtype: DataType,
     pub shape: PartialShape,
@@ -23,7 +25,8 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
-    /// Dim 0 is declared -1. This is a necessary sign of a batch dimension, never a proof: an image signature can be `[-1,-1,3]`.
+    /// Dim 0 is declared -1. This is a necessary sign of a batch dimension, never a proof: an image
+    /// signature can be `[-1,-1,3]`.
     pub fn has_rows(&self) -> bool {
         self.shape.dims().and_then(|dims| dims.first()) == Some(&-1)
     }
@@ -73,7 +76,8 @@ impl Signatures {
         self.by_name.values()
     }
 
-    /// The signatures that clients may name: without the pseudo-signatures (`__saved_model_init_op`) that TF2 exports carry.
+    /// The signatures that clients may name: without the pseudo-signatures
+    /// (`__saved_model_init_op`) that TF2 exports carry.
     pub fn servable(&self) -> impl Iterator<Item = &Arc<Signature>> {
         self.iter().filter(|signature| !signature.name.starts_with("__"))
     }

@@ -15,7 +15,8 @@ pub enum LogError {
     Twice,
 }
 
-/// Starts logging to stderr: coloured only on a terminal. `filter` is a level, or `target=level,...`.
+/// Starts logging to stderr: coloured only on a terminal. `filter` is a level, or
+/// `target=level,...`.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let dispatch = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::Twice)
@@ -28,7 +29,8 @@ pub fn check(filter: &str) -> Result<(), LogError> {
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let wrong = || LogError::Filter { filter: filter.to_owned() };
-    // `EnvFilter` takes any word for a target that is to be logged in full; a misspelt level must not become one.
+    // `EnvFilter` takes any word for a target that is to be logged in full; a misspelt level must
+    // not become one.
     let misspelt = |part: &str| {
         let word = part.trim();
         let level = !word.is_empty() && word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
@@ -113,7 +115,7 @@ mod tests {
         for filter in ["inof", "a=b=c", "tfs_sidecar=loud", ""] {
             assert!(check(filter).is_err(), "{filter}");
         }
-        for filter in ["warn", "off", "info,h2=debug", "tfs_sidecar::front=trace"] {
+        for filter in ["warn", "off", "info,h2=debug", "tfs_sidecar::listener=trace"] {
             assert!(check(filter).is_ok(), "{filter}");
         }
     }

@@ -1,9 +1,12 @@
-//! Handles to the metrics, made once a model and signature, so that a request counts without looking anything up by name.
+//! Handles to the metrics, made once a model and signature, so that a request counts without
+//! looking anything up by name.
 //!
-//! The exporter keeps the raw samples of a histogram until [`Exporter::run_upkeep`] sorts them into buckets: the control runtime
-//! calls it every second, or memory grows with the requests until the next scrape.
+//! The exporter keeps the raw samples of a histogram until [`Exporter::run_upkeep`] sorts them into
+//! buckets: the control runtime calls it every second, or memory grows with the requests until the
+//! next scrape.
 //!
-//! Label values are words of an enum or names from the catalog. A name that only a client said is [`UNKNOWN`].
+//! Label values are words of an enum or names from the catalog. A name that only a client said is
+//! [`UNKNOWN`].
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -51,7 +54,8 @@ pub fn install() -> Exporter {
         let recorder = builder.build_recorder();
         let prometheus = recorder.handle();
         describe(&recorder);
-        // An embedding program may have a recorder of its own; then ours stays empty and theirs has the numbers.
+        // An embedding program may have a recorder of its own; then ours stays empty and theirs has
+        // the numbers.
         drop(metrics::set_global_recorder(recorder));
         let process = metrics_process::Collector::default();
         process.describe();
@@ -79,7 +83,8 @@ impl Exporter {
 
 // === impl ModelMetrics ===
 
-/// The handles of one signature of one model; cheap to share, made when the catalog learns of the signature.
+/// The handles of one signature of one model; cheap to share, made when the catalog learns of the
+/// signature.
 pub struct ModelMetrics {
     model: Arc<str>,
     signature: Arc<str>,
@@ -138,7 +143,8 @@ impl ModelMetrics {
         self.upstream_seconds[method as usize].get_or_init(make).record(seconds);
     }
 
-    /// Counts a repair. `input` is an alias of the signature, or empty for a rule of the whole request.
+    /// Counts a repair. `input` is an alias of the signature, or empty for a rule of the whole
+    /// request.
     pub fn repair(&self, input: &str, rule: &'static str) {
         self.repairs.count(self, input, rule);
     }
@@ -168,7 +174,8 @@ pub fn unknown() -> &'static Arc<ModelMetrics> {
 /// More inputs than any signature has: a caller that passes on what clients send is cut off here.
 const MAX_INPUTS: usize = 1024;
 
-/// Counters by input and rule (or by reason alone): read without a lock, copied when a new pair comes up.
+/// Counters by input and rule (or by reason alone): read without a lock, copied when a new pair
+/// comes up.
 struct ByInput {
     metric: &'static Metric,
     counters: ArcSwap<HashMap<&'static str, HashMap<Arc<str>, Counter>>>,
@@ -307,7 +314,8 @@ pub fn upstream_up(up: bool) {
     globals().upstream_up.set(if up { 1.0 } else { 0.0 });
 }
 
-/// Counts a reading of a model's signatures; `model` is a name that TF Serving knows or the configuration names.
+/// Counts a reading of a model's signatures; `model` is a name that TF Serving knows or the
+/// configuration names.
 pub fn signature_refresh(model: &str, ok: bool) {
     install();
     let outcome = if ok { RefreshOutcome::Ok } else { RefreshOutcome::Failed };
@@ -389,7 +397,8 @@ mod tests {
         for number in 0..10_000 {
             unknown().request(Method::Predict, OutcomeLabel::Rejected, Code::NotFound);
             unknown().rejection("MODEL_UNKNOWN");
-            // No caller should pass a name that it did not find in the signature; one that does is bounded all the same.
+            // No caller should pass a name that it did not find in the signature; one that does is
+            // bounded all the same.
             model.repair(&format!("invented_{number}"), "rename_single");
         }
         let text = install().render();

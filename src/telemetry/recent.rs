@@ -1,4 +1,5 @@
-//! The last repairs and refusals, for the page: rendered lines only, never tensor values, and never more than fit.
+//! The last repairs and refusals, for the page: rendered lines only, never tensor values, and never
+//! more than fit.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
@@ -20,7 +21,8 @@ pub struct Entry {
     pub lines: Vec<String>,
 }
 
-/// A bounded ring. Equal entries are one with a count, so that a client that repeats itself does not push out the others.
+/// A bounded ring. Equal entries are one with a count, so that a client that repeats itself does
+/// not push out the others.
 #[derive(Debug)]
 pub struct Recent {
     ring: Mutex<VecDeque<Seen>>,
@@ -36,7 +38,8 @@ struct Seen {
     last: SystemTime,
 }
 
-/// Longer lines and more of them are cut: a refusal holds every problem of a request, and names come from clients.
+/// Longer lines and more of them are cut: a refusal holds every problem of a request, and names
+/// come from clients.
 const MAX_LINE: usize = 1024;
 const MAX_LINES: usize = 16;
 const MAX_NAME: usize = 256;
@@ -46,7 +49,8 @@ impl Recent {
         Self { ring: Mutex::new(VecDeque::new()), capacity: capacity.max(1), missed: AtomicU64::new(0) }
     }
 
-    /// Remembers an entry, newest last. Never waits: when another thread is writing, or the page reading, it only counts a miss.
+    /// Remembers an entry, newest last. Never waits: when another thread is writing, or the page
+    /// reading, it only counts a miss.
     pub fn push(&self, entry: Entry, now: SystemTime) {
         let mut ring = match self.ring.try_lock() {
             Ok(ring) => ring,
@@ -68,8 +72,8 @@ impl Recent {
         ring.push_back(seen);
     }
 
-    /// `{"missed", "entries": [{"outcome", "model", "signature", "client", "lines", "count", "first", "last"}]}`, newest first; times in
-    /// RFC 3339.
+    /// `{"missed", "entries": [{"outcome", "model", "signature", "client", "lines", "count",
+    /// "first", "last"}]}`, newest first; times in RFC 3339.
     pub fn to_json(&self) -> Value {
         let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let time = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();

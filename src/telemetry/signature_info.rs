@@ -1,4 +1,5 @@
-//! The metric that lists what is served: rewritten whole for a model, because the recorder cannot forget a series.
+//! The metric that lists what is served: rewritten whole for a model, because the recorder cannot
+//! forget a series.
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -15,10 +16,12 @@ pub struct SignatureInput {
     pub shape: String,
 }
 
-/// By model. Kept apart from the recorder, which cannot forget a series: versions that are gone must not stay.
+/// By model. Kept apart from the recorder, which cannot forget a series: versions that are gone
+/// must not stay.
 static SIGNATURES: Mutex<BTreeMap<String, Vec<SignatureInput>>> = Mutex::new(BTreeMap::new());
 
-/// Says what a model's signatures are now, in place of what was said before; nothing for a model that is gone.
+/// Says what a model's signatures are now, in place of what was said before; nothing for a model
+/// that is gone.
 pub fn set_signature_info(model: &str, inputs: Vec<SignatureInput>) {
     let mut signatures = SIGNATURES.lock().unwrap_or_else(PoisonError::into_inner);
     if inputs.is_empty() {

@@ -1,9 +1,10 @@
-//! TensorFlow's dtypes: one table of numbers, names, element sizes and value fields, and what is read from
-//! it.
+//! TensorFlow's dtypes: one table of numbers, names, element sizes and value fields, and what is
+//! read from it.
 use std::borrow::Cow;
 use std::fmt;
 
-/// A dtype by its number in `tensorflow.DataType`; a number that the table does not know stays representable.
+/// A dtype by its number in `tensorflow.DataType`; a number that the table does not know stays
+/// representable.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DataType(i32);
 
@@ -175,7 +176,8 @@ impl DataType {
             .map(|info| info.dtype)
     }
 
-    /// Bytes an element takes in `tensor_content`; `None` for string, resource, variant and unknown dtypes.
+    /// Bytes an element takes in `tensor_content`; `None` for string, resource, variant and unknown
+    /// dtypes.
     pub fn size(self) -> Option<usize> {
         self.info()?.size
     }
@@ -240,7 +242,8 @@ impl ValueList {
         LISTS[self as usize].2
     }
 
-    /// The dtype that the elements have by themselves; `None` for bit patterns, strings and handles.
+    /// The dtype that the elements have by themselves; `None` for bit patterns, strings and
+    /// handles.
     pub const fn native(self) -> Option<DataType> {
         LISTS[self as usize].3
     }

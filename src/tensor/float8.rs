@@ -1,4 +1,5 @@
-//! The byte-sized floats (five float8 formats and float4) as tables of the values that their bytes stand for.
+//! The byte-sized floats (five float8 formats and float4) as tables of the values that their bytes
+//! stand for.
 
 /// What the bit patterns above the largest finite value mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +14,8 @@ enum Specials {
     None,
 }
 
-/// One byte-sized format: sign, exponent and mantissa bits from high to low, in the low bits of the byte.
+/// One byte-sized format: sign, exponent and mantissa bits from high to low, in the low bits of the
+/// byte.
 #[derive(Debug)]
 pub(super) struct TinyFloat {
     /// Bits of the whole pattern; those above are ignored when reading and 0 when writing.
@@ -47,8 +49,8 @@ impl TinyFloat {
         self.values[usize::from(byte)]
     }
 
-    /// The byte of a value that the format holds exactly; `None` for any other. Minus zero becomes zero where
-    /// there is no minus zero.
+    /// The byte of a value that the format holds exactly; `None` for any other. Minus zero becomes
+    /// zero where there is no minus zero.
     pub(super) fn encode(&self, value: f64) -> Option<u8> {
         let mut pattern = if value.is_nan() {
             (0..1 << self.width).find(|&byte| self.decode(byte as u8).is_nan())?
@@ -104,7 +106,8 @@ const fn power_of_two(exponent: i32) -> f32 {
 mod tests {
     use super::*;
 
-    /// One line a format: its name and, for each byte, the bits of its float32 value as ml_dtypes reads it.
+    /// One line a format: its name and, for each byte, the bits of its float32 value as ml_dtypes
+    /// reads it.
     const ML_DTYPES: &str = include_str!("../../tests/fixtures/casts/float8.txt");
 
     fn formats() -> [(&'static str, &'static TinyFloat); 6] {

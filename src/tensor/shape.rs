@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 /// TensorFlow refuses a shape of more dimensions.
 const MAX_RANK: usize = 254;
 
-/// A tensor's dimensions as sent, row-major: concrete, or with negative sizes that TensorFlow would refuse.
+/// A tensor's dimensions as sent, row-major: concrete, or with negative sizes that TensorFlow would
+/// refuse.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Shape(SmallVec<[i64; 6]>);
 
@@ -37,8 +38,8 @@ impl Shape {
         Self::default()
     }
 
-    /// The number of elements, multiplied left to right as TensorFlow does: a product beyond int64 is an
-    /// error even when a later dimension is 0.
+    /// The number of elements, multiplied left to right as TensorFlow does: a product beyond int64
+    /// is an error even when a later dimension is 0.
     pub fn elements(&self) -> Result<u64, ShapeError> {
         if self.rank() > MAX_RANK {
             return Err(ShapeError::TooManyDims { rank: self.rank() });
@@ -123,8 +124,8 @@ impl fmt::Display for Shape {
 // === impl PartialShape ===
 
 impl PartialShape {
-    /// Whether a tensor of this shape may be sent: concrete, of the same rank, each size equal or declared
-    /// -1.
+    /// Whether a tensor of this shape may be sent: concrete, of the same rank, each size equal or
+    /// declared -1.
     pub fn accepts(&self, shape: &Shape) -> bool {
         let fits = |dims: &[i64]| {
             dims.len() == shape.rank()

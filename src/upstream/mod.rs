@@ -1,17 +1,4 @@
-//! Floor 4: TF Serving as seen from here: connections to it, and what it says of its models.
-pub mod ask;
-pub mod backoff;
-pub mod catalog;
-pub mod dial;
-pub mod framing;
-pub mod gather;
-pub mod http2;
-pub mod io;
-pub mod places;
+//! TF Serving as the upstream: where it is, the connections to it, and calls over them.
 pub mod pool;
-mod question;
-pub mod readiness;
-pub mod refresh;
-#[cfg(feature = "tls")]
-pub mod tls;
+pub mod target;
 pub mod unary;

@@ -1,4 +1,5 @@
-//! One thread's HTTP/2 connections to TF Serving: picked by load, replaced in the background when they die.
+//! One thread's HTTP/2 connections to TF Serving: picked by load, replaced in the background when
+//! they die.
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use h2::client::ResponseFuture;
 use http::Request;
 use tokio::sync::Notify;
 
-use super::backoff::Backoff;
-use super::dial::{Connection, DialError, Sender, Target};
+use super::target::{Connection, DialError, Sender, Target};
 use crate::fault::Fault;
+use crate::retry::backoff::Backoff;
 use crate::telemetry::metrics::UpstreamConnection;
 
 /// A connection that lived shorter than this was no success: the next attempts wait.
@@ -67,7 +68,8 @@ impl Up {
 struct Slot {
     state: RefCell<State>,
     calls: Cell<usize>,
-    /// Told when the connection takes no new calls any more (GOAWAY) although it may still finish old ones.
+    /// Told when the connection takes no new calls any more (GOAWAY) although it may still finish
+    /// old ones.
     retire: Notify,
     retired: Cell<bool>,
     /// Connections made so far.
@@ -103,14 +105,17 @@ impl Pool {
         &self.target
     }
 
-    /// The connection generation of the first slot: it differs after a reconnect, when the server may be another one.
+    /// The connection generation of the first slot: it differs after a reconnect, when the server
+    /// may be another one.
     pub fn generation(&self) -> u64 {
         self.slots.first().map_or(0, |slot| slot.generation.get())
     }
 
-    /// Puts a request on the less loaded of two connections. Waits only while a connection attempt is under way.
+    /// Puts a request on the less loaded of two connections. Waits only while a connection attempt
+    /// is under way.
     ///
-    /// A connection that takes no more calls is passed over: such a call was certainly not processed.
+    /// A connection that takes no more calls is passed over: such a call was certainly not
+    /// processed.
     pub async fn open(&self, request: &Request<()>, end: bool) -> Result<Opened, Fault> {
         let mut refusals = 0;
         loop {
@@ -120,7 +125,8 @@ impl Pool {
                 Attempt::Invalid(error) => return Err(Fault::Internal { problem: error.to_string() }),
                 Attempt::Wait => {
                     let mut changed = std::pin::pin!(self.changed.notified());
-                    // Enabled before the states are read once more, so that no change between is missed.
+                    // Enabled before the states are read once more, so that no change between is
+                    // missed.
                     changed.as_mut().enable();
                     if !self.is_connecting() {
                         continue;
@@ -145,8 +151,9 @@ impl Pool {
                 }
                 Err(error) => {
                     slot.retire();
-                    // A connection can also have used up its stream numbers: that is worth one more try, like one that was closed.
-                    // A request that a fresh connection refuses as well cannot be expressed in HTTP/2.
+                    // A connection can also have used up its stream numbers: that is worth one more
+                    // try, like one that was closed. A request that a fresh connection refuses as
+                    // well cannot be expressed in HTTP/2.
                     if !error.is_io() && !error.is_go_away() {
                         *refusals += 1;
                         if *refusals > 1 {
@@ -263,8 +270,8 @@ impl Driver {
                     drop(counted);
                     self.up.remove();
                     tracing::info!(upstream = %self.target.address, %cause, "connection to the upstream ended");
-                    // Calls wait meanwhile, since the server can be reached; an early end is only made to cost something when it
-                    // comes again and again.
+                    // Calls wait meanwhile, since the server can be reached; an early end is only
+                    // made to cost something when it comes again and again.
                     self.become_(State::Connecting);
                     if since.elapsed() >= SHORT_LIFE {
                         backoff.reset();
@@ -281,7 +288,8 @@ impl Driver {
         }
     }
 
-    /// Until the connection ends, or takes no new calls; in the latter case its old calls finish in the background.
+    /// Until the connection ends, or takes no new calls; in the latter case its old calls finish in
+    /// the background.
     async fn drive(&self, mut connection: Connection) -> String {
         loop {
             tokio::select! {

@@ -6,9 +6,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use tonic::Code;
 
-use super::framing::{Assembler, FramingError, frames};
 use super::pool::Pool;
 use crate::fault::{Fault, percent_decode};
+use crate::transport::framing::{Assembler, FramingError, frames};
 use crate::wire::Rope;
 
 /// The status of a finished call as its trailers (or its only headers) say it.
@@ -24,8 +24,8 @@ pub fn fault(pool: &Pool, error: &h2::Error) -> Fault {
     let address = pool.target().address.clone();
     let cause = error.to_string();
     match error.reason().filter(|_| error.is_reset()) {
-        // gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors", but for CANCEL: it is the server that broke off, and CANCELLED would
-        // tell a client that it had done so itself.
+        // gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors", but for CANCEL: it is the server
+        // that broke off, and CANCELLED would tell a client that it had done so itself.
         Some(h2::Reason::ENHANCE_YOUR_CALM) => {
             Fault::UpstreamReset { address, cause, code: Code::ResourceExhausted }
         }
@@ -39,7 +39,8 @@ pub fn fault(pool: &Pool, error: &h2::Error) -> Fault {
     }
 }
 
-/// Sends `request` to `path` and decodes the answer. An error status of TF Serving is a [`Fault::Upstream`].
+/// Sends `request` to `path` and decodes the answer. An error status of TF Serving is a
+/// [`Fault::Upstream`].
 pub async fn call<Answer>(
     pool: &Pool,
     path: &'static str,

@@ -1,4 +1,5 @@
-//! Writing a request anew around the slices of the old one that stay: new heads are a few bytes, values are not copied.
+//! Writing a request anew around the slices of the old one that stay: new heads are a few bytes,
+//! values are not copied.
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -16,7 +17,8 @@ pub struct TensorEdit {
     pub key: Option<String>,
     pub dtype: Option<DataType>,
     pub shape: Option<Shape>,
-    /// Encoded fields of `TensorProto` that replace all of its values: see [`content`] and [`list`].
+    /// Encoded fields of `TensorProto` that replace all of its values: see [`content`] and
+    /// [`list`].
     pub values: Option<Rope>,
 }
 
@@ -37,8 +39,9 @@ pub struct RequestEdit {
     pub added: Vec<(String, Bytes)>,
 }
 
-/// The request with the edits in it. Everything that no edit names is the old bytes, in their old order; entries that a later one
-/// with the same key replaces are left out, since renaming the later one would bring them back to life.
+/// The request with the edits in it. Everything that no edit names is the old bytes, in their old
+/// order; entries that a later one with the same key replaces are left out, since renaming the
+/// later one would bring them back to life.
 pub fn rewrite(message: &Rope, view: &PredictView, edit: &RequestEdit) -> Rope {
     let mut cuts: Vec<(Range<usize>, Rope)> = Vec::new();
     for shadowed in &view.shadowed {
@@ -174,7 +177,8 @@ pub fn list(list: ValueList, payload: Rope) -> Rope {
     field(list.field(), payload)
 }
 
-/// A typed list of elements that are given little-endian, each in the width of `dtype`: packed, as proto3 writes it.
+/// A typed list of elements that are given little-endian, each in the width of `dtype`: packed, as
+/// proto3 writes it.
 pub fn packed(list: ValueList, dtype: DataType, elements: &[u8]) -> Rope {
     let size = dtype.size().unwrap_or(1);
     let signed = dtype.info().is_some_and(|info| info.class == Class::Signed);
@@ -187,7 +191,8 @@ pub fn packed(list: ValueList, dtype: DataType, elements: &[u8]) -> Rope {
         _ => {
             let mut payload = Vec::with_capacity(elements.len());
             for element in elements.chunks_exact(size) {
-                // Negative numbers are ten bytes long in every integer list but those of unsigned ones.
+                // Negative numbers are ten bytes long in every integer list but those of unsigned
+                // ones.
                 let negative = signed && element.last().is_some_and(|byte| byte & 0x80 != 0);
                 let mut wide = [if negative { 0xff } else { 0 }; 8];
                 wide[..size].copy_from_slice(element);
@@ -219,7 +224,8 @@ pub(crate) fn field(number: u32, payload: Rope) -> Rope {
     out
 }
 
-/// `TensorShapeProto`: field 2 is a dim, whose field 1 is its size; a size of 0 is left out as proto3 does.
+/// `TensorShapeProto`: field 2 is a dim, whose field 1 is its size; a size of 0 is left out as
+/// proto3 does.
 fn put_shape(out: &mut Vec<u8>, shape: &Shape) {
     let mut dims: SmallVec<[u8; 64]> = SmallVec::new();
     let mut size = Vec::with_capacity(12);

@@ -1,4 +1,5 @@
-//! Classify, Regress and MultiInference requests: their model specs read and their examples counted, nothing else.
+//! Classify, Regress and MultiInference requests: their model specs read and their examples
+//! counted, nothing else.
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -8,10 +9,12 @@ use super::model_spec::ModelSpec;
 use super::rope::Rope;
 use super::scan::{Reader, Wire, WireError, text};
 
-/// Tasks that a MultiInference request may have; TF Serving refuses a signature that is named twice, so real ones have a handful.
+/// Tasks that a MultiInference request may have; TF Serving refuses a signature that is named
+/// twice, so real ones have a handful.
 const MAX_TASKS: usize = 1024;
 
-/// One thing that is asked for: the whole request for Classify and Regress, an `InferenceTask` for MultiInference.
+/// One thing that is asked for: the whole request for Classify and Regress, an `InferenceTask` for
+/// MultiInference.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InferTask {
     pub model_spec: ModelSpec,
@@ -97,7 +100,8 @@ impl InferView {
         Ok(view)
     }
 
-    /// `Input` is a oneof of an `ExampleList` (1) and an `ExampleListWithContext` (2); both have their examples in field 1.
+    /// `Input` is a oneof of an `ExampleList` (1) and an `ExampleListWithContext` (2); both have
+    /// their examples in field 1.
     fn count_examples(&mut self, mut input: Reader<'_>) -> Result<(), WireError> {
         while let Some(field) = input.next_field()? {
             if !matches!(field.number, 1 | 2) {

@@ -1,4 +1,5 @@
-//! `tensorflow.serving.ModelSpec` as it lies in a request: which model, which version, which signature.
+//! `tensorflow.serving.ModelSpec` as it lies in a request: which model, which version, which
+//! signature.
 use std::fmt;
 use std::ops::Range;
 
@@ -29,13 +30,15 @@ pub struct ModelSpec {
     pub version: VersionChoice,
     /// Empty means `serving_default`.
     pub signature_name: String,
-    /// The payloads of the `model_spec` fields, and the `signature_name` fields in them: what a rewrite cuts.
+    /// The payloads of the `model_spec` fields, and the `signature_name` fields in them: what a
+    /// rewrite cuts.
     pub(super) payloads: SmallVec<[Range<usize>; 1]>,
     pub(super) signature_fields: SmallVec<[Range<usize>; 1]>,
 }
 
 impl ModelSpec {
-    /// The signature that TF Serving will use (`predict_util.cc`: an empty name is `serving_default`).
+    /// The signature that TF Serving will use (`predict_util.cc`: an empty name is
+    /// `serving_default`).
     pub fn effective_signature(&self) -> &str {
         if self.signature_name.is_empty() { DEFAULT_SIGNATURE } else { &self.signature_name }
     }

@@ -1,4 +1,5 @@
-//! `tensorflow.serving.PredictRequest` as it lies in its rope: the model spec read, each input's heads read, values located.
+//! `tensorflow.serving.PredictRequest` as it lies in its rope: the model spec read, each input's
+//! heads read, values located.
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -9,7 +10,8 @@ use super::rope::Rope;
 use super::scan::{Reader, Wire, WireError, text};
 use super::tensor::TensorView;
 
-/// Inputs that a request may have, far above any real signature: what a hostile message could make us remember has a bound.
+/// Inputs that a request may have, far above any real signature: what a hostile message could make
+/// us remember has a bound.
 const MAX_INPUTS: usize = 16_384;
 /// Output names that a request may ask for.
 const MAX_FILTERS: usize = 16_384;
@@ -31,7 +33,8 @@ pub struct PredictView {
     pub model_spec: ModelSpec,
     /// The `model_spec` fields, tags included.
     pub(super) spec_fields: SmallVec<[Range<usize>; 1]>,
-    /// In the order of the message; of several entries with one key the last, as protobuf reads a map.
+    /// In the order of the message; of several entries with one key the last, as protobuf reads a
+    /// map.
     pub inputs: SmallVec<[InputView; 2]>,
     /// Entries that a later one with the same key replaces.
     pub(super) shadowed: SmallVec<[Range<usize>; 0]>,
@@ -39,7 +42,8 @@ pub struct PredictView {
 }
 
 impl PredictView {
-    /// Reads the heads of a request: one pass, no tensor value is decoded, nothing is allocated for what a length merely claims.
+    /// Reads the heads of a request: one pass, no tensor value is decoded, nothing is allocated for
+    /// what a length merely claims.
     ///
     /// # Errors
     /// The first place at which the bytes are not a `PredictRequest`.

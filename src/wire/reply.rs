@@ -49,7 +49,8 @@ pub fn cut(message: &Rope, rows: i64, of: i64) -> Result<Rope, RowsError> {
     Ok(emit::splice(message, 0..message.len(), cuts))
 }
 
-/// Answers of consecutive rows as one: `parts` are the messages and the rows that each was asked for. The model spec is the first's.
+/// Answers of consecutive rows as one: `parts` are the messages and the rows that each was asked
+/// for. The model spec is the first's.
 pub fn join(parts: &[(Rope, i64)]) -> Result<Rope, RowsError> {
     let Some((first, _)) = parts.first() else { return Ok(Rope::new()) };
     let views: Vec<ReplyView> =

@@ -1,4 +1,5 @@
-//! A message as the chain of byte chunks that it came in: sliced, joined and sent on without being copied.
+//! A message as the chain of byte chunks that it came in: sliced, joined and sent on without being
+//! copied.
 use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};

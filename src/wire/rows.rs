@@ -1,4 +1,5 @@
-//! Rows of a tensor: slices and joins along dimension 0, sharing the memory of the values wherever they lie.
+//! Rows of a tensor: slices and joins along dimension 0, sharing the memory of the values wherever
+//! they lie.
 use std::ops::Range;
 
 use super::emit::{self, TensorEdit};

@@ -12,7 +12,8 @@ use bytes::Bytes;
 
 use super::rope::Rope;
 
-/// protobuf's own bound on nesting; only unknown groups can nest here, all known messages have a fixed depth.
+/// protobuf's own bound on nesting; only unknown groups can nest here, all known messages have a
+/// fixed depth.
 const MAX_GROUP_DEPTH: usize = 100;
 
 /// Why bytes are not the message that they should be. Positions are byte offsets in the message.
@@ -104,7 +105,8 @@ impl<'a> Reader<'a> {
         Self { segments, at: 0, position: 0, end: rope.len(), payload_start: (segments, 0) }
     }
 
-    /// A reader of the payload of the length-delimited field that was read last, without a walk from the start.
+    /// A reader of the payload of the length-delimited field that was read last, without a walk
+    /// from the start.
     pub fn inner(&self, field: &Field) -> Self {
         let (segments, at) = self.payload_start;
         Self {
@@ -186,7 +188,8 @@ impl<'a> Reader<'a> {
         Ok(Field { number, wire, span: start..self.position, payload: body..self.position, varint })
     }
 
-    /// Skips an unknown group with a stack of its own, so that hostile nesting cannot use up the thread's.
+    /// Skips an unknown group with a stack of its own, so that hostile nesting cannot use up the
+    /// thread's.
     fn skip_group(&mut self, start: usize, number: u32) -> Result<(), WireError> {
         let mut open = [0_u32; MAX_GROUP_DEPTH];
         open[0] = number;

@@ -1,4 +1,5 @@
-//! One `tensorflow.TensorProto` as it lies in a message: its heads read, its values only located and counted.
+//! One `tensorflow.TensorProto` as it lies in a message: its heads read, its values only located
+//! and counted.
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -7,10 +8,12 @@ use super::rope::Rope;
 use super::scan::{Field, Reader, Wire, WireError};
 use crate::tensor::{DataType, Shape, ValueList};
 
-/// Dims kept of a sent shape; TensorFlow itself takes ranks up to 254 (`TensorShape::MaxDimensions`).
+/// Dims kept of a sent shape; TensorFlow itself takes ranks up to 254
+/// (`TensorShape::MaxDimensions`).
 pub const MAX_RANK: usize = 254;
 
-/// Alternations between fields that one tensor may have. Encoders write each field in one piece; only hostile bytes alternate.
+/// Alternations between fields that one tensor may have. Encoders write each field in one piece;
+/// only hostile bytes alternate.
 const MAX_RUNS: usize = 256;
 
 pub(super) const DTYPE: u32 = 1;
@@ -23,7 +26,8 @@ pub struct Run {
     pub field: u32,
     /// All of its fields, tags included.
     pub span: Range<usize>,
-    /// Values in it: elements of a typed list (single floats for complex pairs), bytes of `tensor_content` and `float8_val`.
+    /// Values in it: elements of a typed list (single floats for complex pairs), bytes of
+    /// `tensor_content` and `float8_val`.
     pub values: u64,
 }
 
@@ -112,7 +116,8 @@ impl TensorView {
         Ok(())
     }
 
-    /// The typed lists that have values, with how many wire values each has, in field order of first appearance.
+    /// The typed lists that have values, with how many wire values each has, in field order of
+    /// first appearance.
     pub fn lists(&self) -> SmallVec<[(ValueList, u64); 2]> {
         let mut lists: SmallVec<[(ValueList, u64); 2]> = SmallVec::new();
         for run in &self.runs {
@@ -183,7 +188,8 @@ fn count(rope: &Rope, list: ValueList, field: &Field) -> Result<u64, WireError> 
     }
 }
 
-/// A varint ends at each byte below 0x80; the blocks keep the sums in bytes, so that the compiler can count 16 or 32 at once.
+/// A varint ends at each byte below 0x80; the blocks keep the sums in bytes, so that the compiler
+/// can count 16 or 32 at once.
 fn count_varints(rope: &Rope, field: &Field) -> Result<u64, WireError> {
     let mut ends = 0_u64;
     let mut last = 0;

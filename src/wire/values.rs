@@ -1,4 +1,5 @@
-//! A tensor's values as blocks of whole little-endian elements, wherever they lie: `tensor_content` or a typed list, packed or not.
+//! A tensor's values as blocks of whole little-endian elements, wherever they lie: `tensor_content`
+//! or a typed list, packed or not.
 use super::rope::{Chunks, Rope};
 use super::scan::{Reader, Wire, WireError};
 use super::tensor::{Layout, Run, TensorView, layout};
@@ -14,8 +15,9 @@ const BLOCK: usize = 4096;
 pub enum Carrier {
     /// `tensor_content`, elements of this many bytes.
     Content { size: usize },
-    /// A typed list, each element in the width of its native dtype: 4 bytes for `float_val` and `int_val`, 2 for `half_val`
-    /// (its low 16 bits), 8 for a pair of `scomplex_val`, 1 for `bool_val` and `float8_val`.
+    /// A typed list, each element in the width of its native dtype: 4 bytes for `float_val` and
+    /// `int_val`, 2 for `half_val` (its low 16 bits), 8 for a pair of `scomplex_val`, 1 for
+    /// `bool_val` and `float8_val`.
     List(ValueList),
 }
 
@@ -32,10 +34,12 @@ impl<E> From<WireError> for Stop<E> {
     }
 }
 
-/// Hands all values to `sink` in order, in blocks of whole elements; a rest that is no whole element is not handed on.
+/// Hands all values to `sink` in order, in blocks of whole elements; a rest that is no whole
+/// element is not handed on.
 ///
 /// # Errors
-/// The sink's own, or a varint that no decoder takes. Lists of strings and handles have no elements of a fixed width: nothing is read.
+/// The sink's own, or a varint that no decoder takes. Lists of strings and handles have no elements
+/// of a fixed width: nothing is read.
 pub fn read<E>(
     message: &Rope,
     tensor: &TensorView,
@@ -134,7 +138,8 @@ fn varints<E>(
     if filled > 0 { sink(&block[..filled]).map_err(Stop::Sink) } else { Ok(()) }
 }
 
-/// Cuts chunks at element boundaries; an element that lies over two chunks is put together in a small buffer.
+/// Cuts chunks at element boundaries; an element that lies over two chunks is put together in a
+/// small buffer.
 struct Aligner {
     size: usize,
     carry: [u8; MAX_ELEMENT],

@@ -1,4 +1,5 @@
-//! The requests of the demo: the founder's vector in every shape in which it comes, and mistakes that nobody can repair.
+//! The requests of the demo: the founder's vector in every shape in which it comes, and mistakes
+//! that nobody can repair.
 use prost::bytes::Bytes;
 
 use crate::ask::Answer;

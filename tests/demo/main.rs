@@ -1,7 +1,9 @@
-//! The demo: the founder's wrong requests, sent through the sidecar and past it, as a table; then everything is left running.
+//! The demo: the founder's wrong requests, sent through the sidecar and past it, as a table; then
+//! everything is left running.
 //!
-//! `ONCE=1` ends it after the table, with exit code 1 when an answer is not as expected. `--upstream ADDR` asks a running server that has the
-//! model `mlp`; `--tf PYTHON` starts the TensorFlow test server with that interpreter.
+//! `ONCE=1` ends it after the table, with exit code 1 when an answer is not as expected.
+//! `--upstream ADDR` asks a running server that has the model `mlp`; `--tf PYTHON` starts the
+//! TensorFlow test server with that interpreter.
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,4 +1,5 @@
-//! Who answers behind the sidecar: the stand-in in this process, a server that runs already, or the TensorFlow test server.
+//! Who answers behind the sidecar: the stand-in in this process, a server that runs already, or the
+//! TensorFlow test server.
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -66,7 +66,8 @@ fn data_goes_to_stdout_and_the_rest_to_stderr() {
 
 #[test]
 fn a_probe_without_a_sidecar_fails() {
-    // Nobody listens on the port of `discard`; the address comes from what the sidecar itself would listen on.
+    // Nobody listens on the port of `discard`; the address comes from what the sidecar itself would
+    // listen on.
     let ended = tfs_sidecar(&["healthcheck"], &[("TFS_SIDECAR_ADMIN_LISTEN", "0.0.0.0:9")]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("127.0.0.1:9") && ended.stderr.contains("hint: "), "{}", ended.stderr);

@@ -1,4 +1,5 @@
-//! The fuzz targets' bodies over the committed corpus and the attacks: what a fuzzer once found stays found.
+//! The fuzz targets' bodies over the committed corpus and the attacks: what a fuzzer once found
+//! stays found.
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -39,7 +40,8 @@ fn the_committed_corpus_is_replayed() {
     }
 }
 
-/// An attack is the bytes of a message; each target takes it as the request, the answer or the metadata that it could be.
+/// An attack is the bytes of a message; each target takes it as the request, the answer or the
+/// metadata that it could be.
 #[test]
 fn attacks_are_survived() {
     let files = std::fs::read_dir(folder("attacks")).unwrap().map(|entry| entry.unwrap().path());

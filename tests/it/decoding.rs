@@ -1,4 +1,5 @@
-//! TensorFlow's measured rules for decoding a `TensorProto`, each beside what the sidecar says to such a tensor.
+//! TensorFlow's measured rules for decoding a `TensorProto`, each beside what the sidecar says to
+//! such a tensor.
 //!
 //! The tensors are written by hand, byte by byte: nothing here shares code with what reads them.
 use tfs_sidecar::repair::notation;
@@ -7,7 +8,8 @@ use tfs_sidecar::wire::Rope;
 use crate::support::requests::{field, number_field, varint};
 use crate::verdict;
 
-/// dtype number, name, the typed list that TensorFlow reads, bytes of an element in `tensor_content` (0: of no fixed size).
+/// dtype number, name, the typed list that TensorFlow reads, bytes of an element in
+/// `tensor_content` (0: of no fixed size).
 const DTYPES: &[(u64, &str, &str, usize)] = &[
     (1, "float", "float_val", 4),
     (2, "double", "double_val", 8),
@@ -82,7 +84,8 @@ fn ones(name: &str, elements: usize) -> Vec<u8> {
     list(name, &vec![1.0; if pairs { 2 * elements } else { elements }])
 }
 
-/// `tensor_content` of so many elements: ones in the lowest byte of each, or TensorFlow's own encoding of strings of one letter.
+/// `tensor_content` of so many elements: ones in the lowest byte of each, or TensorFlow's own
+/// encoding of strings of one letter.
 fn content(size: usize, elements: usize) -> Vec<u8> {
     let bytes = match size {
         0 => [vec![1; elements], vec![b'a'; elements]].concat(),
@@ -121,7 +124,8 @@ impl Faults {
     }
 }
 
-/// Elements in `tensor_content`, in the typed list, and of the shape; TensorFlow's reading; the answer for dtypes of a size, for strings.
+/// Elements in `tensor_content`, in the typed list, and of the shape; TensorFlow's reading; the
+/// answer for dtypes of a size, for strings.
 #[rustfmt::skip]
 const COUNTS: &[(usize, usize, i64, &str, &str, &str)] = &[
     (3, 0, 3, "decoded",                         "conforms",     "conforms"),
@@ -221,8 +225,8 @@ fn every_dtype_reads_one_list_and_no_other() {
     faults.report();
 }
 
-/// Whether ones in this list are ones of the dtype: numbers that a checked cast takes over. No bit patterns, bytes or truth values,
-/// no fractions into integers, no complex numbers into real ones.
+/// Whether ones in this list are ones of the dtype: numbers that a checked cast takes over. No bit
+/// patterns, bytes or truth values, no fractions into integers, no complex numbers into real ones.
 fn movable(dtype: &str, list: &str) -> bool {
     let real = ["int_val", "int64_val", "uint32_val", "uint64_val"].contains(&list);
     let fraction = ["float_val", "double_val"].contains(&list);
@@ -238,8 +242,9 @@ fn movable(dtype: &str, list: &str) -> bool {
 
 type Wrapped = (u64, &'static str, &'static str, &'static [f64], &'static str, &'static str);
 
-/// dtype, its list, values beyond it, what TensorFlow reads, the answer when float is declared. Patterns of half are read as TensorFlow
-/// reads them, by their low bits; a pattern is no number that could be out of range.
+/// dtype, its list, values beyond it, what TensorFlow reads, the answer when float is declared.
+/// Patterns of half are read as TensorFlow reads them, by their low bits; a pattern is no number
+/// that could be out of range.
 #[rustfmt::skip]
 const WRAPPED: &[Wrapped] = &[
     (4,  "uint8",  "int_val",  &[300.0, -1.0],          "44, 255",  "CAST_OUT_OF_RANGE"),
@@ -344,7 +349,8 @@ fn shapes_and_dtypes() {
     let three = field(2, &number_field(1, 3));
     let named = field(2, &[number_field(1, 3), field(2, b"rows")].concat());
     let content = |elements: usize| content(4, elements);
-    // What was sent and how TensorFlow reads it, the declared shape, `tensor_shape`, the values, the answer.
+    // What was sent and how TensorFlow reads it, the declared shape, `tensor_shape`, the values,
+    // the answer.
     #[rustfmt::skip]
     let cases: Vec<ShapeCase> = vec![
         ("no tensor_shape: a scalar",                 "[]",    vec![],                   flat(1),    "conforms"),

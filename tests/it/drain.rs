@@ -1,4 +1,5 @@
-//! Shutting down: what is in flight is finished, what is new is turned away, and nothing waits for ever.
+//! Shutting down: what is in flight is finished, what is new is turned away, and nothing waits for
+//! ever.
 use std::time::Duration;
 
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -30,7 +31,8 @@ async fn requests_in_flight_are_finished_and_new_ones_turned_away() {
     until(&mut health, ServingStatus::NotServing).await;
     assert_eq!(sidecar.page("/readyz").await.status, 503);
     assert_eq!(sidecar.page("/livez").await.status, 200);
-    // On an open connection the answer is UNAVAILABLE, or the stream is refused by HTTP/2; a new connection may find nobody.
+    // On an open connection the answer is UNAVAILABLE, or the stream is refused by HTTP/2; a new
+    // connection may find nobody.
     match client.try_call(flat()).await {
         Ok(reply) => assert_eq!(reply.code, 14, "{}", reply.text),
         Err(error) => assert!(error.is_go_away() || error.is_reset() || error.is_io(), "{error}"),

@@ -1,4 +1,5 @@
-//! Errors of TF Serving reach the client with their code and text, and an explanation behind the text unless it is switched off.
+//! Errors of TF Serving reach the client with their code and text, and an explanation behind the
+//! text unless it is switched off.
 use prost::bytes::Bytes;
 use tfs_sidecar::repair::policy::Mode;
 

@@ -1,4 +1,5 @@
-//! What goes wrong around a request: no upstream, a dying one, deadlines, callers that leave, bytes from strangers.
+//! What goes wrong around a request: no upstream, a dying one, deadlines, callers that leave, bytes
+//! from strangers.
 use prost::Message as _;
 use prost::bytes::Bytes;
 use tfs_sidecar::config::UpstreamConcurrency;
@@ -14,7 +15,8 @@ fn good() -> Bytes {
     Predict::new(dense::MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
 }
 
-/// Asks until the upstream is reached again; each refusal is followed by a wait for another connection to be accepted.
+/// Asks until the upstream is reached again; each refusal is followed by a wait for another
+/// connection to be accepted.
 async fn healed(fake: &FakeTfs, client: &Client) -> Reply {
     loop {
         let seen = fake.connections().accepted;

@@ -1,7 +1,9 @@
-//! Every request that a real TensorFlow Serving answered, held against what the sidecar would do with it.
+//! Every request that a real TensorFlow Serving answered, held against what the sidecar would do
+//! with it.
 //!
-//! `tests/fixtures/golden/accepted_by_tf.tsv` lists what TensorFlow Serving accepted and the sidecar does not forward as sent, with the
-//! reason; `refused_by_tf.tsv` lists what the sidecar makes of what TensorFlow Serving refused. A change of either is seen in review.
+//! `tests/fixtures/golden/accepted_by_tf.tsv` lists what TensorFlow Serving accepted and the
+//! sidecar does not forward as sent, with the reason; `refused_by_tf.tsv` lists what the sidecar
+//! makes of what TensorFlow Serving refused. A change of either is seen in review.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
@@ -82,7 +84,8 @@ impl Catalog {
         catalog
     }
 
-    /// The signatures of the version that a request means; `None` where TensorFlow Serving has no such model, version or label.
+    /// The signatures of the version that a request means; `None` where TensorFlow Serving has no
+    /// such model, version or label.
     fn find(&self, spec: &ModelSpec) -> Option<&Signatures> {
         let versions = self.models.get(&spec.name)?;
         let version = match &spec.version {
@@ -208,7 +211,8 @@ fn what_tensorflow_serving_refuses_is_listed_with_what_is_made_of_it() {
     check_table("refused_by_tf.tsv", REFUSED, &refused);
 }
 
-/// The promises of a repair: it conforms, every value is there in its order, and what no step names is the very bytes.
+/// The promises of a repair: it conforms, every value is there in its order, and what no step names
+/// is the very bytes.
 #[test]
 fn a_repaired_request_says_what_was_sent() {
     let catalog = Catalog::read();
@@ -279,13 +283,15 @@ fn no_request_of_any_method_panics_in_any_mode() {
             assert_eq!(off, Action::Forward, "{id}");
             assert_eq!(observe == Action::Forward, !shielded, "{id}");
             assert_ne!(strict, Action::Apply, "{id}");
-            // Short lists are legal in observe alone; everything else that strict forwards, repair forwards, and the other way round.
+            // Short lists are legal in observe alone; everything else that strict forwards, repair
+            // forwards, and the other way round.
             assert_eq!(strict == Action::Forward, repair == Action::Forward, "{id}");
         }
     }
 }
 
-/// Through a running sidecar: what arrives behind it is the very request, or the very repair; what comes back is the recorded answer.
+/// Through a running sidecar: what arrives behind it is the very request, or the very repair; what
+/// comes back is the recorded answer.
 #[tokio::test]
 async fn recorded_requests_and_answers_pass_byte_for_byte() {
     let catalog = Catalog::read();

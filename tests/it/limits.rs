@@ -1,4 +1,5 @@
-//! The limits: sizes, counts, claims; and requests that are known to hang or kill TensorFlow Serving.
+//! The limits: sizes, counts, claims; and requests that are known to hang or kill TensorFlow
+//! Serving.
 use prost::bytes::Bytes;
 
 use crate::support::client::Request;

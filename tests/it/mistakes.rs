@@ -1,4 +1,5 @@
-//! The mistakes of real clients in `tests/fixtures/mistakes.tsv`, each with what the repair contract makes of it.
+//! The mistakes of real clients in `tests/fixtures/mistakes.tsv`, each with what the repair
+//! contract makes of it.
 use std::collections::{BTreeMap, BTreeSet};
 
 use tfs_sidecar::repair::{Action, Outcome, apply, notation};

@@ -1,4 +1,5 @@
-//! What needs no repair arrives as it was sent, and what comes back is what TensorFlow Serving said.
+//! What needs no repair arrives as it was sent, and what comes back is what TensorFlow Serving
+//! said.
 use prost::Message as _;
 use prost::bytes::Bytes;
 use tfs_sidecar::proto::tensorflow::Example;
@@ -20,7 +21,8 @@ fn conforming(model: &str) -> Bytes {
     Predict::new(model).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
 }
 
-/// A PredictRequest written by hand: the map entry's key behind its value, fields in odd places, and fields that no proto knows.
+/// A PredictRequest written by hand: the map entry's key behind its value, fields in odd places,
+/// and fields that no proto knows.
 fn odd(model: &str, tensor: &[u8]) -> Vec<u8> {
     let mut entry = field(2, tensor);
     entry.extend(field(1, INPUT.as_bytes()));

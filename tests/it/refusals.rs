@@ -1,4 +1,5 @@
-//! What cannot be repaired is refused here, with every problem at once; modes and dry runs decide how far that goes.
+//! What cannot be repaired is refused here, with every problem at once; modes and dry runs decide
+//! how far that goes.
 use prost::bytes::Bytes;
 use tfs_sidecar::proto::tensorflow::TensorProto;
 use tfs_sidecar::repair::policy::{Mode, Unrepairable};
@@ -160,7 +161,8 @@ async fn names_are_explained_by_the_signature() {
     assert_eq!(setup.client.predict(&extra.bytes()).await.reason(), "INPUT_EXTRA");
     let output = Predict::new("m").input("item", ids()).input("user", ids()).output("z");
     assert_eq!(setup.client.predict(&output.bytes()).await.reason(), "OUTPUT_UNKNOWN");
-    // Only missing: the signature may have a default that its metadata does not show, so the server decides.
+    // Only missing: the signature may have a default that its metadata does not show, so the server
+    // decides.
     let missing = Predict::new("m").input("item", ids());
     let reply = setup.client.predict(&missing.bytes()).await;
     assert_eq!(reply.code, 3);

@@ -1,4 +1,5 @@
-//! Every rule with the configuration that switches it on, through a running sidecar and without one; and docs/repairs.md, from the registry.
+//! Every rule with the configuration that switches it on, through a running sidecar and without
+//! one; and docs/repairs.md, from the registry.
 use std::fmt::Write as _;
 use std::sync::Arc;
 

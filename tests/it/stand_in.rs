@@ -1,4 +1,5 @@
-//! The stand-in itself: what it says must be what TensorFlow Serving said when the golden records were made.
+//! The stand-in itself: what it says must be what TensorFlow Serving said when the golden records
+//! were made.
 use base64::Engine as _;
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -19,7 +20,8 @@ struct Golden {
     response_b64: Option<String>,
 }
 
-/// Records whose text depends on things that the stand-in does not have (pseudo-signatures, resource tensors).
+/// Records whose text depends on things that the stand-in does not have (pseudo-signatures,
+/// resource tensors).
 const BEYOND: &[&str] = &["mlp.sig.init", "mlp.sig.initnoin", "mlp.dtype.resource"];
 
 #[tokio::test]

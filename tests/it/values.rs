@@ -1,8 +1,10 @@
-//! The values of a tensor as a reader of the protocol sees them, for comparing what was sent with what was forwarded.
+//! The values of a tensor as a reader of the protocol sees them, for comparing what was sent with
+//! what was forwarded.
 use half::{bf16, f16};
 use tfs_sidecar::proto::tensorflow::TensorProto;
 
-/// One value, whatever dtype it has: equal values of different dtypes are equal here. The sign of a zero is not told apart.
+/// One value, whatever dtype it has: equal values of different dtypes are equal here. The sign of a
+/// zero is not told apart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     Int(i128),
@@ -13,7 +15,8 @@ pub(crate) enum Value {
     Text(Vec<u8>),
 }
 
-/// The values in the order in which they lie in the tensor: `tensor_content` if there is any, else whichever list has some.
+/// The values in the order in which they lie in the tensor: `tensor_content` if there is any, else
+/// whichever list has some.
 pub(crate) fn values(tensor: &TensorProto) -> Vec<Value> {
     if tensor.tensor_content.is_empty() {
         listed(tensor)

@@ -1,4 +1,5 @@
-//! Model versions come and go: signatures follow them, labels are honoured, and no crowd hammers the server for metadata.
+//! Model versions come and go: signatures follow them, labels are honoured, and no crowd hammers
+//! the server for metadata.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,12 +35,14 @@ fn asked_for(calls: &[Call], model: &str) -> usize {
     names.filter(|name| name == model).count()
 }
 
-/// Changes the models, and waits until the sidecar has read the new state and gone on to the next poll.
+/// Changes the models, and waits until the sidecar has read the new state and gone on to the next
+/// poll.
 async fn change(fake: &FakeTfs, model: Model) {
     let metadata = fake.count(METADATA);
     fake.serve(model);
     fake.called(METADATA, metadata + 1).await;
-    // The first of these polls may have been on its way; the second begins when the refresh is done.
+    // The first of these polls may have been on its way; the second begins when the refresh is
+    // done.
     let polls = fake.count(STATUS);
     fake.called(STATUS, polls + 2).await;
 }

@@ -76,7 +76,8 @@ impl Metrics {
             .fold(0.0, |sum, value| sum + value)
     }
 
-    /// Lines of the metric `name` (without prefix of other names): `name{...} value` or `name value`.
+    /// Lines of the metric `name` (without prefix of other names): `name{...} value` or `name
+    /// value`.
     pub fn samples<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.lines().filter(move |line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))

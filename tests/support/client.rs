@@ -1,4 +1,5 @@
-//! A raw gRPC client on the `h2` crate: sends exactly the bytes that a test wants sent, and shows everything that came back.
+//! A raw gRPC client on the `h2` crate: sends exactly the bytes that a test wants sent, and shows
+//! everything that came back.
 use std::future::poll_fn;
 
 use h2::client::{ResponseFuture, SendRequest};

@@ -1,4 +1,5 @@
-//! The founder's model computed for real: Dense 128 -> 64 relu -> 10 softmax, with TensorFlow's refusals of what does not fit.
+//! The founder's model computed for real: Dense 128 -> 64 relu -> 10 softmax, with TensorFlow's
+//! refusals of what does not fit.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -125,7 +126,8 @@ fn list(dims: &[i64]) -> String {
     format!("[{}]", dims.join(","))
 }
 
-/// The values as TensorFlow reads them: content first; a short list repeats its last value; no value at all means zeros.
+/// The values as TensorFlow reads them: content first; a short list repeats its last value; no
+/// value at all means zeros.
 pub fn floats(tensor: &TensorProto, count: usize) -> Vec<f32> {
     if !tensor.tensor_content.is_empty() {
         let fours = tensor.tensor_content.chunks_exact(4);

@@ -1,4 +1,5 @@
-//! What the integration tests, the demo and the benchmarks share: a stand-in for TensorFlow Serving, a raw gRPC client, request builders.
+//! What the integration tests, the demo and the benchmarks share: a stand-in for TensorFlow
+//! Serving, a raw gRPC client, request builders.
 //!
 //! Nothing here but `sidecar.rs` knows the proxy; the rest needs only the generated messages.
 #![allow(

@@ -164,7 +164,8 @@ pub fn outputs(response: &[u8]) -> HashMap<String, TensorProto> {
     PredictResponse::decode(response).expect("the answer is a PredictResponse").outputs
 }
 
-// --- raw wire format: for what prost cannot write (unknown fields, odd encodings, hostile lengths) ---
+// --- raw wire format: for what prost cannot write (unknown fields, odd encodings, hostile lengths)
+// ---
 
 pub fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {

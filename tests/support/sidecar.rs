@@ -1,4 +1,5 @@
-//! The proxy under test, in this process, with a configuration for tests. The only file here that knows the proxy.
+//! The proxy under test, in this process, with a configuration for tests. The only file here that
+//! knows the proxy.
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -47,7 +48,8 @@ pub fn config(upstream: &str, models: impl IntoIterator<Item = String>) -> Confi
     }
 }
 
-/// Changes the policy of every declared model and of the others; what a file sets for the whole program, a test sets here.
+/// Changes the policy of every declared model and of the others; what a file sets for the whole
+/// program, a test sets here.
 pub fn policy(config: &mut Config, change: impl Fn(&mut Policy)) {
     change(&mut config.defaults.defaults);
     for model in config.models.values_mut() {

@@ -3,7 +3,8 @@ use super::*;
 
 #[test]
 fn every_example_is_true_and_repairs_once() {
-    // Those of tier 2 need a policy: the integration tests hold them with the configuration that switches them on.
+    // Those of tier 2 need a policy: the integration tests hold them with the configuration that
+    // switches them on.
     for rule in REPAIRS.iter().filter(|rule| rule.tier == Tier::One) {
         let case = Case::new(rule.example.signature, rule.example.request);
         let verdict = case.judge();

@@ -1,4 +1,5 @@
-//! What holds for every rule: its example, the promises of the contract, and what a sweep over dtypes and encodings shows.
+//! What holds for every rule: its example, the promises of the contract, and what a sweep over
+//! dtypes and encodings shows.
 mod contract;
 mod hints;
 mod properties;

@@ -1,5 +1,6 @@
-//! What holds for all requests: a repaired one needs no repair, element order and other inputs' bytes are untouched, and a sweep over
-//! all dtype pairs and encodings in which "may I?" and "do it" agree.
+//! What holds for all requests: a repaired one needs no repair, element order and other inputs'
+//! bytes are untouched, and a sweep over all dtype pairs and encodings in which "may I?" and "do
+//! it" agree.
 use proptest::prelude::*;
 
 use super::*;

@@ -1,5 +1,5 @@
-//! Straight loops for the everyday pairs, which the compiler vectorises. Whatever has none goes through the
-//! lanes.
+//! Straight loops for the everyday pairs, which the compiler vectorises. Whatever has none goes
+//! through the lanes.
 use std::ops::BitOr;
 
 use half::slice::HalfFloatSliceExt;
@@ -25,8 +25,8 @@ pub(super) struct Kernel {
 type Test = fn(&[u8]) -> bool;
 
 impl Kernel {
-    /// The test for this strictness: `true` says that all values of the block pass, `false` that one does
-    /// not.
+    /// The test for this strictness: `true` says that all values of the block pass, `false` that
+    /// one does not.
     pub(super) fn test(&self, exactness: Exactness) -> Test {
         match exactness {
             Exactness::Exact => self.exact,
@@ -110,14 +110,14 @@ macro_rules! checked {
     };
 }
 
-/// From 64 bits, where the processor converts one value at a time: a block of small integers, those that are of
-/// `$bits` bits after `$offset` is added, is known to be exact without converting any.
+/// From 64 bits, where the processor converts one value at a time: a block of small integers, those
+/// that are of `$bits` bits after `$offset` is added, is known to be exact without converting any.
 macro_rules! wide_ints {
     ($from:ty => $to:ty, $offset:expr, $bits:literal) => {
         Kernel {
             exact: |src| {
-                // `as` saturates, so that the greatest integer would seem to come back from the float above
-                // it.
+                // `as` saturates, so that the greatest integer would seem to come back from the
+                // float above it.
                 let comes_back = |value: $from| (value as $to) as $from == value && value != <$from>::MAX;
                 are_below(src, $offset, $bits) || all(src, |bytes| comes_back(<$from>::from_le_bytes(bytes)))
             },
@@ -147,8 +147,8 @@ macro_rules! halves {
     };
 }
 
-/// Into halves by slices too; what a value became is looked at by way back. From float64 there is no such kernel: on processors with
-/// the instruction `half` goes by float32, and rounds twice.
+/// Into halves by slices too; what a value became is looked at by way back. From float64 there is
+/// no such kernel: on processors with the instruction `half` goes by float32, and rounds twice.
 macro_rules! into_halves {
     ($to:ty) => {
         Kernel {
@@ -201,7 +201,8 @@ come_back!(bf16);
 
 use {checked, exact, halves, into_halves, wide_ints};
 
-/// An iterator that knows its length: the vector grows once and is written without a buffer in between.
+/// An iterator that knows its length: the vector grows once and is written without a buffer in
+/// between.
 fn append<const A: usize, const B: usize>(
     src: &[u8],
     dst: &mut Vec<u8>,
@@ -210,7 +211,8 @@ fn append<const A: usize, const B: usize>(
     dst.extend(src.as_chunks().0.iter().flat_map(|bytes| convert(*bytes)));
 }
 
-/// The bits that any word has. Sixteen unions side by side, since one would wait for itself at every step.
+/// The bits that any word has. Sixteen unions side by side, since one would wait for itself at
+/// every step.
 fn union<T>(src: &[u8], word: impl Fn([u8; 8]) -> T) -> T
 where
     T: BitOr<Output = T> + Default + Copy,
@@ -234,8 +236,9 @@ fn are_below(src: &[u8], offset: u64, bits: u32) -> bool {
     union(src, |bytes| u64::from_le_bytes(bytes).wrapping_add(offset)) >> bits == 0
 }
 
-/// Whether all values are below 2^127 by a look at their upper halves: the everyday case, in a read of the bytes and no more. The
-/// few above that do not overflow, NaN and the infinities are not told from those that do.
+/// Whether all values are below 2^127 by a look at their upper halves: the everyday case, in a read
+/// of the bytes and no more. The few above that do not overflow, NaN and the infinities are not
+/// told from those that do.
 fn doubles_are_far_from_overflow(src: &[u8]) -> bool {
     /// The upper half of 2^127.
     const FAR: u32 = (power_of_two(127).to_bits() >> 32) as u32;
@@ -244,8 +247,8 @@ fn doubles_are_far_from_overflow(src: &[u8]) -> bool {
     union(src, |bytes| upper(bytes) + ((1 << 31) - FAR)) >> 31 == 0
 }
 
-/// Looks at every value, without an early end: a loop without branches is vectorised, and a sum of u64 better
-/// than a conjunction of bools.
+/// Looks at every value, without an early end: a loop without branches is vectorised, and a sum of
+/// u64 better than a conjunction of bools.
 fn all<const A: usize>(src: &[u8], passes: impl Fn([u8; A]) -> bool) -> bool {
     src.as_chunks::<A>().0.iter().map(|bytes| u64::from(!passes(*bytes))).sum::<u64>() == 0
 }

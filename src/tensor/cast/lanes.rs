@@ -1,8 +1,8 @@
-//! The general way of a cast: each real dtype reads its bytes into wide numbers and writes its bytes from
-//! them.
+//! The general way of a cast: each real dtype reads its bytes into wide numbers and writes its
+//! bytes from them.
 //!
-//! One reader and one writer a dtype instead of a function a pair. A complex element is two lanes of its real
-//! dtype.
+//! One reader and one writer a dtype instead of a function a pair. A complex element is two lanes
+//! of its real dtype.
 use half::{bf16, f16};
 
 use super::values::{FloatFormat, IntRange, ValueSet};
@@ -32,7 +32,8 @@ pub(super) enum Codec {
     Float {
         format: FloatFormat,
         read: fn(&[u8], &mut [f64]),
-        /// Takes what [`FloatFormat::nearest`] gives; beyond the format's range anything is written.
+        /// Takes what [`FloatFormat::nearest`] gives; beyond the format's range anything is
+        /// written.
         write: fn(&[f64], &mut [u8]),
     },
 }
@@ -47,7 +48,8 @@ impl Lane {
     }
 }
 
-/// The lane of a dtype and the number of lanes of an element; `None` for dtypes that are no numbers.
+/// The lane of a dtype and the number of lanes of an element; `None` for dtypes that are no
+/// numbers.
 pub(super) fn lane(dtype: DataType) -> Option<(&'static Lane, usize)> {
     let lane = match dtype {
         DataType::BOOL => &BOOL,
@@ -103,9 +105,11 @@ macro_rules! lanes {
 }
 
 lanes! {
-    // A bool byte that is neither 0 nor 1 is read as it is: TensorFlow refuses it, and so does `check`.
+    // A bool byte that is neither 0 nor 1 is read as it is: TensorFlow refuses it, and so does
+    // `check`.
     BOOL: Int range, 1, ints(0, 1), |b: [u8; 1]| i128::from(b[0]), |v: i128| [u8::from(v != 0)];
-    // Written with the bits above cleared, as ml_dtypes and TensorFlow write them; read whatever those say.
+    // Written with the bits above cleared, as ml_dtypes and TensorFlow write them; read whatever
+    // those say.
     INT2: Int range, 1, ints(-2, 1), |b: [u8; 1]| sign_extend(b[0], 2), |v: i128| [v as u8 & 3];
     INT4: Int range, 1, ints(-8, 7), |b: [u8; 1]| sign_extend(b[0], 4), |v: i128| [v as u8 & 15];
     UINT2: Int range, 1, ints(0, 3), |b: [u8; 1]| i128::from(b[0] & 3), |v: i128| [v as u8 & 3];

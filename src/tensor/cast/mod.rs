@@ -1,5 +1,5 @@
-//! Casts of numbers between dtypes: what a cast can lose, the check that it loses nothing, and the cast
-//! itself.
+//! Casts of numbers between dtypes: what a cast can lose, the check that it loses nothing, and the
+//! cast itself.
 mod kernels;
 mod lanes;
 mod values;
@@ -20,10 +20,11 @@ use super::dtype::{Class, DataType};
 pub enum Relation {
     /// The same dtype. Of dtypes that are no numbers too; these have no [`Cast`].
     Same,
-    /// Every value of the source is exact in the target. (The sign of a zero may go: two float8 formats have
-    /// no -0.0.)
+    /// Every value of the source is exact in the target. (The sign of a zero may go: two float8
+    /// formats have no -0.0.)
     Widens,
-    /// Some values are not: integers of less range, integers into floats, floats into narrower floats.
+    /// Some values are not: integers of less range, integers into floats, floats into narrower
+    /// floats.
     Narrows,
     /// Only integral values in range are exact. -0.0 is 0; NaN and the infinities are out of range.
     FloatToInt,
@@ -33,8 +34,9 @@ pub enum Relation {
     NumberToBool,
 }
 
-/// What a cast from one dtype to another can lose; `None` says that there is no such cast: of strings,
-/// quantized dtypes, handles, reference and unknown dtypes, of complex to real, and between bool and complex.
+/// What a cast from one dtype to another can lose; `None` says that there is no such cast: of
+/// strings, quantized dtypes, handles, reference and unknown dtypes, of complex to real, and
+/// between bool and complex.
 pub fn relation(from: DataType, to: DataType) -> Option<Relation> {
     let (source, target) = (from.info()?, to.info()?);
     if from == to {
@@ -56,11 +58,11 @@ pub fn relation(from: DataType, to: DataType) -> Option<Relation> {
 /// How strictly values are held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exactness {
-    /// Each value must survive. From float to float NaN counts as exact where the target has one (its payload
-    /// may go), and an infinity where the target has one.
+    /// Each value must survive. From float to float NaN counts as exact where the target has one
+    /// (its payload may go), and an infinity where the target has one.
     Exact,
-    /// Into a float or complex dtype: the nearest value, ties to even; a finite value that would leave the
-    /// target's range is refused. Into any other dtype the same as [`Exactness::Exact`].
+    /// Into a float or complex dtype: the nearest value, ties to even; a finite value that would
+    /// leave the target's range is refused. Into any other dtype the same as [`Exactness::Exact`].
     Round,
 }
 
@@ -99,8 +101,8 @@ pub struct Cast {
 // === impl Cast ===
 
 impl Cast {
-    /// The cast from one dtype to another. It exists exactly when [`relation`] does, but not between equal
-    /// dtypes that are no numbers. Between equal dtypes of numbers it copies.
+    /// The cast from one dtype to another. It exists exactly when [`relation`] does, but not
+    /// between equal dtypes that are no numbers. Between equal dtypes of numbers it copies.
     pub fn new(from: DataType, to: DataType, exactness: Exactness) -> Option<Self> {
         let relation = relation(from, to)?;
         let ((source, source_lanes), (target, target_lanes)) = (lane(from)?, lane(to)?);
@@ -123,8 +125,8 @@ impl Cast {
         self.target.size * self.target_lanes
     }
 
-    /// Finds the first value that the cast would not keep. `src` is whole elements, little-endian, as in
-    /// `tensor_content`. Allocates nothing but the fault's text.
+    /// Finds the first value that the cast would not keep. `src` is whole elements, little-endian,
+    /// as in `tensor_content`. Allocates nothing but the fault's text.
     pub fn check(&self, src: &[u8]) -> Result<(), CastFault> {
         // A bool byte other than 0 and 1 is no value of its dtype, so even bools are looked at.
         if matches!(self.relation, Relation::Same | Relation::Widens) {
@@ -145,8 +147,8 @@ impl Cast {
         Ok(())
     }
 
-    /// Appends the converted elements of `src` to `dst`. After [`Self::check`] said `Ok` the values are exact
-    /// or the nearest; otherwise those that it refuses become anything.
+    /// Appends the converted elements of `src` to `dst`. After [`Self::check`] said `Ok` the values
+    /// are exact or the nearest; otherwise those that it refuses become anything.
     pub fn convert(&self, src: &[u8], dst: &mut Vec<u8>) {
         let src = self.whole_elements(src);
         if self.relation == Relation::Same {

@@ -172,7 +172,8 @@ fn tensors() -> impl Strategy<Value = (DataType, DataType, Vec<u8>)> {
     (dtype(), dtype(), proptest::collection::vec(byte, 0..64))
 }
 
-/// Each of the values at each place of some lengths, among ones: a loop over many lanes at once must not lose any.
+/// Each of the values at each place of some lengths, among ones: a loop over many lanes at once
+/// must not lose any.
 #[test]
 fn quick_looks_see_every_lane() {
     use DataType as D;

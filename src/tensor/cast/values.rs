@@ -1,4 +1,5 @@
-//! The set of numbers that a dtype holds: what fits, what must be rounded, and what is out of range.
+//! The set of numbers that a dtype holds: what fits, what must be rounded, and what is out of
+//! range.
 use super::{Exactness, FaultKind};
 
 /// The numbers of a real dtype.
@@ -116,15 +117,16 @@ impl FloatFormat {
     pub(super) const FLOAT: Self =
         Self { precision: 24, min_exponent: -149, max: f32::MAX as f64, has_infinity: true, has_nan: true };
 
-    /// The number of the format nearest to `value`, ties to even, as if exponents had no upper end: the
-    /// caller compares with `max`. NaN and infinities are returned as they are.
+    /// The number of the format nearest to `value`, ties to even, as if exponents had no upper end:
+    /// the caller compares with `max`. NaN and infinities are returned as they are.
     pub(super) fn nearest(&self, value: f64) -> f64 {
         if self.precision >= Self::DOUBLE.precision || !value.is_finite() {
             return value;
         }
         let exponent = ((value.to_bits() >> 52) & 0x7ff) as i32 - 1023;
-        // The distance between the format's numbers around `value`. Below the formats' least exponents (all
-        // above f64's subnormals) it is constant, so an f64 subnormal needs no exponent of its own.
+        // The distance between the format's numbers around `value`. Below the formats' least
+        // exponents (all above f64's subnormals) it is constant, so an f64 subnormal needs no
+        // exponent of its own.
         let unit = (exponent - (self.precision - 1)).max(self.min_exponent);
         (value * power_of_two(-unit)).round_ties_even() * power_of_two(unit)
     }
@@ -134,8 +136,8 @@ impl FloatFormat {
         if self.precision >= Self::DOUBLE.precision {
             return value as f64;
         }
-        // Rounding twice, to f64 and then to the format, could round a near tie the wrong way. Rounded to
-        // odd, the f64 still says on which side of the tie the integer was.
+        // Rounding twice, to f64 and then to the format, could round a near tie the wrong way.
+        // Rounded to odd, the f64 still says on which side of the tie the integer was.
         let rounded = value as f64;
         if rounded as i128 == value {
             return self.nearest(rounded);

@@ -1,4 +1,5 @@
-//! The least that a proxy on hyper does: HTTP/2 on both sides, bodies passed on unread. What it costs is the library, not the proxy.
+//! The least that a proxy on hyper does: HTTP/2 on both sides, bodies passed on unread. What it
+//! costs is the library, not the proxy.
 use crate::{Outcome, args::Args, on_this_thread};
 use hyper::client::conn::http2 as client;
 use hyper::server::conn::http2 as server;

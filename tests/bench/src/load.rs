@@ -1,4 +1,5 @@
-//! Load on one Predict: closed loop, open loop with Poisson arrivals, or an exact number of requests.
+//! Load on one Predict: closed loop, open loop with Poisson arrivals, or an exact number of
+//! requests.
 use crate::call::{self, Fault};
 use crate::procfs::{self, Group};
 use crate::timer::Timer;
@@ -12,9 +13,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// More unanswered requests than this and the open loop stops adding: the target has stalled.
-const MOST_IN_FLIGHT: usize = 20_000;
+const MAX_IN_FLIGHT: usize = 20_000;
 /// A lane gives up after so many errors in a row.
-const MOST_ERRORS: usize = 50;
+const MAX_ERRORS: usize = 50;
 
 struct Plan {
     target: String,
@@ -159,7 +160,7 @@ async fn one(
 
 async fn closed_loop(plan: Rc<Plan>, tally: Rc<RefCell<Tally>>, mut client: SendRequest<Bytes>) {
     let mut errors = 0;
-    while errors < MOST_ERRORS && Instant::now() < plan.until {
+    while errors < MAX_ERRORS && Instant::now() < plan.until {
         if let Some(left) = &plan.left {
             match left.get().checked_sub(1) {
                 Some(rest) => left.set(rest),
@@ -196,7 +197,7 @@ async fn open_loop(
             break;
         }
         timer.until(due).await?;
-        if flying.get() >= MOST_IN_FLIGHT {
+        if flying.get() >= MAX_IN_FLIGHT {
             tally.borrow_mut().not_sent += 1;
             continue;
         }

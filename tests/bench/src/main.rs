@@ -1,4 +1,5 @@
-//! The measuring half of the benchmark: bodies, a stub of TensorFlow Serving, load, a soak client, a plain relay and a bare proxy.
+//! The measuring half of the benchmark: bodies, a stub of TensorFlow Serving, load, a soak client,
+//! a plain relay and a bare proxy.
 mod args;
 mod bare;
 mod call;

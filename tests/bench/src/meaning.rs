@@ -1,4 +1,5 @@
-//! Whether two PredictRequests say the same, whatever the order of fields and the place of the values.
+//! Whether two PredictRequests say the same, whatever the order of fields and the place of the
+//! values.
 use crate::proto::{DOUBLE, FLOAT, Fields, Value};
 use std::collections::BTreeMap;
 
@@ -83,7 +84,8 @@ fn tensor(message: &[u8]) -> Option<Tensor> {
                 tensor.dims.push(size);
                 Some(())
             })?,
-            // tensor_content, float_val and double_val, packed or one by one: the same little-endian bytes
+            // tensor_content, float_val and double_val, packed or one by one: the same
+            // little-endian bytes
             (4, Value::Bytes(raw)) => tensor.values.extend_from_slice(raw),
             (5, Value::Bytes(raw) | Value::Fixed(raw)) if tensor.dtype == FLOAT => {
                 tensor.values.extend_from_slice(raw);

@@ -1,4 +1,5 @@
-//! The request bodies: four that conform in four sizes, and wrong ones that have one right reading, or none.
+//! The request bodies: four that conform in four sizes, and wrong ones that have one right reading,
+//! or none.
 use crate::Outcome;
 use crate::proto::{DOUBLE, FLOAT, Message, model_spec, shape};
 
@@ -66,7 +67,8 @@ fn tensor(dtype: u64, dims: &[i64], values: Values) -> Message {
     }
 }
 
-/// The same numbers on every run, each a multiple of 2^-24 below 1: a float holds what the double holds.
+/// The same numbers on every run, each a multiple of 2^-24 below 1: a float holds what the double
+/// holds.
 fn numbers(count: usize) -> impl Iterator<Item = f32> {
     let mut state: u64 = 0x2545_F491_4F6C_DD1D;
     (0..count).map(move |_| {

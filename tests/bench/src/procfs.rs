@@ -51,7 +51,8 @@ pub fn snapshot(groups: &[Group]) -> Snapshot {
     }
 }
 
-/// `{"procs": {NAME: {...}}, "other_cores": ...}`: what each group took for each of `requests`, and what everything else took.
+/// `{"procs": {NAME: {...}}, "other_cores": ...}`: what each group took for each of `requests`, and
+/// what everything else took.
 pub fn between(groups: &[Group], before: &Snapshot, after: &Snapshot, requests: u64) -> Value {
     let seconds = (after.at - before.at).as_secs_f64();
     let tick = 1.0 / rustix::param::clock_ticks_per_second() as f64;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const CONNECTIONS: usize = 4;
 /// The first so many unexpected ends are listed with their times; all are counted.
-const MOST_LISTED: usize = 100_000;
+const MAX_LISTED: usize = 100_000;
 const INVALID_ARGUMENT: u32 = 3;
 const UNAVAILABLE: u32 = 14;
 
@@ -173,7 +173,8 @@ impl Soak {
                 let piece = body.len().div_ceil(6);
                 for start in (0..body.len()).step_by(piece) {
                     let end = body.len().min(start + piece);
-                    // An answer before the whole body ends the stream: that answer counts, not the failure to send on.
+                    // An answer before the whole body ends the stream: that answer counts, not the
+                    // failure to send on.
                     if stream.send_data(body.slice(start..end), end == body.len()).is_err() {
                         break;
                     }
@@ -182,7 +183,8 @@ impl Soak {
             }
         }
         if kind.how == How::SlowRead {
-            // h2 offers no more window until the body is read, so the answer waits in the proxy meanwhile.
+            // h2 offers no more window until the body is read, so the answer waits in the proxy
+            // meanwhile.
             tokio::time::sleep(pause * 3).await;
         }
         call::check(&call::answer(response).await?, &self.expect).map(|()| true)
@@ -198,7 +200,7 @@ impl Soak {
             Err(fault) => (fault.to_string(), false),
         };
         let mut listed = self.listed.borrow_mut();
-        if !expected && listed.len() < MOST_LISTED {
+        if !expected && listed.len() < MAX_LISTED {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
             listed.push(json!([now, kind.name, end]));
         }

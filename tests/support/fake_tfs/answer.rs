@@ -1,4 +1,5 @@
-//! What TensorFlow Serving answers, as a function of the models and the message: its checks in its order, with its texts.
+//! What TensorFlow Serving answers, as a function of the models and the message: its checks in its
+//! order, with its texts.
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
@@ -226,7 +227,8 @@ fn set(names: &BTreeSet<&str>) -> String {
     format!("{{{}}}", names.iter().copied().collect::<Vec<_>>().join(","))
 }
 
-/// Whether `Tensor::FromProto` accepts it: a known dtype, a concrete shape without overflow that memory can hold, whole contents.
+/// Whether `Tensor::FromProto` accepts it: a known dtype, a concrete shape without overflow that
+/// memory can hold, whole contents.
 fn decodable(tensor: &TensorProto) -> bool {
     let size: usize = match tensor.dtype {
         4 | 6 | 10 | 11 | 12 | 24..=33 => 1,

@@ -1,4 +1,5 @@
-//! A stand-in for TensorFlow Serving in this process: real HTTP/2, its checks and texts, every call recorded, answers scripted.
+//! A stand-in for TensorFlow Serving in this process: real HTTP/2, its checks and texts, every call
+//! recorded, answers scripted.
 //!
 //! It runs on a thread of its own, so a test may block, and is stopped when it is dropped.
 pub mod answer;

@@ -31,7 +31,8 @@ pub struct Version {
     pub compute: Compute,
 }
 
-/// A signature in the making; tensor names are `serving_default_<alias>:0` and `StatefulPartitionedCall:<n>`, as TF 2 exports have them.
+/// A signature in the making; tensor names are `serving_default_<alias>:0` and
+/// `StatefulPartitionedCall:<n>`, as TF 2 exports have them.
 #[derive(Clone, Debug)]
 pub struct Sig {
     name: String,
@@ -137,8 +138,8 @@ pub fn feed_name(info: &TensorInfo) -> &str {
     }
 }
 
-/// Answers each output with a copy of the first input (in the order of the aliases), whatever its shape: TensorFlow Serving
-/// checks no shape either.
+/// Answers each output with a copy of the first input (in the order of the aliases), whatever its
+/// shape: TensorFlow Serving checks no shape either.
 #[expect(clippy::unnecessary_wraps, reason = "it is one of the functions that a model computes by")]
 pub fn echo(request: &PredictRequest, signature: &SignatureDef) -> Result<Outputs, Refusal> {
     let first = signature.inputs.keys().min().and_then(|alias| request.inputs.get(alias));

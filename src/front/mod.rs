@@ -1,3 +1,0 @@
-//! The doors of the sidecar.
-pub mod admin;
-pub mod grpc;

@@ -1,0 +1,42 @@
+//! Whether this sidecar should get traffic: signatures read, upstream reachable, not draining.
+use std::sync::Arc;
+
+use super::DrainHandle;
+use crate::models::catalog::Catalog;
+use crate::upstream::pool::Up;
+
+/// Reads the three conditions whenever it is asked.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    catalog: Arc<Catalog>,
+    up: Arc<Up>,
+    drain: DrainHandle,
+    declared: Arc<[String]>,
+}
+
+impl Readiness {
+    pub fn new(catalog: Arc<Catalog>, up: Arc<Up>, drain: DrainHandle, declared: Arc<[String]>) -> Self {
+        Self { catalog, up, drain, declared }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        !self.drain.is_draining()
+            && self.up.count() > 0
+            && self.declared.iter().all(|model| self.catalog.serves(model))
+    }
+
+    /// What is missing, one line each; empty when ready.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.drain.is_draining() {
+            reasons.push("draining".to_owned());
+        }
+        if self.up.count() == 0 {
+            reasons.push("no connection to the upstream".to_owned());
+        }
+        for model in self.declared.iter().filter(|model| !self.catalog.serves(model)) {
+            reasons.push(format!("signatures of model '{model}' not read yet"));
+        }
+        reasons
+    }
+}

@@ -1,0 +1,127 @@
+//! How much may be in flight in the whole process: requests, and bytes of messages, charged before
+//! they are read.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::config::Limits;
+use crate::fault::Fault;
+use crate::telemetry::metrics::Inflight;
+
+#[derive(Debug)]
+pub struct Admission {
+    requests: AtomicUsize,
+    bytes: AtomicU64,
+    max_requests: usize,
+    max_bytes: u64,
+}
+
+/// One admitted request; gives everything back when dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    admission: Arc<Admission>,
+    charged: u64,
+    gauge: Inflight,
+}
+
+impl Admission {
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            requests: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            max_requests: limits.max_inflight_requests,
+            max_bytes: limits.max_inflight_bytes,
+        })
+    }
+
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn enter(self: &Arc<Self>) -> Result<Ticket, Fault> {
+        // Counted first, so that two that come at once cannot both take the last permit.
+        let ticket = Ticket { admission: Arc::clone(self), charged: 0, gauge: Inflight::new() };
+        if self.requests.fetch_add(1, Ordering::Relaxed) >= self.max_requests {
+            let limit = self.max_requests as u64;
+            return Err(Fault::QueueFull {
+                what: "requests",
+                setting: "limits.max_inflight_requests",
+                limit,
+            });
+        }
+        Ok(ticket)
+    }
+}
+
+impl Ticket {
+    /// Room for so many bytes more. A request that is alone always has room: the limit is on what
+    /// requests take together, and TF Serving would have taken a message of this size.
+    pub fn charge(&mut self, bytes: u64) -> Result<(), Fault> {
+        let before = self.admission.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let others = before.saturating_sub(self.charged);
+        self.charged += bytes;
+        self.gauge.add_bytes(bytes);
+        if others > 0 && before.saturating_add(bytes) > self.admission.max_bytes {
+            let limit = self.admission.max_bytes;
+            return Err(Fault::QueueFull {
+                what: "bytes of messages",
+                setting: "limits.max_inflight_bytes",
+                limit,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.admission.requests.fetch_sub(1, Ordering::Relaxed);
+        if self.charged > 0 {
+            self.admission.bytes.fetch_sub(self.charged, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(requests: usize, bytes: u64) -> Arc<Admission> {
+        Admission::new(&Limits {
+            max_inflight_requests: requests,
+            max_inflight_bytes: bytes,
+            ..crate::config::Config::default().limits
+        })
+    }
+
+    #[test]
+    fn the_request_above_the_limit_is_refused_and_leaves_no_trace() {
+        let admission = admission(2, 100);
+        let first = admission.enter().unwrap();
+        let _second = admission.enter().unwrap();
+        assert!(matches!(admission.enter(), Err(Fault::QueueFull { limit: 2, .. })));
+        assert_eq!(admission.requests(), 2);
+        drop(first);
+        assert!(admission.enter().is_ok());
+    }
+
+    #[test]
+    fn bytes_are_shared_but_one_alone_always_fits() {
+        let admission = admission(9, 100);
+        let mut large = admission.enter().unwrap();
+        large.charge(1000).unwrap();
+        large.charge(1000).unwrap();
+        let mut other = admission.enter().unwrap();
+        assert!(other.charge(1).is_err());
+        drop(other);
+        drop(large);
+        assert_eq!((admission.requests(), admission.bytes()), (0, 0));
+        let (mut a, mut b) = (admission.enter().unwrap(), admission.enter().unwrap());
+        a.charge(60).unwrap();
+        b.charge(40).unwrap();
+        assert!(b.charge(1).is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! Calls that are answered here: gRPC health and reflection, as tonic services behind a small
+//! adapter to `h2`.
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Request, Response};
+use http_body::{Body as _, Frame};
+use tonic_health::server::HealthReporter;
+use tower::util::BoxCloneSyncService;
+use tower::{Service as _, ServiceExt as _};
+
+use crate::fault::Fault;
+use crate::lifecycle::DrainHandle;
+use crate::pipeline::call::{Call, Stop, now};
+use crate::pipeline::deadline::Deadline;
+use crate::proto::DESCRIPTORS;
+
+const HEALTH: &str = "/grpc.health.v1.Health/";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/";
+const REFLECTION_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/";
+
+/// While draining, a watch has this long to hand out the last news, so that it does not hold its
+/// connection.
+const LAST_NEWS: Duration = Duration::from_millis(250);
+
+type TonicService = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
+
+/// The services; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Local {
+    health: TonicService,
+    reflection: TonicService,
+    reflection_alpha: TonicService,
+}
+
+impl Local {
+    /// The services, and the handle that sets what health answers.
+    pub fn new() -> Result<(Self, HealthReporter), tonic_reflection::server::Error> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let builder = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let local = Self {
+            health: BoxCloneSyncService::new(health),
+            reflection: BoxCloneSyncService::new(builder().build_v1()?),
+            reflection_alpha: BoxCloneSyncService::new(builder().build_v1alpha()?),
+        };
+        Ok((local, reporter))
+    }
+
+    /// The service for a path, unless the path is for TF Serving.
+    pub fn service(&self, path: &str) -> Option<TonicService> {
+        // All of ours, and none of TF Serving's, begin so.
+        if !path.starts_with("/grpc.") {
+            return None;
+        }
+        let services = [
+            (HEALTH, &self.health),
+            (REFLECTION, &self.reflection),
+            (REFLECTION_ALPHA, &self.reflection_alpha),
+        ];
+        services.into_iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, service)| service.clone())
+    }
+}
+
+/// Serves one such call.
+pub async fn serve(
+    drain: DrainHandle,
+    service: TonicService,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let call = Call::new(respond);
+    let deadline = match Deadline::read(request.headers(), now()) {
+        Ok(deadline) => deadline,
+        Err(fault) => return call.fail(fault.trailers()),
+    };
+    let work = pin!(async {
+        let mut answer = pin!(relay(&call, service, request));
+        tokio::select! {
+            biased;
+            done = &mut answer => return done,
+            () = drain.begun() => {}
+        }
+        tokio::time::timeout(LAST_NEWS, answer).await.unwrap_or(Err(Fault::Draining.into()))
+    });
+    match call.bounded(deadline, work).await {
+        Ok(()) | Err(Stop::ClientCancelled) => {}
+        Err(Stop::Fault(fault)) => call.fail(fault.trailers()),
+    }
+}
+
+async fn relay(call: &Call, mut service: TonicService, request: Request<RecvStream>) -> Result<(), Stop> {
+    let Ok(ready) = service.ready().await;
+    let Ok(response) = ready.call(request.map(Incoming)).await;
+    let (head, mut body) = response.into_parts();
+    let end = body.is_end_stream();
+    call.head(Response::from_parts(head, ()), end)?;
+    if end {
+        return Ok(());
+    }
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|status| Fault::Upstream {
+            code: status.code(),
+            message: status.message().to_owned(),
+        })?;
+        match frame.into_data() {
+            Ok(data) => call.data(data).await?,
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    return call.end(Some(trailers));
+                }
+            }
+        }
+    }
+    call.end(None)
+}
+
+/// A request's body as tonic reads bodies.
+#[derive(Debug)]
+pub struct Incoming(RecvStream);
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let stream = &mut self.0;
+        if let Some(data) = std::task::ready!(stream.poll_data(cx)) {
+            let data = data.and_then(|data| {
+                stream.flow_control().release_capacity(data.len())?;
+                Ok(Frame::data(data))
+            });
+            return Poll::Ready(Some(data));
+        }
+        stream
+            .poll_trailers(cx)
+            .map(|trailers| trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}

@@ -1,0 +1,58 @@
+//! The clients' door: HTTP/2 connections, and which part of the program each of their calls is for.
+pub mod local;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::spawn_local;
+
+use crate::pipeline::{self, Shard};
+use crate::transport::coalesce::{Coalesced, coalesce};
+use crate::transport::http2;
+use crate::transport::socket::Socket;
+use local::Local;
+
+/// A client says hello at once; one that does not only holds a place.
+pub const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// Serves one connection to its end. When draining begins, the client is told to go elsewhere
+/// (GOAWAY) and its calls finish.
+pub async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, peer: Rc<str>) {
+    let (io, flush) = coalesce(socket);
+    flush.deferred().of(accept(shard, local, io, peer)).await;
+}
+
+async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
+    let handshake = http2::server().handshake::<_, Bytes>(io);
+    let mut connection = match tokio::time::timeout(HELLO_WITHIN, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "no HTTP/2 connection"),
+        Err(_) => return tracing::debug!(%peer, "no HTTP/2 connection in time"),
+    };
+    let mut draining = std::pin::pin!(shard.drain.begun());
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => match local.service(request.uri().path()) {
+                    None => {
+                        // Boxed: spawning moves a future several times, and the state of a call is
+                        // some kilobytes.
+                        spawn_local(Box::pin(pipeline::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond)));
+                    }
+                    Some(service) => {
+                        spawn_local(local::serve(shard.drain.clone(), service, request, respond));
+                    }
+                },
+                Some(Err(error)) => return tracing::debug!(%peer, %error, "connection broken"),
+                None => return,
+            },
+            () = &mut draining, if !told => {
+                connection.graceful_shutdown();
+                told = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What TF Serving serves, as far as we know: model, version and label to signatures. Read without
+//! a lock by every request.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::repair::policy::ModelPolicy;
+use crate::signature::Signatures;
+use crate::telemetry::metrics::{self, ModelMetrics};
+use crate::wire::{ModelSpec, VersionChoice};
+
+/// One version of one model, with everything that a request for it needs.
+#[derive(Debug)]
+pub struct ModelVersion {
+    pub model: String,
+    pub version: i64,
+    pub signatures: Signatures,
+    pub policy: Arc<ModelPolicy>,
+    metrics: BTreeMap<String, Arc<ModelMetrics>>,
+    /// For requests that name a signature which the model does not have.
+    unknown_signature: Arc<ModelMetrics>,
+}
+
+impl ModelVersion {
+    pub fn new(model: &str, version: i64, signatures: Signatures, policy: Arc<ModelPolicy>) -> Self {
+        let metrics = signatures
+            .iter()
+            .map(|it| (it.name.clone(), Arc::new(ModelMetrics::new(model, &it.name))))
+            .collect();
+        let unknown_signature = Arc::new(ModelMetrics::new(model, metrics::UNKNOWN));
+        Self { model: model.to_owned(), version, signatures, policy, metrics, unknown_signature }
+    }
+
+    /// The handles of a signature; a name that is not in the catalog adds no series.
+    pub fn metrics(&self, signature: &str) -> &Arc<ModelMetrics> {
+        self.metrics.get(signature).unwrap_or(&self.unknown_signature)
+    }
+}
+
+/// One model. Versions are held as far as they were asked for; the latest always is.
+#[derive(Debug, Clone, Default)]
+pub struct Entry {
+    /// The highest version that is served: what a request without a version gets.
+    pub latest: Option<i64>,
+    /// Every version that is served; unknown where TF Serving does not say.
+    pub available: Option<Vec<i64>>,
+    pub versions: BTreeMap<i64, Arc<ModelVersion>>,
+    /// The labels that requests have used.
+    pub labels: BTreeMap<String, i64>,
+}
+
+/// What was learned of a model by asking.
+#[derive(Debug, Default)]
+pub struct Observation {
+    pub available: Option<Vec<i64>>,
+    /// A version that the server itself chose as the latest.
+    pub latest: Option<i64>,
+    pub read: Vec<(i64, Signatures)>,
+    /// A label's version now; `None` when it has none any more.
+    pub labels: Vec<(String, Option<i64>)>,
+    /// Versions whose signatures must not be kept although they are still served (another server
+    /// may have taken the place).
+    pub forget: Vec<i64>,
+}
+
+impl Entry {
+    pub fn get(&self, choice: &VersionChoice) -> Option<&Arc<ModelVersion>> {
+        let version = match choice {
+            VersionChoice::Latest => self.latest?,
+            VersionChoice::Version(version) => *version,
+            VersionChoice::Label(label) => *self.labels.get(label)?,
+        };
+        self.versions.get(&version)
+    }
+
+    /// The entry after an observation. Pure; a version whose signatures did not change stays the
+    /// very same [`ModelVersion`].
+    #[must_use]
+    pub fn after(&self, model: &str, policy: &Arc<ModelPolicy>, seen: Observation) -> Self {
+        let mut next = self.clone();
+        for version in seen.forget {
+            if !seen.read.iter().any(|(read, _)| *read == version) {
+                next.versions.remove(&version);
+            }
+        }
+        let read: Vec<i64> = seen.read.iter().map(|(version, _)| *version).collect();
+        for (version, signatures) in seen.read {
+            let same = next.versions.get(&version).is_some_and(|served| served.signatures == signatures);
+            if !same {
+                let served = ModelVersion::new(model, version, signatures, Arc::clone(policy));
+                next.versions.insert(version, Arc::new(served));
+            }
+        }
+        if let Some(available) = seen.available {
+            // What was just read is served, even when the status was asked a moment too early or
+            // too late.
+            next.versions.retain(|version, _| available.contains(version) || read.contains(version));
+            next.available = Some(available);
+        }
+        let highest = next.available.as_ref().and_then(|available| available.iter().max().copied());
+        next.latest = highest.or(seen.latest).or(next.latest);
+        for (label, version) in seen.labels {
+            match version {
+                Some(version) => next.labels.insert(label, version),
+                None => next.labels.remove(&label),
+            };
+        }
+        let versions = &next.versions;
+        next.labels.retain(|_, version| versions.contains_key(version));
+        next
+    }
+
+    /// How the signatures that an unversioned request meets differ in a newer entry, a line a
+    /// difference.
+    pub fn changes_to(&self, newer: &Self) -> Vec<String> {
+        match (self.get(&VersionChoice::Latest), newer.get(&VersionChoice::Latest)) {
+            (Some(before), Some(after)) => before.signatures.changes_to(&after.signatures),
+            (Some(_) | None, _) => Vec::new(),
+        }
+    }
+}
+
+/// Sorted, as everything a request looks up is: among a few names, comparing is cheaper than
+/// hashing one.
+type Models = BTreeMap<String, Arc<Entry>>;
+
+/// Written by the control thread alone, read by all.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    models: ArcSwap<Models>,
+}
+
+impl Catalog {
+    pub fn lookup(&self, spec: &ModelSpec) -> Option<Arc<ModelVersion>> {
+        self.find(&spec.name, &spec.version)
+    }
+
+    pub fn find(&self, model: &str, choice: &VersionChoice) -> Option<Arc<ModelVersion>> {
+        self.models.load().get(model)?.get(choice).cloned()
+    }
+
+    pub fn entry(&self, model: &str) -> Option<Arc<Entry>> {
+        self.models.load().get(model).cloned()
+    }
+
+    /// Whether requests for the latest version can be checked.
+    pub fn serves(&self, model: &str) -> bool {
+        self.models.load().get(model).is_some_and(|entry| entry.get(&VersionChoice::Latest).is_some())
+    }
+
+    /// Everything known, by model name.
+    pub fn snapshot(&self) -> BTreeMap<String, Arc<Entry>> {
+        self.models.load().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.models.load().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.models.load().is_empty()
+    }
+
+    /// Replaces one entry, or takes it out; requests under way keep what they looked up. One writer
+    /// only.
+    pub(super) fn put(&self, model: &str, entry: Option<Entry>) {
+        let mut models = Models::clone(&self.models.load());
+        match entry {
+            Some(entry) => models.insert(model.to_owned(), Arc::new(entry)),
+            None => models.remove(model),
+        };
+        self.models.store(Arc::new(models));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::tensorflow::SignatureDef;
+    use crate::proto::tensorflow::serving::SignatureDefMap;
+
+    fn signatures(names: &[&str]) -> Signatures {
+        let signature_def = names.iter().map(|name| ((*name).to_owned(), SignatureDef::default())).collect();
+        Signatures::from(SignatureDefMap { signature_def })
+    }
+
+    fn after(entry: &Entry, seen: Observation) -> Entry {
+        entry.after("m", &Arc::default(), seen)
+    }
+
+    fn read(version: i64, names: &[&str]) -> Vec<(i64, Signatures)> {
+        vec![(version, signatures(names))]
+    }
+
+    fn version_of(entry: &Entry, choice: VersionChoice) -> Option<i64> {
+        entry.get(&choice).map(|served| served.version)
+    }
+
+    #[test]
+    fn a_new_version_replaces_the_old_one_when_it_is_complete() {
+        let one = after(
+            &Entry::default(),
+            Observation { available: Some(vec![1]), read: read(1, &["a"]), ..Default::default() },
+        );
+        assert_eq!(version_of(&one, VersionChoice::Latest), Some(1));
+        let both = after(
+            &one,
+            Observation { available: Some(vec![2, 1]), read: read(2, &["b"]), ..Default::default() },
+        );
+        assert_eq!(version_of(&both, VersionChoice::Latest), Some(2));
+        assert_eq!(version_of(&both, VersionChoice::Version(1)), Some(1));
+        assert_eq!(one.changes_to(&both).len(), 2);
+        let two = after(&both, Observation { available: Some(vec![2]), ..Default::default() });
+        assert_eq!(version_of(&two, VersionChoice::Version(1)), None);
+        assert!(Arc::ptr_eq(
+            both.get(&VersionChoice::Latest).unwrap(),
+            two.get(&VersionChoice::Latest).unwrap()
+        ));
+    }
+
+    #[test]
+    fn unchanged_signatures_stay_the_same_object() {
+        let seen = || Observation {
+            available: Some(vec![1]),
+            read: read(1, &["a"]),
+            forget: vec![1],
+            ..Default::default()
+        };
+        let one = after(&Entry::default(), seen());
+        let again = after(&one, seen());
+        assert!(Arc::ptr_eq(&one.versions[&1], &again.versions[&1]));
+        let other = after(
+            &one,
+            Observation { available: Some(vec![1]), read: read(1, &["b"]), ..Default::default() },
+        );
+        assert!(!Arc::ptr_eq(&one.versions[&1], &other.versions[&1]));
+    }
+
+    #[test]
+    fn labels_follow_their_version() {
+        let label = |version| vec![("stable".to_owned(), version)];
+        let one = after(
+            &Entry::default(),
+            Observation {
+                available: Some(vec![1, 2]),
+                read: read(1, &["a"]),
+                labels: label(Some(1)),
+                ..Default::default()
+            },
+        );
+        assert_eq!(version_of(&one, VersionChoice::Label("stable".into())), Some(1));
+        assert_eq!(version_of(&one, VersionChoice::Latest), None, "version 2 is the latest and was not read");
+        let two =
+            after(&one, Observation { read: read(2, &["a"]), labels: label(Some(2)), ..Default::default() });
+        assert_eq!(version_of(&two, VersionChoice::Label("stable".into())), Some(2));
+        let none = after(&two, Observation { labels: label(None), ..Default::default() });
+        assert_eq!(version_of(&none, VersionChoice::Label("stable".into())), None);
+        let gone = after(&two, Observation { available: Some(vec![1]), ..Default::default() });
+        assert_eq!(version_of(&gone, VersionChoice::Label("stable".into())), None);
+    }
+
+    #[test]
+    fn a_server_without_status_is_believed_by_its_metadata() {
+        let one = after(
+            &Entry::default(),
+            Observation { latest: Some(7), read: read(7, &["a"]), ..Default::default() },
+        );
+        assert_eq!(version_of(&one, VersionChoice::Latest), Some(7));
+    }
+
+    #[test]
+    fn a_catalog_forgets_what_is_taken_out() {
+        let catalog = Catalog::default();
+        catalog.put(
+            "m",
+            Some(after(
+                &Entry::default(),
+                Observation { latest: Some(1), read: read(1, &["a"]), ..Default::default() },
+            )),
+        );
+        assert!(catalog.serves("m") && catalog.find("m", &VersionChoice::Version(2)).is_none());
+        catalog.put("m", None);
+        assert!(!catalog.serves("m") && catalog.is_empty());
+    }
+}

@@ -1,0 +1,42 @@
+//! One example of free inner sizes without its batch dimension: the one rule of tier 1 that
+//! assumes, and can be switched off.
+use super::add_batch_dim::{batch_in_front, elsewhere};
+use super::ambiguous;
+use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
+use crate::tensor::PartialShape;
+
+pub static REPAIR: Repair = Repair {
+    name: "batch_first",
+    tier: Tier::One,
+    switch: Switch::Policy,
+    stage: Stage::Shape,
+    lossy: false,
+    when: "As `add_batch_dim`, but a 1 would also conform at an inner axis that is declared -1. Read as: the batch axis was left out. `batch_first: off` answers SHAPE_AMBIGUOUS.",
+    example: Example {
+        signature: "image:float[-1,-1,-1,3]",
+        request: "image:float[48,64,3]",
+        becomes: "image:float[1,48,64,3]",
+        policy: "",
+    },
+    propose: Propose::Tensor(propose),
+};
+
+fn propose(case: &TensorCase<'_>) -> Proposal {
+    let PartialShape::Known(declared) = &case.info.shape else { return Proposal::No };
+    let Some(front) = batch_in_front(&case.descriptor.shape, declared) else { return Proposal::No };
+    // Only an axis that is declared -1 may be explained away. Where a declared 1 asks for the new
+    // axis too, nothing tells the two apart.
+    let competing = elsewhere(&case.descriptor.shape, declared, &front).collect::<Vec<_>>();
+    let by_a_declared_one = |shape: &crate::tensor::Shape| {
+        competing.iter().any(|(axis, other)| other == shape && declared[*axis] == 1)
+    };
+    match competing.first() {
+        None => Proposal::No,
+        Some((_, other))
+            if !case.policy.batch_first || competing.iter().any(|(_, shape)| by_a_declared_one(shape)) =>
+        {
+            Proposal::Fault(ambiguous(case, &front, other))
+        }
+        Some(_) => Proposal::Becomes(case.descriptor.with_shape(front)),
+    }
+}

@@ -1,0 +1,51 @@
+//! Inner axes sent apart that the model takes as one: an image for a model of pixels.
+use super::{Fit, is_permuted, regroup, shape_rule};
+use crate::repair::{Example, Repair, Stage, Switch, Tier};
+use crate::tensor::Shape;
+
+pub static REPAIR: Repair = Repair {
+    name: "flatten",
+    tier: Tier::Two,
+    switch: Switch::On,
+    stage: Stage::Shape,
+    lossy: false,
+    when: "Merging adjacent axes into declared fixed dimensions reaches one conforming shape, with the row count kept or exactly one row; never when the sent dims are a permutation of the declared ones.",
+    example: Example {
+        signature: "x:float[-1,784]",
+        request: "x:float[5,28,28]",
+        becomes: "x:float[5,784]",
+        policy: "flatten: on",
+    },
+    propose: shape_rule!(decide),
+};
+
+fn decide(sent: &Shape, declared: &Shape) -> Fit {
+    if sent.rank() < declared.rank() || is_permuted(sent, declared) || declared.rank() == 0 {
+        return Fit::None;
+    }
+    let (rows, inner) = (declared[0], &declared[1..]);
+    if inner.iter().filter(|size| **size < 0).count() > 1 {
+        return Fit::None;
+    }
+    let kept = sent.first().filter(|first| rows == -1 || rows == **first);
+    let kept = kept.filter(|_| regroup(inner, &sent[1..])).copied();
+    let alone = (matches!(rows, -1 | 1) && regroup(inner, sent)).then_some(1);
+    Fit::of([kept, alone].into_iter().flatten().filter_map(|rows| fill(rows, inner, sent)))
+}
+
+/// Axes declared -1 take one sent axis each, which `regroup` made sure of; its size follows from
+/// the others. Of an empty tensor, or one whose sizes multiply beyond any tensor's, it does not.
+fn fill(rows: i64, inner: &[i64], sent: &Shape) -> Option<Shape> {
+    let open = if inner.contains(&-1) {
+        let total = product(sent.iter().copied())?;
+        let fixed = product(inner.iter().copied().filter(|size| *size >= 0).chain([rows]))?;
+        total.checked_div(fixed)?
+    } else {
+        0
+    };
+    Some([rows].into_iter().chain(inner.iter().map(|size| if *size < 0 { open } else { *size })).collect())
+}
+
+fn product(mut sizes: impl Iterator<Item = i64>) -> Option<i64> {
+    sizes.try_fold(1, i64::checked_mul)
+}

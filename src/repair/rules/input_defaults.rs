@@ -1,0 +1,40 @@
+//! An input that clients leave out, with the value that the operator gives it.
+use crate::repair::{Descriptor, Encoding, Example, MissingCase, Propose, Repair, Stage, Switch, Tier};
+use crate::tensor::Shape;
+
+pub static REPAIR: Repair = Repair {
+    name: "input_defaults",
+    tier: Tier::Two,
+    switch: Switch::Elsewhere("inputs: {NAME: {default: VALUE}}"),
+    stage: Stage::Missing,
+    lossy: false,
+    when: "A declared input was not sent and has a `default`: it is sent as a scalar (`scalar: true`, or a declared `[]`), in its fixed shape, or with as many rows as the other inputs have.",
+    example: Example {
+        signature: "x:float[-1,2] keep_prob:float[]",
+        request: "x:float[1,2]",
+        becomes: "x:float[1,2] keep_prob:float[]",
+        policy: "inputs: {keep_prob: {default: 1.0}}",
+    },
+    propose: Propose::Missing(propose),
+};
+
+fn propose(case: &MissingCase<'_>) -> Option<Descriptor> {
+    let input = case.policy.input(&case.info.alias)?;
+    input.default.as_ref()?;
+    let shape = match case.info.shape.dims() {
+        // A declared rank says more than the switch.
+        _ if input.scalar && case.info.shape.accepts(&Shape::scalar()) => Shape::scalar(),
+        None => return None,
+        Some([-1, inner @ ..]) if inner.iter().all(|size| *size >= 0) => {
+            [case.rows?].into_iter().chain(inner.iter().copied()).collect()
+        }
+        Some(dims) if dims.iter().all(|size| *size >= 0) => Shape::from(dims),
+        Some(_) => return None,
+    };
+    let elements = shape.elements().ok().filter(|elements| *elements <= case.policy.max_elements)?;
+    let dtype = case.info.dtype;
+    let encoding = Encoding::List(dtype.info()?.list);
+    // TensorFlow fills a tensor from one value, but for strings as for numbers an empty one takes
+    // none.
+    Some(Descriptor { key: case.info.alias.clone(), dtype, shape, encoding, values: elements.min(1) })
+}

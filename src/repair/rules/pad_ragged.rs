@@ -1,0 +1,48 @@
+//! Rows shorter than the model's fixed length, filled up at the end with the operator's value.
+use crate::repair::pad::has_room;
+use crate::repair::{
+    Encoding, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier, ValueChange, notation,
+};
+use crate::tensor::Shape;
+
+pub static REPAIR: Repair = Repair {
+    name: "pad_ragged",
+    tier: Tier::Two,
+    switch: Switch::Elsewhere("inputs: {NAME: {pad: {value: 0}}}"),
+    stage: Stage::Shape,
+    lossy: false,
+    when: "The ranks are equal, and inner sizes are below the declared fixed ones: each row is filled up at the end with `pad.value`. With `pad.mask`, that input is sent too, 1 for a value that came and 0 for one that was filled in, unless the client sent it.",
+    example: Example {
+        signature: "ids:int32[-1,8]",
+        request: "ids:int32[2,5]",
+        becomes: "ids:int32[2,8]",
+        policy: "inputs: {ids: {pad: {value: 0}}}",
+    },
+    propose: Propose::Tensor(propose),
+};
+
+fn propose(case: &TensorCase<'_>) -> Proposal {
+    let Some(pad) = case.policy.input(&case.info.alias).and_then(|input| input.pad.as_ref()) else {
+        return Proposal::No;
+    };
+    let (Some([rows, inner @ ..]), [first, sent @ ..]) = (case.info.shape.dims(), &case.descriptor.shape[..])
+    else {
+        return Proposal::No;
+    };
+    let shorter =
+        sent.len() == inner.len() && inner.iter().zip(sent).all(|(want, have)| *want == -1 || have <= want);
+    let Ok(value) = notation::element(case.info.dtype, &pad.value) else { return Proposal::No };
+    if !shorter || case.info.dtype.size().is_none() || !(*rows == -1 || rows == first) {
+        return Proposal::No;
+    }
+    let shape: Shape = [*first]
+        .into_iter()
+        .chain(inner.iter().zip(sent).map(|(want, have)| if *want == -1 { *have } else { *want }))
+        .collect();
+    let fits = |elements: &u64| has_room(*elements, value.len(), case.policy.max_elements);
+    let elements = shape.elements().ok().filter(fits);
+    let Some(elements) = elements else { return Proposal::No };
+    let mut after = case.descriptor.with_shape(shape);
+    (after.encoding, after.values) = (Encoding::Content, elements);
+    Proposal::Changes(after, ValueChange::Pad(value))
+}

@@ -1,0 +1,216 @@
+//! One write a turn, the order of bytes whatever the socket takes, and failures that are not lost.
+use std::collections::VecDeque;
+use std::future::poll_fn;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+
+/// A socket that takes what its script says: so many bytes, nothing now, or an error.
+#[derive(Debug, Default)]
+struct Scripted {
+    takes: VecDeque<Take>,
+    calls: Vec<Vec<u8>>,
+    flushed: usize,
+    shut: bool,
+    reads: VecDeque<Vec<u8>>,
+    asked: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Take {
+    Bytes(usize),
+    NotNow,
+    Break,
+}
+
+impl AsyncWrite for Scripted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let most = match self.takes.pop_front().unwrap_or(Take::Bytes(usize::MAX)) {
+            Take::Bytes(most) => most,
+            Take::NotNow => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Take::Break => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        };
+        let mut all = Vec::new();
+        for buf in bufs {
+            all.extend_from_slice(&buf[..buf.len().min(most - all.len())]);
+        }
+        let count = all.len();
+        self.calls.push(all);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushed = self.calls.len();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shut = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Scripted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.asked.push(buf.remaining());
+        if let Some(bytes) = self.reads.pop_front() {
+            buf.put_slice(&bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn scripted(takes: impl IntoIterator<Item = Take>) -> Scripted {
+    Scripted { takes: takes.into_iter().collect(), ..Scripted::default() }
+}
+
+fn calls<S>(shared: &Rc<RefCell<Shared<S>>>, of: impl FnOnce(&S) -> Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    of(&shared.borrow().socket)
+}
+
+#[tokio::test]
+async fn a_turn_is_one_write_and_the_next_turn_another() {
+    let (mut io, flush) = coalesce(scripted([]));
+    let shared = Rc::clone(&flush.0);
+    flush
+        .of(async {
+            for byte in 0..20_u8 {
+                io.write_all(&[byte]).await.unwrap();
+                io.flush().await.unwrap();
+            }
+            assert!(calls(&io.shared, |socket| socket.calls.clone()).is_empty());
+            tokio::task::yield_now().await;
+            io.write_all(b"next").await.unwrap();
+        })
+        .await;
+    let expected = [(0..20).collect::<Vec<u8>>(), b"next".to_vec()];
+    assert_eq!(calls(&shared, |socket| socket.calls.clone()), expected);
+    assert_eq!(shared.borrow().socket.flushed, 2, "a socket with a buffer of its own is told to empty it");
+    assert_eq!(shared.borrow().kept.capacity(), 0, "nothing to write, no memory");
+}
+
+#[tokio::test]
+async fn few_bytes_of_a_patient_turn_wait_for_what_is_ready_and_no_longer() {
+    let (mut io, flush) = coalesce(scripted([]));
+    let shared = Rc::clone(&flush.0);
+    let many = vec![7; MAX / 2];
+    flush
+        .deferred()
+        .of(async {
+            for bytes in [b"one".as_slice(), b"two", b"three", &many, b"four"] {
+                io.write_all(bytes).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    let expected = [b"onetwo".to_vec(), [b"three".as_slice(), &many].concat(), b"four".to_vec()];
+    assert_eq!(calls(&shared, |socket| socket.calls.clone()), expected);
+}
+
+#[tokio::test]
+async fn a_large_payload_goes_out_with_what_was_kept_and_is_not_copied() {
+    let (mut io, flush) = coalesce(scripted([]));
+    let shared = Rc::clone(&flush.0);
+    let large = vec![7; MAX];
+    flush
+        .of(async {
+            io.write_all(b"head").await.unwrap();
+            let written = poll_fn(|cx| {
+                Pin::new(&mut io).poll_write_vectored(cx, &[IoSlice::new(b"more"), IoSlice::new(&large)])
+            });
+            assert_eq!(written.await.unwrap(), 4 + MAX);
+        })
+        .await;
+    let expected = [[b"headmore".as_slice(), large.as_slice()].concat()];
+    assert_eq!(calls(&shared, |socket| socket.calls.clone()), expected);
+}
+
+#[tokio::test]
+async fn every_byte_comes_once_and_in_order_whatever_the_socket_takes() {
+    let steps = [
+        Take::NotNow,
+        Take::Bytes(1),
+        Take::Bytes(MAX),
+        Take::NotNow,
+        Take::Bytes(3),
+        Take::Bytes(100_000),
+        Take::Bytes(5),
+    ];
+    for seed in 0..60_usize {
+        let takes = (0..40).map(|at| steps[(seed * 31 + at * (seed % 5 + 1)) % steps.len()]);
+        let (mut io, flush) = coalesce(scripted(takes));
+        let shared = Rc::clone(&flush.0);
+        let mut expected = Vec::new();
+        flush
+            .of(async {
+                for at in 0..30_usize {
+                    let size = [1, 17, 900, 16_384, MAX, MAX + 1, 3 * MAX][(seed + at * 3) % 7];
+                    let bytes: Vec<u8> = (0..size).map(|n| (n * 7 + at) as u8).collect();
+                    io.write_all(&bytes).await.unwrap();
+                    expected.extend(bytes);
+                    assert!(io.shared.borrow().pending() <= MAX, "what is kept has a bound");
+                    if (seed + at).is_multiple_of(4) {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                io.shutdown().await.unwrap();
+            })
+            .await;
+        let shared = shared.borrow();
+        assert_eq!(shared.socket.calls.concat(), expected, "{seed}");
+        assert!(shared.socket.shut);
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_fails_after_the_turn_is_told_to_the_next_one() {
+    let (mut io, flush) = coalesce(scripted([Take::Break]));
+    let told = flush.of(async {
+        io.write_all(b"lost").await.unwrap();
+        tokio::task::yield_now().await;
+        let read = io.read_u8().await.unwrap_err().kind();
+        (read, io.write_all(b"more").await.unwrap_err().kind())
+    });
+    assert_eq!(told.await, (io::ErrorKind::BrokenPipe, io::ErrorKind::BrokenPipe));
+}
+
+#[tokio::test]
+async fn what_has_come_is_read_at_once_and_handed_out_in_pieces() {
+    let bytes: Vec<u8> = (0..10_000).map(|n| n as u8).collect();
+    let reads = [bytes.clone(), bytes.clone()].into();
+    let (mut io, flush) = coalesce(Scripted { reads, ..Scripted::default() });
+    let shared = Rc::clone(&flush.0);
+    let read = flush.of(async {
+        let mut all = Vec::new();
+        let mut piece = [0; 3_000];
+        while all.len() < bytes.len() {
+            let count = io.read(&mut piece).await.unwrap();
+            all.extend_from_slice(&piece[..count]);
+        }
+        assert_eq!(all, bytes);
+        assert_eq!(io.shared.borrow().read_buffer.len(), 0, "used up, no memory");
+        // Who brings room for a large payload gets it without a copy, and the end is the end.
+        let mut large = vec![0; MAX];
+        assert_eq!(io.read(&mut large).await.unwrap(), bytes.len());
+        assert_eq!(io.read(&mut piece).await.unwrap(), 0);
+        large[..bytes.len()].to_vec()
+    });
+    assert_eq!(read.await, bytes);
+    assert_eq!(shared.borrow().socket.asked, [MAX, MAX, MAX]);
+}

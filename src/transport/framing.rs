@@ -1,0 +1,189 @@
+//! gRPC's framing of messages: five bytes (compressed or not, length) before each, found across
+//! HTTP/2 frames.
+use bytes::{BufMut as _, Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use crate::wire::Rope;
+
+/// Bytes before a message.
+pub const PREFIX: usize = 5;
+
+/// The one message of a unary call, as it came in.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The DATA frames with the prefix: what is sent on when nothing changes.
+    pub frames: SmallVec<[Bytes; 4]>,
+    /// The message without its prefix; compressed bytes if `compressed`.
+    pub payload: Rope,
+    pub compressed: bool,
+}
+
+/// How a body is no single gRPC message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    #[error("expected one message, found none")]
+    Empty,
+    #[error("expected one message, found {extra} bytes after it")]
+    More { extra: u64 },
+    #[error("expected a message of {announced} bytes, found the end after {found}")]
+    Truncated { announced: u32, found: u64 },
+    #[error("expected a message prefix of 5 bytes, found the end after {found}")]
+    TruncatedPrefix { found: u64 },
+    #[error("expected a compressed flag of 0 or 1, found {found}")]
+    Flag { found: u8 },
+}
+
+/// Collects the frames of a body with exactly one message. Nothing is copied but the prefix.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    frames: SmallVec<[Bytes; 4]>,
+    received: u64,
+    prefix: [u8; PREFIX],
+}
+
+impl Assembler {
+    /// Takes the next frame. After it, `announced` may be known: to be checked before more is read.
+    pub fn push(&mut self, frame: Bytes) -> Result<(), FramingError> {
+        if frame.is_empty() {
+            return Ok(());
+        }
+        if let Some(have) = usize::try_from(self.received).ok().filter(|have| *have < PREFIX) {
+            for (slot, byte) in self.prefix[have..].iter_mut().zip(frame.iter()) {
+                *slot = *byte;
+            }
+        }
+        self.received += frame.len() as u64;
+        self.frames.push(frame);
+        if self.prefix[0] > 1 {
+            return Err(FramingError::Flag { found: self.prefix[0] });
+        }
+        match self.announced() {
+            Some(announced) if self.received > PREFIX as u64 + u64::from(announced) => {
+                Err(FramingError::More { extra: self.received - PREFIX as u64 - u64::from(announced) })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The length that the prefix names, once the prefix is complete.
+    pub fn announced(&self) -> Option<u32> {
+        let [_, length @ ..] = self.prefix;
+        (self.received >= PREFIX as u64).then(|| u32::from_be_bytes(length))
+    }
+
+    /// At the end of the body.
+    pub fn finish(self) -> Result<Message, FramingError> {
+        let Some(announced) = self.announced() else {
+            return Err(match self.received {
+                0 => FramingError::Empty,
+                found => FramingError::TruncatedPrefix { found },
+            });
+        };
+        let found = self.received - PREFIX as u64;
+        if found < u64::from(announced) {
+            return Err(FramingError::Truncated { announced, found });
+        }
+        let mut payload = Rope::new();
+        let mut skip = PREFIX;
+        for frame in &self.frames {
+            if skip < frame.len() {
+                payload.push(if skip == 0 { frame.clone() } else { frame.slice(skip..) });
+            }
+            skip = skip.saturating_sub(frame.len());
+        }
+        Ok(Message { frames: self.frames, payload, compressed: self.prefix[0] == 1 })
+    }
+}
+
+/// A message ready to send, uncompressed. Small pieces (rewritten heads between slices) are
+/// gathered, so that they do not become an HTTP/2 frame each; large ones stay where they are.
+pub fn frames(message: Rope) -> SmallVec<[Bytes; 4]> {
+    /// Below this a copy costs less than a frame of its own.
+    const SMALL: usize = 16 * 1024;
+    let mut out = SmallVec::new();
+    let mut gathered = BytesMut::with_capacity(PREFIX + message.len().min(SMALL));
+    gathered.put_u8(0);
+    gathered.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    for segment in message.into_segments() {
+        if segment.len() > SMALL {
+            if !gathered.is_empty() {
+                out.push(gathered.split().freeze());
+            }
+            out.push(segment);
+        } else {
+            gathered.put_slice(&segment);
+        }
+    }
+    if !gathered.is_empty() {
+        out.push(gathered.freeze());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(flag: u8, announced: u32, payload: &[u8]) -> Vec<u8> {
+        [&[flag], announced.to_be_bytes().as_slice(), payload].concat()
+    }
+
+    fn assemble(parts: &[&[u8]]) -> Result<Message, FramingError> {
+        let mut assembler = Assembler::default();
+        for part in parts {
+            assembler.push(Bytes::copy_from_slice(part))?;
+        }
+        assembler.finish()
+    }
+
+    #[test]
+    fn a_message_is_found_however_it_is_cut() {
+        let whole = body(0, 6, b"abcdef");
+        for first in 0..=whole.len() {
+            for second in first..=whole.len() {
+                let message = assemble(&[&whole[..first], &whole[first..second], &whole[second..]]).unwrap();
+                assert_eq!(message.payload.to_bytes(), "abcdef", "{first} {second}");
+                assert_eq!(message.frames.concat(), whole);
+                assert!(!message.compressed);
+            }
+        }
+    }
+
+    #[test]
+    fn the_length_is_known_as_soon_as_the_prefix_is_there() {
+        let mut assembler = Assembler::default();
+        assembler.push(Bytes::from_static(&[0, 0, 0])).unwrap();
+        assert_eq!(assembler.announced(), None);
+        assembler.push(Bytes::from_static(&[1, 2])).unwrap();
+        assert_eq!(assembler.announced(), Some(258));
+    }
+
+    #[test]
+    fn anything_but_one_message_is_an_error() {
+        assert_eq!(assemble(&[]).unwrap_err(), FramingError::Empty);
+        assert_eq!(assemble(&[&[0, 0]]).unwrap_err(), FramingError::TruncatedPrefix { found: 2 });
+        assert_eq!(
+            assemble(&[&body(0, 3, b"ab")]).unwrap_err(),
+            FramingError::Truncated { announced: 3, found: 2 }
+        );
+        assert_eq!(assemble(&[&body(0, 1, b"ab")]).unwrap_err(), FramingError::More { extra: 1 });
+        assert_eq!(assemble(&[&body(2, 1, b"a")]).unwrap_err(), FramingError::Flag { found: 2 });
+        assert_eq!(assemble(&[&body(0, 0, b"")]).unwrap().payload.len(), 0);
+        assert!(assemble(&[&body(1, 1, b"z")]).unwrap().compressed);
+    }
+
+    #[test]
+    fn small_pieces_are_gathered_and_large_ones_are_not_copied() {
+        let large = Bytes::from(vec![7; 100_000]);
+        let rope: Rope =
+            [Bytes::from_static(b"ab"), Bytes::from_static(b"c"), large.clone(), Bytes::from_static(b"d")]
+                .into_iter()
+                .collect();
+        let out = frames(rope);
+        assert_eq!(out.len(), 3);
+        assert_eq!(&out[0][..], [0, 0, 1, 0x86, 0xa4, b'a', b'b', b'c']);
+        assert_eq!(out[1].as_ptr(), large.as_ptr());
+        assert_eq!(&out[2][..], b"d");
+        assert_eq!(&frames(Rope::new())[0][..], [0; 5]);
+    }
+}

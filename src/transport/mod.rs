@@ -1,0 +1,8 @@
+//! Bytes on connections, the same for both legs: sockets, TLS, HTTP/2 settings, write coalescing,
+//! gRPC framing and message bodies.
+pub mod coalesce;
+pub mod framing;
+pub mod http2;
+pub mod socket;
+#[cfg(feature = "tls")]
+pub mod tls;

@@ -1,0 +1,274 @@
+//! The governor: what TF Serving has no thread for waits in order, is sent again, or is turned away
+//! at once.
+use std::time::Duration;
+
+use prost::bytes::Bytes;
+use tfs_sidecar::config::{Config, UpstreamConcurrency};
+
+use crate::support::client::{Request, Stream};
+use crate::support::dense::{self, CASE, INPUT};
+use crate::support::fake_tfs::{Act, Call, End, FakeTfs, Options};
+use crate::support::requests::{CLASSIFY, PREDICT, Predict, floats};
+use crate::support::sidecar::{HEALTH_CHECK, Setup};
+use crate::support::within;
+
+const EXHAUSTED: &str = "Server Threadpool Exhausted";
+const NO_ROOM: &str = "The batch scheduling queue to which this task was submitted is full; currently 2 batches enqueued and max_enqueued_batches is 2";
+
+fn good() -> Bytes {
+    Predict::new(dense::MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
+}
+
+/// A stand-in with so many threads, which polls leave alone.
+async fn setup(threads: usize, change: impl FnOnce(&mut Config)) -> Setup {
+    let options = Options { max_threads: Some(threads), ..Default::default() };
+    let fake = FakeTfs::start_with(options, [dense::model()]);
+    Setup::before(fake, vec![dense::MODEL.into()], |config| {
+        config.poll_interval = Duration::from_secs(3600);
+        change(config);
+    })
+    .await
+}
+
+fn fixed(limit: usize) -> impl FnOnce(&mut Config) {
+    move |config| config.upstream_concurrency = UpstreamConcurrency::Fixed(limit)
+}
+
+fn refused(calls: &[Call]) -> usize {
+    calls.iter().filter(|call| call.path == PREDICT && call.end == End::Answered(8)).count()
+}
+
+/// So many requests at once, the first `held` of those that run held back until so many have
+/// arrived.
+async fn wave(setup: &Setup, clients: usize, held: usize, arrived: usize) {
+    let gate = setup.fake.hold(PREDICT, held);
+    let before = setup.fake.count(PREDICT);
+    let mut streams: Vec<Stream> = Vec::new();
+    for _ in 0..clients {
+        streams.push(setup.client.stream(Request::predict(&good())).await);
+    }
+    setup.fake.called(PREDICT, before + arrived).await;
+    gate.open();
+    for stream in streams {
+        stream.finish().await.unwrap().ok();
+    }
+}
+
+#[tokio::test]
+async fn many_clients_are_all_answered_by_few_threads() {
+    let setup = setup(8, |_| {}).await;
+    // One more than the server has threads: it is refused while they are held.
+    wave(&setup, 64, 8, 9).await;
+    let learning = refused(&setup.fake.calls());
+    assert!(learning > 0, "the limit is learned from refusals");
+    for _ in 0..5 {
+        wave(&setup, 64, 6, 6).await;
+    }
+    assert_eq!(refused(&setup.fake.calls()), learning, "what was learned holds");
+    let metrics = setup.sidecar.metrics().await;
+    let retries = metrics.sum("tfs_sidecar_retries_total", &[("cause", "threads")]);
+    assert!(retries >= learning as f64, "{retries} of {learning}");
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn workers_share_what_is_learned() {
+    let setup = setup(4, |config| config.workers = 2).await;
+    let second = setup.sidecar.client().await;
+    let mut streams = Vec::new();
+    let gate = setup.fake.hold(PREDICT, 4);
+    for _ in 0..32 {
+        for client in [&setup.client, &second] {
+            streams.push(client.stream(Request::predict(&good())).await);
+        }
+    }
+    setup.fake.called(PREDICT, 4).await;
+    gate.open();
+    for stream in streams {
+        stream.finish().await.unwrap().ok();
+    }
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_smaller_is_learned() {
+    let setup = setup(32, |_| {}).await;
+    wave(&setup, 64, 6, 6).await;
+    setup.fake.threads(2);
+    wave(&setup, 64, 2, 2).await;
+    let learning = refused(&setup.fake.calls());
+    wave(&setup, 64, 1, 1).await;
+    assert_eq!(refused(&setup.fake.calls()), learning);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_is_served_in_the_order_of_coming() {
+    let setup = setup(8, fixed(1)).await;
+    let gate = setup.fake.hold(PREDICT, 1);
+    let mut streams = Vec::new();
+    for number in 0..20 {
+        let request = Request::predict(&good()).metadata("x-number", &number.to_string());
+        streams.push(setup.client.stream(request).await);
+    }
+    setup.fake.called(PREDICT, 1).await;
+    gate.open();
+    for stream in streams {
+        stream.finish().await.unwrap().ok();
+    }
+    let calls = setup.fake.calls_of(PREDICT);
+    let order: Vec<usize> =
+        calls.iter().map(|call| call.headers["x-number"].to_str().unwrap().parse().unwrap()).collect();
+    assert_eq!(order, (0..20).collect::<Vec<_>>());
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn who_leaves_while_waiting_never_reaches_the_server() {
+    let setup = setup(8, fixed(1)).await;
+    let gate = setup.fake.hold(PREDICT, 1);
+    let held = setup.client.stream(Request::predict(&good())).await;
+    setup.fake.called(PREDICT, 1).await;
+    let leaves = setup.client.stream(Request::predict(&good()).metadata("x-leaves", "yes")).await;
+    let stays = setup.client.stream(Request::predict(&good())).await;
+    leaves.cancel();
+    // What is answered on the same connection was read after the cancellation.
+    setup.client.call(Request::new(HEALTH_CHECK, b"")).await.ok();
+    gate.open();
+    held.finish().await.unwrap().ok();
+    stays.finish().await.unwrap().ok();
+    assert!(setup.fake.calls_of(PREDICT).iter().all(|call| !call.headers.contains_key("x-leaves")));
+    assert_eq!(setup.fake.count(PREDICT), 2);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn the_queue_keeps_to_deadlines_and_to_its_bound() {
+    let setup = setup(8, |config| {
+        fixed(1)(config);
+        config.limits.max_queued_requests = 1;
+    })
+    .await;
+    let gate = setup.fake.hold(PREDICT, 1);
+    let held = setup.client.stream(Request::predict(&good())).await;
+    setup.fake.called(PREDICT, 1).await;
+
+    let late = setup.client.call(Request::predict(&good()).timeout("50m")).await;
+    assert_eq!((late.code, late.reason().as_str()), (4, "DEADLINE"), "{}", late.text);
+    assert!(late.text.contains("waiting in the queue for the upstream"), "{}", late.text);
+
+    // Whichever comes to the queue second.
+    let mut two = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        two.spawn(setup.client.stream(Request::predict(&good())).await.finish());
+    }
+    let full = within("a refusal", two.join_next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((full.code, full.reason().as_str()), (8, "QUEUE_FULL"), "{}", full.text);
+    // The head alone is enough: nobody waits for the message of a request that has no chance.
+    let full = setup.client.call(Request::raw(PREDICT, Bytes::new()).unfinished()).await;
+    assert_eq!((full.code, full.reason().as_str()), (8, "QUEUE_FULL"), "{}", full.text);
+    assert!(full.text.contains("limits.max_queued_requests"), "{}", full.text);
+    let details = full.details().unwrap();
+    assert!(String::from_utf8_lossy(&details).contains("google.rpc.RetryInfo"));
+
+    gate.open();
+    held.finish().await.unwrap().ok();
+    two.join_next().await.unwrap().unwrap().unwrap().ok();
+    assert_eq!(setup.fake.count(PREDICT), 2);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_no_place() {
+    let setup = setup(8, fixed(1)).await;
+    // Its answer is never looked at.
+    let _idle = setup.client.stream(Request::predict(&good())).await;
+    for _ in 0..3 {
+        setup.client.predict(&good()).await.ok();
+    }
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_without_threads_has_the_last_word() {
+    let setup = setup(8, |_| {}).await;
+    setup.fake.refuse(PREDICT, 1000, 8, EXHAUSTED);
+    let reply = setup.client.predict(&good()).await;
+    assert!(reply.code == 8 && reply.text.starts_with(EXHAUSTED), "{}", reply.text);
+    assert_eq!(setup.fake.count(PREDICT), 17, "sent again so many times and no more");
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn other_refusals_for_want_of_resources_are_relayed() {
+    let setup = setup(8, |_| {}).await;
+    for (code, text) in [(8, "Run() timeout exceeded while waiting in batching queue"), (14, "no model")] {
+        setup.fake.refuse(PREDICT, 1, code, text);
+        let reply = setup.client.predict(&good()).await;
+        assert!(reply.code == code && reply.text.starts_with(text), "{}", reply.text);
+    }
+    assert_eq!(setup.fake.count(PREDICT), 2);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_batching_queue_is_asked_again_within_the_budget() {
+    let setup = setup(8, |_| {}).await;
+    setup.fake.refuse(PREDICT, 2, 14, NO_ROOM);
+    setup.client.predict(&good()).await.ok();
+    assert_eq!(setup.fake.count(PREDICT), 3);
+    setup.fake.refuse(PREDICT, 1000, 14, NO_ROOM);
+    let reply = setup.client.predict(&good()).await;
+    assert!(reply.code == 14 && reply.text.starts_with(NO_ROOM), "{}", reply.text);
+    assert!(setup.fake.count(PREDICT) <= 13, "{}", setup.fake.count(PREDICT));
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_connection_is_lost_is_sent_once_more() {
+    let setup = setup(8, |_| {}).await;
+    setup.fake.script(PREDICT, 1, Act::Close);
+    setup.client.predict(&good()).await.ok();
+    assert_eq!(setup.fake.count(PREDICT), 2);
+    // A reset is an answer, and half an answer is none to start over from.
+    setup.fake.script(PREDICT, 1, Act::Reset(h2::Reason::INTERNAL_ERROR));
+    assert_eq!(setup.client.predict(&good()).await.code, 13);
+    setup.fake.script(PREDICT, 1, Act::Break);
+    assert!(!matches!(setup.client.try_call(Request::predict(&good())).await, Ok(reply) if reply.code == 0));
+    assert_eq!(setup.fake.count(PREDICT), 4);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn slow_requests_do_not_hold_up_what_the_server_could_take() {
+    let setup = setup(1000, |_| {}).await;
+    let gate = setup.fake.hold(PREDICT, 60);
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(setup.client.stream(Request::predict(&good())).await);
+    }
+    // Nothing is answered, and yet all of them arrive.
+    setup.fake.called(PREDICT, 60).await;
+    gate.open();
+    for stream in held {
+        stream.finish().await.unwrap().ok();
+    }
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn classify_waits_like_predict() {
+    let setup = setup(8, fixed(1)).await;
+    let gate = setup.fake.hold(PREDICT, 1);
+    let held = setup.client.stream(Request::predict(&good())).await;
+    setup.fake.called(PREDICT, 1).await;
+    let reply = setup
+        .client
+        .call(Request::new(CLASSIFY, b"\n\x05\n\x03mlp").timeout("50m").metadata("tfs-sidecar-mode", "off"))
+        .await;
+    assert_ne!(reply.code, 0, "{}", reply.text);
+    assert_eq!(setup.fake.count(CLASSIFY), 0);
+    gate.open();
+    held.finish().await.unwrap().ok();
+    setup.sidecar.stop().await;
+}
