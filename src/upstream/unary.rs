@@ -1,4 +1,4 @@
-//! A unary call of our own to TF Serving (metadata, status), on a pool and with prost messages.
+//! A unary call of the sidecar itself to TF Serving (metadata, status), with prost messages.
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +8,11 @@ use tonic::Code;
 
 use super::pool::Pool;
 use crate::fault::{Fault, percent_decode};
+use crate::transport::body::{self, BodyReader};
 use crate::transport::framing::{Assembler, FramingError, frames};
 use crate::wire::Rope;
 
-/// The status of a finished call as its trailers (or its only headers) say it.
+/// The gRPC status in the trailers of a call, or in its headers when there is nothing else.
 pub fn status(trailers: &HeaderMap) -> Option<(Code, String)> {
     let code = Code::from_bytes(trailers.get("grpc-status")?.as_bytes());
     let message =
@@ -19,13 +20,13 @@ pub fn status(trailers: &HeaderMap) -> Option<(Code, String)> {
     Some((code, message))
 }
 
-/// What an error of the HTTP/2 layer on a call to the upstream means for the one who waits for it.
+/// The fault that an HTTP/2 error on an upstream call becomes for the caller.
 pub fn fault(pool: &Pool, error: &h2::Error) -> Fault {
     let address = pool.target().address.clone();
     let cause = error.to_string();
     match error.reason().filter(|_| error.is_reset()) {
-        // gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors", but for CANCEL: it is the server
-        // that broke off, and CANCELLED would tell a client that it had done so itself.
+        // As in gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors", except for CANCEL: here the
+        // server cancelled, and CANCELLED would tell the client that it had done so itself.
         Some(h2::Reason::ENHANCE_YOUR_CALM) => {
             Fault::UpstreamReset { address, cause, code: Code::ResourceExhausted }
         }
@@ -39,8 +40,11 @@ pub fn fault(pool: &Pool, error: &h2::Error) -> Fault {
     }
 }
 
-/// Sends `request` to `path` and decodes the answer. An error status of TF Serving is a
-/// [`Fault::Upstream`].
+/// Sends `request` to `path` and decodes the answer.
+///
+/// # Errors
+/// No connection, no answer within the time, an answer that is not the message expected, or the
+/// error status of TF Serving as [`Fault::Upstream`].
 pub async fn call<Answer>(
     pool: &Pool,
     path: &'static str,
@@ -53,9 +57,9 @@ where
     let call = exchange(pool, path, Bytes::from(request.encode_to_vec()));
     let answer = tokio::time::timeout(within, call)
         .await
-        .map_err(|_| Fault::Deadline { during: "asking the upstream about a model" })??;
+        .map_err(|_| Fault::Deadline { during: "waiting for the model's metadata" })??;
     Answer::decode(answer)
-        .map_err(|error| Fault::Internal { problem: format!("expected the answer of {path}, found {error}") })
+        .map_err(|error| Fault::Internal { problem: format!("cannot decode the answer of {path}: {error}") })
 }
 
 async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Bytes, Fault> {
@@ -71,23 +75,17 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
     );
 
     let mut opened = pool.open(&request, false).await?;
-    let mut parts = frames(Rope::from(message)).into_iter().peekable();
-    while let Some(part) = parts.next() {
-        // These requests are a few dozen bytes: there is no backpressure to wait for.
-        opened.body.send_data(part, parts.peek().is_none()).map_err(|error| fault(pool, &error))?;
-    }
+    // If the server stopped reading, its response says why.
+    body::send_now(&mut opened.body, &frames(Rope::from(message)), true).ok();
     let response = opened.response.await.map_err(|error| fault(pool, &error))?;
     if let Some((code, message)) = status(response.headers()).filter(|(code, _)| *code != Code::Ok) {
         return Err(Fault::Upstream { code, message });
     }
     let http = response.status();
-    let mut body = response.into_body();
+    let mut body = BodyReader::new(response.into_body());
     let mut assembler = Assembler::default();
-    while let Some(data) = body.data().await {
-        let data = data.map_err(|error| fault(pool, &error))?;
-        let length = data.len();
-        assembler.push(data).map_err(|error| broken(path, &error))?;
-        body.flow_control().release_capacity(length).map_err(|error| fault(pool, &error))?;
+    while let Some(chunk) = body.next().await.map_err(|error| fault(pool, &error))? {
+        assembler.push(chunk).map_err(|error| broken(path, &error))?;
     }
     let trailers = body.trailers().await.map_err(|error| fault(pool, &error))?;
     match trailers.as_ref().and_then(status) {
@@ -96,7 +94,7 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
         None => {
             return Err(Fault::Upstream {
                 code: Code::Unknown,
-                message: format!("expected a gRPC answer, found HTTP {http} without a status"),
+                message: format!("expected a gRPC status, got HTTP {http} without one"),
             });
         }
     }
@@ -104,5 +102,5 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
 }
 
 fn broken(path: &str, error: &FramingError) -> Fault {
-    Fault::Internal { problem: format!("answer of {path}: {error}") }
+    Fault::Internal { problem: format!("invalid answer of {path}: {error}") }
 }
