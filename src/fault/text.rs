@@ -1,5 +1,6 @@
 //! The text of a fault as gRPC carries it: one line, cut to fit, percent-encoded.
 use http::HeaderValue;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tonic::Code;
 
 use crate::repair::Problem;
@@ -32,40 +33,15 @@ pub fn code_value(code: Code) -> HeaderValue {
     })
 }
 
-/// `grpc-message` may hold printable ASCII; everything else, and `%`, goes as `%XX`.
+/// Percent-encodes a `grpc-message`: printable ASCII stays as it is, except for `%`.
 pub fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if (b' '..=b'~').contains(&byte) && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            const HEX: &[u8; 16] = b"0123456789ABCDEF";
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    out
+    const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
-/// Undoes `percent_encode`; what is no escape stays as it is.
+/// Decodes a `grpc-message`. Invalid escapes stay as they are.
 pub fn percent_decode(text: &[u8]) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        let escape = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| byte == b'%') {
-            Some(decoded) => {
-                out.push(decoded);
-                rest = &after[2..];
-            }
-            None => {
-                out.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    percent_encoding::percent_decode(text).decode_utf8_lossy().into_owned()
 }
 
 /// The message with as many problems as fit, and a count of the others.
@@ -105,8 +81,12 @@ mod tests {
         for text in ["plain", "100 % of\nlines\tand \u{e9}", "%zz", ""] {
             assert_eq!(percent_decode(percent_encode(text).as_bytes()), text);
         }
-        assert_eq!(percent_encode("a\n%"), "a%0A%25");
-        assert_eq!(percent_decode(b"%zz%4"), "%zz%4");
+        assert_eq!(percent_encode("a\n%\u{7f}\u{e9} ~"), "a%0A%25%7F%C3%A9 ~");
+        for invalid in ["%zz%4", "%", "%+1", "% 1", "%%41"] {
+            let decoded = if invalid == "%%41" { "%A" } else { invalid };
+            assert_eq!(percent_decode(invalid.as_bytes()), decoded);
+        }
+        assert_eq!(percent_decode(b"%C3%A9 %c3 \xff"), "\u{e9} \u{fffd} \u{fffd}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls_native_certs::CertificateResult;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, pem};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -11,33 +12,30 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::config::{ListenTls, UpstreamTls};
 
 const ALPN: &[u8] = b"h2";
-/// Where distributions keep the authorities that a system trusts.
-const SYSTEM_AUTHORITIES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// What is wrong with the TLS files.
+/// What is wrong with the certificates, keys and names.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("expected PEM in {}: {source}", path.display())]
+    #[error("cannot read {} as PEM: {source}", path.display())]
     Pem { path: PathBuf, source: pem::Error },
-    #[error("expected at least one certificate in {}, found none", path.display())]
+    #[error("no certificate in {}", path.display())]
     NoCertificate { path: PathBuf },
-    #[error("expected a name that a certificate can have, found `{name}`: {source}")]
+    #[error("`{name}` is not a valid server name: {source}")]
     Name { name: String, source: InvalidDnsNameError },
-    #[error("expected usable certificates: {0}")]
+    #[error("invalid certificate or key: {0}")]
     Rustls(#[from] rustls::Error),
-    #[error("expected usable client authorities: {0}")]
+    #[error("invalid client CA: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
-    #[error("a client certificate needs both its files: expected `cert` and `key`")]
+    #[error("`upstream_tls.cert` and `upstream_tls.key` must be set together")]
     HalfIdentity,
-    #[error(
-        "https needs the authorities to trust: expected `upstream_tls.ca`, found none there and none of the system"
-    )]
-    NoAuthorities,
+    #[error("no CA certificates found in the system's store ({cause}): set `upstream_tls.ca`")]
+    NoSystemAuthorities { cause: String },
 }
 
-/// Shakes hands with clients; asks for their certificate when an authority for clients is
-/// configured.
+/// Accepts TLS connections of clients. With `client_ca` set, clients must present a certificate.
+///
+/// # Errors
+/// A file cannot be read, holds no certificate, or holds one that cannot be used.
 pub fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
     let builder = match &files.client_ca {
         Some(path) => {
@@ -51,11 +49,18 @@ pub fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Shakes hands with TF Serving as `host`, or as the configured name.
+/// Connects to TF Serving over TLS. Its certificate must be valid for `host`, or for `domain` when
+/// that is set, and be signed by `ca`, or by an authority that the system trusts.
+///
+/// # Errors
+/// A file cannot be read, holds no certificate, or holds one that cannot be used; the name cannot
+/// be in a certificate; the system has no authorities and `ca` is not set.
 pub fn connector(files: &UpstreamTls, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
-    let system = || SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
-    let ca = files.ca.as_deref().or_else(system).ok_or(TlsError::NoAuthorities)?;
-    let builder = ClientConfig::builder().with_root_certificates(authorities(ca)?);
+    let roots = match &files.ca {
+        Some(path) => authorities(path)?,
+        None => system_authorities(rustls_native_certs::load_native_certs())?,
+    };
+    let builder = ClientConfig::builder().with_root_certificates(roots);
     let mut config = match (&files.cert, &files.key) {
         (Some(cert), Some(path)) => builder.with_client_auth_cert(certificates(cert)?, key(path)?)?,
         (None, None) => builder.with_no_client_auth(),
@@ -75,6 +80,22 @@ fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
+/// The authorities in the system's store. One that cannot be read or parsed is skipped, as other
+/// TLS clients do.
+fn system_authorities(found: CertificateResult) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let (_, skipped) = roots.add_parsable_certificates(found.certs);
+    let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+    if roots.is_empty() {
+        let cause = if errors.is_empty() { "it is empty".to_owned() } else { errors.join("; ") };
+        return Err(TlsError::NoSystemAuthorities { cause });
+    }
+    if skipped > 0 || !errors.is_empty() {
+        tracing::debug!(skipped, errors = errors.join("; "), "skipped CA certificates of the system");
+    }
+    Ok(roots)
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fail = |source| TlsError::Pem { path: path.to_owned(), source };
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(fail)?.collect();
@@ -87,4 +108,90 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+    }
+
+    fn listen(client_ca: Option<PathBuf>) -> ListenTls {
+        ListenTls { cert: fixture("server.pem"), key: fixture("server.key"), client_ca }
+    }
+
+    /// Both sides of one handshake, and the protocol that they agreed on.
+    async fn handshake(
+        listen: &ListenTls,
+        upstream: &UpstreamTls,
+        host: &str,
+    ) -> io::Result<Option<Vec<u8>>> {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let acceptor = acceptor(listen).unwrap();
+        let (connector, name) = connector(upstream, host).unwrap();
+        let (server, client) = tokio::join!(acceptor.accept(far), connector.connect(name, near));
+        // With TLS 1.3 the client is done before the server has judged its certificate.
+        let server = server?;
+        assert_eq!(server.get_ref().1.alpn_protocol(), client?.get_ref().1.alpn_protocol());
+        Ok(server.get_ref().1.alpn_protocol().map(<[u8]>::to_vec))
+    }
+
+    #[tokio::test]
+    async fn a_server_signed_by_the_configured_ca_is_trusted_and_speaks_http2() {
+        let upstream = UpstreamTls { ca: Some(fixture("ca.pem")), ..UpstreamTls::default() };
+        let agreed = handshake(&listen(None), &upstream, "localhost").await.unwrap();
+        assert_eq!(agreed.as_deref(), Some(ALPN));
+    }
+
+    #[tokio::test]
+    async fn the_certificate_must_be_for_the_host_or_the_configured_domain() {
+        let mut upstream = UpstreamTls { ca: Some(fixture("ca.pem")), ..UpstreamTls::default() };
+        handshake(&listen(None), &upstream, "other.test").await.unwrap_err();
+        upstream.domain = Some("localhost".to_owned());
+        handshake(&listen(None), &upstream, "other.test").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_without_a_certificate_is_refused_where_one_is_demanded() {
+        let listen = listen(Some(fixture("ca.pem")));
+        let mut upstream = UpstreamTls { ca: Some(fixture("ca.pem")), ..UpstreamTls::default() };
+        handshake(&listen, &upstream, "localhost").await.unwrap_err();
+        (upstream.cert, upstream.key) = (Some(fixture("client.pem")), Some(fixture("client.key")));
+        handshake(&listen, &upstream, "localhost").await.unwrap();
+    }
+
+    #[test]
+    fn the_system_store_is_used_as_far_as_it_can_be_read() {
+        let mut found = CertificateResult::default();
+        let error = system_authorities(CertificateResult::default()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "no CA certificates found in the system's store (it is empty): set `upstream_tls.ca`"
+        );
+        found.certs.push(CertificateDer::from(vec![1, 2, 3]));
+        assert!(matches!(system_authorities(found), Err(TlsError::NoSystemAuthorities { .. })));
+
+        let mut found = CertificateResult::default();
+        found.certs = certificates(&fixture("ca.pem")).unwrap();
+        found.certs.push(CertificateDer::from(vec![1, 2, 3]));
+        assert_eq!(system_authorities(found).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_files_is_said() {
+        let text =
+            |upstream: &UpstreamTls, host: &str| connector(upstream, host).map(drop).unwrap_err().to_string();
+        let ca = |name: &str| UpstreamTls { ca: Some(fixture(name)), ..UpstreamTls::default() };
+        assert!(text(&ca("absent.pem"), "h").starts_with("cannot read "));
+        assert!(text(&ca("server.key"), "h").starts_with("no certificate in "));
+        assert!(text(&ca("ca.pem"), "a b").starts_with("`a b` is not a valid server name: "));
+        let half = UpstreamTls { cert: Some(fixture("client.pem")), ..ca("ca.pem") };
+        assert_eq!(text(&half, "h"), "`upstream_tls.cert` and `upstream_tls.key` must be set together");
+        let other = UpstreamTls { key: Some(fixture("server.key")), ..half };
+        assert!(text(&other, "h").starts_with("invalid certificate or key: "));
+    }
 }
