@@ -1,5 +1,5 @@
-//! What TF Serving serves, as far as we know: model, version and label to signatures. Read without
-//! a lock by every request.
+//! The models that TF Serving serves: from name, version and label to signatures. Every request
+//! reads it, without a lock.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,35 +32,35 @@ impl ModelVersion {
         Self { model: model.to_owned(), version, signatures, policy, metrics, unknown_signature }
     }
 
-    /// The handles of a signature; a name that is not in the catalog adds no series.
+    /// The metrics of a signature. Names that the model does not have share one series.
     pub fn metrics(&self, signature: &str) -> &Arc<ModelMetrics> {
         self.metrics.get(signature).unwrap_or(&self.unknown_signature)
     }
 }
 
-/// One model. Versions are held as far as they were asked for; the latest always is.
+/// One model: its latest version, and the other versions that requests have named.
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
-    /// The highest version that is served: what a request without a version gets.
+    /// The highest version that is served: the one that requests without a version get.
     pub latest: Option<i64>,
-    /// Every version that is served; unknown where TF Serving does not say.
+    /// Every version that is served, or `None` if TF Serving does not offer ModelService.
     pub available: Option<Vec<i64>>,
     pub versions: BTreeMap<i64, Arc<ModelVersion>>,
-    /// The labels that requests have used.
+    /// The labels that requests have named.
     pub labels: BTreeMap<String, i64>,
 }
 
-/// What was learned of a model by asking.
+/// What one refresh found out about a model.
 #[derive(Debug, Default)]
 pub struct Observation {
     pub available: Option<Vec<i64>>,
-    /// A version that the server itself chose as the latest.
+    /// The version that TF Serving chose for a request without one.
     pub latest: Option<i64>,
     pub read: Vec<(i64, Signatures)>,
-    /// A label's version now; `None` when it has none any more.
+    /// The version that each label now has; `None` if the label is gone.
     pub labels: Vec<(String, Option<i64>)>,
-    /// Versions whose signatures must not be kept although they are still served (another server
-    /// may have taken the place).
+    /// Versions whose signatures must not be kept even if they are still served: another server may
+    /// have taken the address.
     pub forget: Vec<i64>,
 }
 
@@ -74,8 +74,8 @@ impl Entry {
         self.versions.get(&version)
     }
 
-    /// The entry after an observation. Pure; a version whose signatures did not change stays the
-    /// very same [`ModelVersion`].
+    /// The entry after an observation. A version whose signatures did not change stays the same
+    /// [`ModelVersion`] object.
     #[must_use]
     pub fn after(&self, model: &str, policy: &Arc<ModelPolicy>, seen: Observation) -> Self {
         let mut next = self.clone();
@@ -86,15 +86,15 @@ impl Entry {
         }
         let read: Vec<i64> = seen.read.iter().map(|(version, _)| *version).collect();
         for (version, signatures) in seen.read {
-            let same = next.versions.get(&version).is_some_and(|served| served.signatures == signatures);
-            if !same {
-                let served = ModelVersion::new(model, version, signatures, Arc::clone(policy));
-                next.versions.insert(version, Arc::new(served));
+            let unchanged = next.versions.get(&version).is_some_and(|held| held.signatures == signatures);
+            if !unchanged {
+                let model_version = ModelVersion::new(model, version, signatures, Arc::clone(policy));
+                next.versions.insert(version, Arc::new(model_version));
             }
         }
         if let Some(available) = seen.available {
-            // What was just read is served, even when the status was asked a moment too early or
-            // too late.
+            // A version that was just read is served, even if the status, read a moment before or
+            // after, does not list it.
             next.versions.retain(|version, _| available.contains(version) || read.contains(version));
             next.available = Some(available);
         }
@@ -111,8 +111,7 @@ impl Entry {
         next
     }
 
-    /// How the signatures that an unversioned request meets differ in a newer entry, a line a
-    /// difference.
+    /// How the latest version's signatures differ in a newer entry, one line per difference.
     pub fn changes_to(&self, newer: &Self) -> Vec<String> {
         match (self.get(&VersionChoice::Latest), newer.get(&VersionChoice::Latest)) {
             (Some(before), Some(after)) => before.signatures.changes_to(&after.signatures),
@@ -121,11 +120,10 @@ impl Entry {
     }
 }
 
-/// Sorted, as everything a request looks up is: among a few names, comparing is cheaper than
-/// hashing one.
+/// Sorted: with a few names, comparing is cheaper than hashing.
 type Models = BTreeMap<String, Arc<Entry>>;
 
-/// Written by the control thread alone, read by all.
+/// All models. Written by the control thread only.
 #[derive(Debug, Default)]
 pub struct Catalog {
     models: ArcSwap<Models>,
@@ -149,7 +147,7 @@ impl Catalog {
         self.models.load().get(model).is_some_and(|entry| entry.get(&VersionChoice::Latest).is_some())
     }
 
-    /// Everything known, by model name.
+    /// Every model, by name.
     pub fn snapshot(&self) -> BTreeMap<String, Arc<Entry>> {
         self.models.load().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
     }
@@ -162,8 +160,8 @@ impl Catalog {
         self.models.load().is_empty()
     }
 
-    /// Replaces one entry, or takes it out; requests under way keep what they looked up. One writer
-    /// only.
+    /// Replaces or removes one entry. Requests that have looked the old one up keep it. There must
+    /// be only one writer.
     pub(super) fn put(&self, model: &str, entry: Option<Entry>) {
         let mut models = Models::clone(&self.models.load());
         match entry {
@@ -194,11 +192,11 @@ mod tests {
     }
 
     fn version_of(entry: &Entry, choice: VersionChoice) -> Option<i64> {
-        entry.get(&choice).map(|served| served.version)
+        entry.get(&choice).map(|found| found.version)
     }
 
     #[test]
-    fn a_new_version_replaces_the_old_one_when_it_is_complete() {
+    fn a_new_version_becomes_the_latest_and_the_old_one_stays_while_it_is_served() {
         let one = after(
             &Entry::default(),
             Observation { available: Some(vec![1]), read: read(1, &["a"]), ..Default::default() },
@@ -238,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_follow_their_version() {
+    fn a_label_follows_its_version() {
         let label = |version| vec![("stable".to_owned(), version)];
         let one = after(
             &Entry::default(),
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_status_is_believed_by_its_metadata() {
+    fn without_a_status_the_metadata_says_which_version_is_latest() {
         let one = after(
             &Entry::default(),
             Observation { latest: Some(7), read: read(7, &["a"]), ..Default::default() },
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_catalog_forgets_what_is_taken_out() {
+    fn a_removed_model_is_not_found() {
         let catalog = Catalog::default();
         catalog.put(
             "m",

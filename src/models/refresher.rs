@@ -1,38 +1,39 @@
-//! Keeps the catalog true: asks TF Serving for versions and signatures, once however many requests
-//! wait. Runs on the control thread.
+//! Keeps the catalog current: polls TF Serving, and reads models that requests need, once however
+//! many requests wait. Runs on the control thread.
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::Instant;
 
 use super::catalog::{Catalog, Entry, ModelVersion, Observation};
-use super::metadata_client::{available, metadata};
+use super::metadata_client::MetadataClient;
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::repair::policy::ModelPolicy;
 use crate::retry::backoff::Backoff;
 use crate::signature::Signatures;
 use crate::telemetry::metrics::{self, SignatureInput};
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Pool, Up};
 use crate::wire::VersionChoice;
 
-/// How long "there is no such model" is believed: a loop of bad names must not hammer the server.
+/// How long "no such model" is remembered, so that a client that repeats a wrong name does not load
+/// the server.
 const REMEMBER_REFUSAL: Duration = Duration::from_secs(1);
-/// Models that were not declared, and refusals: what clients can make us remember.
-const REMEMBERED: usize = 1024;
+/// Limits what clients can make us remember: refusals, and models that are not declared.
+const MAX_REMEMBERED: usize = 1024;
 const MAX_NAME_LENGTH: usize = 256;
-/// A refusal by the server makes us look at the model again, but not more often than this.
+/// A model is refreshed at most this often because of refused requests.
 const REVALIDATE_INTERVAL: Duration = Duration::from_millis(100);
-/// Questions to TF Serving at a time: each holds one of its threads.
-const AT_A_TIME: usize = 8;
-const WAITING: usize = 4096;
+/// Metadata requests at a time: each holds a thread of TF Serving.
+const MAX_CONCURRENT_READS: usize = 8;
+const MAX_QUEUED_COMMANDS: usize = 4096;
 
-/// How the request path reaches the control thread.
+/// Sends commands from the request path to the control thread.
 #[derive(Debug, Clone)]
 pub struct Refresher(mpsc::Sender<Command>);
 
@@ -46,28 +47,33 @@ type Key = (String, VersionChoice);
 type Waiter = oneshot::Sender<Result<Arc<ModelVersion>, Fault>>;
 
 impl Refresher {
-    /// The handle, and what [`Worker::run`] is to listen to.
+    /// The sender, and the receiver that [`Worker::run`] takes.
     pub fn new() -> (Self, CommandReceiver) {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED_COMMANDS);
         (Self(sender), CommandReceiver(receiver))
     }
 
-    /// Signatures that the catalog does not have. Waits for TF Serving: bound it by the request's
-    /// deadline.
+    /// Reads a model version that the catalog does not have. Waits for TF Serving: callers bound
+    /// this by the deadline of their request.
+    ///
+    /// # Errors
+    /// TF Serving does not serve it or cannot be reached, too many lookups are queued, or the
+    /// sidecar is shutting down.
     pub async fn resolve(&self, model: &str, version: &VersionChoice) -> Result<Arc<ModelVersion>, Fault> {
         let (reply, answer) = oneshot::channel();
         let key = (model.to_owned(), version.clone());
         if self.0.try_send(Command::Resolve { key, reply }).is_err() {
             return Err(Fault::QueueFull {
-                what: "questions about models",
+                what: "model lookups",
                 setting: "fixed",
-                limit: WAITING as u64,
+                limit: MAX_QUEUED_COMMANDS as u64,
             });
         }
         answer.await.unwrap_or(Err(Fault::Draining))
     }
 
-    /// Looks at a model again unless that was done since `sent`, when the refused request went out.
+    /// Refreshes a model after TF Serving refused a request that conformed. Does nothing if the
+    /// model was refreshed after `sent`, the time when that request was sent.
     pub async fn revalidate(&self, model: &str, sent: Instant) {
         let (reply, answer) = oneshot::channel();
         if self.0.try_send(Command::Revalidate { model: model.to_owned(), sent, reply }).is_ok() {
@@ -82,51 +88,47 @@ pub struct CommandReceiver(mpsc::Receiver<Command>);
 /// The control thread's side; the only writer of the catalog.
 #[derive(Debug)]
 pub struct Worker {
-    pool: Rc<Pool>,
+    client: MetadataClient,
     catalog: Arc<Catalog>,
     config: Arc<Config>,
-    waiting: RefCell<HashMap<Key, Vec<Waiter>>>,
+    resolving: RefCell<HashMap<Key, Vec<Waiter>>>,
     refused: RefCell<HashMap<Key, (Instant, Fault)>>,
-    /// When each model was last refreshed at, and when because of a refusal.
+    /// When the last refresh of each model began.
     refreshed: RefCell<HashMap<String, Instant>>,
+    /// The same for refreshes because of a refused request.
     revalidated: RefCell<HashMap<String, Instant>>,
-    /// Who waits for a look that is under way.
-    refreshing: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
-    slots: Semaphore,
-    changed: Arc<tokio::sync::Notify>,
+    /// Requests that wait for the refresh of their model to end.
+    revalidating: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
+    reads: Semaphore,
+    changed: Arc<Notify>,
 }
 
 impl Worker {
-    pub fn new(
-        pool: Rc<Pool>,
-        catalog: Arc<Catalog>,
-        config: Arc<Config>,
-        changed: Arc<tokio::sync::Notify>,
-    ) -> Rc<Self> {
+    pub fn new(pool: Rc<Pool>, catalog: Arc<Catalog>, config: Arc<Config>, up: &Arc<Up>) -> Rc<Self> {
         Rc::new(Self {
-            pool,
+            client: MetadataClient::new(pool, Arc::clone(up)),
             catalog,
             config,
-            waiting: RefCell::default(),
+            resolving: RefCell::default(),
             refused: RefCell::default(),
             refreshed: RefCell::default(),
             revalidated: RefCell::default(),
-            refreshing: RefCell::default(),
-            slots: Semaphore::new(AT_A_TIME),
-            changed,
+            revalidating: RefCell::default(),
+            reads: Semaphore::new(MAX_CONCURRENT_READS),
+            changed: Arc::clone(&up.changed),
         })
     }
 
-    /// Answers the request path and polls, until every handle is gone.
-    pub async fn run(self: Rc<Self>, inbox: CommandReceiver) {
+    /// Executes commands and polls, until every [`Refresher`] is dropped.
+    pub async fn run(self: Rc<Self>, commands: CommandReceiver) {
         let polling = spawn_local(Rc::clone(&self).poll());
-        self.answer(inbox).await;
+        self.execute(commands).await;
         polling.abort();
     }
 
-    async fn answer(self: Rc<Self>, mut inbox: CommandReceiver) {
-        while let Some(ask) = inbox.0.recv().await {
-            match ask {
+    async fn execute(self: Rc<Self>, mut commands: CommandReceiver) {
+        while let Some(command) = commands.0.recv().await {
+            match command {
                 Command::Resolve { key, reply } => Rc::clone(&self).resolve(key, reply),
                 Command::Revalidate { model, sent, reply } => Rc::clone(&self).revalidate(model, sent, reply),
             }
@@ -136,39 +138,39 @@ impl Worker {
     // === Resolve: a model, version or label that the catalog does not have ===
 
     fn resolve(self: Rc<Self>, key: Key, reply: Waiter) {
-        if let Some(served) = self.catalog.find(&key.0, &key.1) {
-            reply.send(Ok(served)).ok();
+        if let Some(version) = self.catalog.find(&key.0, &key.1) {
+            reply.send(Ok(version)).ok();
             return;
         }
         if let Some(fault) = self.remembered(&key) {
             reply.send(Err(fault)).ok();
             return;
         }
-        let mut waiting = self.waiting.borrow_mut();
-        if let Some(others) = waiting.get_mut(&key) {
-            others.push(reply);
+        let mut resolving = self.resolving.borrow_mut();
+        if let Some(waiters) = resolving.get_mut(&key) {
+            waiters.push(reply);
             return;
         }
-        waiting.insert(key.clone(), vec![reply]);
-        drop(waiting);
+        resolving.insert(key.clone(), vec![reply]);
+        drop(resolving);
         spawn_local(async move {
             let answer = self.fetch(&key).await;
             if let Err(fault) = &answer {
                 self.remember(&key, fault);
             }
-            for reply in self.waiting.borrow_mut().remove(&key).unwrap_or_default() {
-                reply.send(answer.clone()).ok();
+            for waiter in self.resolving.borrow_mut().remove(&key).unwrap_or_default() {
+                waiter.send(answer.clone()).ok();
             }
         });
     }
 
-    /// Metadata first: its refusal has the very text that Predict would get.
+    /// Reads the metadata first: if it is refused, the text is the one that Predict would get.
     async fn fetch(&self, key: &Key) -> Result<Arc<ModelVersion>, Fault> {
         let (model, choice) = key;
-        let turn = self.slots.acquire().await;
+        let permit = self.reads.acquire().await;
         let (version, signatures) = self.read(model, choice).await?;
-        let available = available(&self.pool, model).await.ok().flatten();
-        drop(turn);
+        let available = self.client.available_versions(model).await.ok().flatten();
+        drop(permit);
         let mut seen = Observation { available, read: vec![(version, signatures)], ..Default::default() };
         match choice {
             VersionChoice::Latest => seen.latest = Some(version),
@@ -176,11 +178,9 @@ impl Worker {
             VersionChoice::Label(label) => seen.labels.push((label.clone(), Some(version))),
         }
         let entry = self.apply(model, seen);
-        entry
-            .versions
-            .get(&version)
-            .cloned()
-            .ok_or_else(|| Fault::Internal { problem: format!("version {version} of '{model}' was lost") })
+        entry.versions.get(&version).cloned().ok_or_else(|| Fault::Internal {
+            problem: format!("version {version} of model '{model}' is missing after it was read"),
+        })
     }
 
     fn remembered(&self, key: &Key) -> Option<Fault> {
@@ -189,7 +189,7 @@ impl Worker {
         (when.elapsed() < REMEMBER_REFUSAL).then(|| fault.clone())
     }
 
-    /// Only what TF Serving itself said; that it could not be asked is no property of the model.
+    /// Remembers what TF Serving itself answered. Failing to reach it says nothing about the model.
     fn remember(&self, key: &Key, fault: &Fault) {
         if !matches!(fault, Fault::ModelUnknown { .. } | Fault::Upstream { .. })
             || key.0.len() > MAX_NAME_LENGTH
@@ -197,42 +197,42 @@ impl Worker {
             return;
         }
         let mut refused = self.refused.borrow_mut();
-        if refused.len() >= REMEMBERED {
+        if refused.len() >= MAX_REMEMBERED {
             refused.retain(|_, (when, _)| when.elapsed() < REMEMBER_REFUSAL);
         }
-        if refused.len() < REMEMBERED {
+        if refused.len() < MAX_REMEMBERED {
             refused.insert(key.clone(), (Instant::now(), fault.clone()));
         }
     }
 
-    // === Revalidate: the server refused what conformed ===
+    // === Revalidate: TF Serving refused a request that conformed ===
 
     fn revalidate(self: Rc<Self>, model: String, sent: Instant, reply: oneshot::Sender<()>) {
-        let fresh = self.refreshed.borrow().get(&model).is_some_and(|refreshed| *refreshed >= sent);
-        let often = self
+        let is_fresh = self.refreshed.borrow().get(&model).is_some_and(|refreshed| *refreshed >= sent);
+        let is_too_soon = self
             .revalidated
             .borrow()
             .get(&model)
             .is_some_and(|revalidated| revalidated.elapsed() < REVALIDATE_INTERVAL);
-        if fresh
-            || (often && !self.refreshing.borrow().contains_key(&model))
+        if is_fresh
+            || (is_too_soon && !self.revalidating.borrow().contains_key(&model))
             || self.catalog.entry(&model).is_none()
         {
             reply.send(()).ok();
             return;
         }
-        let mut refreshing = self.refreshing.borrow_mut();
-        if let Some(others) = refreshing.get_mut(&model) {
-            others.push(reply);
+        let mut revalidating = self.revalidating.borrow_mut();
+        if let Some(waiters) = revalidating.get_mut(&model) {
+            waiters.push(reply);
             return;
         }
-        refreshing.insert(model.clone(), vec![reply]);
-        drop(refreshing);
+        revalidating.insert(model.clone(), vec![reply]);
+        drop(revalidating);
         self.revalidated.borrow_mut().insert(model.clone(), Instant::now());
         spawn_local(async move {
             self.refresh(&model, true).await.ok();
-            for reply in self.refreshing.borrow_mut().remove(&model).unwrap_or_default() {
-                reply.send(()).ok();
+            for waiter in self.revalidating.borrow_mut().remove(&model).unwrap_or_default() {
+                waiter.send(()).ok();
             }
         });
     }
@@ -243,28 +243,26 @@ impl Worker {
         let mut backoff = Backoff::new(u64::from(std::process::id()));
         let mut generation = 0;
         loop {
-            // After a reconnect another server, with other models under the same numbers, may be
-            // there.
-            let again = self.pool.generation() != generation;
-            generation = self.pool.generation();
+            let reread = self.client.generation() != generation;
+            generation = self.client.generation();
             let models: BTreeSet<String> =
                 self.config.models.keys().cloned().chain(self.catalog.snapshot().into_keys()).collect();
             let mut refreshes = JoinSet::new();
             for model in models {
                 let worker = Rc::clone(&self);
-                refreshes.spawn_local(async move { worker.refresh(&model, again).await });
+                refreshes.spawn_local(async move { worker.refresh(&model, reread).await });
             }
             while refreshes.join_next().await.is_some() {}
             if generation == 0 {
-                // What was read just now came over the first connection.
-                generation = self.pool.generation();
+                // The first connection was made during this poll, which has read everything.
+                generation = self.client.generation();
             }
             for times in [&self.refreshed, &self.revalidated] {
                 times.borrow_mut().retain(|model, _| self.catalog.entry(model).is_some());
             }
 
-            let complete = self.config.models.keys().all(|model| self.catalog.serves(model));
-            if complete {
+            let is_complete = self.config.models.keys().all(|model| self.catalog.serves(model));
+            if is_complete {
                 backoff.reset();
                 tokio::time::sleep(self.config.poll_interval).await;
             } else {
@@ -273,15 +271,15 @@ impl Worker {
         }
     }
 
-    /// Compares a model with its catalog entry; `again` reads signatures even when the versions are
-    /// the same.
-    async fn refresh(&self, model: &str, again: bool) -> Result<(), Fault> {
-        let Ok(_turn) = self.slots.acquire().await else { return Ok(()) };
+    /// Brings a model's catalog entry up to date. With `reread`, signatures are read even when the
+    /// versions are the same.
+    async fn refresh(&self, model: &str, reread: bool) -> Result<(), Fault> {
+        let Ok(_permit) = self.reads.acquire().await else { return Ok(()) };
         let started = Instant::now();
-        let available = match available(&self.pool, model).await {
+        let available = match self.client.available_versions(model).await {
             Ok(available) => available,
             Err(Fault::ModelUnknown { .. }) => Some(Vec::new()),
-            // It cannot be asked: the old catalog stays.
+            // TF Serving cannot be reached: the entry stays as it is.
             Err(fault) => return Err(fault),
         };
         if available.as_ref().is_some_and(Vec::is_empty) {
@@ -291,14 +289,14 @@ impl Worker {
         let before = self.catalog.entry(model).unwrap_or_default();
         let highest = available.as_ref().and_then(|available| available.iter().max().copied());
         let mut seen = Observation { available, ..Default::default() };
-        let held = highest.is_some_and(|version| before.versions.contains_key(&version));
-        if !held || again {
+        let is_held = highest.is_some_and(|version| before.versions.contains_key(&version));
+        if !is_held || reread {
             let choice = highest.map_or(VersionChoice::Latest, VersionChoice::Version);
             let (version, signatures) = self.read(model, &choice).await?;
             seen.latest = Some(version);
             seen.read.push((version, signatures));
         }
-        if again {
+        if reread {
             seen.forget = before.versions.keys().copied().collect();
         }
         for label in before.labels.keys() {
@@ -319,28 +317,23 @@ impl Worker {
         Ok(())
     }
 
-    /// Puts an observation into the catalog and says what changed. No await: the entry is read and
-    /// written in one go.
+    /// Puts an observation into the catalog, and logs and counts what changed. Not async, so the
+    /// entry cannot change between being read and written.
     fn apply(&self, model: &str, seen: Observation) -> Arc<Entry> {
         let before = self.catalog.entry(model).unwrap_or_default();
-        let policy = Arc::new(held_to(&self.config, model));
+        let policy = Arc::new(effective_policy(&self.config, model));
         let read = !seen.read.is_empty();
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
-        for change in &changes {
-            tracing::warn!(%model, from = ?before.latest, to = ?after.latest, %change, "signature changed");
-        }
+        log_changes(model, &before, &after, &changes);
         if read {
             metrics::signature_refresh(model, true);
         }
         if !changes.is_empty() {
             metrics::signature_change(model);
         }
-        if before.latest != after.latest {
-            tracing::info!(%model, version = ?after.latest, "signatures read");
-        }
-        let known = !before.versions.is_empty() || self.config.is_declared(model);
-        if known || self.catalog.len() < REMEMBERED + self.config.models.len() {
+        let is_known = !before.versions.is_empty() || self.config.is_declared(model);
+        if is_known || self.catalog.len() < MAX_REMEMBERED + self.config.models.len() {
             self.catalog.put(model, Some(after.clone()));
             metrics::set_signature_info(model, signature_info(&after));
             self.changed.notify_one();
@@ -348,20 +341,20 @@ impl Worker {
         Arc::new(after)
     }
 
-    /// Asks for signatures, and counts how that went.
+    /// Reads signatures, and counts failures.
     async fn read(&self, model: &str, choice: &VersionChoice) -> Result<(i64, Signatures), Fault> {
-        let answer = metadata(&self.pool, model, choice).await;
+        let answer = self.client.signatures(model, choice).await;
         if answer.is_err() {
             // A name that came from a client adds no series unless the model exists.
-            let named = self.config.is_declared(model) || self.catalog.entry(model).is_some();
-            metrics::signature_refresh(if named { model } else { metrics::UNKNOWN }, false);
+            let is_known = self.config.is_declared(model) || self.catalog.entry(model).is_some();
+            metrics::signature_refresh(if is_known { model } else { metrics::UNKNOWN }, false);
         }
         answer
     }
 
     fn forget(&self, model: &str) {
         if self.catalog.entry(model).is_some() {
-            tracing::warn!(%model, "no version of the model is served any more");
+            tracing::warn!(%model, "TF Serving no longer serves the model");
             self.catalog.put(model, None);
             metrics::set_signature_info(model, Vec::new());
             self.changed.notify_one();
@@ -369,8 +362,17 @@ impl Worker {
     }
 }
 
-/// A model's policy under the limits of the whole sidecar.
-fn held_to(config: &Config, model: &str) -> ModelPolicy {
+fn log_changes(model: &str, before: &Entry, after: &Entry, changes: &[String]) {
+    for change in changes {
+        tracing::warn!(%model, from = before.latest, to = after.latest, %change, "signature changed");
+    }
+    if before.latest != after.latest {
+        tracing::info!(%model, version = after.latest, "signatures read");
+    }
+}
+
+/// A model's policy, within the limits of the whole sidecar.
+fn effective_policy(config: &Config, model: &str) -> ModelPolicy {
     let mut policy = config.policy(model).clone();
     for policy in policy.signatures.values_mut().chain([&mut policy.defaults]) {
         policy.max_elements = policy.max_elements.min(config.limits.max_elements);
@@ -379,13 +381,13 @@ fn held_to(config: &Config, model: &str) -> ModelPolicy {
     policy
 }
 
-/// Every input of every signature that is held.
+/// Every input of every signature in the entry.
 fn signature_info(entry: &Entry) -> Vec<SignatureInput> {
     let mut inputs = Vec::new();
-    for (version, served) in &entry.versions {
-        for signature in served.signatures.servable() {
+    for (number, version) in &entry.versions {
+        for signature in version.signatures.servable() {
             inputs.extend(signature.inputs.iter().map(|info| SignatureInput {
-                version: version.to_string(),
+                version: number.to_string(),
                 signature: signature.name.clone(),
                 input: info.alias.clone(),
                 dtype: info.dtype.name().into_owned(),
@@ -394,4 +396,35 @@ fn signature_info(entry: &Entry) -> Vec<SignatureInput> {
         }
     }
     inputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogFormat;
+    use crate::telemetry::log::tests::captured;
+
+    fn logged(before: Option<i64>, after: Option<i64>) -> Vec<serde_json::Value> {
+        let entry = |latest| Entry { latest, ..Entry::default() };
+        let changes = ["input `x` was added".to_owned()];
+        let text = captured(LogFormat::Json, "info", || {
+            log_changes("m", &entry(before), &entry(after), &changes);
+        });
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn versions_are_logged_as_numbers() {
+        let [changed, read] = &logged(Some(1), Some(2))[..] else { panic!("two lines") };
+        assert_eq!((&changed["from"], &changed["to"]), (&1.into(), &2.into()), "{changed}");
+        assert_eq!((&changed["model"], &changed["change"]), (&"m".into(), &"input `x` was added".into()));
+        assert_eq!(read["version"], 2, "{read}");
+    }
+
+    #[test]
+    fn a_version_that_is_not_known_is_left_out_of_the_log() {
+        let [changed, read] = &logged(None, Some(2))[..] else { panic!("two lines") };
+        assert_eq!((changed.get("from"), &changed["to"]), (None, &2.into()), "{changed}");
+        assert_eq!(read["version"], 2, "{read}");
+    }
 }

@@ -47,12 +47,8 @@ pub(super) struct Control {
 pub(super) async fn run(control: Control) {
     let Control { shared, listener, admin, router, shards, inbox, health, exporter } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
-    let worker = Worker::new(
-        Rc::clone(&pool),
-        Arc::clone(&shared.catalog),
-        Arc::clone(&shared.config),
-        Arc::clone(&shared.up.changed),
-    );
+    let worker =
+        Worker::new(Rc::clone(&pool), Arc::clone(&shared.catalog), Arc::clone(&shared.config), &shared.up);
     // Before the first connection is accepted, so that nobody sees tonic's default of "serving".
     let mut known = BTreeSet::new();
     let mut health = health;
@@ -118,7 +114,7 @@ async fn keep_health(shared: Arc<Shared>, mut health: HealthReporter, mut known:
 async fn set_health(shared: &Shared, health: &mut HealthReporter, known: &mut BTreeSet<String>) {
     let status = |serving: bool| if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
     let reachable = shared.up.count() > 0;
-    metrics::upstream_up(reachable);
+    metrics::upstream_up(shared.up.is_answering());
     let models = shared.catalog.snapshot();
     let names: BTreeSet<String> = models.into_keys().chain(shared.config.models.keys().cloned()).collect();
     for name in &names {

@@ -62,11 +62,20 @@ where
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
+
+    /// What `work` logs on this thread.
+    pub(crate) fn captured(format: LogFormat, filter: &str, work: impl FnOnce()) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let dispatch = dispatch(format, filter, false, move || writer.clone()).unwrap();
+        tracing::dispatcher::with_default(&dispatch, work);
+        String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
+    }
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -83,14 +92,10 @@ mod tests {
     }
 
     fn written(format: LogFormat, filter: &str) -> String {
-        let buffer = Buffer::default();
-        let writer = buffer.clone();
-        let dispatch = dispatch(format, filter, false, move || writer.clone()).unwrap();
-        tracing::dispatcher::with_default(&dispatch, || {
+        captured(format, filter, || {
             tracing::info!(server = "grpc", addr = "127.0.0.1:1", "listening");
             tracing::debug!("detail");
-        });
-        String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
+        })
     }
 
     #[test]

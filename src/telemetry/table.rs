@@ -55,13 +55,13 @@ metrics_table! {
     Histogram STAGE_SECONDS "stage_duration_seconds" [stage] "The parts of a request." STAGE;
     Gauge INFLIGHT_REQUESTS "inflight_requests" [] "Requests being answered now.";
     Gauge INFLIGHT_BYTES "inflight_bytes" [] "Bytes of their messages.";
-    Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "Open HTTP/2 connections to TF Serving.";
+    Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "HTTP/2 connections to TF Serving that accept new requests, the one for metadata included.";
     Gauge UPSTREAM_LIMIT "upstream_limit" [] "Requests that TF Serving gets at a time, as learned or set; 0 when not limited.";
     Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Limited requests that TF Serving has now.";
     Gauge QUEUED_REQUESTS "queued_requests" [] "Requests that wait for a place at TF Serving.";
     Counter UPSTREAM_REFUSALS "upstream_refusals_total" [cause] "Requests that TF Serving refused before running them, for want of a thread or of room in its batching queue.";
     Counter RETRIES "retries_total" [cause] "Requests that were sent to TF Serving again.";
-    Gauge UPSTREAM_UP "upstream_up" [] "Whether TF Serving answered the last time it was asked.";
+    Gauge UPSTREAM_UP "upstream_up" [] "1 while TF Serving is connected and answers; 0 without a connection, or when the last metadata request since connecting went unanswered.";
     Counter SIGNATURE_REFRESHES "signature_refreshes_total" [model, outcome] "Readings of a model's signatures.";
     Counter SIGNATURE_CHANGES "signature_changes_total" [model] "Readings that found other signatures than before.";
     Gauge SIGNATURE_INFO "signature_info" [model, version, signature, input, dtype, shape] "1 for each input of each signature that is served.";

@@ -1,9 +1,9 @@
-//! One thread's HTTP/2 connections to TF Serving: picked by load, replaced in the background when
-//! they die.
+//! One thread's HTTP/2 connections to TF Serving: calls go to the less loaded one, and broken
+//! connections are replaced in the background.
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
 use crate::telemetry::metrics::UpstreamConnection;
 
-/// A connection that lived shorter than this was no success: the next attempts wait.
+/// Connections that end sooner than this count as failures: the next attempts wait.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Pool {
     changed: Rc<Notify>,
 }
 
-/// A call that was put on a connection; `lease` counts it until it is dropped.
+/// A call that was opened on a connection; `lease` counts it until it is dropped.
 #[derive(Debug)]
 pub struct Opened {
     pub response: ResponseFuture,
@@ -36,25 +36,43 @@ pub struct Opened {
     pub lease: Lease,
 }
 
-/// Counts one call on one connection.
+/// Counts one call on one connection until it is dropped.
 #[derive(Debug)]
 pub struct Lease(Rc<Slot>);
 
-/// Connections up in the whole process: readiness and metrics look at it.
+/// Whether the upstream can be reached, as all threads of the process see it. Readiness and metrics
+/// read it.
 #[derive(Debug, Default)]
 pub struct Up {
     count: AtomicUsize,
-    /// Told at every change.
+    /// The last metadata request since the last connect went unanswered.
+    unanswered: AtomicBool,
+    /// Notified at every change.
     pub changed: Arc<Notify>,
 }
 
 impl Up {
+    /// Open connections that take new calls.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Whether a connection is open and nothing says that TF Serving does not answer on it. Being
+    /// connected says little: a hung server, or a proxy without one, accepts connections too.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.count() > 0 && !self.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// Records whether a metadata request was answered.
+    pub(crate) fn set_answering(&self, answering: bool) {
+        if self.unanswered.swap(!answering, Ordering::Relaxed) == answering {
+            self.changed.notify_one();
+        }
+    }
+
     fn add(&self) {
         self.count.fetch_add(1, Ordering::Relaxed);
+        self.unanswered.store(false, Ordering::Relaxed);
         self.changed.notify_one();
     }
 
@@ -68,8 +86,7 @@ impl Up {
 struct Slot {
     state: RefCell<State>,
     calls: Cell<usize>,
-    /// Told when the connection takes no new calls any more (GOAWAY) although it may still finish
-    /// old ones.
+    /// Notified when the connection takes no more calls (GOAWAY), while old ones may still finish.
     retire: Notify,
     retired: Cell<bool>,
     /// Connections made so far.
@@ -84,7 +101,7 @@ enum State {
 }
 
 impl Pool {
-    /// Begins to connect. Must be called where `spawn_local` can be.
+    /// Starts to connect. Must be called where `spawn_local` works.
     pub fn start(target: Arc<Target>, size: usize, up: &Arc<Up>) -> Rc<Self> {
         let changed = Rc::new(Notify::new());
         let slots: Vec<Rc<Slot>> = (0..size.max(1)).map(|_| Rc::new(Slot::new())).collect();
@@ -105,17 +122,17 @@ impl Pool {
         &self.target
     }
 
-    /// The connection generation of the first slot: it differs after a reconnect, when the server
+    /// Connections made so far in the first slot. It changes with a reconnect, after which the server
     /// may be another one.
     pub fn generation(&self) -> u64 {
         self.slots.first().map_or(0, |slot| slot.generation.get())
     }
 
-    /// Puts a request on the less loaded of two connections. Waits only while a connection attempt
-    /// is under way.
+    /// Opens a call on the less loaded of two connections. Waits only while a connection attempt is
+    /// under way. A connection that takes no more calls is skipped.
     ///
-    /// A connection that takes no more calls is passed over: such a call was certainly not
-    /// processed.
+    /// # Errors
+    /// No connection could be made, or the request cannot be expressed in HTTP/2.
     pub async fn open(&self, request: &Request<()>, end: bool) -> Result<Opened, Fault> {
         let mut refusals = 0;
         loop {
@@ -125,8 +142,7 @@ impl Pool {
                 Attempt::Invalid(error) => return Err(Fault::Internal { problem: error.to_string() }),
                 Attempt::Wait => {
                     let mut changed = std::pin::pin!(self.changed.notified());
-                    // Enabled before the states are read once more, so that no change between is
-                    // missed.
+                    // Enabled before the states are read again, so that no change is missed.
                     changed.as_mut().enable();
                     if !self.is_connecting() {
                         continue;
@@ -138,7 +154,7 @@ impl Pool {
     }
 
     fn try_open(&self, request: &Request<()>, end: bool, refusals: &mut usize) -> Attempt {
-        // Each failure takes a connection out of the choice, so this ends.
+        // Each failure retires a connection, so this ends.
         while let Some(slot) = self.pick() {
             let sender = match &*slot.state.borrow() {
                 State::Up(sender) => Some(sender.clone()),
@@ -151,9 +167,8 @@ impl Pool {
                 }
                 Err(error) => {
                     slot.retire();
-                    // A connection can also have used up its stream numbers: that is worth one more
-                    // try, like one that was closed. A request that a fresh connection refuses as
-                    // well cannot be expressed in HTTP/2.
+                    // The connection may have used up its stream IDs, so another one is tried. If
+                    // that refuses the request too, it cannot be expressed in HTTP/2.
                     if !error.is_io() && !error.is_go_away() {
                         *refusals += 1;
                         if *refusals > 1 {
@@ -173,7 +188,7 @@ impl Pool {
         Attempt::Down(cause.unwrap_or_else(|| "no connection".into()))
     }
 
-    /// The less loaded of two that are up; both turn round, so that equal loads spread.
+    /// The less loaded of two connections. Which two rotates, so that equal loads spread.
     fn pick(&self) -> Option<&Rc<Slot>> {
         if let [only] = self.slots.as_slice() {
             return only.is_up().then_some(only);
@@ -237,7 +252,7 @@ impl Slot {
         *self.state.borrow_mut() = state;
     }
 
-    /// No new calls on this connection; the driver connects anew at once.
+    /// Takes no new calls on this connection; the driver replaces it at once.
     fn retire(&self) {
         self.set(State::Connecting);
         self.retired.set(true);
@@ -245,7 +260,7 @@ impl Slot {
     }
 }
 
-/// Keeps one slot connected, for ever.
+/// Keeps one slot connected, forever.
 struct Driver {
     slot: Rc<Slot>,
     target: Arc<Target>,
@@ -257,7 +272,7 @@ impl Driver {
     async fn run(self, mut backoff: Backoff) {
         let mut short_lives = 0;
         loop {
-            self.become_(State::Connecting);
+            self.set(State::Connecting);
             match self.target.connect().await {
                 Ok((sender, connection)) => {
                     let since = tokio::time::Instant::now();
@@ -265,14 +280,14 @@ impl Driver {
                     self.slot.retired.set(false);
                     self.up.add();
                     let counted = UpstreamConnection::new();
-                    self.become_(State::Up(sender));
+                    self.set(State::Up(sender));
                     let cause = self.drive(connection).await;
                     drop(counted);
                     self.up.remove();
                     tracing::info!(upstream = %self.target.address, %cause, "connection to the upstream ended");
-                    // Calls wait meanwhile, since the server can be reached; an early end is only
-                    // made to cost something when it comes again and again.
-                    self.become_(State::Connecting);
+                    // Calls wait meanwhile, since the server was reachable. Only repeated short
+                    // lives delay the next attempt.
+                    self.set(State::Connecting);
                     if since.elapsed() >= SHORT_LIFE {
                         backoff.reset();
                         short_lives = 0;
@@ -288,8 +303,8 @@ impl Driver {
         }
     }
 
-    /// Until the connection ends, or takes no new calls; in the latter case its old calls finish in
-    /// the background.
+    /// Drives the connection until it ends or takes no more calls; in the latter case its calls
+    /// finish in the background. Returns the reason.
     async fn drive(&self, mut connection: Connection) -> String {
         loop {
             tokio::select! {
@@ -299,10 +314,10 @@ impl Driver {
                     Err(error) => error.to_string(),
                 },
                 () = self.slot.retire.notified() => {
-                    // The word may be left over from an earlier connection that ended by itself.
+                    // The notification may be left over from an earlier connection.
                     if self.slot.retired.get() {
                         tokio::task::spawn_local(async move { connection.await.ok() });
-                        return "the server takes no more calls on it".into();
+                        return "the server accepts no more calls on it".into();
                     }
                 }
             }
@@ -310,11 +325,11 @@ impl Driver {
     }
 
     fn failed(&self, error: &DialError) {
-        tracing::debug!(upstream = %self.target.address, %error, "no connection to the upstream");
-        self.become_(State::Down { cause: error.to_string().into() });
+        tracing::debug!(upstream = %self.target.address, %error, "cannot connect to the upstream");
+        self.set(State::Down { cause: error.to_string().into() });
     }
 
-    fn become_(&self, state: State) {
+    fn set(&self, state: State) {
         self.slot.set(state);
         self.changed.notify_waiters();
     }
@@ -336,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listening_is_unavailable_and_says_where() {
+    fn an_upstream_that_does_not_listen_is_unavailable_and_the_fault_names_its_address() {
         run(async {
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let pool = Pool::start(target(port), 2, &Arc::default());
