@@ -9,6 +9,8 @@
 //!
 //! Nothing waits here for what is not ready, so no timer is needed, and large payloads pass without
 //! a copy.
+#[cfg(test)]
+mod connection_tests;
 mod read_buffer;
 #[cfg(test)]
 mod tests;
