@@ -1,16 +1,16 @@
-//! Draining: begun once, seen by every request and every connection.
+//! Draining: started once, and seen by every request and connection.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-/// Turned once, from serving to draining.
+/// Starts draining, and says whether it has started. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DrainHandle(Arc<DrainState>);
 
 #[derive(Debug)]
 struct DrainState {
-    /// Beside the channel because every request reads it.
+    /// The same as `began`, but cheaper to read: every request does.
     draining: AtomicBool,
     began: watch::Sender<bool>,
     changed: Arc<Notify>,
@@ -25,8 +25,8 @@ impl DrainHandle {
         }))
     }
 
-    /// New requests are refused from now on, connections are asked to go elsewhere, requests in
-    /// flight finish.
+    /// Starts draining: new requests are refused, clients are told to reconnect elsewhere (GOAWAY),
+    /// and requests in flight finish.
     pub fn begin(&self) {
         if !self.0.draining.swap(true, Ordering::SeqCst) {
             tracing::info!("draining");
@@ -39,10 +39,10 @@ impl DrainHandle {
         self.0.draining.load(Ordering::Relaxed)
     }
 
-    /// Returns once draining has begun.
+    /// Returns when draining has started.
     pub async fn begun(&self) {
         let mut began = self.0.began.subscribe();
-        // The sender lives in `self`, so that this waits for the value and nothing else.
+        // The sender is in `self`, so the channel cannot close here.
         began.wait_for(|began| *began).await.ok();
     }
 }

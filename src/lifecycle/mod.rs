@@ -1,4 +1,4 @@
-//! The life of the process as clients and probes see it: ready or not, draining or not.
+//! The lifecycle of the process as clients and probes see it: readiness and draining.
 mod drain;
 mod readiness;
 

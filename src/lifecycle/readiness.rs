@@ -1,11 +1,11 @@
-//! Whether this sidecar should get traffic: signatures read, upstream reachable, not draining.
+//! Readiness for traffic: signatures read, upstream connected, not draining.
 use std::sync::Arc;
 
 use super::DrainHandle;
 use crate::models::catalog::Catalog;
 use crate::upstream::pool::Up;
 
-/// Reads the three conditions whenever it is asked.
+/// Checks the three conditions at each call.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     catalog: Arc<Catalog>,
@@ -25,7 +25,7 @@ impl Readiness {
             && self.declared.iter().all(|model| self.catalog.serves(model))
     }
 
-    /// What is missing, one line each; empty when ready.
+    /// Why it is not ready, one line per reason; empty when ready.
     pub fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.drain.is_draining() {
@@ -35,7 +35,7 @@ impl Readiness {
             reasons.push("no connection to the upstream".to_owned());
         }
         for model in self.declared.iter().filter(|model| !self.catalog.serves(model)) {
-            reasons.push(format!("signatures of model '{model}' not read yet"));
+            reasons.push(format!("signatures of model '{model}' are not read yet"));
         }
         reasons
     }

@@ -1,5 +1,5 @@
-//! What TF Serving serves: the catalog that requests read, the refresher that keeps it current, and
-//! the client that asks.
+//! The models of TF Serving: the catalog that requests read, the refresher that keeps it current, and
+//! the metadata client.
 pub mod catalog;
 pub mod fetch;
 mod metadata_client;

@@ -1,8 +1,7 @@
-//! How long to wait before the next try: doubling up to a cap, jittered so that many sidecars do
-//! not come back in step.
+//! Exponential backoff with a cap, and with jitter so that many sidecars do not retry in step.
 use std::time::Duration;
 
-/// An endless iterator of waiting times. Pure: the seed is passed in.
+/// An endless iterator of waiting times.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     next: Duration,
@@ -17,12 +16,12 @@ impl Backoff {
         Self { next: Self::FIRST, state: seed | 1 }
     }
 
-    /// Starts over after a success.
+    /// Starts again at the shortest wait, after a success.
     pub fn reset(&mut self) {
         self.next = Self::FIRST;
     }
 
-    /// xorshift64: enough to spread waiting times.
+    /// xorshift64: good enough to spread waiting times.
     fn random(&mut self) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -30,7 +29,7 @@ impl Backoff {
         self.state
     }
 
-    /// From half of the full time up to the full time.
+    /// The next wait: a random time from half of the full wait up to all of it.
     pub fn wait(&mut self) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(Self::CAP);
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_cap_and_stay_within_their_half() {
+    fn waits_double_up_to_the_cap_and_vary_within_their_upper_half() {
         for seed in 0..100 {
             let mut full = Backoff::FIRST;
             for wait in Backoff::new(seed).take(12) {
@@ -63,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_starts_over() {
+    fn a_reset_starts_again_at_the_shortest_wait() {
         let mut backoff = Backoff::new(7);
         assert!(backoff.by_ref().take(9).last() >= Some(Backoff::CAP / 2));
         backoff.reset();
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_differ() {
+    fn different_seeds_give_different_waits() {
         assert_ne!(Backoff::new(2).wait(), Backoff::new(99).wait());
     }
 }

@@ -1,10 +1,10 @@
-//! How many retries there may be: a tenth of the requests, and a few more at the beginning.
+//! The retry budget: one retry per ten requests, plus ten at the start.
 
-/// What a retry costs; a request brings 1.
+/// The price of a retry; each request earns 1.
 const COST: u32 = 10;
 const MAX: u32 = 10 * COST;
 
-/// One thread's account.
+/// The budget of one thread.
 #[derive(Debug)]
 pub struct Budget {
     balance: u32,
@@ -17,12 +17,12 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A request came.
+    /// Adds what one request earns.
     pub fn earn(&mut self) {
         self.balance = (self.balance + 1).min(MAX);
     }
 
-    /// Whether one may be repeated; if so it is paid for.
+    /// Takes the price of a retry if the budget has it. A request may be retried only if it has.
     pub fn spend(&mut self) -> bool {
         let left = self.balance.checked_sub(COST);
         self.balance = left.unwrap_or(self.balance);
@@ -35,13 +35,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenth_of_the_requests_may_be_repeated() {
+    fn one_retry_per_ten_requests_is_allowed() {
         let mut budget = Budget::default();
-        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10, "some at once");
-        let repeated = (0..1000).filter(|_| {
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10, "at the start");
+        let retried = (0..1000).filter(|_| {
             budget.earn();
             budget.spend()
         });
-        assert_eq!(repeated.count(), 100);
+        assert_eq!(retried.count(), 100);
     }
 }

@@ -1,39 +1,39 @@
-//! gRPC's framing of messages: five bytes (compressed or not, length) before each, found across
-//! HTTP/2 frames.
+//! gRPC message framing: a prefix of five bytes (compressed flag, length) before each message,
+//! which may be split across HTTP/2 frames.
 use bytes::{BufMut as _, Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::wire::Rope;
 
-/// Bytes before a message.
+/// Length of the prefix of a message.
 pub const PREFIX: usize = 5;
 
-/// The one message of a unary call, as it came in.
+/// The message of a unary call, as it was received.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// The DATA frames with the prefix: what is sent on when nothing changes.
+    /// The DATA frames, prefix included: forwarded as they are when nothing changes.
     pub frames: SmallVec<[Bytes; 4]>,
-    /// The message without its prefix; compressed bytes if `compressed`.
+    /// The message without its prefix; still compressed if `compressed` is set.
     pub payload: Rope,
     pub compressed: bool,
 }
 
-/// How a body is no single gRPC message.
+/// Why a body is not a single gRPC message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    #[error("expected one message, found none")]
+    #[error("expected one message, got an empty body")]
     Empty,
-    #[error("expected one message, found {extra} bytes after it")]
+    #[error("expected one message, got {extra} more bytes after it")]
     More { extra: u64 },
-    #[error("expected a message of {announced} bytes, found the end after {found}")]
+    #[error("expected a message of {announced} bytes, got {found}")]
     Truncated { announced: u32, found: u64 },
-    #[error("expected a message prefix of 5 bytes, found the end after {found}")]
+    #[error("expected a message prefix of 5 bytes, got {found}")]
     TruncatedPrefix { found: u64 },
-    #[error("expected a compressed flag of 0 or 1, found {found}")]
+    #[error("expected a compressed flag of 0 or 1, got {found}")]
     Flag { found: u8 },
 }
 
-/// Collects the frames of a body with exactly one message. Nothing is copied but the prefix.
+/// Collects the frames of a body that must hold exactly one message. Only the prefix is copied.
 #[derive(Debug, Default)]
 pub struct Assembler {
     frames: SmallVec<[Bytes; 4]>,
@@ -42,7 +42,11 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Takes the next frame. After it, `announced` may be known: to be checked before more is read.
+    /// Takes the next frame. [`Assembler::announced`] may be known after it; check it against
+    /// limits before reading more.
+    ///
+    /// # Errors
+    /// The flag is invalid, or there are bytes after the message.
     pub fn push(&mut self, frame: Bytes) -> Result<(), FramingError> {
         if frame.is_empty() {
             return Ok(());
@@ -65,13 +69,16 @@ impl Assembler {
         }
     }
 
-    /// The length that the prefix names, once the prefix is complete.
+    /// The length of the message, once its prefix is complete.
     pub fn announced(&self) -> Option<u32> {
         let [_, length @ ..] = self.prefix;
         (self.received >= PREFIX as u64).then(|| u32::from_be_bytes(length))
     }
 
-    /// At the end of the body.
+    /// The message, to be called at the end of the body.
+    ///
+    /// # Errors
+    /// The message is not complete.
     pub fn finish(self) -> Result<Message, FramingError> {
         let Some(announced) = self.announced() else {
             return Err(match self.received {
@@ -95,27 +102,27 @@ impl Assembler {
     }
 }
 
-/// A message ready to send, uncompressed. Small pieces (rewritten heads between slices) are
-/// gathered, so that they do not become an HTTP/2 frame each; large ones stay where they are.
+/// An uncompressed message, ready to send. Small segments (descriptors rewritten between slices)
+/// are joined, so that each does not become an HTTP/2 frame; large ones are not copied.
 pub fn frames(message: Rope) -> SmallVec<[Bytes; 4]> {
-    /// Below this a copy costs less than a frame of its own.
+    /// Up to this size, a copy costs less than a frame.
     const SMALL: usize = 16 * 1024;
     let mut out = SmallVec::new();
-    let mut gathered = BytesMut::with_capacity(PREFIX + message.len().min(SMALL));
-    gathered.put_u8(0);
-    gathered.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    let mut joined = BytesMut::with_capacity(PREFIX + message.len().min(SMALL));
+    joined.put_u8(0);
+    joined.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     for segment in message.into_segments() {
         if segment.len() > SMALL {
-            if !gathered.is_empty() {
-                out.push(gathered.split().freeze());
+            if !joined.is_empty() {
+                out.push(joined.split().freeze());
             }
             out.push(segment);
         } else {
-            gathered.put_slice(&segment);
+            joined.put_slice(&segment);
         }
     }
-    if !gathered.is_empty() {
-        out.push(gathered.freeze());
+    if !joined.is_empty() {
+        out.push(joined.freeze());
     }
     out
 }
@@ -137,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_found_however_it_is_cut() {
+    fn a_message_is_assembled_however_it_is_split_into_frames() {
         let whole = body(0, 6, b"abcdef");
         for first in 0..=whole.len() {
             for second in first..=whole.len() {
@@ -150,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_is_known_as_soon_as_the_prefix_is_there() {
+    fn the_length_is_known_as_soon_as_the_prefix_is_complete() {
         let mut assembler = Assembler::default();
         assembler.push(Bytes::from_static(&[0, 0, 0])).unwrap();
         assert_eq!(assembler.announced(), None);
@@ -173,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn small_pieces_are_gathered_and_large_ones_are_not_copied() {
+    fn small_segments_are_joined_and_large_ones_are_not_copied() {
         let large = Bytes::from(vec![7; 100_000]);
         let rope: Rope =
             [Bytes::from_static(b"ab"), Bytes::from_static(b"c"), large.clone(), Bytes::from_static(b"d")]

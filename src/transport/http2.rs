@@ -1,27 +1,28 @@
-//! The HTTP/2 settings of both legs, each with its reason.
+//! The HTTP/2 settings towards clients and upstream, each with its reason.
 
-/// What a peer may send on one stream before we read it: a large tensor arrives in a few bursts,
-/// not in 64 KiB steps.
+/// Bytes that a peer may send on one stream before we read them. A large tensor arrives in a few
+/// bursts, not in steps of 64 KiB.
 pub const STREAM_WINDOW: u32 = 4 << 20;
-/// The same for all streams of a connection together; it bounds what unadmitted requests can put
-/// into memory.
+/// The same for all streams of a connection together. Limits the memory that requests can take
+/// before admission.
 pub const CONNECTION_WINDOW: u32 = 32 << 20;
-/// A 600 KB tensor is one frame, not 37: fewer system calls, fewer heads, and the message needs no
-/// gathering.
+/// A tensor of 600 KB is one frame, not 37: fewer system calls, fewer frame headers, and the
+/// message is one segment.
 pub const MAX_FRAME: u32 = 1 << 20;
-/// Request metadata: tokens and tracing baggage fit, a flood does not.
+/// Room for request metadata such as tokens and tracing baggage, with a limit.
 pub const MAX_HEADER_LIST: u32 = 64 << 10;
-/// What one stream may hold ready in the connection's send queue. It is shared memory (the frames
-/// that came in), so the bound is there for backpressure: a peer that does not read stops its own
-/// stream only.
+/// Bytes that one stream may hold in the connection's send queue. They are not copied (they are the
+/// frames as received), so the limit is for backpressure: a peer that does not read stops only its
+/// own stream.
 pub const SEND_BUFFER: usize = 4 << 20;
-/// Calls that one client connection may have open: far above `max_inflight_requests`, so that
-/// admission answers and not a silent wait.
+/// Calls that one client connection may have open. Far above `max_inflight_requests`, so that calls
+/// beyond that limit are refused at once instead of waiting for a stream.
 pub const MAX_STREAMS: u32 = 4096;
-/// A request stream reset while we still hold it costs little; clients that cancel a lot are normal
-/// (deadlines).
+/// Streams that may be reset by the client while we still hold them. They cost little, and clients
+/// with deadlines cancel often.
 const RESET_STREAMS: usize = 1024;
 
+/// For connections of clients.
 pub fn server() -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
@@ -36,6 +37,7 @@ pub fn server() -> h2::server::Builder {
     builder
 }
 
+/// For connections to the upstream.
 pub fn client() -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();
     builder
@@ -45,7 +47,7 @@ pub fn client() -> h2::client::Builder {
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESET_STREAMS)
-        // Until the server's SETTINGS are read there is no limit to honour; gRPC servers set none.
+        // Applies until the server's SETTINGS arrive; gRPC servers usually set no limit.
         .initial_max_send_streams(MAX_STREAMS as usize)
         .enable_push(false);
     builder

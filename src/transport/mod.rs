@@ -1,4 +1,4 @@
-//! Bytes on connections, the same for both legs: sockets, TLS, HTTP/2 settings, write coalescing,
+//! Connections, for clients and upstream alike: sockets, TLS, HTTP/2 settings, write coalescing,
 //! gRPC framing and message bodies.
 pub mod body;
 pub mod coalesce;

@@ -1,4 +1,4 @@
-//! One byte stream for both legs: TCP or Unix socket, plain or under TLS.
+//! One socket type for clients and upstream: TCP or Unix, plain or TLS.
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,8 +8,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A dead peer behind a silent network is noticed by the kernel; HTTP/2 pings would earn a GOAWAY
-/// from gRPC servers.
+/// The kernel detects dead peers. HTTP/2 pings would do so too, but gRPC servers answer frequent
+/// ones with GOAWAY.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 
@@ -21,7 +21,10 @@ pub enum Socket {
     TlsTcp(Box<tokio_rustls::TlsStream<TcpStream>>),
 }
 
-/// `TCP_NODELAY`: messages are written whole. Keepalive: see above.
+/// Sets `TCP_NODELAY`, since messages are written whole, and keepalive.
+///
+/// # Errors
+/// The operating system refuses an option.
 pub fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);

@@ -1,4 +1,4 @@
-//! TLS for both legs: certificates read from PEM files, HTTP/2 chosen by ALPN.
+//! TLS towards clients and upstream: certificates from PEM files, HTTP/2 by ALPN.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

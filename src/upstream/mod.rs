@@ -1,4 +1,4 @@
-//! TF Serving as the upstream: where it is, the connections to it, and calls over them.
+//! TF Serving as the upstream: its address, the connections to it, and calls over them.
 pub mod pool;
 pub mod target;
 pub mod unary;

@@ -24,7 +24,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 pub struct Pool {
     target: Arc<Target>,
     slots: Vec<Rc<Slot>>,
-    turn: Cell<usize>,
+    rotation: Cell<usize>,
     changed: Rc<Notify>,
 }
 
@@ -115,15 +115,15 @@ impl Pool {
             };
             tokio::task::spawn_local(driver.run(Backoff::new(seed)));
         }
-        Rc::new(Self { target, slots, turn: Cell::new(0), changed })
+        Rc::new(Self { target, slots, rotation: Cell::new(0), changed })
     }
 
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Connections made so far in the first slot. It changes with a reconnect, after which the server
-    /// may be another one.
+    /// Connections made so far in the first slot. It changes with a reconnect, after which the
+    /// server may be another one.
     pub fn generation(&self) -> u64 {
         self.slots.first().map_or(0, |slot| slot.generation.get())
     }
@@ -193,10 +193,10 @@ impl Pool {
         if let [only] = self.slots.as_slice() {
             return only.is_up().then_some(only);
         }
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
+        let start = self.rotation.get();
+        self.rotation.set(start.wrapping_add(1));
         let count = self.slots.len();
-        let mut up = (0..count).map(|step| &self.slots[(turn + step) % count]).filter(|slot| slot.is_up());
+        let mut up = (0..count).map(|step| &self.slots[(start + step) % count]).filter(|slot| slot.is_up());
         let first = up.next()?;
         Some(match up.next() {
             Some(second) if second.calls.get() < first.calls.get() => second,

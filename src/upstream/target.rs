@@ -1,4 +1,4 @@
-//! Where TF Serving is and how to get a connection to it.
+//! The address of TF Serving, and how to connect to it.
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::transport::coalesce::{Coalesced, DeferredFlush, coalesce};
 use crate::transport::http2;
 use crate::transport::socket::{Socket, tune};
 
-/// The one upstream of this process; shared by every pool.
+/// The upstream of this process, shared by every pool.
 #[derive(Debug)]
 pub struct Target {
-    /// As the configuration writes it: for messages.
+    /// As in the configuration, for messages.
     pub address: String,
     route: Route,
     scheme: Scheme,
@@ -45,27 +45,27 @@ impl fmt::Debug for Route {
     }
 }
 
-/// Why the configured upstream can never be reached.
+/// What is wrong with the configured upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    #[error("expected a host name or address, found `{found}`")]
+    #[error("expected a host name or IP address, got `{found}`")]
     Host { found: String },
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] crate::transport::tls::TlsError),
     #[cfg(not(feature = "tls"))]
-    #[error("this build has no TLS: expected an upstream without https")]
+    #[error("this build has no TLS, which an `https://` upstream needs")]
     NoTls,
 }
 
-/// Why one attempt failed.
+/// Why an attempt to connect failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    #[error("no connection within {} ms", after.as_millis())]
+    #[error("not connected after {} ms", after.as_millis())]
     Timeout { after: Duration },
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("HTTP/2 handshake: {0}")]
+    #[error("HTTP/2 handshake failed: {0}")]
     Http2(#[from] h2::Error),
 }
 
@@ -73,6 +73,10 @@ pub type Sender = h2::client::SendRequest<Bytes>;
 pub type Connection = DeferredFlush<h2::client::Connection<Coalesced, Bytes>>;
 
 impl Target {
+    /// Reads the upstream from the configuration. Does not connect.
+    ///
+    /// # Errors
+    /// The host is no valid authority, or the TLS settings cannot be used.
     pub fn new(config: &Config) -> Result<Self, TargetError> {
         let (route, scheme, authority) = match &config.upstream {
             UpstreamAddr::Tcp { host, port } => {
@@ -102,7 +106,7 @@ impl Target {
         })
     }
 
-    /// The same path at the upstream.
+    /// The URI of a path at the upstream.
     pub fn uri(&self, path: PathAndQuery) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
@@ -111,7 +115,10 @@ impl Target {
         Uri::from_parts(parts).unwrap_or_default()
     }
 
-    /// One connection; the second half must be polled for the first to do anything.
+    /// Connects. The connection must be polled for the sender to do anything.
+    ///
+    /// # Errors
+    /// The upstream cannot be reached, or not in time.
     pub async fn connect(&self) -> Result<(Sender, Connection), DialError> {
         let after = self.connect_timeout;
         let attempt = async {

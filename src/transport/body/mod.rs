@@ -171,7 +171,7 @@ pub fn poll_send(
 /// the stream.
 ///
 /// For small messages, which are in memory anyway. A new stream has no window before its connection
-/// has taken it up; waiting for that would cost another turn of the task, and a write for the
+/// has taken it up; waiting for that would cost another poll of the task, and a write for the
 /// headers alone.
 ///
 /// # Errors

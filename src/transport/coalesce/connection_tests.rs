@@ -1,5 +1,4 @@
-//! The write layer under a real HTTP/2 connection: how many writes, which bytes, and what becomes
-//! of failures.
+//! Write coalescing under a real HTTP/2 connection: number of writes, order of bytes, failures.
 use std::future::poll_fn;
 
 use bytes::Bytes;
@@ -17,15 +16,15 @@ use crate::transport::http2;
 struct Write {
     /// Address and length of each slice.
     slices: Vec<(usize, usize)>,
-    /// What [`Log::turn`] was.
-    turn: usize,
+    /// What [`Log::tick`] was.
+    tick: usize,
 }
 
 #[derive(Debug, Default)]
 struct Log {
     writes: RefCell<Vec<Write>>,
     /// Counted by the test, as a clock.
-    turn: Cell<usize>,
+    tick: Cell<usize>,
     broken: Cell<bool>,
 }
 
@@ -67,7 +66,7 @@ impl AsyncWrite for Recorded {
         }
         let count = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, bufs))?;
         let slices = bufs.iter().map(|buf| (buf.as_ptr() as usize, buf.len())).collect();
-        self.log.writes.borrow_mut().push(Write { slices, turn: self.log.turn.get() });
+        self.log.writes.borrow_mut().push(Write { slices, tick: self.log.tick.get() });
         Poll::Ready(Ok(count))
     }
 
@@ -92,7 +91,7 @@ enum How {
     Deferred,
 }
 
-/// A client whose writes are recorded, before a server that echoes each body.
+/// A client whose writes are recorded, connected to a server that echoes each body.
 struct Client {
     requests: SendRequest<Bytes>,
     connection: JoinHandle<Result<(), h2::Error>>,
@@ -172,7 +171,7 @@ async fn writes_of_twenty_calls(how: How) -> usize {
     let mut client = Client::connect(how, 1 << 20).await;
     let payloads: Vec<Bytes> = (0..20).map(|at| payload(at, 1_500)).collect();
     let responses: Vec<_> = payloads.iter().map(|payload| client.call(payload)).collect();
-    // A turn for the connection, and the one that a deferred flush leaves to other tasks.
+    // One poll of the connection, and the one that a deferred flush leaves to other tasks.
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
     let writes = client.log.count();
@@ -183,7 +182,7 @@ async fn writes_of_twenty_calls(how: How) -> usize {
 }
 
 #[tokio::test]
-async fn calls_of_one_turn_go_out_in_one_write() {
+async fn twenty_calls_opened_at_once_are_one_write() {
     let test = async {
         assert_eq!(writes_of_twenty_calls(How::Coalesced).await, 1);
         assert_eq!(writes_of_twenty_calls(How::Deferred).await, 1);
@@ -217,7 +216,7 @@ async fn concurrent_calls_of_all_sizes_arrive_whole_through_a_slow_socket() {
 }
 
 #[tokio::test]
-async fn a_large_payload_is_written_from_where_it_lies_together_with_its_head() {
+async fn a_large_payload_is_not_copied_and_goes_out_with_its_frame_header() {
     let test = async {
         let mut client = Client::connect(How::Coalesced, 4 << 20).await;
         let large = payload(0, 500_000);
@@ -226,11 +225,11 @@ async fn a_large_payload_is_written_from_where_it_lies_together_with_its_head() 
         let range = large.as_ptr() as usize..large.as_ptr() as usize + large.len();
         let writes = client.log.writes.borrow().clone();
         let position = writes[0].slices.iter().position(|(address, _)| range.contains(address));
-        assert!(position.is_some_and(|at| at > 0), "not behind its head: {writes:?}");
+        assert!(position.is_some_and(|at| at > 0), "not after its frame header: {writes:?}");
         let elsewhere = writes.iter().flat_map(|write| &write.slices);
         let copied: usize =
             elsewhere.filter(|(address, _)| !range.contains(address)).map(|(_, length)| length).sum();
-        // `h2` fills up the slice of the head, to 1 KiB.
+        // `h2` copies up to 1 KiB of the payload into the slice of its frame header.
         assert!(copied <= 1_200, "{copied} bytes were written from elsewhere: {writes:?}");
         assert_eq!(read(response).await, large);
     };
@@ -251,7 +250,7 @@ async fn a_write_that_fails_ends_the_connection_and_its_calls() {
             let error = client.connection.await.unwrap().unwrap_err();
             assert_eq!(error.get_io().unwrap().kind(), io::ErrorKind::BrokenPipe);
             assert!(response.await.unwrap_err().is_io());
-            assert!(before.await.is_ok(), "this answer had come before");
+            assert!(before.await.is_ok(), "this answer arrived before");
             let refused = poll_fn(|cx| client.requests.poll_ready(cx)).await;
             assert!(refused.is_err(), "no more calls");
         }
@@ -260,7 +259,7 @@ async fn a_write_that_fails_ends_the_connection_and_its_calls() {
 }
 
 #[tokio::test]
-async fn a_deferred_flush_waits_for_one_turn_however_busy_the_thread_is() {
+async fn a_busy_thread_does_not_starve_a_deferred_flush() {
     let test = async {
         let mut client = Client::connect(How::Deferred, 1 << 20).await;
         let log = Rc::clone(&client.log);
@@ -268,23 +267,23 @@ async fn a_deferred_flush_waits_for_one_turn_however_busy_the_thread_is() {
             let log = Rc::clone(&log);
             async move {
                 loop {
-                    log.turn.set(log.turn.get() + 1);
+                    log.tick.set(log.tick.get() + 1);
                     tokio::task::yield_now().await;
                 }
             }
         });
         let mut responses = Vec::new();
-        // Few bytes in every turn: each could put the write off for another one.
+        // Few bytes every time: each call could put the flush off once more.
         for at in 0..40 {
             responses.push(client.call(&payload(at, 10)));
             tokio::task::yield_now().await;
         }
         settle().await;
         busy.abort();
-        let turns: Vec<usize> = log.writes.borrow().iter().map(|write| write.turn).collect();
-        let longest = turns.windows(2).take(20).map(|pair| pair[1] - pair[0]).max();
-        assert!(turns.len() >= 20 && turns[0] <= 3, "{turns:?}");
-        assert!(longest <= Some(3), "{turns:?}");
+        let ticks: Vec<usize> = log.writes.borrow().iter().map(|write| write.tick).collect();
+        let longest = ticks.windows(2).take(20).map(|pair| pair[1] - pair[0]).max();
+        assert!(ticks.len() >= 20 && ticks[0] <= 3, "{ticks:?}");
+        assert!(longest <= Some(3), "{ticks:?}");
         for response in responses {
             assert_eq!(read(response).await.len(), 10);
         }

@@ -1,14 +1,14 @@
-//! What a connection writes in one turn goes out in one system call, and what has come is read in
-//! one.
+//! Write coalescing: what a connection writes during one poll of its task goes out in one system
+//! call, and what has arrived is read in one.
 //!
-//! `h2` writes and flushes after each payload that it does not copy, and each time its own 16 KiB
-//! are full; it reads 8 KiB at a time. A turn that passes on twenty messages is twenty writes and
-//! forty reads, and a system call costs as much as judging a small message does several times over.
-//! [`Coalesced`] stands between `h2` and the socket and keeps what is small; [`DeferredFlush`]
-//! polls the connection and writes what it left, once, before its task sleeps.
+//! `h2` writes and flushes after each payload that it does not copy, and whenever its own 16 KiB
+//! are full; it reads 8 KiB at a time. Forwarding twenty messages takes it twenty writes and forty
+//! reads, and a system call costs several times as much as judging a small message. [`Coalesced`]
+//! sits between `h2` and the socket and buffers small writes. [`DeferredFlush`] polls the
+//! connection and then flushes the buffer, once, before its task sleeps.
 //!
-//! Nothing waits here for what is not ready, so no timer is needed, and large payloads pass without
-//! a copy.
+//! Nothing waits for data that is not ready, so there is no timer, and large payloads are not
+//! copied.
 #[cfg(test)]
 mod connection_tests;
 mod read_buffer;
@@ -28,24 +28,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::socket::Socket;
 use read_buffer::ReadBuffer;
 
-/// Bytes that are kept each way. Copying so much costs about as much as the system call that it
-/// saves.
+/// Size of the buffer in each direction. Copying this much costs about as much as the system call
+/// that it saves.
 const MAX: usize = 64 * 1024;
 
 thread_local! {
-    /// The buffer of the last turn, for the next one on this thread: connections that have nothing
-    /// to write hold none.
+    /// The last write buffer used on this thread, for the next connection that writes. Connections
+    /// with nothing to write hold none.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A connection's bytes as `h2` sees them.
+/// The socket as `h2` sees it.
 #[derive(Debug)]
 pub struct Coalesced<S = Socket> {
     shared: Rc<RefCell<Shared<S>>>,
     asked: Cell<bool>,
 }
 
-/// A connection whose [`Coalesced`] bytes are written at the end of each turn.
+/// A connection whose [`Coalesced`] writes are flushed after each poll.
 #[derive(Debug)]
 #[must_use = "nothing is written unless this is polled"]
 pub struct DeferredFlush<F, S = Socket> {
@@ -53,7 +53,7 @@ pub struct DeferredFlush<F, S = Socket> {
     shared: Rc<RefCell<Shared<S>>>,
 }
 
-/// What becomes a [`DeferredFlush`] when there is a connection to poll.
+/// Becomes a [`DeferredFlush`] once there is a connection to poll.
 #[derive(Debug)]
 pub struct FlushHandle<S = Socket>(Rc<RefCell<Shared<S>>>);
 
@@ -61,27 +61,27 @@ pub struct FlushHandle<S = Socket>(Rc<RefCell<Shared<S>>>);
 struct Shared<S> {
     socket: S,
     read_buffer: ReadBuffer,
-    /// Few bytes wait for the tasks that are ready: they may have more.
+    /// With few bytes to write, other ready tasks run first: they may add more.
     deferred: bool,
-    /// The last turn left its bytes to this one.
-    waited: bool,
-    kept: Vec<u8>,
-    /// Of `kept`: already written.
+    /// The flush of the last poll was put off to this one.
+    put_off: bool,
+    buffer: Vec<u8>,
+    /// How much of `buffer` is written already.
     written: usize,
-    /// Written to the socket, but perhaps still in its own buffer (TLS).
+    /// Written to the socket, but perhaps still in a buffer of its own (TLS).
     unflushed: bool,
-    /// A write failed when nobody could be told.
+    /// A flush failed. The connection gets the error at its next read or write.
     failed: Option<io::Error>,
 }
 
-/// The two sides of a connection: for `h2`, and for the end of each turn.
+/// Wraps a socket: returns the side for `h2`, and the handle for flushing.
 pub fn coalesce<S>(socket: S) -> (Coalesced<S>, FlushHandle<S>) {
     let shared = Shared {
         socket,
         read_buffer: ReadBuffer::default(),
         deferred: false,
-        waited: false,
-        kept: Vec::new(),
+        put_off: false,
+        buffer: Vec::new(),
         written: 0,
         unflushed: false,
         failed: None,
@@ -91,13 +91,13 @@ pub fn coalesce<S>(socket: S) -> (Coalesced<S>, FlushHandle<S>) {
 }
 
 impl<S> FlushHandle<S> {
-    /// Lets the tasks that are ready go first when there are few bytes to write.
+    /// With few bytes to write, lets other ready tasks run once before flushing.
     pub fn deferred(self) -> Self {
         self.0.borrow_mut().deferred = true;
         self
     }
 
-    /// `connection` is what uses the [`Coalesced`] side.
+    /// Wraps the connection that uses the [`Coalesced`] side.
     pub fn of<F>(self, connection: F) -> DeferredFlush<F, S> {
         DeferredFlush { connection: Box::pin(connection), shared: self.0 }
     }
@@ -111,18 +111,18 @@ impl<F: Future, S: AsyncWrite + Unpin> Future for DeferredFlush<F, S> {
         let mut shared = self.shared.borrow_mut();
         if shared.deferred
             && polled.is_pending()
-            && !shared.waited
+            && !shared.put_off
             && (1..MAX / 2).contains(&shared.pending())
         {
-            shared.waited = true;
+            shared.put_off = true;
             cx.waker().wake_by_ref();
             return polled;
         }
-        shared.waited = false;
+        shared.put_off = false;
         if shared.failed.is_none()
             && let Poll::Ready(Err(error)) = shared.flush(cx)
         {
-            // The connection learns of it when it reads, which it does in every turn.
+            // The connection gets the error when it reads, which it does in every poll.
             shared.failed = Some(error);
             cx.waker().wake_by_ref();
         }
@@ -136,43 +136,43 @@ impl<S> Shared<S> {
     }
 
     fn pending(&self) -> usize {
-        self.kept.len() - self.written
+        self.buffer.len() - self.written
     }
 
-    fn keep(&mut self, bufs: &[IoSlice<'_>], total: usize) {
-        if self.kept.capacity() == 0 {
-            self.kept = SPARE.take();
+    fn append(&mut self, bufs: &[IoSlice<'_>], total: usize) {
+        if self.buffer.capacity() == 0 {
+            self.buffer = SPARE.take();
         }
-        self.kept.reserve(total);
+        self.buffer.reserve(total);
         for buf in bufs {
-            self.kept.extend_from_slice(buf);
+            self.buffer.extend_from_slice(buf);
         }
     }
 
     fn advance(&mut self, count: usize) {
         self.written += count;
-        if self.written == self.kept.len() {
+        if self.written == self.buffer.len() {
             self.written = 0;
-            self.kept.clear();
-            SPARE.set(std::mem::take(&mut self.kept));
+            self.buffer.clear();
+            SPARE.set(std::mem::take(&mut self.buffer));
         }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Shared<S> {
-    /// Keeps `bufs` if they are small, else writes them behind what is kept.
+    /// Buffers `bufs` if they fit; otherwise writes them after the buffer's contents.
     fn write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         if self.pending() + total <= MAX {
-            self.keep(bufs, total);
+            self.append(bufs, total);
             return Poll::Ready(Ok(total));
         }
         loop {
             let before = self.pending();
             let count = {
-                let kept = (before > 0).then(|| IoSlice::new(&self.kept[self.written..]));
+                let buffered = (before > 0).then(|| IoSlice::new(&self.buffer[self.written..]));
                 let all: SmallVec<[IoSlice<'_>; 8]> =
-                    kept.into_iter().chain(bufs.iter().map(|buf| IoSlice::new(buf))).collect();
+                    buffered.into_iter().chain(bufs.iter().map(|buf| IoSlice::new(buf))).collect();
                 ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &all))?
             };
             self.unflushed = true;
@@ -183,10 +183,10 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
         }
     }
 
-    /// Everything out, down to the network.
+    /// Writes everything out, down to the network.
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.pending() > 0 {
-            let count = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.kept[self.written..]))?;
+            let count = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.buffer[self.written..]))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -225,14 +225,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
         shared.write(cx, bufs)
     }
 
-    /// `h2` asks once when it is built, and takes "no" to mean: copy payloads below 1 KiB (not 256
-    /// bytes) behind the other frames of a write. From the second time on the answer is yes, so
-    /// that a head and its large payload come together.
+    /// `h2` calls this once when it is created, and on "no" copies payloads of up to 1 KiB (instead
+    /// of 256 bytes) into its own buffer. From the second call on the answer is yes, so that a
+    /// frame header and its large payload are written together.
     fn is_write_vectored(&self) -> bool {
         self.asked.replace(true)
     }
 
-    /// The end of the turn does it: `h2` flushes after each payload.
+    /// Does nothing, since `h2` flushes after each payload; [`DeferredFlush`] does it.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

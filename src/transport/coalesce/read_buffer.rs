@@ -1,4 +1,4 @@
-//! Reading read_buffer: one large read for many small ones.
+//! The read buffer: one large read from the socket for many small ones by `h2`.
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::MAX;
 
 thread_local! {
-    /// The buffer of the last read that is used up, for the next one on this thread: idle
+    /// The last read buffer used on this thread, for the next connection that reads. Idle
     /// connections hold none.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Bytes that were read and not yet asked for.
+/// Bytes that were read from the socket but not yet by the connection.
 #[derive(Debug, Default)]
 pub(super) struct ReadBuffer {
     buffer: Vec<u8>,
@@ -23,8 +23,7 @@ pub(super) struct ReadBuffer {
 }
 
 impl ReadBuffer {
-    /// Fills `buf` with what is there, or reads. Who has much room of its own is read into
-    /// directly, without a copy.
+    /// Fills `buf` from the buffer, or reads. A large `buf` is read into directly, without a copy.
     pub(super) fn read<S: AsyncRead + Unpin>(
         &mut self,
         socket: &mut S,
@@ -41,7 +40,7 @@ impl ReadBuffer {
             let polled = Pin::new(socket).poll_read(cx, &mut into);
             let count = into.filled().len();
             if count == 0 {
-                // Nothing yet, the end, or an error.
+                // Pending, end of file, or an error.
                 SPARE.set(buffer);
                 return polled;
             }
@@ -56,7 +55,7 @@ impl ReadBuffer {
         Poll::Ready(Ok(()))
     }
 
-    /// Bytes of memory that are held.
+    /// Bytes of memory held.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.buffer.len()

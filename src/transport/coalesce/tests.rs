@@ -1,4 +1,4 @@
-//! One write a turn, the order of bytes whatever the socket takes, and failures that are not lost.
+//! Write coalescing over a scripted socket: one write per poll, bytes in order, no failure lost.
 use std::collections::VecDeque;
 use std::future::poll_fn;
 
@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-/// A socket that takes what its script says: so many bytes, nothing now, or an error.
+/// A socket whose writes are scripted: take so many bytes, none yet, or fail.
 #[derive(Debug, Default)]
 struct Scripted {
     takes: VecDeque<Take>,
@@ -85,7 +85,7 @@ fn calls<S>(shared: &Rc<RefCell<Shared<S>>>, of: impl FnOnce(&S) -> Vec<Vec<u8>>
 }
 
 #[tokio::test]
-async fn a_turn_is_one_write_and_the_next_turn_another() {
+async fn each_poll_is_one_write() {
     let (mut io, flush) = coalesce(scripted([]));
     let shared = Rc::clone(&flush.0);
     flush
@@ -101,12 +101,12 @@ async fn a_turn_is_one_write_and_the_next_turn_another() {
         .await;
     let expected = [(0..20).collect::<Vec<u8>>(), b"next".to_vec()];
     assert_eq!(calls(&shared, |socket| socket.calls.clone()), expected);
-    assert_eq!(shared.borrow().socket.flushed, 2, "a socket with a buffer of its own is told to empty it");
-    assert_eq!(shared.borrow().kept.capacity(), 0, "nothing to write, no memory");
+    assert_eq!(shared.borrow().socket.flushed, 2, "the socket itself is flushed");
+    assert_eq!(shared.borrow().buffer.capacity(), 0, "nothing to write, no memory");
 }
 
 #[tokio::test]
-async fn few_bytes_of_a_patient_turn_wait_for_what_is_ready_and_no_longer() {
+async fn a_deferred_flush_of_few_bytes_waits_for_one_more_poll() {
     let (mut io, flush) = coalesce(scripted([]));
     let shared = Rc::clone(&flush.0);
     let many = vec![7; MAX / 2];
@@ -124,7 +124,7 @@ async fn few_bytes_of_a_patient_turn_wait_for_what_is_ready_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_large_payload_goes_out_with_what_was_kept_and_is_not_copied() {
+async fn a_large_payload_is_written_after_the_buffer_in_the_same_call() {
     let (mut io, flush) = coalesce(scripted([]));
     let shared = Rc::clone(&flush.0);
     let large = vec![7; MAX];
@@ -142,7 +142,7 @@ async fn a_large_payload_goes_out_with_what_was_kept_and_is_not_copied() {
 }
 
 #[tokio::test]
-async fn every_byte_comes_once_and_in_order_whatever_the_socket_takes() {
+async fn every_byte_arrives_once_and_in_order_whatever_the_socket_takes() {
     let steps = [
         Take::NotNow,
         Take::Bytes(1),
@@ -164,7 +164,7 @@ async fn every_byte_comes_once_and_in_order_whatever_the_socket_takes() {
                     let bytes: Vec<u8> = (0..size).map(|n| (n * 7 + at) as u8).collect();
                     io.write_all(&bytes).await.unwrap();
                     expected.extend(bytes);
-                    assert!(io.shared.borrow().pending() <= MAX, "what is kept has a bound");
+                    assert!(io.shared.borrow().pending() <= MAX, "the buffer has a limit");
                     if (seed + at).is_multiple_of(4) {
                         tokio::task::yield_now().await;
                     }
@@ -179,19 +179,19 @@ async fn every_byte_comes_once_and_in_order_whatever_the_socket_takes() {
 }
 
 #[tokio::test]
-async fn a_write_that_fails_after_the_turn_is_told_to_the_next_one() {
+async fn a_flush_that_fails_is_an_error_of_the_next_read_and_write() {
     let (mut io, flush) = coalesce(scripted([Take::Break]));
-    let told = flush.of(async {
+    let failed = flush.of(async {
         io.write_all(b"lost").await.unwrap();
         tokio::task::yield_now().await;
         let read = io.read_u8().await.unwrap_err().kind();
         (read, io.write_all(b"more").await.unwrap_err().kind())
     });
-    assert_eq!(told.await, (io::ErrorKind::BrokenPipe, io::ErrorKind::BrokenPipe));
+    assert_eq!(failed.await, (io::ErrorKind::BrokenPipe, io::ErrorKind::BrokenPipe));
 }
 
 #[tokio::test]
-async fn what_has_come_is_read_at_once_and_handed_out_in_pieces() {
+async fn small_reads_are_served_from_one_large_read() {
     let bytes: Vec<u8> = (0..10_000).map(|n| n as u8).collect();
     let reads = [bytes.clone(), bytes.clone()].into();
     let (mut io, flush) = coalesce(Scripted { reads, ..Scripted::default() });
@@ -205,7 +205,7 @@ async fn what_has_come_is_read_at_once_and_handed_out_in_pieces() {
         }
         assert_eq!(all, bytes);
         assert_eq!(io.shared.borrow().read_buffer.len(), 0, "used up, no memory");
-        // Who brings room for a large payload gets it without a copy, and the end is the end.
+        // A large read is not copied, and the end of the file is passed on.
         let mut large = vec![0; MAX];
         assert_eq!(io.read(&mut large).await.unwrap(), bytes.len());
         assert_eq!(io.read(&mut piece).await.unwrap(), 0);
