@@ -10,14 +10,11 @@ use super::call::{Call, Stop, now};
 use super::deadline::Deadline;
 use super::forward::{Failed, First, Reply, forward};
 use super::request_metrics::RequestMetrics;
+use crate::explain::{Overload, overload};
 use crate::fault::percent_decode;
 use crate::limiter::{Order, Permit, ShardHandle};
 use crate::telemetry::metrics::{self, Cause, Stage};
 
-/// What TF Serving's gRPC says of a call for which it has no thread.
-const NO_THREAD: &str = "Server Threadpool Exhausted";
-/// And its batching, of a request for which there is no room.
-const NO_ROOM: &str = "The batch scheduling queue";
 /// Times that a request is sent again; then the client gets the server's answer. With the pauses
 /// about half a second: whoever else holds the server's threads has had time to give some back.
 const MAX: u32 = 16;
@@ -158,11 +155,14 @@ fn cause(outcome: &Result<Reply, Failed>) -> Option<Cause> {
     if matches!(reply.first, First::Data(_)) {
         return None;
     }
-    let (cause, text) = match reply.refusal()? {
-        Code::ResourceExhausted => (Cause::Threads, NO_THREAD),
-        Code::Unavailable => (Cause::BatchQueue, NO_ROOM),
-        _ => return None,
-    };
+    let code = reply.refusal()?;
+    if !matches!(code, Code::ResourceExhausted | Code::Unavailable) {
+        return None;
+    }
     let message = reply.trailers()?.get("grpc-message")?;
-    percent_decode(message.as_bytes()).starts_with(text).then_some(cause)
+    match (code, overload(&percent_decode(message.as_bytes()))?) {
+        (Code::ResourceExhausted, Overload::NoThread) => Some(Cause::Threads),
+        (Code::Unavailable, Overload::BatchQueueFull) => Some(Cause::BatchQueue),
+        _ => None,
+    }
 }
