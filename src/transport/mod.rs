@@ -1,5 +1,6 @@
 //! Bytes on connections, the same for both legs: sockets, TLS, HTTP/2 settings, write coalescing,
 //! gRPC framing and message bodies.
+pub mod body;
 pub mod coalesce;
 pub mod framing;
 pub mod http2;

@@ -1,0 +1,236 @@
+//! Message bodies on HTTP/2 streams: received and sent chunk by chunk, with flow control.
+//!
+//! Nothing here allocates, copies or spawns. A receiver that stalls stops the sender, and a sender
+//! holds no more than the message it was given.
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
+use http::HeaderMap;
+
+/// Send capacity requested at a time: enough for one write, little enough that calls on one
+/// connection take turns.
+pub const CHUNK: usize = 1 << 20;
+
+/// A received body. The peer may send as much as a chunk held only when the next chunk is asked
+/// for.
+#[derive(Debug)]
+pub struct BodyReader {
+    stream: RecvStream,
+    /// Bytes handed out whose window was not given back to the peer yet.
+    unreleased: usize,
+}
+
+/// The peer reads no more of what we send: it answered early, reset the stream, or its connection
+/// broke. This is no failure by itself; the other direction of the stream says what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+/// A message being sent as the peer's windows open. Made by [`Sending::new`], driven by
+/// [`Sending::poll`].
+#[derive(Debug)]
+#[must_use = "nothing is sent unless this is polled"]
+pub struct Sending<'a> {
+    chunks: std::slice::Iter<'a, Bytes>,
+    current: Bytes,
+    left: usize,
+    end: bool,
+}
+
+impl BodyReader {
+    pub fn new(stream: RecvStream) -> Self {
+        Self { stream, unreleased: 0 }
+    }
+
+    /// Whether nothing is left to read, trailers included.
+    pub fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    /// The next chunk, or `None` at the end of the data. Gives the window of the previous chunk
+    /// back to the peer first.
+    ///
+    /// # Errors
+    /// The peer reset the stream, or the connection broke.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, h2::Error> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// [`BodyReader::next`] for callers that poll.
+    ///
+    /// # Errors
+    /// The peer reset the stream, or the connection broke.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, h2::Error>> {
+        self.release()?;
+        match ready!(self.stream.poll_data(cx)) {
+            Some(Ok(chunk)) => {
+                self.unreleased = chunk.len();
+                Poll::Ready(Ok(Some(chunk)))
+            }
+            Some(Err(error)) => Poll::Ready(Err(error)),
+            None => Poll::Ready(Ok(None)),
+        }
+    }
+
+    /// Gives the window of the last chunk back now, for callers that are done with it but do not
+    /// ask for the next one yet.
+    ///
+    /// # Errors
+    /// The stream is not known to the connection any more.
+    pub fn release(&mut self) -> Result<(), h2::Error> {
+        match std::mem::take(&mut self.unreleased) {
+            0 => Ok(()),
+            count => self.stream.flow_control().release_capacity(count),
+        }
+    }
+
+    /// The trailers, if there are any. To be called after [`BodyReader::next`] gave `None`.
+    ///
+    /// # Errors
+    /// The peer reset the stream, or the connection broke.
+    pub async fn trailers(&mut self) -> Result<Option<HeaderMap>, h2::Error> {
+        self.stream.trailers().await
+    }
+}
+
+impl<'a> Sending<'a> {
+    /// With `end`, the last chunk ends the stream.
+    pub fn new(chunks: &'a [Bytes], end: bool) -> Self {
+        let left = chunks.iter().map(Bytes::len).sum();
+        Self { chunks: chunks.iter(), current: Bytes::new(), left, end }
+    }
+
+    /// Sends what there is room for. Ready when everything is in the send queue of the stream, not
+    /// when it was written.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut SendStream<Bytes>,
+    ) -> Poll<Result<(), Stopped>> {
+        if self.left == 0 {
+            // An empty message still has to end the stream, once.
+            let end = std::mem::take(&mut self.end);
+            return Poll::Ready(if end { put(stream, Bytes::new(), true) } else { Ok(()) });
+        }
+        loop {
+            let mut room = ready!(poll_room(cx, stream, self.left))?;
+            while room > 0 && self.left > 0 {
+                if self.current.is_empty() {
+                    self.current = self.chunks.next().cloned().unwrap_or_default();
+                    continue;
+                }
+                let part = self.current.split_to(room.min(self.current.len()));
+                room -= part.len();
+                self.left -= part.len();
+                let end = self.left == 0 && std::mem::take(&mut self.end);
+                put(stream, part, end)?;
+            }
+            if self.left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+/// Sends the chunks as the peer's windows open. With `end`, the last one ends the stream.
+///
+/// # Errors
+/// [`Stopped`] when the peer reads no more.
+pub async fn send_all(stream: &mut SendStream<Bytes>, chunks: &[Bytes], end: bool) -> Result<(), Stopped> {
+    let mut sending = Sending::new(chunks, end);
+    poll_fn(|cx| sending.poll(cx, stream)).await
+}
+
+/// Sends one chunk as the peer's windows open; the stream stays open.
+///
+/// # Errors
+/// [`Stopped`] when the peer reads no more.
+pub async fn send(stream: &mut SendStream<Bytes>, mut chunk: Bytes) -> Result<(), Stopped> {
+    poll_fn(|cx| poll_send(cx, stream, &mut chunk)).await
+}
+
+/// [`send`] for callers that hold the stream only while they are polled: takes from `chunk` what
+/// there is room for, and is ready when it is empty.
+///
+/// # Errors
+/// [`Stopped`] when the peer reads no more.
+pub fn poll_send(
+    cx: &mut Context<'_>,
+    stream: &mut SendStream<Bytes>,
+    chunk: &mut Bytes,
+) -> Poll<Result<(), Stopped>> {
+    while !chunk.is_empty() {
+        let room = ready!(poll_room(cx, stream, chunk.len()))?;
+        put(stream, chunk.split_to(room.min(chunk.len())), false)?;
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Puts the chunks into the send queue without waiting for windows. With `end`, the last one ends
+/// the stream.
+///
+/// For small messages, which are in memory anyway. A new stream has no window before its connection
+/// has taken it up; waiting for that would cost another turn of the task, and a write for the
+/// headers alone.
+///
+/// # Errors
+/// [`Stopped`] when the peer reads no more.
+pub fn send_now(stream: &mut SendStream<Bytes>, chunks: &[Bytes], end: bool) -> Result<(), Stopped> {
+    let Some((last, others)) = chunks.split_last() else {
+        return if end { put(stream, Bytes::new(), true) } else { Ok(()) };
+    };
+    for chunk in others {
+        put(stream, chunk.clone(), false)?;
+    }
+    put(stream, last.clone(), end)
+}
+
+/// Ends the stream, with trailers if there are any.
+///
+/// # Errors
+/// [`Stopped`] when the peer reads no more.
+pub fn finish(stream: &mut SendStream<Bytes>, trailers: Option<HeaderMap>) -> Result<(), Stopped> {
+    match trailers {
+        Some(trailers) => stream.send_trailers(trailers).map_err(|_| Stopped),
+        None => put(stream, Bytes::new(), true),
+    }
+}
+
+/// Copies a body to its end, trailers included. When the receiver stops reading, copying ends
+/// without an error: the answer on that stream says why.
+///
+/// # Errors
+/// The body that is read was reset, or its connection broke.
+pub async fn copy(from: &mut BodyReader, to: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
+    while let Some(chunk) = from.next().await? {
+        if let Err(Stopped) = send(to, chunk).await {
+            return Ok(());
+        }
+    }
+    let trailers = from.trailers().await?;
+    finish(to, trailers).ok();
+    Ok(())
+}
+
+/// Waits for send capacity, up to `wanted` bytes.
+fn poll_room(
+    cx: &mut Context<'_>,
+    stream: &mut SendStream<Bytes>,
+    wanted: usize,
+) -> Poll<Result<usize, Stopped>> {
+    stream.reserve_capacity(wanted.min(CHUNK));
+    let mut room = stream.capacity();
+    while room == 0 {
+        match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(capacity)) => room = capacity,
+            Some(Err(_)) | None => return Poll::Ready(Err(Stopped)),
+        }
+    }
+    Poll::Ready(Ok(room))
+}
+
+/// The only errors of `h2` here mean that the stream is over.
+fn put(stream: &mut SendStream<Bytes>, chunk: Bytes, end: bool) -> Result<(), Stopped> {
+    stream.send_data(chunk, end).map_err(|_| Stopped)
+}
