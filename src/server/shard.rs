@@ -59,10 +59,10 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::R
         refresher: shared.refresher.clone(),
         admission: Arc::clone(&shared.admission),
         limiter,
-        budget: std::cell::RefCell::default(),
+        retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         recent: Arc::clone(&shared.recent),
-        served: std::cell::Cell::new(0),
+        requests: std::cell::Cell::new(0),
     });
     let mut stopped = shared.stop.subscribe();
     loop {

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use tonic::Code;
 
 use super::pool::Pool;
+use super::target::Target;
 use crate::fault::{Fault, percent_decode};
 use crate::transport::framing::{Assembler, FramingError, frames};
 use crate::wire::Rope;
@@ -20,8 +21,8 @@ pub fn status(trailers: &HeaderMap) -> Option<(Code, String)> {
 }
 
 /// What an error of the HTTP/2 layer on a call to the upstream means for the one who waits for it.
-pub fn fault(pool: &Pool, error: &h2::Error) -> Fault {
-    let address = pool.target().address.clone();
+pub fn fault(target: &Target, error: &h2::Error) -> Fault {
+    let address = target.address.clone();
     let cause = error.to_string();
     match error.reason().filter(|_| error.is_reset()) {
         // gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors", but for CANCEL: it is the server
@@ -74,9 +75,9 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
     let mut parts = frames(Rope::from(message)).into_iter().peekable();
     while let Some(part) = parts.next() {
         // These requests are a few dozen bytes: there is no backpressure to wait for.
-        opened.body.send_data(part, parts.peek().is_none()).map_err(|error| fault(pool, &error))?;
+        opened.body.send_data(part, parts.peek().is_none()).map_err(|error| fault(pool.target(), &error))?;
     }
-    let response = opened.response.await.map_err(|error| fault(pool, &error))?;
+    let response = opened.response.await.map_err(|error| fault(pool.target(), &error))?;
     if let Some((code, message)) = status(response.headers()).filter(|(code, _)| *code != Code::Ok) {
         return Err(Fault::Upstream { code, message });
     }
@@ -84,12 +85,12 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
     let mut body = response.into_body();
     let mut assembler = Assembler::default();
     while let Some(data) = body.data().await {
-        let data = data.map_err(|error| fault(pool, &error))?;
+        let data = data.map_err(|error| fault(pool.target(), &error))?;
         let length = data.len();
         assembler.push(data).map_err(|error| broken(path, &error))?;
-        body.flow_control().release_capacity(length).map_err(|error| fault(pool, &error))?;
+        body.flow_control().release_capacity(length).map_err(|error| fault(pool.target(), &error))?;
     }
-    let trailers = body.trailers().await.map_err(|error| fault(pool, &error))?;
+    let trailers = body.trailers().await.map_err(|error| fault(pool.target(), &error))?;
     match trailers.as_ref().and_then(status) {
         Some((Code::Ok, _)) => {}
         Some((code, message)) => return Err(Fault::Upstream { code, message }),

@@ -234,3 +234,6 @@ fn poll_room(
 fn put(stream: &mut SendStream<Bytes>, chunk: Bytes, end: bool) -> Result<(), Stopped> {
     stream.send_data(chunk, end).map_err(|_| Stopped)
 }
+
+#[cfg(test)]
+mod tests;
