@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the micro-benchmarks and writes docs/benchmarks.md: times and allocations, and instructions if
-# valgrind is installed.
+# Runs the micro-benchmarks and writes docs/benchmarks.md: times and allocations, and instructions
+# if valgrind is installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 cargo=${CARGO:-cargo}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds a fuzz target with stable Rust and runs it: run.sh TARGET SECONDS [libFuzzer options].
-# TARGET is scan, plan, apply or metadata. Interesting inputs are kept in fuzz/.corpus/TARGET, failing
-# ones in fuzz/.crashes/. `run.sh minimise` rewrites the committed corpus, one line of base64 per input.
+# TARGET is scan, plan, apply or metadata. Interesting inputs are kept in fuzz/.corpus/TARGET,
+# failing ones in fuzz/.crashes/. `run.sh minimise` rewrites the committed corpus, one line of
+# base64 per input.
 set -euo pipefail
 cd "$(dirname "$0")"
 target=${1:?a target is missing: scan, plan, apply, metadata, or minimise}

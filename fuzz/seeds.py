@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes inputs for the fuzz targets from the golden requests, and packs and unpacks the committed corpus.
+"""Makes fuzz inputs from the golden requests, and packs and unpacks the committed corpus.
 
 seeds.py golden FOLDER        writes seeds from the golden requests, one folder per target
 seeds.py unpack FILE FOLDER   writes one file per line of base64

@@ -62,7 +62,8 @@ class Child:
         raise RuntimeError(f"{self.name} does not accept connections: {self.tail()}")
 
     def wait_until_ready(self, seconds=30):
-        """For the sidecar: waits until its admin server reports that the signatures have been read."""
+        """For the sidecar: waits until its admin server reports that the signatures have been
+        read."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(OSError):
@@ -132,7 +133,8 @@ def children(parent):
 
 
 class Bench:
-    """A run: its folder, the tool, the bodies, and every process it started. Stops all of them at exit."""
+    """A run: its folder, the tool, the bodies, and every process it started. Stops all of them at
+    exit."""
 
     def __init__(self, tool=None):
         self.tool = tool or build_tool()
@@ -181,7 +183,8 @@ class Bench:
             return json.loads(s.makefile().read())
 
     def peer(self, name, workers, upstream_port, prefix=(), single=False):
-        """Starts a peer. `prefix` is put before its command; `single` keeps nginx in one process."""
+        """Starts a peer. `prefix` is put before its command; `single` keeps nginx in one
+        process."""
         path, why = find(name, self.tool)
         if not path:
             raise RuntimeError(why)

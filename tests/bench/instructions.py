@@ -41,8 +41,8 @@ def main():
     if not repairs:
         print("\n".join(f"{p}: {n:,} instructions per request" for p, n in figures.items()))
         return 0
-    # How reads are split varies from run to run and can only add instructions. So a figure that looks
-    # too high is counted again, and the lowest counts.
+    # How reads are split varies from run to run and can only add instructions. So a figure that
+    # looks too high is counted again, and the lowest counts.
     for _ in range(2):
         for payload in [p for p in figures if more(figures[p], kept["per_request"].get(p), kept["tolerance"])]:
             figures[payload] = min(figures[payload], per_request_again(payload))
@@ -63,7 +63,8 @@ def per_request_again(payload):
 
 
 def compare(figures, kept, tolerance):
-    """(lines to print, whether all is well). A figure fails if it is too high or not committed yet."""
+    """(lines to print, whether all is well). A figure fails if it is too high or not committed
+    yet."""
     lines, good = [], True
     for payload, now in figures.items():
         before = kept.get(payload)

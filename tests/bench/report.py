@@ -15,8 +15,8 @@ TITLES = {"S": "S", "M": "M (packed float_val)", "L": "L", "XL": "XL", "S_nobatc
           "S_f64": "S as float64", "L_nobatch": "L without its batch dimension"}  # fmt: skip
 # CPU per request relative to Envoy's, in mode `one`
 CPU_BARS = {"S": 0.36, "M": 0.45, "L": 0.75, "L_nobatch": 0.75, "XL": 0.95}
-# The same bars relative to a proxy that only forwards HTTP/2: where they were set, it took 0.32x and
-# 0.40x of Envoy.
+# The same bars relative to a proxy that only forwards HTTP/2: where they were set, it took 0.32x
+# and 0.40x of Envoy.
 BARE = "bare-hyper"
 BARE_BARS = {"S": 0.36 / 0.32, "M": 0.45 / 0.40}
 WORKERS_BAR = 1.10

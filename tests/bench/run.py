@@ -81,7 +81,8 @@ class Run:
         return 1 if self.faults else 0
 
     def start_peers(self):
-        """Starts each peer with one worker and with two; skips and reports missing ones; {name: version}."""
+        """Starts each peer with one worker and with two; skips and reports missing ones; {name:
+        version}."""
         self.peers, self.single, self.double, versions = [], {}, {}, {}
         for name in (n for n in PEERS if n in self.wanted):
             path, why = find(name, self.bench.tool)
@@ -185,7 +186,8 @@ class Run:
             say(f"round {number} {mode} {payload} {name}: {figures.get('kinds')}")
 
     def concurrency(self, number):
-        """A stub with few threads and a sidecar that has to learn the limit, both restarted in each round."""
+        """A stub with few threads and a sidecar that has to learn the limit, both restarted in each
+        round."""
         stub = self.bench.stub("--max-threads", str(THREADS), "--service-us", str(SERVICE_US))
         child = self.bench.peer(SIDECAR, WORKERS, stub.port)
         for target, port in (("direct", stub.port), (SIDECAR, child.port)):

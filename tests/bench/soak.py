@@ -106,7 +106,8 @@ def ends(report):
 
 
 def settled_counters(proxy, report):
-    """The sidecar's counters once they no longer change: the last cancellations may still be in progress."""
+    """The sidecar's counters once they no longer change: the last cancellations may still be in
+    progress."""
     last = None
     for _ in range(20):
         now = predict_counters(proxy.get("/metrics")[1])
@@ -149,7 +150,8 @@ def judge(report, windows, memory, counters):
 
 
 def grown(memory):
-    """A fault if the last quarter of the samples is above the first, ignoring the first tenth (startup)."""
+    """A fault if the last quarter of the samples is above the first, ignoring the first tenth
+    (startup)."""
     settled = memory[len(memory) // 10 :]
     quarter = len(settled) // 4
     if quarter < 3:
@@ -161,7 +163,8 @@ def grown(memory):
 
 
 def disagreements(seen, counters):
-    """Compares the client's counts with the sidecar's: exactly, or as a range where cancellations count."""
+    """Compares the client's counts with the sidecar's: exactly, or as a range where cancellations
+    count."""
     def ours(end, *names):
         return sum(count for (name, how), count in seen.items() if how == end and name in names)
 
