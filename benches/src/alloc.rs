@@ -1,4 +1,4 @@
-//! An allocator that counts what the calling thread asks for.
+//! An allocator that counts the allocations of each thread.
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -11,15 +11,15 @@ thread_local! {
     static ASKED: Cell<Asked> = const { Cell::new(Asked { times: 0, bytes: 0 }) };
 }
 
-/// Requests to the allocator, and the bytes of them all.
+/// The number of allocations and their total bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
     pub times: u64,
     pub bytes: u64,
 }
 
-#[expect(unsafe_code, reason = "an allocator cannot be written without")]
-// SAFETY: every call goes to the system's allocator as it came.
+#[expect(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
+// SAFETY: every call is forwarded unchanged to the system allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
@@ -37,14 +37,14 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 fn note(bytes: usize) {
-    // A thread that ends has no counter any more.
+    // A thread that is exiting no longer has a counter.
     let _ = ASKED.try_with(|asked| {
         let before = asked.get();
         asked.set(Asked { times: before.times + 1, bytes: before.bytes + bytes as u64 });
     });
 }
 
-/// What one call asks for, after one to warm up.
+/// The allocations of one call, after one warm-up call.
 pub fn asked(mut call: impl FnMut()) -> Asked {
     call();
     let before = ASKED.get();
