@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use tfs_sidecar::tensor::{Cast, DataType, Exactness};
 
-use crate::alloc::asked;
+use crate::alloc::allocations;
 use crate::cases;
 use crate::clock::{ratio, seconds};
 
@@ -43,7 +43,7 @@ fn requests(counts: &HashMap<String, String>) {
     println!("|---|---:|---:|---:|---:|---:|---|");
     let mut planned: Vec<u64> = Vec::new();
     for case in cases::all() {
-        let used = asked(&case.run);
+        let used = allocations(&case.run);
         let time = seconds(&case.run);
         let bar = if case.name.starts_with("plan ") {
             planned.push(used.bytes);

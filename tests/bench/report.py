@@ -187,7 +187,7 @@ def intro(results):
 
 
 def bars(results):
-    rows = ["| bar | wanted | measured | |", "|---|---|---|---|"]
+    rows = ["| bar | required | measured | |", "|---|---|---|---|"]
     for what, wanted, values, limit in [*cpu_bars(results), *bare_bars(results), *other_bars(results)]:
         if not values:
             rows.append(f"| {what} | {wanted} | - | not measured |")

@@ -61,15 +61,15 @@ def soak(bench, options):
     argv += ["--rate", str(options.rate), "--seconds", str(options.minutes * 60)]
     for name, body, share, how in TRAFFIC + (REPAIRED if ours else []):
         argv += ["--mix", f"{name},{bench.body(body)},{share},{how}"]
-    told = bench.folder / "soak.json"
-    with told.open("w") as out:
+    output = bench.folder / "soak.json"
+    with output.open("w") as out:
         client = subprocess.Popen(argv, stdout=out)
     try:
         windows, memory = watch(client, stub, proxy, options)
     finally:
         client.kill()
         client.wait()
-    report = json.loads(told.read_text())
+    report = json.loads(output.read_text())
     counters = settled_counters(proxy, report) if ours else None
     faults = judge(report, windows, memory, counters)
     if proxy.process.poll() is not None:

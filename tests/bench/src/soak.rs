@@ -57,7 +57,7 @@ impl Kind {
     fn parse(text: &str) -> Outcome<Self> {
         let parts: Vec<&str> = text.split(',').collect();
         let [name, file, weight, how] = parts[..] else {
-            return Err(format!("--mix: expected NAME,FILE,WEIGHT,HOW, found {text}").into());
+            return Err(format!("--mix: expected NAME,FILE,WEIGHT,HOW, got `{text}`").into());
         };
         let how = match how {
             "ok" => How::Ok,
@@ -66,7 +66,7 @@ impl Kind {
             "cancel-late" => How::CancelLate,
             "slow-read" => How::SlowRead,
             "slow-write" => How::SlowWrite,
-            _ => return Err(format!("--mix: unknown way {how}").into()),
+            _ => return Err(format!("--mix: unknown HOW `{how}`").into()),
         };
         Ok(Self { name: name.to_owned(), body: std::fs::read(file)?.into(), weight: weight.parse()?, how })
     }
