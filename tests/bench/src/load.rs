@@ -71,7 +71,7 @@ pub fn run(words: &[String]) -> Outcome<i32> {
     };
     let mut groups = vec![Group { name: "load".into(), pids: vec![std::process::id()] }];
     for text in args.all("pid") {
-        groups.push(Group::parse(text).ok_or_else(|| format!("--pid: expected NAME=PID,PID, found {text}"))?);
+        groups.push(Group::parse(text).ok_or_else(|| format!("--pid: expected NAME=PID,PID, got `{text}`"))?);
     }
 
     let until = plan.until;
