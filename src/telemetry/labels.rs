@@ -1,7 +1,7 @@
-//! The closed sets of label values.
+//! The label values of metrics, as closed sets.
 use tonic::Code;
 
-/// An enum whose words are label values.
+/// An enum whose variants are label values.
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -32,7 +32,7 @@ labels! {
     }
 }
 labels! {
-    /// What became of a request.
+    /// How a request ended.
     OutcomeLabel {
         Conforming = "conforming",
         Repaired = "repaired",
@@ -42,22 +42,22 @@ labels! {
     }
 }
 labels! {
-    /// A part of a request's time.
+    /// A stage of a request, for its duration.
     Stage { Scan = "scan", Plan = "plan", Apply = "apply", Queue = "queue", Upstream = "upstream" }
 }
 labels! {
-    /// Why a request was sent to TF Serving again, or refused by it.
+    /// Why TF Serving refused a request, or why it was retried.
     Cause { Threads = "threads", BatchQueue = "batch_queue", Connection = "connection" }
 }
 labels! {
-    /// What reading a model's signatures came to.
+    /// How a refresh of a model's signatures ended.
     RefreshOutcome { Ok = "ok", Failed = "failed" }
 }
 
-/// gRPC has 17 codes, 0 to 16.
+/// The number of gRPC codes, 0 to 16.
 pub(super) const CODES: usize = 17;
 
-/// The name of a code as gRPC writes it.
+/// The name of a code, as gRPC spells it.
 pub const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

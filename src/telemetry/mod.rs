@@ -1,4 +1,4 @@
-//! What operators see: metrics and log lines. Tensor values appear in neither.
+//! What operators see: metrics, logs and recent repairs. Tensor values appear in none of them.
 mod labels;
 pub mod log;
 pub mod metrics;
