@@ -11,14 +11,13 @@ mod trailers;
 
 use std::time::Duration;
 
-use http::StatusCode;
 use tonic::Code;
 
-use spec::Spec;
-pub use spec::{Blame, code_of};
+pub(crate) use spec::code_of;
+use spec::{Blame, Spec};
 use text::fit_problems;
-pub use text::{code_value, percent_decode, percent_encode};
-pub use trailers::{ACCEPTED_ENCODINGS, GRPC_MESSAGE, TRAILERS_LIMIT};
+pub(crate) use text::{percent_decode, percent_encode};
+pub(crate) use trailers::{ACCEPTED_ENCODINGS, GRPC_MESSAGE, TRAILERS_LIMIT};
 
 use crate::repair::{Problem, Reason};
 
@@ -74,26 +73,21 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub fn malformed(problem: impl Into<String>) -> Self {
+    pub(crate) fn malformed(problem: impl Into<String>) -> Self {
         Self::Malformed { problem: problem.into() }
     }
 
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         self.spec().code
     }
 
-    /// The status of the same answer over HTTP.
-    pub fn http_status(&self) -> StatusCode {
-        self.spec().http
-    }
-
     /// The metric label and `ErrorInfo.reason`; none for faults outside the closed set.
-    pub fn reason(&self) -> Option<Reason> {
+    pub(crate) fn reason(&self) -> Option<Reason> {
         self.spec().reason
     }
 
     /// Whether the sidecar rejected the request, rather than tried and failed to get an answer.
-    pub fn is_rejection(&self) -> bool {
+    pub(crate) fn is_rejection(&self) -> bool {
         match self.spec().blame {
             Blame::Client | Blame::Operator => true,
             Blame::Upstream | Blame::Sidecar => false,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::explain::SECTIONS;
-use crate::telemetry::metrics::code_name;
+use crate::telemetry::labels::code_name;
 
-/// One fault of each variant. Each arm gives the variant after it, so that the compiler asks for a
-/// sample of every new variant.
+/// One fault of each variant. Each arm returns a sample of the next variant, so that the compiler
+/// asks for a sample of every new one.
 fn samples() -> impl Iterator<Item = Fault> {
     let problem = Problem::new(Reason::RankTooLow, "text", "rank 1 [100], expected rank 2 [-1,100]");
     let first = Fault::Refused {

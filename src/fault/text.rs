@@ -11,7 +11,7 @@ pub(super) const MESSAGE_LIMIT: usize = 1536;
 const NAME_LIMIT: usize = 128;
 
 /// The value of `grpc-status`, without an allocation.
-pub fn code_value(code: Code) -> HeaderValue {
+pub(super) fn code_value(code: Code) -> HeaderValue {
     HeaderValue::from_static(match code as i32 {
         0 => "0",
         1 => "1",
@@ -33,16 +33,16 @@ pub fn code_value(code: Code) -> HeaderValue {
     })
 }
 
-/// Everything that `grpc-message` may not hold as it is: it takes printable ASCII without `%`.
+/// What must be escaped in `grpc-message`: everything except printable ASCII, and `%`.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// A text for `grpc-message`.
-pub fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// The text of a `grpc-message`. Invalid escapes stay as they are.
-pub fn percent_decode(text: &[u8]) -> String {
+pub(crate) fn percent_decode(text: &[u8]) -> String {
     percent_encoding::percent_decode(text).decode_utf8_lossy().into_owned()
 }
 

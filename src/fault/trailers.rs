@@ -12,7 +12,7 @@ use crate::repair::Problem;
 
 /// Clients accept at least 8 KiB of metadata (gRPC C++ refuses some above that, and all above 16
 /// KiB), and other trailers need room too.
-pub const TRAILERS_LIMIT: usize = 7 * 1024;
+pub(crate) const TRAILERS_LIMIT: usize = 7 * 1024;
 const MAX_VIOLATIONS: usize = 8;
 const DESCRIPTION_LIMIT: usize = 320;
 /// Names that come from clients and models are cut in the details, because they can be of any
@@ -21,17 +21,17 @@ const METADATA_LIMIT: usize = 128;
 const DOMAIN: &str = "tfs-sidecar";
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// The supported message encodings, as `grpc-accept-encoding` lists them.
-pub const ACCEPTED_ENCODINGS: &str = "identity,gzip,deflate";
+pub(crate) const ACCEPTED_ENCODINGS: &str = "identity,gzip,deflate";
 
 impl Fault {
     /// The answer's trailers: `grpc-status`, `grpc-message` and, where there are details,
     /// `grpc-status-details-bin`.
-    pub fn trailers(&self) -> HeaderMap {
+    pub(crate) fn trailers(&self) -> HeaderMap {
         let text = cut(&self.to_string(), MESSAGE_LIMIT);
         let message = percent_encode(&text);
         let mut trailers = HeaderMap::with_capacity(8);
@@ -75,7 +75,7 @@ impl Fault {
     }
 }
 
-/// None where the code and the text say it all.
+/// None if there is nothing to add to the code and the text.
 fn status(spec: &Spec<'_>, text: &str, violations: &[pb::bad_request::FieldViolation]) -> Option<pb::Status> {
     let mut details = Vec::new();
     if !violations.is_empty() {

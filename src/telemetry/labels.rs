@@ -3,15 +3,16 @@ use tonic::Code;
 
 /// An enum whose variants are label values.
 macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $vis:vis enum $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($variant),* }
+        $vis enum $name { $($variant),* }
 
         impl $name {
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
+            #[cfg_attr(not(test), allow(dead_code, reason = "docs/metrics.md lists all words"))]
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant),*];
 
-            pub const fn as_str(self) -> &'static str {
+            pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
             }
         }
@@ -20,7 +21,7 @@ macro_rules! labels {
 
 labels! {
     /// The called method.
-    Method {
+    pub enum Method {
         Predict = "Predict",
         Classify = "Classify",
         Regress = "Regress",
@@ -33,7 +34,7 @@ labels! {
 }
 labels! {
     /// How a request ended.
-    OutcomeLabel {
+    pub(crate) enum OutcomeLabel {
         Conforming = "conforming",
         Repaired = "repaired",
         Rejected = "rejected",
@@ -43,22 +44,22 @@ labels! {
 }
 labels! {
     /// A stage of a request, for its duration.
-    Stage { Scan = "scan", Plan = "plan", Apply = "apply", Queue = "queue", Upstream = "upstream" }
+    pub enum Stage { Scan = "scan", Plan = "plan", Apply = "apply", Queue = "queue", Upstream = "upstream" }
 }
 labels! {
     /// Why TF Serving refused a request, or why it was retried.
-    Cause { Threads = "threads", BatchQueue = "batch_queue", Connection = "connection" }
+    pub(crate) enum Cause { Threads = "threads", BatchQueue = "batch_queue", Connection = "connection" }
 }
 labels! {
     /// How a refresh of a model's signatures ended.
-    RefreshOutcome { Ok = "ok", Failed = "failed" }
+    pub(crate) enum RefreshOutcome { Ok = "ok", Failed = "failed" }
 }
 
 /// The number of gRPC codes, 0 to 16.
 pub(super) const CODES: usize = 17;
 
 /// The name of a code, as gRPC spells it.
-pub const fn code_name(code: Code) -> &'static str {
+pub(crate) const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

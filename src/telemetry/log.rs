@@ -8,7 +8,7 @@ use crate::config::LogFormat;
 
 /// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     #[error("expected a log filter such as `info` or `info,tfs_sidecar=debug`, got `{filter}`")]
     Filter { filter: String },
     #[error("logging is already set up")]
@@ -20,7 +20,7 @@ pub enum LogError {
 /// # Errors
 ///
 /// Fails if `filter` is not valid, or if the process has a logger already.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
+pub(crate) fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let dispatch = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::AlreadySet)
 }
@@ -30,7 +30,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
 /// # Errors
 ///
 /// Fails if it does not.
-pub fn check(filter: &str) -> Result<(), LogError> {
+pub(crate) fn check(filter: &str) -> Result<(), LogError> {
     parse(filter).map(drop)
 }
 

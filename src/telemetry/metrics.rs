@@ -7,15 +7,15 @@ mod exporter;
 mod model;
 mod process;
 
-pub use exporter::{Exporter, install};
-pub use model::{ModelMetrics, UNKNOWN, unknown};
-pub use process::{
+pub(crate) use exporter::{Exporter, install};
+pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
+pub(crate) use process::{
     Inflight, UpstreamConnection, retry, set_limiter, signature_change, signature_refresh, stage_seconds,
     upstream_refusal, upstream_up,
 };
 
-pub use super::labels::{Cause, Method, OutcomeLabel, RefreshOutcome, Stage, code_name};
-pub use super::signature_info::{SignatureInput, set_signature_info};
+pub(crate) use super::labels::{Cause, Method, OutcomeLabel, Stage};
+pub(crate) use super::signature_info::{SignatureInput, set_signature_info};
 
 #[cfg(test)]
 mod tests {

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 /// What happened to a request, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// `repaired`, `rejected`, `would repair` or `would reject`.
-    pub outcome: &'static str,
-    pub model: String,
-    pub signature: String,
+    pub(crate) outcome: &'static str,
+    pub(crate) model: String,
+    pub(crate) signature: String,
     /// The sender: the peer's address without the port, or the name from its metadata.
-    pub client: String,
+    pub(crate) client: String,
     /// The report: repairs as in the `tfs-sidecar-repair` metadata, or the rejection.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
 }
 
 /// A bounded ring of entries. Equal entries are merged and counted, so that a client that repeats
@@ -45,12 +45,12 @@ const MAX_LINES: usize = 16;
 const MAX_NAME: usize = 256;
 
 impl Recent {
-    pub fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { ring: Mutex::new(VecDeque::new()), capacity: capacity.max(1), missed: AtomicU64::new(0) }
     }
 
     /// Adds an entry. Never waits: if another thread holds the lock, it only counts a miss.
-    pub fn push(&self, entry: Entry, now: SystemTime) {
+    pub(crate) fn push(&self, entry: Entry, now: SystemTime) {
         let mut ring = match self.ring.try_lock() {
             Ok(ring) => ring,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -73,7 +73,7 @@ impl Recent {
 
     /// `{"missed", "entries": [{"outcome", "model", "signature", "client", "lines", "count",
     /// "first", "last"}]}`, newest first; times in RFC 3339.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let time = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
         let entries: Vec<Value> = ring

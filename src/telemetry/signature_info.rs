@@ -8,19 +8,19 @@ use super::table::SIGNATURE_INFO;
 
 /// One input of one signature of one version, as text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SignatureInput {
-    pub version: String,
-    pub signature: String,
-    pub input: String,
-    pub dtype: String,
-    pub shape: String,
+pub(crate) struct SignatureInput {
+    pub(crate) version: String,
+    pub(crate) signature: String,
+    pub(crate) input: String,
+    pub(crate) dtype: String,
+    pub(crate) shape: String,
 }
 
 /// By model. Kept outside the recorder, so that the series of unloaded versions disappear.
 static SIGNATURES: Mutex<BTreeMap<String, Vec<SignatureInput>>> = Mutex::new(BTreeMap::new());
 
 /// Replaces the inputs listed for a model; an empty list removes the model.
-pub fn set_signature_info(model: &str, inputs: Vec<SignatureInput>) {
+pub(crate) fn set_signature_info(model: &str, inputs: Vec<SignatureInput>) {
     let mut signatures = SIGNATURES.lock().unwrap_or_else(PoisonError::into_inner);
     if inputs.is_empty() {
         signatures.remove(model);

@@ -25,7 +25,7 @@ use serde::Serialize;
 use crate::telemetry::metrics::Exporter;
 
 /// What the admin listener shows of the sidecar.
-pub trait View: Send + Sync + 'static {
+pub(crate) trait View: Send + Sync + 'static {
     fn ready(&self) -> Readiness;
     /// A list: `[{"name", "declared", "mode", "versions": [{"version", "labels", "state",
     /// "signatures": [{"name", "method_name", "inputs": [{"name", "dtype", "shape"}], "outputs":
@@ -44,31 +44,31 @@ pub trait View: Send + Sync + 'static {
 
 /// Whether the sidecar is ready for requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Readiness {
-    pub ready: bool,
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
     /// What is missing, one text each: `` signatures of model 'churn' not read yet ``.
-    pub missing: Vec<String>,
+    pub(crate) missing: Vec<String>,
 }
 
 impl Readiness {
     /// Ready if nothing is missing.
-    pub fn new(missing: Vec<String>) -> Self {
+    pub(crate) fn new(missing: Vec<String>) -> Self {
         Self { ready: missing.is_empty(), missing }
     }
 }
 
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Drained {
+pub(crate) struct Drained {
     /// Requests that were still in flight when the drain timed out.
-    pub in_flight: usize,
+    pub(crate) in_flight: usize,
 }
 
 /// The state that the handlers share.
 #[derive(Clone)]
-pub struct AdminState {
-    pub view: Arc<dyn View>,
-    pub metrics: Exporter,
+pub(crate) struct AdminState {
+    pub(crate) view: Arc<dyn View>,
+    pub(crate) metrics: Exporter,
 }
 
 impl fmt::Debug for AdminState {
@@ -78,7 +78,7 @@ impl fmt::Debug for AdminState {
 }
 
 /// The routes of the admin listener.
-pub fn router(state: AdminState) -> Router {
+pub(crate) fn router(state: AdminState) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))

@@ -12,7 +12,7 @@ use crate::telemetry::table::{self, METRICS, describe};
 /// The recorder keeps the raw samples of histograms until [`Exporter::run_upkeep`] sorts them into
 /// buckets. Without a call every second, memory grows with the requests until the next scrape.
 #[derive(Clone)]
-pub struct Exporter {
+pub(crate) struct Exporter {
     prometheus: PrometheusHandle,
     process: metrics_process::Collector,
 }
@@ -24,7 +24,7 @@ impl std::fmt::Debug for Exporter {
 }
 
 /// Installs the recorder. Later calls return the same one.
-pub fn install() -> Exporter {
+pub(crate) fn install() -> Exporter {
     static EXPORTER: OnceLock<Exporter> = OnceLock::new();
     let exporter = EXPORTER.get_or_init(|| {
         let mut builder = PrometheusBuilder::new();
@@ -50,7 +50,7 @@ pub fn install() -> Exporter {
 
 impl Exporter {
     /// All metrics, in the Prometheus text format 0.0.4.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         self.process.collect();
         let mut text = self.prometheus.render();
         signature_info::render(&mut text);
@@ -58,7 +58,7 @@ impl Exporter {
     }
 
     /// Sorts the samples of histograms into buckets. Call it every second.
-    pub fn run_upkeep(&self) {
+    pub(crate) fn run_upkeep(&self) {
         self.prometheus.run_upkeep();
     }
 }

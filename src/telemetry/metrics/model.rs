@@ -12,7 +12,7 @@ use crate::telemetry::labels::{CODES, Method, OutcomeLabel, code_name};
 use crate::telemetry::table::{self, Metric};
 
 /// The label value for a name that came from a client and is not in the catalog.
-pub const UNKNOWN: &str = "__unknown__";
+pub(crate) const UNKNOWN: &str = "__unknown__";
 
 /// Inputs with counters of their own, more than any signature has. It bounds the series even if a
 /// caller passes names that clients sent.
@@ -41,7 +41,7 @@ impl std::fmt::Debug for ModelMetrics {
 
 impl ModelMetrics {
     /// `model` and `signature` are names from TF Serving, or [`UNKNOWN`].
-    pub fn new(model: &str, signature: &str) -> Self {
+    pub(crate) fn new(model: &str, signature: &str) -> Self {
         install();
         let cells = Method::ALL.len() * OutcomeLabel::ALL.len() * CODES;
         Self {
@@ -58,7 +58,7 @@ impl ModelMetrics {
     }
 
     /// Counts an answered request.
-    pub fn request(&self, method: Method, outcome: OutcomeLabel, code: Code) {
+    pub(crate) fn request(&self, method: Method, outcome: OutcomeLabel, code: Code) {
         let cell = (method as usize * OutcomeLabel::ALL.len() + outcome as usize) * CODES + code as usize;
         let make = || {
             let fixed = [method.as_str(), outcome.as_str(), code_name(code)].map(Cow::Borrowed);
@@ -68,40 +68,40 @@ impl ModelMetrics {
         self.requests[cell].get_or_init(make).increment(1);
     }
 
-    pub fn request_seconds(&self, method: Method, seconds: f64) {
+    pub(crate) fn request_seconds(&self, method: Method, seconds: f64) {
         let make = || table::REQUEST_SECONDS.histogram([owned(&self.model), method.as_str().into()]);
         self.request_seconds[method as usize].get_or_init(make).record(seconds);
     }
 
-    pub fn upstream_seconds(&self, method: Method, seconds: f64) {
+    pub(crate) fn upstream_seconds(&self, method: Method, seconds: f64) {
         let make = || table::UPSTREAM_SECONDS.histogram([owned(&self.model), method.as_str().into()]);
         self.upstream_seconds[method as usize].get_or_init(make).record(seconds);
     }
 
     /// Counts a repair. `input` is an alias of the signature, or empty for a rule about the whole
     /// request.
-    pub fn repair(&self, input: &str, rule: &'static str) {
+    pub(crate) fn repair(&self, input: &str, rule: &'static str) {
         self.repairs.count(self, input, rule);
     }
 
     /// Counts a rejected request under its first reason.
-    pub fn rejection(&self, reason: &'static str) {
+    pub(crate) fn rejection(&self, reason: &'static str) {
         self.rejections.count(self, "", reason);
     }
 
     /// Like [`Self::repair`], in mode observe.
-    pub fn would_repair(&self, input: &str, rule: &'static str) {
+    pub(crate) fn would_repair(&self, input: &str, rule: &'static str) {
         self.would_repair.count(self, input, rule);
     }
 
     /// Like [`Self::rejection`], in mode observe.
-    pub fn would_reject(&self, reason: &'static str) {
+    pub(crate) fn would_reject(&self, reason: &'static str) {
         self.would_reject.count(self, "", reason);
     }
 }
 
 /// The handles for requests whose model is not in the catalog.
-pub fn unknown() -> &'static Arc<ModelMetrics> {
+pub(crate) fn unknown() -> &'static Arc<ModelMetrics> {
     static METRICS: OnceLock<Arc<ModelMetrics>> = OnceLock::new();
     METRICS.get_or_init(|| Arc::new(ModelMetrics::new(UNKNOWN, UNKNOWN)))
 }

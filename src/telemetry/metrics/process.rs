@@ -32,25 +32,24 @@ fn globals() -> &'static Globals {
 }
 
 /// Records the time that a request spent in a stage.
-pub fn stage_seconds(stage: Stage, seconds: f64) {
+pub(crate) fn stage_seconds(stage: Stage, seconds: f64) {
     globals().stages[stage as usize].record(seconds);
 }
 
 /// A request in flight, counted until dropped.
 #[derive(Debug)]
-pub struct Inflight {
+pub(crate) struct Inflight {
     bytes: u64,
 }
 
 impl Inflight {
-    #[expect(clippy::new_without_default, reason = "creating one counts it")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         globals().inflight_requests.increment(1.0);
         Self { bytes: 0 }
     }
 
     /// Counts bytes of its messages as they arrive.
-    pub fn add_bytes(&mut self, bytes: u64) {
+    pub(crate) fn add_bytes(&mut self, bytes: u64) {
         self.bytes += bytes;
         globals().inflight_bytes.increment(bytes as f64);
     }
@@ -65,11 +64,10 @@ impl Drop for Inflight {
 
 /// An open connection to TF Serving, counted until dropped.
 #[derive(Debug)]
-pub struct UpstreamConnection(());
+pub(crate) struct UpstreamConnection(());
 
 impl UpstreamConnection {
-    #[expect(clippy::new_without_default, reason = "creating one counts it")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         globals().upstream_connections.increment(1.0);
         Self(())
     }
@@ -82,19 +80,19 @@ impl Drop for UpstreamConnection {
 }
 
 /// Counts a request that TF Serving refused before running it.
-pub fn upstream_refusal(cause: Cause) {
+pub(crate) fn upstream_refusal(cause: Cause) {
     install();
     table::UPSTREAM_REFUSALS.counter([cause.as_str().into()]).increment(1);
 }
 
 /// Counts a request that is sent to TF Serving again.
-pub fn retry(cause: Cause) {
+pub(crate) fn retry(cause: Cause) {
     install();
     table::RETRIES.counter([cause.as_str().into()]).increment(1);
 }
 
 /// Sets the gauges of the limiter, in numbers of requests.
-pub fn set_limiter(limit: usize, inflight: usize, queued: usize) {
+pub(crate) fn set_limiter(limit: usize, inflight: usize, queued: usize) {
     install();
     table::UPSTREAM_LIMIT.gauge([]).set(limit as f64);
     table::UPSTREAM_INFLIGHT.gauge([]).set(inflight as f64);
@@ -102,20 +100,20 @@ pub fn set_limiter(limit: usize, inflight: usize, queued: usize) {
 }
 
 /// Sets whether TF Serving can be reached.
-pub fn upstream_up(up: bool) {
+pub(crate) fn upstream_up(up: bool) {
     globals().upstream_up.set(if up { 1.0 } else { 0.0 });
 }
 
 /// Counts a refresh of a model's signatures. `model` is a name from TF Serving or the
 /// configuration.
-pub fn signature_refresh(model: &str, ok: bool) {
+pub(crate) fn signature_refresh(model: &str, ok: bool) {
     install();
     let outcome = if ok { RefreshOutcome::Ok } else { RefreshOutcome::Failed };
     table::SIGNATURE_REFRESHES.counter([Cow::Owned(model.to_owned()), outcome.as_str().into()]).increment(1);
 }
 
 /// Counts a refresh that found changed signatures, for such a `model`.
-pub fn signature_change(model: &str) {
+pub(crate) fn signature_change(model: &str) {
     install();
     table::SIGNATURE_CHANGES.counter([Cow::Owned(model.to_owned())]).increment(1);
 }
