@@ -59,7 +59,7 @@ impl Refresher {
         let key = (model.to_owned(), version.clone());
         if self.0.try_send(Command::Resolve { key, reply }).is_err() {
             return Err(Fault::QueueFull {
-                what: "questions about models",
+                what: "signature lookups",
                 setting: "fixed",
                 limit: WAITING as u64,
             });

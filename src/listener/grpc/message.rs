@@ -66,9 +66,9 @@ async fn decompress(
             Err(Fault::malformed(problem).into())
         }
         Some(other) => {
-            let found =
+            let name =
                 String::from_utf8_lossy(other).chars().filter(char::is_ascii_graphic).take(32).collect();
-            Err(Fault::Encoding { found }.into())
+            Err(Fault::Encoding { name }.into())
         }
     }
 }
@@ -89,9 +89,9 @@ async fn inflate(mut decoder: impl std::io::Read, limit: usize, ticket: &mut Tic
     }
 }
 
-fn check(found: u64, limit: usize) -> Result<(), Fault> {
+fn check(size: u64, limit: usize) -> Result<(), Fault> {
     let limit = limit as u64;
-    if found > limit { Err(Fault::TooLarge { found, limit }) } else { Ok(()) }
+    if size > limit { Err(Fault::TooLarge { size, limit }) } else { Ok(()) }
 }
 
 /// The payload as one stream of bytes.
@@ -154,7 +154,7 @@ mod tests {
     async fn a_bomb_ends_at_the_limit() {
         let bomb = gzip(&vec![0; 64 << 20]);
         let stop = plain_of(bomb, Some("gzip"), 4 << 20).await.unwrap_err();
-        assert!(matches!(stop, Stop::Fault(Fault::TooLarge { found, .. }) if found <= 5 << 20), "{stop:?}");
+        assert!(matches!(stop, Stop::Fault(Fault::TooLarge { size, .. }) if size <= 5 << 20), "{stop:?}");
     }
 
     #[tokio::test]
