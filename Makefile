@@ -1,4 +1,4 @@
-# The one front door: `make help` lists what there is.
+# Entry points for developers and CI. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -6,63 +6,63 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
-# Cargo may be told to build elsewhere; the Python tests need to know where.
+# Cargo may be configured to build elsewhere, and the Python tests need to know where.
 TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-help: ## this list
+help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
-demo: ## wrong requests repaired before your eyes; needs only Rust (ONCE=1 ends it after the table)
+demo: ## wrong requests with and without the sidecar; needs only Rust (ONCE=1 exits after the table)
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo
 
-demo-tf: venv ## the same in front of real TensorFlow, from its Python wheel
+demo-tf: venv ## the demo in front of real TensorFlow, from its Python wheel
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --tf $(PYTHON)
 
-test: test-rust test-python ## all tests
+test: test-rust test-python ## run all tests
 
-test-rust: ## unit and integration tests
+test-rust: ## run unit and integration tests
 	$(CARGO) test --locked
 
-test-python: venv ## the built program in front of TensorFlow, asked by Python clients
+test-python: venv ## test the built program between Python clients and TensorFlow
 	$(CARGO) build --locked --bin tfs-sidecar
 	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" $(PYTHON) -m pytest -p no:cacheprovider tests/tfserving
 
 .PHONY: venv
-venv: # does nothing when it is up to date
+venv: # does nothing if it is up to date
 	tests/tfserving/setup.sh
 
-bench: ## scan, plan, repair and cast, beside memcpy: writes docs/benchmarks.md
+bench: ## measure scan, plan, repair and cast against memcpy; writes docs/benchmarks.md
 	benches/run.sh
 
-fuzz: ## each fuzz target for SECONDS_EACH (600), on stable Rust
+fuzz: ## run each fuzz target for SECONDS_EACH (default 600), on stable Rust
 	@for target in scan plan apply metadata; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
 
-bench-proxy: ## the sidecar beside Envoy, nginx and HAProxy: writes docs/performance.md (15 minutes)
+bench-proxy: ## compare with Envoy, nginx and HAProxy; writes docs/performance.md (15 minutes)
 	$(CARGO) build --locked --release --bin tfs-sidecar
 	tests/bench/setup.sh
 	cd tests/bench && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" ./run.py && ./report.py .run/results.jsonl --write ../../docs/performance.md
 
-bench-instructions: ## instructions a request (valgrind), against the committed figures
+bench-instructions: ## compare instructions per request with the committed figures (needs valgrind)
 	$(CARGO) build --locked --release --bin tfs-sidecar
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" tests/bench/instructions.sh
 
-soak: ## ten minutes of mixed traffic with cancellations and restarts, every request accounted for
+soak: ## send MINUTES (default 10) of mixed traffic with cancellations and restarts, and account for every request
 	$(CARGO) build --locked --release --bin tfs-sidecar
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" tests/bench/soak.py --minutes $${MINUTES:-10}
 
-lint: ## formatting and clippy; a tool that is not installed is named and left out
+lint: ## check formatting and run clippy; reports and skips a tool that is not installed
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \
 	else echo "lint: rustfmt is not installed, formatting is not checked"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; \
 	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings; \
 	else echo "lint: clippy is not installed, lints are not checked"; fi
 
-ci: lint ## what CI runs: lint, the demo once, instructions a request (where valgrind is), all tests
+ci: lint ## what CI runs: lint, the demo, instructions per request (if valgrind is installed), all tests
 	ONCE=1 $(MAKE) --no-print-directory demo
 	@if command -v valgrind >/dev/null; then $(MAKE) --no-print-directory bench-instructions; \
 	else echo "ci: valgrind is not installed, instructions are not counted"; fi
 	$(MAKE) --no-print-directory test
 
-image: ## a container image (podman or docker)
+image: ## build a container image (podman or docker)
 	@engine=$$(command -v podman || command -v docker) || { echo "image: neither podman nor docker is installed"; exit 1; }; \
 	"$$engine" build --file deploy/Dockerfile --tag tfs-sidecar .

@@ -1,9 +1,9 @@
-//! Compiles the vendored protos into Rust with protox: no `protoc` on the machine.
+//! Compiles the vendored protos into Rust with protox, so that no `protoc` is needed.
 use std::path::PathBuf;
 
 use prost::Message as _;
 
-/// The files whose messages and services are used; what they import is found below `proto/`.
+/// The files whose messages and services are used. Their imports are in `proto/` too.
 const ROOTS: &[&str] =
     &["tensorflow_serving/apis/prediction_service.proto", "tensorflow_serving/apis/model_service.proto"];
 

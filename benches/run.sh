@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures and writes docs/benchmarks.md: times and allocations by `micro`, instructions by callgrind where valgrind is installed.
+# Runs the micro-benchmarks and writes docs/benchmarks.md: times and allocations, and instructions
+# if valgrind is installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 cargo=${CARGO:-cargo}
@@ -8,7 +9,8 @@ micro=$("$cargo" metadata --no-deps --format-version 1 | sed 's/.*"target_direct
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Instructions of a call: what 20 calls more cost, so that starting up and building the requests fall out.
+# Instructions per call: the cost of 20 additional calls, which leaves out startup and building the
+# requests.
 count() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null "$micro" repeat "$1" "$2" 2>&1 | sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }
@@ -19,4 +21,4 @@ if command -v valgrind >/dev/null; then
 fi
 "$micro" table "$work/counts" > "$work/table.md"
 mv "$work/table.md" ../docs/benchmarks.md
-echo "docs/benchmarks.md is written"
+echo "wrote docs/benchmarks.md"

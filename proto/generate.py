@@ -1,4 +1,5 @@
-"""Writes the .proto files of this directory from the descriptors inside the wheels of TensorFlow and its Serving."""
+"""Writes the .proto files in this directory from the descriptors in TensorFlow's and its Serving's
+wheels."""
 
 import importlib
 import importlib.metadata
@@ -11,13 +12,13 @@ from render import render_file
 
 HERE = Path(__file__).resolve().parent
 
-# The files we start from; everything they import comes along.
+# The files to start from; their imports are included.
 ROOTS = (
     "tensorflow_serving.apis.prediction_service_pb2",
     "tensorflow_serving.apis.model_service_pb2",
     "tensorflow.core.example.example_pb2",
 )
-# Files that protobuf compilers bring with them stay imports.
+# Protobuf compilers bring these files with them, so they are not written.
 BUNDLED = "google/protobuf/"
 
 WHEELS = (
@@ -28,7 +29,7 @@ WHEELS = (
 
 
 def descriptors():
-    """Path -> FileDescriptorProto for the roots and all that they import, without the bundled files."""
+    """Path -> FileDescriptorProto for the roots and their imports, without the bundled files."""
     found = {}
 
     def visit(descriptor):
@@ -44,15 +45,15 @@ def descriptors():
 
 
 def source_of(path):
-    """The wheel that a file came from, with its version."""
+    """The wheel that contains a file, with its version."""
     for prefix, wheel in WHEELS:
         if path.startswith(prefix):
             return f"{wheel} {importlib.metadata.version(wheel)}"
-    raise ValueError(f"{path}: do not know which wheel this file is from")
+    raise ValueError(f"{path}: no known wheel contains this file")
 
 
 def rendered():
-    """Path -> text of every file that belongs here."""
+    """Path -> text of every file to write."""
     texts = {}
     for path, descriptor in sorted(descriptors().items()):
         header = (

@@ -1,4 +1,5 @@
-"""Turns a FileDescriptorProto back into the text of a .proto file; what it cannot express is an error."""
+"""Renders a FileDescriptorProto as a .proto file; raises ValueError for what it does not
+support."""
 
 from google.protobuf import descriptor_pb2
 
@@ -17,7 +18,8 @@ def quote(text):
 
 
 def option_pairs(options):
-    """[(name, value as text)] of the options that are set; map_entry is expressed by `map<>` itself."""
+    """[(name, value as text)] of the options that are set, without map_entry, which `map<>`
+    implies."""
     pairs = []
     for field, value in options.ListFields():
         if field.name == "map_entry":
@@ -65,7 +67,7 @@ def reserved_lines(inclusive, maximum, names, indent):
 
 
 class Renderer:
-    """Renders one file; `lines` grows in the order of the source."""
+    """Renders one file; appends to `lines` in source order."""
 
     def __init__(self, descriptor):
         self.file = descriptor
@@ -75,7 +77,7 @@ class Renderer:
             raise ValueError(f"{descriptor.name}: editions, extensions and weak imports are not supported")
 
     def type_name(self, field):
-        """Scalars by keyword, types of this package relative to it, others from the root."""
+        """Scalars by keyword, types of this package by relative name, others by absolute name."""
         if field.type in SCALARS:
             return SCALARS[field.type]
         if field.type == Field.TYPE_GROUP:
@@ -183,5 +185,5 @@ class Renderer:
 
 
 def render_file(descriptor):
-    """The text of the .proto file that compiles to this descriptor."""
+    """The text of a .proto file that compiles to this descriptor."""
     return Renderer(descriptor).render()

@@ -1,20 +1,20 @@
-//! Runs all cases and prints the report with the bars.
+//! Runs all cases and prints docs/benchmarks.md.
 use std::collections::HashMap;
 use std::hint::black_box;
 
 use tfs_sidecar::tensor::{Cast, DataType, Exactness};
 
-use crate::alloc::asked;
+use crate::alloc::allocations;
 use crate::cases;
 use crate::clock::{ratio, seconds};
 
-/// In the second cache, and beyond all of them.
+/// Sizes that fit into the level 2 cache, and one that fits into no cache.
 const SOURCES: [(&str, usize); 3] = [("256 KB", 256 << 10), ("1 MB", 1 << 20), ("64 MB", 64 << 20)];
 
 /// `counts` is a file of `instructions TAB case` lines.
 pub fn print(counts: Option<&str>) {
     println!(
-        "# Micro-benchmarks\n\nWritten by `benches/run.sh`; every figure is of one run. Ratios are of best times, taken in turns.\n"
+        "# Micro-benchmarks\n\nWritten by `benches/run.sh`; all figures are from one run. Ratios compare best times, measured alternately.\n"
     );
     requests(&read(counts));
     casts();
@@ -31,21 +31,23 @@ fn read(file: Option<&str>) -> HashMap<String, String> {
 fn requests(counts: &HashMap<String, String>) {
     println!("## Requests\n");
     println!(
-        "`plan` is the scan and the decision on a request that conforms, `repair` the same for one that lacks its batch"
+        "`plan` scans a conforming request and decides on it; `repair` does the same for a request that lacks its batch"
     );
     println!(
-        "dimension, and its new bytes. Bar: planning a conforming request takes under 2 µs at any size and allocates nothing"
+        "dimension, and builds its new bytes. Bar: planning a conforming request takes less than 2 µs at any size, and its"
     );
-    println!("that grows with the message. M is a typed list, S, L and XL are `tensor_content`.\n");
+    println!(
+        "allocations do not grow with the message. M is a typed list; S, L and XL are `tensor_content`.\n"
+    );
     println!("| case | message bytes | time | allocations | bytes allocated | instructions | bar |");
     println!("|---|---:|---:|---:|---:|---:|---|");
     let mut planned: Vec<u64> = Vec::new();
     for case in cases::all() {
-        let used = asked(&case.run);
+        let used = allocations(&case.run);
         let time = seconds(&case.run);
         let bar = if case.name.starts_with("plan ") {
             planned.push(used.bytes);
-            if time < 2e-6 { "kept" } else { "missed" }
+            if time < 2e-6 { "met" } else { "missed" }
         } else {
             ""
         };
@@ -59,19 +61,19 @@ fn requests(counts: &HashMap<String, String>) {
             used.bytes
         );
     }
-    let (least, most) = (planned.iter().min().unwrap_or(&0), planned.iter().max().unwrap_or(&0));
+    let (min, max) = (planned.iter().min().unwrap_or(&0), planned.iter().max().unwrap_or(&0));
     println!(
-        "\nPlanning a conforming request allocates {least} to {most} bytes, whatever the message's size.\n"
+        "\nPlanning a conforming request allocates {min} to {max} bytes, whatever the size of the message.\n"
     );
 }
 
 fn casts() {
     println!("## Casts\n");
     println!(
-        "How many times as long as a memcpy of the source, into warm memory. `check` is made when planning, `convert` when"
+        "Time relative to a memcpy of the source into warm memory. Planning does the `check`, applying the `convert`; a cast"
     );
     println!(
-        "applying; a cast that cannot fail has no check. Bar: float64 to float32 with rounding, both together, within 1.5.\n"
+        "that cannot fail has no check. Bar: float64 to float32 with rounding takes at most 1.5 for both together.\n"
     );
     println!("| cast | source | memcpy | check | convert | both | bar |\n|---|---|---:|---:|---:|---:|---|");
     for (name, bytes) in SOURCES {
@@ -99,7 +101,7 @@ fn casts() {
             );
             let speed = source.len() as f64 / seconds(&mut memcpy) / 1e9;
             let bar = match (from, check + convert <= 1.5) {
-                (DataType::DOUBLE, true) => "kept",
+                (DataType::DOUBLE, true) => "met",
                 (DataType::DOUBLE, false) => "missed",
                 _ => "",
             };

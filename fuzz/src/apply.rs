@@ -1,5 +1,4 @@
-//! Target `apply`: a plan that is carried out makes a request that needs no plan, and leaves
-//! everything else as it was.
+//! Target `apply`: applying a plan gives a request that needs no plan, and changes nothing else.
 use tfs_sidecar::repair::calls::{Calls, requests};
 use tfs_sidecar::repair::policy::{MissingInputs, Mode};
 use tfs_sidecar::repair::{Action, Change, ModelPolicy, Outcome, Verdict, apply as carry_out};
@@ -19,21 +18,21 @@ pub fn apply(data: &[u8]) {
     if verdict.action != Action::Apply {
         return;
     }
-    let view = PredictView::scan(&message).expect("it was judged");
-    let after = carry_out(&message, &view, &verdict.plan).expect("what was planned can be done");
-    let scanned = PredictView::scan(&after).expect("what was made scans");
+    let view = PredictView::scan(&message).expect("it was scanned before");
+    let after = carry_out(&message, &view, &verdict.plan).expect("a plan can be applied");
+    let scanned = PredictView::scan(&after).expect("a repaired request scans");
     check::in_range(&scanned, after.len());
     conforms(&after, &signatures, &policy, &verdict);
     rest_is_kept(&message, &view, &after, &scanned, &verdict);
     calls(&after, &signatures, &policy, &verdict);
 }
 
-/// Judged again it needs nothing, but for the rows that are not changed in the request.
+/// A second verdict needs no steps, except for rows that are not changed in the request itself.
 fn conforms(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, before: &Verdict) {
-    let again = judged(after, signatures, policy, None).expect("what was made scans");
+    let again = judged(after, signatures, policy, None).expect("a repaired request scans");
     assert_eq!(again.plan.calls, before.plan.calls, "{before:?}\n{again:?}");
     if again.plan.calls == Calls::One {
-        // Missing inputs are no fault where they are forwarded.
+        // Missing inputs are not a problem if they are forwarded.
         let passed =
             policy.defaults.missing_inputs == MissingInputs::Forward && again.outcome == Outcome::Passed;
         assert!(again.outcome == Outcome::Conforming || passed, "{before:?}\n{again:?}");
@@ -42,7 +41,8 @@ fn conforms(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, before:
     assert!(only_rows, "{before:?}\n{again:?}");
 }
 
-/// Inputs that no step names are the very bytes; values that no step changes are the same elements.
+/// Inputs that no step names keep their exact bytes, and values that no step changes keep their
+/// elements.
 fn rest_is_kept(message: &Rope, view: &PredictView, after: &Rope, scanned: &PredictView, verdict: &Verdict) {
     let steps = &verdict.plan.steps;
     let (mut dropped, mut added) = (0, 0);
@@ -55,7 +55,7 @@ fn rest_is_kept(message: &Rope, view: &PredictView, after: &Rope, scanned: &Pred
     for (index, input) in view.inputs.iter().enumerate() {
         let own: Vec<_> = steps.iter().filter(|step| step.index == Some(index)).collect();
         if own.is_empty() {
-            let kept = scanned.input(&input.key).expect("an input that no step names stays");
+            let kept = scanned.input(&input.key).expect("an unchanged input is still there");
             assert_eq!(after.slice(kept.entry.clone()), message.slice(input.entry.clone()));
             continue;
         }
@@ -88,11 +88,11 @@ fn elements(message: &Rope, input: &InputView, carrier: Carrier) -> Vec<u8> {
         all.extend_from_slice(block);
         Ok(())
     })
-    .expect("values that were planned with can be read");
+    .expect("planned values can be read");
     all
 }
 
-/// Each of several calls is a request that conforms.
+/// If there are several calls, each is a conforming request.
 fn calls(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, verdict: &Verdict) {
     let few = match verdict.plan.calls {
         Calls::One => return,

@@ -1,5 +1,5 @@
-//! Builds a signature, a policy and a request from bytes: requests that are nearly right, in every
-//! encoding that protobuf allows.
+//! Builds a signature, a policy and a request from bytes: nearly correct requests in every encoding
+//! that protobuf allows.
 use tfs_sidecar::repair::policy::{
     InputPolicy, Literal, MissingInputs, Pad, Rank1, ShortLists, Unrepairable,
 };
@@ -10,13 +10,13 @@ use tfs_sidecar::tensor::{DataType, PartialShape, Shape, ValueList};
 use super::choices::Choices;
 use super::encode::{Message, long_varint};
 
-/// Names that aliases, keys and graph tensors are taken from, so that they meet.
+/// Aliases, keys and graph tensors share these names, so that they match often.
 const NAMES: &[&str] = &["x", "y", "ids", "mask", "input_tensor", "model/x", "examples", "", "ä\n"];
 const SIGNATURES: &[&str] = &["serving_default", "other", "", "__saved_model_init_op", "nowhere"];
-/// Dims of declared shapes; what a request sends is near them.
+/// Dimensions of declared shapes; a request sends similar ones.
 const DECLARED: &[i64] = &[-1, 1, 3, 2, 4, 0, 128];
 const SENT: &[i64] = &[1, 2, 3, 4, 0, 8, 128, -1, 1 << 40, i64::MAX];
-/// Elements that a generated tensor has values for, at most.
+/// The maximum number of values in a generated tensor.
 const MAX_VALUES: u64 = 600;
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Case {
     pub policy: ModelPolicy,
     pub raised: Option<Mode>,
     pub message: Vec<u8>,
-    /// Size of the chunks of the second cut.
+    /// The chunk size of the second split.
     pub cut: usize,
 }
 
@@ -158,7 +158,7 @@ fn request(choices: &mut Choices<'_>, signature: &Signature) -> Vec<u8> {
     message.0
 }
 
-/// A field that nobody knows, of any wire type.
+/// An unknown field of any wire type.
 fn foreign(choices: &mut Choices<'_>, message: &mut Message) {
     if !choices.rarely(8) {
         return;
@@ -278,7 +278,7 @@ fn values(choices: &mut Choices<'_>, tensor: &mut Message, dtype: DataType, elem
     }
 }
 
-/// Bytes that are small integers, ones, or anything.
+/// Bytes for small integers, for ones, or arbitrary.
 fn numbers(choices: &mut Choices<'_>, size: usize) -> Vec<u8> {
     let kind = choices.below(5);
     let element: Vec<u8> = match kind {
@@ -315,7 +315,7 @@ fn list_of(choices: &mut Choices<'_>, tensor: &mut Message, list: ValueList, cou
     let long = choices.below(12).saturating_sub(8);
     let same = (choices.number(), choices.below(3));
     let mut left = count * pairs + odd;
-    // Pieces of the list: one packed field, single fields, or both in turns.
+    // The list as one packed field, as single fields, or alternating.
     let way = choices.below(4);
     while left > 0 {
         let take = if way < 2 { left } else { 1 + choices.below(left.min(250) as usize) as u64 };

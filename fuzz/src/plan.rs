@@ -1,5 +1,5 @@
-//! Target `plan`: the decision on any request under any signature and policy: no panic, no view of
-//! the chunks, modes that keep their word.
+//! Target `plan`: the verdict on any request under any signature and policy. No panic, no
+//! dependence on chunk boundaries, and each mode does what it promises.
 use tfs_sidecar::repair::{
     Action, Mode, ModelPolicy, Outcome, Policy, REPAIRS, Request, Tier, Verdict, judge, report,
 };
@@ -17,7 +17,7 @@ pub fn plan(data: &[u8]) {
     for size in [1, case.cut] {
         let chunks = cut(&case.message, size);
         let again = judged(&chunks, &case.signatures, &case.policy, case.raised);
-        assert_eq!(again, verdict, "the cut of the chunks is seen");
+        assert_eq!(again, verdict, "the verdict depends on chunk boundaries");
     }
     let modes = Mode::ALL.map(|mode| {
         let mut policy = case.policy.clone();
@@ -29,7 +29,7 @@ pub fn plan(data: &[u8]) {
     assert!(observe.action != Action::Apply && strict.action != Action::Apply);
     assert_eq!(repair.plan, strict.plan);
     assert_eq!(repair.action == Action::Apply, repair.outcome == Outcome::Repaired);
-    // What conforms, conforms whatever is done with what does not.
+    // A conforming request conforms under every setting for requests that do not.
     assert_eq!(strict.outcome == Outcome::Conforming, repair.outcome == Outcome::Conforming);
     if repair.outcome == Outcome::Repaired {
         assert_eq!((strict.action, strict.outcome), (Action::Refuse, Outcome::Rejected));
@@ -37,7 +37,7 @@ pub fn plan(data: &[u8]) {
     }
 }
 
-/// The case that a target's bytes mean.
+/// Decodes the case from a target's bytes.
 pub fn case(data: &[u8]) -> Option<Case> {
     let (way, rest) = data.split_first()?;
     if way & 1 == 1 {
@@ -63,8 +63,7 @@ pub fn case(data: &[u8]) -> Option<Case> {
     })
 }
 
-/// The decision on a message, with everything that is said of it rendered; `None` if it does not
-/// scan.
+/// The verdict on a message, with all its texts rendered; `None` if the message does not scan.
 pub fn judged(
     message: &Rope,
 
@@ -72,8 +71,8 @@ pub fn judged(
     policy: &ModelPolicy,
     raised: Option<Mode>,
 ) -> Option<Verdict> {
-    // Without a model spec there is no model, and so nothing to judge by: the service answers
-    // before it asks.
+    // Without a model spec there is no signature to check against: the pipeline answers before this
+    // point.
     let view = PredictView::scan(message).ok().filter(|view| view.model_spec.present)?;
     let verdict = judge(&Request { message, view: &view, signatures, policy, raised });
     let is_line = |text: &str| text.chars().all(|char| (' '..='~').contains(&char));

@@ -1,6 +1,6 @@
 //! The server's queues: batching of several requests, threads, deadlines, sizes.
 use super::Actor::{Client, Exporter, Platform};
-use super::{Explanation, row};
+use super::{Explanation, overload, row};
 
 pub(super) const ROWS: &[Explanation] = &[
     row(
@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Explanation] = &[
     ),
     row(
         Platform,
-        &["The batch scheduling queue to which this task was submitted is full"],
+        &[overload::BATCH_QUEUE_FULL],
         "the server is overloaded: the request was not run and may be sent again after a pause; if it stays so, add replicas or threads, or raise max_enqueued_batches",
         "basic_batch_scheduler.h",
     ),
@@ -92,7 +92,7 @@ pub(super) const ROWS: &[Explanation] = &[
     ),
     row(
         Platform,
-        &["Server Threadpool Exhausted"],
+        &[overload::NO_THREAD],
         "all threads of the server are taken: send again after a pause; raise --grpc_max_threads or add replicas; with --enable_batching every waiting request holds a thread",
         "grpc: sync server thread manager",
     ),

@@ -6,9 +6,12 @@
 mod batching;
 mod kernels;
 mod load;
+mod overload;
 mod request;
 
 use std::fmt;
+
+pub use overload::{Overload, overload};
 
 /// Who has to act before the error goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,65 +1,75 @@
-//! docs/errors.md, from the reasons, the faults and the table of upstream explanations.
+//! Generates docs/errors.md from the reasons, the faults and the table of upstream explanations.
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::*;
 use crate::explain::SECTIONS;
+use crate::telemetry::labels::code_name;
 
-/// One of each; the match in `name` is what makes a new variant come here.
-fn samples() -> Vec<Fault> {
-    let text = "Servable not found for request: Latest(m)".to_owned();
+/// One fault of each variant. Each arm returns a sample of the next variant, so that the compiler
+/// asks for a sample of every new one.
+fn samples() -> impl Iterator<Item = Fault> {
     let problem = Problem::new(Reason::RankTooLow, "text", "rank 1 [100], expected rank 2 [-1,100]");
-    vec![
-        Fault::Refused {
-            model: "m".into(),
-            signature: "serving_default".into(),
-            problems: vec![problem.hint("send shape [1,100]")],
-            code: Code::InvalidArgument,
-        },
-        Fault::malformed("expected a field number above 0, found 0"),
-        Fault::ModelUnknown { model: "m".into(), text },
-        Fault::ModelUndeclared { model: "m".into() },
-        Fault::TooLarge { found: 1 << 31, limit: (1 << 31) - 1 },
-        Fault::QueueFull { what: "requests", setting: "limits.max_inflight_requests", limit: 1024 },
-        Fault::QueueLong { waiting: 1024, limit: 1024, retry: Duration::from_millis(100) },
-        Fault::TooLate { waiting: 64, wait: Duration::from_millis(250), retry: Duration::from_millis(250) },
-        Fault::Deadline { during: "waiting for the upstream" },
-        Fault::Draining,
-        Fault::UpstreamUnavailable { address: "127.0.0.1:8500".into(), cause: "connection refused".into() },
-        Fault::UpstreamReset {
-            address: "127.0.0.1:8500".into(),
-            cause: "stream error: INTERNAL_ERROR".into(),
-            code: Code::Internal,
-        },
-        Fault::Upstream { code: Code::InvalidArgument, message: "what TensorFlow Serving says".into() },
-        Fault::Encoding { found: "zstd".into() },
-        Fault::ReloadForbidden,
-        Fault::Internal { problem: "what should not happen".into() },
-    ]
+    let first = Fault::Refused {
+        model: "m".into(),
+        signature: "serving_default".into(),
+        problems: vec![problem.hint("send shape [1,100]")],
+        code: Code::InvalidArgument,
+    };
+    std::iter::successors(Some(first), |fault| {
+        Some(match fault {
+            Fault::Refused { .. } => Fault::malformed("expected a field number above 0, found 0"),
+            Fault::Malformed { .. } => Fault::ModelUnknown {
+                model: "m".into(),
+                text: "Servable not found for request: Latest(m)".into(),
+            },
+            Fault::ModelUnknown { .. } => Fault::ModelUndeclared { model: "m".into() },
+            Fault::ModelUndeclared { .. } => Fault::TooLarge { size: 1 << 31, limit: (1 << 31) - 1 },
+            Fault::TooLarge { .. } => {
+                Fault::QueueFull { what: "requests", setting: "limits.max_inflight_requests", limit: 1024 }
+            }
+            Fault::QueueFull { .. } => {
+                Fault::QueueLong { waiting: 1024, limit: 1024, retry: Duration::from_millis(100) }
+            }
+            Fault::QueueLong { .. } => {
+                let wait = Duration::from_millis(250);
+                Fault::TooLate { waiting: 64, wait, retry: wait }
+            }
+            Fault::TooLate { .. } => Fault::Deadline { during: "waiting for the upstream" },
+            Fault::Deadline { .. } => Fault::Draining,
+            Fault::Draining => Fault::UpstreamUnavailable {
+                address: "127.0.0.1:8500".into(),
+                cause: "connection refused".into(),
+            },
+            Fault::UpstreamUnavailable { .. } => Fault::UpstreamReset {
+                address: "127.0.0.1:8500".into(),
+                cause: "stream error: INTERNAL_ERROR".into(),
+                code: Code::Internal,
+            },
+            Fault::UpstreamReset { .. } => Fault::Upstream {
+                code: Code::InvalidArgument,
+                message: "<text of TensorFlow Serving>".into(),
+            },
+            Fault::Upstream { .. } => Fault::Encoding { name: "zstd".into() },
+            Fault::Encoding { .. } => Fault::ReloadForbidden,
+            Fault::ReloadForbidden => Fault::Internal { problem: "<what went wrong>".into() },
+            Fault::Internal { .. } => return None,
+        })
+    })
+    // A chain that loops fails a test instead of never ending.
+    .take(64)
 }
 
-fn name(fault: &Fault) -> &'static str {
-    match fault {
-        Fault::Refused { .. } => "the request does not conform",
-        Fault::Malformed { .. } => "the bytes are no such message",
-        Fault::ModelUnknown { .. } => "TensorFlow Serving lacks the model",
-        Fault::ModelUndeclared { .. } => "the sidecar may not serve it",
-        Fault::TooLarge { .. } => "the message is too large",
-        Fault::QueueFull { .. } => "too much is in flight",
-        Fault::QueueLong { .. } => "too many wait for TensorFlow Serving",
-        Fault::TooLate { .. } => "the turn would come after the deadline",
-        Fault::Deadline { .. } => "the time was over",
-        Fault::Draining => "the sidecar is being shut down",
-        Fault::UpstreamUnavailable { .. } => "no connection to TensorFlow Serving",
-        Fault::UpstreamReset { .. } => "TensorFlow Serving broke off",
-        Fault::Upstream { .. } => "TensorFlow Serving refused a question",
-        Fault::Encoding { .. } => "an unknown compression",
-        Fault::ReloadForbidden => "reloads are not let through",
-        Fault::Internal { .. } => "a defect of the sidecar",
-    }
+/// Code, HTTP status, blame and retry advice, as cells of a table.
+fn cells(spec: &Spec<'_>) -> String {
+    let blame = format!("{:?}", spec.blame).to_lowercase();
+    let retry = spec
+        .retry
+        .map_or_else(|| "no".into(), |delay| format!("after {}", humantime::format_duration(delay)));
+    format!("{} | {} | {blame} | {retry}", code_name(spec.code), spec.http.as_u16())
 }
 
-/// A cell of a table.
+/// Text for a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
@@ -67,33 +77,36 @@ fn cell(text: &str) -> String {
 #[test]
 fn the_documentation_explains_every_error() {
     let mut text = String::from(
-        "# Errors\n\nWritten by a test from `src/repair/reason.rs`, `src/fault.rs` and `src/explain`; rewrite it with `UPDATE=1 cargo test --lib`.\n\n\
-         ## Reasons\n\nWhy the sidecar refuses a request: `ErrorInfo.reason` (domain `tfs-sidecar`) in `grpc-status-details-bin`, the word in capitals in the \
-         message, and the label `reason` of `tfs_sidecar_rejections_total`. The code is Predict's; for Classify, Regress and MultiInference \
-         `SIGNATURE_UNKNOWN` is INVALID_ARGUMENT, as TensorFlow Serving has it.\n\n| reason | code | meaning | what to do |\n|---|---|---|---|\n",
+        "# Errors\n\nGenerated from `src/repair/reason.rs`, `src/fault` and `src/explain`; to rewrite it, run `UPDATE=1 cargo test --lib`.\n\n\
+         Every error has a gRPC code. *HTTP* is the status of the same error over HTTP, which is the one that TensorFlow Serving's REST API has for the code, except for `TOO_LARGE`. *Fault* is who can fix it: the \
+         *client* that sends the request, the *operator* of the sidecar, the *upstream* (TensorFlow Serving or the network before it), or the *sidecar* \
+         itself, which is a bug. *Retry* is the advice in `google.rpc.RetryInfo`; *no* means that the same request is not expected to succeed later, or may \
+         have run already.\n\n\
+         ## Reasons\n\nWhy the sidecar refuses a request. The reason is `ErrorInfo.reason` (domain `tfs-sidecar`) in `grpc-status-details-bin`, the word in \
+         capitals in the message, and the label `reason` of `tfs_sidecar_rejections_total`. The codes are those of Predict; Classify, Regress and \
+         MultiInference answer `SIGNATURE_UNKNOWN` with INVALID_ARGUMENT, as TensorFlow Serving does.\n\n\
+         | reason | code | HTTP | fault | retry | meaning | what to do |\n|---|---|---|---|---|---|---|\n",
     );
     for reason in Reason::ALL {
-        let code = code_name(code_of(*reason, true));
-        writeln!(text, "| `{reason}` | {code} | {} | {} |", cell(reason.about()), cell(reason.remedy()))
-            .unwrap();
-    }
-    text.push_str("\n## Answers of the sidecar itself\n\nOne of each. Every message is one line of ASCII.\n\n| what | code | message |\n|---|---|---|\n");
-    for fault in samples() {
-        let message = cell(&fault.to_string());
-        writeln!(
-            text,
-            "| {} | {} | `{}` |",
-            name(&fault),
-            code_name(fault.code()),
-            message.replace('`', "'")
-        )
-        .unwrap();
+        let cells = cells(&Spec::of(*reason));
+        let (meaning, remedy) = (cell(reason.about()), cell(reason.remedy()));
+        writeln!(text, "| `{reason}` | {cells} | {meaning} | {remedy} |").unwrap();
     }
     text.push_str(
-        "\n## Errors of TensorFlow Serving\n\nAn error that TensorFlow Serving answers keeps its code and its text. Where the text is known, what it means is put \
-         behind it, with who must act: `<text> [tfs-sidecar: <meaning> (act: client)]`. The *client* is whoever sends the request, the *exporter* whoever \
-         saved the model, the *platform* whoever runs TensorFlow Serving. `explain_upstream: off` in a policy switches it off; in mode `off` nothing is \
-         touched. The first text that is found counts; `*` stands for anything.\n",
+        "\n## Messages of the sidecar\n\nOne example of each. Every message is one line of ASCII.\n\n\
+         | message | reason | code | HTTP | fault | retry |\n|---|---|---|---|---|---|\n",
+    );
+    for fault in samples() {
+        let message = cell(&fault.to_string()).replace('`', "'");
+        let spec = fault.spec();
+        let reason = spec.reason.map_or_else(String::new, |reason| format!("`{reason}`"));
+        writeln!(text, "| `{message}` | {reason} | {} |", cells(&spec)).unwrap();
+    }
+    text.push_str(
+        "\n## Errors of TensorFlow Serving\n\nAn error from TensorFlow Serving keeps its code and its text. If the text is in the tables below, the sidecar appends \
+         what it means and who has to act: `<text> [tfs-sidecar: <meaning> (act: client)]`. The *client* sends the request, the *exporter* saved the model, and \
+         the *platform* runs TensorFlow Serving. `explain_upstream: off` in a policy turns this off, and in mode `off` nothing is appended. The first matching \
+         row wins; `*` matches anything.\n",
     );
     for (title, rows) in SECTIONS {
         write!(text, "\n### {title}\n\n| text | act | meaning | seen in |\n|---|---|---|---|\n").unwrap();
@@ -107,23 +120,15 @@ fn the_documentation_explains_every_error() {
 }
 
 #[test]
-fn there_is_a_sample_of_every_reason_and_text_for_it() {
+fn every_reason_is_explained_in_sentences() {
     for reason in Reason::ALL {
         assert!(reason.about().ends_with('.') && reason.remedy().ends_with('.'), "{reason}");
     }
-    let mut names: Vec<_> = samples().iter().map(name).collect();
-    names.dedup();
-    assert_eq!(names.len(), samples().len());
 }
 
-/// As gRPC spells it.
-fn code_name(code: Code) -> String {
-    let mut name = String::new();
-    for letter in format!("{code:?}").chars() {
-        if letter.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
+#[test]
+fn each_variant_has_one_sample() {
+    let kinds: Vec<_> = samples().map(|fault| std::mem::discriminant(&fault)).collect();
+    let distinct: std::collections::HashSet<_> = kinds.iter().collect();
+    assert_eq!(distinct.len(), kinds.len());
 }

@@ -67,7 +67,7 @@ impl Ticket {
         if others > 0 && before.saturating_add(bytes) > self.admission.max_bytes {
             let limit = self.admission.max_bytes;
             return Err(Fault::QueueFull {
-                what: "bytes of messages",
+                what: "message bytes",
                 setting: "limits.max_inflight_bytes",
                 limit,
             });

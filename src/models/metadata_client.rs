@@ -170,7 +170,7 @@ mod tests {
                     let mut head = Response::<()>::default();
                     match act.get() {
                         Act::Status(code) => {
-                            drop(head.headers_mut().insert("grpc-status", code.parse().unwrap()))
+                            head.headers_mut().insert("grpc-status", code.parse().unwrap());
                         }
                         Act::NotGrpc => *head.status_mut() = StatusCode::NOT_FOUND,
                         Act::Reset => {

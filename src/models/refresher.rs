@@ -64,7 +64,7 @@ impl Refresher {
         let key = (model.to_owned(), version.clone());
         if self.0.try_send(Command::Resolve { key, reply }).is_err() {
             return Err(Fault::QueueFull {
-                what: "model lookups",
+                what: "signature lookups",
                 setting: "fixed",
                 limit: MAX_QUEUED_COMMANDS as u64,
             });

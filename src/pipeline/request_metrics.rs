@@ -1,49 +1,52 @@
-//! What is counted of a request: once, at its end, under the labels that are known by then.
+//! What is counted of a request, once, at its end, and of each of its calls to TF Serving.
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::call::now;
 use crate::fault::Fault;
 use crate::repair::{Outcome, Verdict};
 use crate::telemetry::metrics::{self, Method, ModelMetrics, OutcomeLabel, Stage};
 
-/// One request in this many has its stages timed: each takes two clock readings that the others are
-/// spared.
+/// One request in this many has its stages timed: that takes two clock readings a stage.
 const SAMPLE: u32 = 16;
 
-/// Filled in on the way of a request.
+/// The client's request; filled in as it goes through the stages.
 #[derive(Debug)]
 pub struct RequestMetrics {
     pub method: Method,
     arrived: Instant,
-    metrics: Option<Arc<ModelMetrics>>,
+    model: Option<Arc<ModelMetrics>>,
     outcome: OutcomeLabel,
     sampled: bool,
 }
 
+/// One call to TF Serving. A request makes one, as a rule.
+#[derive(Debug, Clone, Copy)]
+pub struct CallMetrics<'a> {
+    model: &'a ModelMetrics,
+    method: Method,
+    sampled: bool,
+}
+
 impl RequestMetrics {
+    /// `number` numbers the requests of a thread.
     pub fn new(method: Method, arrived: Instant, number: u32) -> Self {
         Self {
             method,
             arrived,
-            metrics: None,
+            model: None,
             outcome: OutcomeLabel::Passed,
             sampled: number.is_multiple_of(SAMPLE),
         }
     }
 
-    pub fn arrived(&self) -> Instant {
-        self.arrived
-    }
-
     /// The model and signature are in the catalog.
-    pub fn served(&mut self, metrics: &Arc<ModelMetrics>) {
-        self.metrics = Some(Arc::clone(metrics));
+    pub fn set_model(&mut self, model: &Arc<ModelMetrics>) {
+        self.model = Some(Arc::clone(model));
     }
 
-    pub fn judged(&mut self, verdict: &Verdict) {
+    pub fn set_outcome(&mut self, verdict: &Verdict) {
         self.outcome = match verdict.outcome {
             Outcome::Conforming => OutcomeLabel::Conforming,
             Outcome::Repaired => OutcomeLabel::Repaired,
@@ -57,37 +60,32 @@ impl RequestMetrics {
         if !self.sampled {
             return work();
         }
-        let start = now();
+        let start = Instant::now();
         let done = work();
         metrics::stage_seconds(stage, start.elapsed().as_secs_f64());
         done
     }
 
-    /// The upstream has begun to answer what was sent at `sent`.
-    pub fn upstream(&self, sent: Instant) {
-        let seconds = sent.elapsed().as_secs_f64();
-        self.metrics().upstream_seconds(self.method, seconds);
-        if self.sampled {
-            metrics::stage_seconds(Stage::Upstream, seconds);
-        }
+    pub fn model(&self) -> &ModelMetrics {
+        self.model.as_deref().unwrap_or_else(|| metrics::unknown())
     }
 
-    pub fn metrics(&self) -> &ModelMetrics {
-        self.metrics.as_deref().unwrap_or_else(|| metrics::unknown())
+    pub fn call(&self) -> CallMetrics<'_> {
+        CallMetrics { model: self.model(), method: self.method, sampled: self.sampled }
     }
 
-    /// TF Serving has answered, or we have answered in its permit.
+    /// The client got an answer with this code, from TF Serving or from here.
     pub fn answered(self, code: Code) {
-        let metrics = self.metrics();
-        metrics.request(self.method, self.outcome, code);
-        metrics.request_seconds(self.method, self.arrived.elapsed().as_secs_f64());
+        let model = self.model();
+        model.request(self.method, self.outcome, code);
+        model.request_seconds(self.method, self.arrived.elapsed().as_secs_f64());
     }
 
     pub fn failed(mut self, fault: &Fault) {
         if fault.is_rejection() {
             self.outcome = OutcomeLabel::Rejected;
             if let Some(reason) = fault.reason() {
-                self.metrics().rejection(reason.as_str());
+                self.model().rejection(reason.as_str());
             }
         } else {
             self.outcome = OutcomeLabel::Failed;
@@ -95,9 +93,20 @@ impl RequestMetrics {
         self.answered(fault.code());
     }
 
-    /// The client did not wait.
-    pub fn gone(mut self) {
+    /// The client cancelled the request, or its connection ended.
+    pub fn cancelled(mut self) {
         self.outcome = OutcomeLabel::Failed;
         self.answered(Code::Cancelled);
+    }
+}
+
+impl CallMetrics<'_> {
+    /// TF Serving has begun to answer what was sent at `sent`.
+    pub fn answered(self, sent: Instant) {
+        let seconds = sent.elapsed().as_secs_f64();
+        self.model.upstream_seconds(self.method, seconds);
+        if self.sampled {
+            metrics::stage_seconds(Stage::Upstream, seconds);
+        }
     }
 }

@@ -1,8 +1,7 @@
-//! From a model spec to the signatures that its requests are held to.
+//! From a model spec to the signatures that its requests are judged by.
 use std::sync::Arc;
 
-use super::Shard;
-use super::call::Call;
+use super::context::RequestContext;
 use crate::config::UndeclaredModels;
 use crate::explain;
 use crate::fault::Fault;
@@ -13,33 +12,35 @@ use crate::wire::ModelSpec;
 const MISSING_SPEC: &str = "Missing ModelSpec";
 const MISSING_NAME: &str = "ModelSpec has no name specified.";
 
-/// Read without a lock when the catalog has it; otherwise TF Serving is asked, once however many
-/// requests wait.
-pub async fn resolve(shard: &Shard, call: &Call, spec: &ModelSpec) -> Result<Arc<ModelVersion>, Fault> {
-    if let Some(served) = shard.catalog.lookup(spec) {
-        return Ok(served);
+/// Read from the catalog without a lock if it is there. Otherwise TF Serving is asked, once however
+/// many requests wait.
+pub(super) async fn resolve(cx: &RequestContext<'_>, spec: &ModelSpec) -> Result<Arc<ModelVersion>, Fault> {
+    if let Some(version) = cx.shard.catalog.lookup(spec) {
+        return Ok(version);
     }
-    // Boxed: it happens once a model, and every request would carry its room.
-    Box::pin(ask(shard, call, spec)).await
+    // Boxed: it happens once a model, and every request would carry its size.
+    Box::pin(fetch(cx, spec)).await
 }
 
-async fn ask(shard: &Shard, call: &Call, spec: &ModelSpec) -> Result<Arc<ModelVersion>, Fault> {
+async fn fetch(cx: &RequestContext<'_>, spec: &ModelSpec) -> Result<Arc<ModelVersion>, Fault> {
     if !spec.present {
         return Err(Fault::malformed(MISSING_SPEC));
     }
     if spec.name.is_empty() {
         return Err(Fault::malformed(MISSING_NAME));
     }
-    if shard.config.undeclared_models == UndeclaredModels::Refuse && !shard.config.is_declared(&spec.name) {
+    let config = &cx.shard.config;
+    if config.undeclared_models == UndeclaredModels::Refuse && !config.is_declared(&spec.name) {
         return Err(Fault::ModelUndeclared { model: spec.name.clone() });
     }
-    call.waits_for("waiting for the signatures of the model");
-    shard.refresher.resolve(&spec.name, &spec.version).await.map_err(|fault| explained(shard, spec, fault))
+    cx.progress.set("waiting for the signatures of the model");
+    let resolved = cx.shard.refresher.resolve(&spec.name, &spec.version).await;
+    resolved.map_err(|fault| explained(cx, spec, fault))
 }
 
 /// What TF Serving says of the model, followed by what it means, as in any other of its errors.
-fn explained(shard: &Shard, spec: &ModelSpec, mut fault: Fault) -> Fault {
-    let policy = shard.config.policy(&spec.name).for_signature(spec.effective_signature());
+fn explained(cx: &RequestContext<'_>, spec: &ModelSpec, mut fault: Fault) -> Fault {
+    let policy = cx.shard.config.policy(&spec.name).for_signature(spec.effective_signature());
     if let Fault::ModelUnknown { text, .. } | Fault::Upstream { message: text, .. } = &mut fault
         && policy.explain_upstream
         && let Some(meaning) = explain::explain(text)

@@ -1,168 +1,140 @@
-//! Sends a message to TF Serving when there is a permit for it, and again when TF Serving had none:
-//! the only way to it for what it runs.
-use std::time::Duration;
-
+//! Sends a message to TF Serving under a permit, again if the retry policy says so: the only place
+//! where requests that it runs are sent.
 use bytes::Bytes;
+use tokio::time::Instant;
 use tonic::Code;
 
-use super::Shard;
-use super::call::{Call, Stop, now};
-use super::deadline::Deadline;
-use super::forward::{Failed, First, Reply, forward};
-use super::request_metrics::RequestMetrics;
-use crate::fault::percent_decode;
+use super::context::RequestContext;
+use crate::explain::{Overload, overload};
+use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
 use crate::limiter::{Order, Permit, ShardHandle};
-use crate::telemetry::metrics::{self, Cause, Stage};
+use crate::retry::policy::{Cause, Decision};
+use crate::telemetry::metrics::{self, Stage};
+use crate::upstream::call::{CallError, First, Reply, call};
 
-/// What TF Serving's gRPC says of a call for which it has no thread.
-const NO_THREAD: &str = "Server Threadpool Exhausted";
-/// And its batching, of a request for which there is no room.
-const NO_ROOM: &str = "The batch scheduling queue";
-/// Times that a request is sent again; then the client gets the server's answer. With the pauses
-/// about half a second: whoever else holds the server's threads has had time to give some back.
-const MAX: u32 = 16;
-/// The pauses double from a millisecond; the first repetition only waits for its permit.
-const MAX_PAUSE: u32 = 6;
+/// What came of one call.
+type Outcome = Result<Reply, CallError>;
 
-/// One message on its way.
-struct Sending<'a> {
-    shard: &'a Shard,
-    call: &'a Call,
-    request: &'a mut http::Request<()>,
-    frames: &'a [Bytes],
-    deadline: Deadline,
-}
-
-/// Waits for a permit, forwards, and gives the beginning of the answer.
-pub(super) async fn send(
-    shard: &Shard,
-    call: &Call,
-    request: &mut http::Request<()>,
-    frames: &[Bytes],
-    deadline: Deadline,
-    metrics: &RequestMetrics,
-) -> Result<Reply, Stop> {
-    let Some(limiter) = &shard.limiter else {
-        call.waits_for("waiting for the upstream");
-        let sent = now();
-        let reply =
-            forward(&shard.pool, request, frames, deadline, sent).await.map_err(Failed::into_fault)?;
-        metrics.upstream(sent);
-        return Ok(reply);
-    };
-    shard.budget.borrow_mut().earn();
-    let permit = match limiter.take() {
-        Some(permit) => permit,
-        None => queue(limiter, call, deadline, Order::Back).await?,
-    };
-    call.waits_for("waiting for the upstream");
-    let sent = now();
-    let outcome = forward(&shard.pool, request, frames, deadline, sent).await;
-    let outcome = match cause(&outcome) {
-        None => {
-            permit.answered();
-            metrics.upstream(sent);
-            outcome
-        }
-        // Boxed: a rare way need not size the task of every request.
-        Some(cause) => {
-            let sending = Sending { shard, call, request, frames, deadline };
-            Box::pin(sending.again(limiter, permit, outcome, cause, metrics)).await?
-        }
-    };
-    outcome.map_err(|failed| failed.into_fault().into())
-}
-
-impl Sending<'_> {
-    async fn again(
-        self,
-        limiter: &ShardHandle,
-        mut permit: Permit,
-        mut outcome: Result<Reply, Failed>,
-        mut cause: Cause,
-        metrics: &RequestMetrics,
-    ) -> Result<Result<Reply, Failed>, Stop> {
-        let mut tries = 0;
-        loop {
-            match cause {
-                Cause::Threads | Cause::BatchQueue => {
-                    metrics::upstream_refusal(cause);
-                    permit.refused();
-                }
-                Cause::Connection => drop(permit),
+/// Waits for a permit, sends, and gives the beginning of the answer.
+///
+/// # Errors
+/// No permit before the deadline, or no answer.
+pub(super) async fn send(cx: &mut RequestContext<'_>, frames: &[Bytes]) -> Result<Reply, Fault> {
+    cx.shard.retry_budget.borrow_mut().earn();
+    let mut permit = acquire(cx, Order::Back).await?;
+    loop {
+        cx.progress.set("waiting for the upstream");
+        let sent = Instant::now();
+        let outcome = call(&cx.shard.pool, &mut cx.head, frames, cx.deadline, sent).await;
+        let Some(cause) = cause(&outcome) else {
+            if let Some(permit) = permit {
+                permit.answered();
             }
-            tries += 1;
-            let may = match cause {
-                // Nothing was run, and the permit that it waits for keeps it from coming too often.
-                Cause::Threads => tries <= MAX,
-                Cause::BatchQueue => tries <= MAX && self.shard.budget.borrow_mut().spend(),
-                // Once: should the request be what ended the server, then not again and again.
-                Cause::Connection => tries == 1 && self.shard.budget.borrow_mut().spend(),
-            };
-            if !may {
-                return Ok(outcome);
+            if outcome.is_ok() {
+                cx.metrics.call().answered(sent);
             }
-            drop(outcome);
-            metrics::retry(cause);
-            self.call.waits_for("waiting for the upstream to take the request");
-            if cause == Cause::BatchQueue || tries > 1 {
-                tokio::time::sleep(self.pause(tries)).await;
-            }
-            permit = queue(limiter, self.call, self.deadline, Order::Front).await?;
-            self.call.waits_for("waiting for the upstream");
-            let sent = now();
-            outcome = forward(&self.shard.pool, self.request, self.frames, self.deadline, sent).await;
-            match self::cause(&outcome) {
-                Some(next) => cause = next,
-                None => {
-                    permit.answered();
-                    metrics.upstream(sent);
-                    return Ok(outcome);
-                }
-            }
-        }
-    }
-
-    /// From half of the full time up to the full time.
-    fn pause(&self, tries: u32) -> Duration {
-        let full = 1_000_u64 << tries.min(MAX_PAUSE);
-        // Spread by the number of the request and by the try: those that were sent back together do
-        // not come together.
-        let spread =
-            (u64::from(self.shard.served.get()) << 5 | u64::from(tries)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Duration::from_micros(full / 2 + (spread >> 32) % (full / 2))
+            return outcome.map_err(CallError::into_fault);
+        };
+        // Boxed: a rare path need not size the task of every request.
+        permit = match Box::pin(retry(cx, permit, &outcome, cause)).await? {
+            Next::Call(permit) => permit,
+            Next::GiveUp => return outcome.map_err(CallError::into_fault),
+        };
     }
 }
 
-/// Stands in the queue, if there is one.
-async fn queue(limiter: &ShardHandle, call: &Call, deadline: Deadline, order: Order) -> Result<Permit, Stop> {
-    if let Some(permit) = limiter.take() {
-        return Ok(permit);
+/// What follows a call that could be made again.
+enum Next {
+    /// The next call, under this permit.
+    Call(Option<Permit>),
+    /// The client gets what came of the last call.
+    GiveUp,
+}
+
+async fn retry(
+    cx: &mut RequestContext<'_>,
+    permit: Option<Permit>,
+    outcome: &Outcome,
+    mut cause: Cause,
+) -> Result<Next, Fault> {
+    let mut decision = cx.retry(cause);
+    if cause == Cause::Unprocessed {
+        if decision == Decision::Now {
+            return Ok(Next::Call(permit));
+        }
+        if !matches!(outcome, Err(CallError::Unprocessed { connection_lost: true, .. })) {
+            return Ok(Next::GiveUp);
+        }
+        cause = Cause::ConnectionLost;
+        decision = cx.retry(cause);
     }
-    call.waits_for("waiting in the queue for the upstream");
-    let since = now();
-    let waiter = limiter.wait(deadline.at(), order)?;
-    // The sender lives in the queue until it has sent.
-    let permit = waiter.granted().await.ok_or(Stop::ClientCancelled)?;
+    if let Some(label) = label(cause).filter(|_| cx.shard.limiter.is_some()) {
+        if cause != Cause::ConnectionLost {
+            metrics::upstream_refusal(label);
+        }
+        if decision != Decision::GiveUp {
+            metrics::retry(label);
+        }
+    }
+    match (permit, cause) {
+        (Some(permit), Cause::NoThread | Cause::BatchQueueFull) => permit.refused(),
+        (permit, _) => drop(permit),
+    }
+    if decision == Decision::GiveUp {
+        return Ok(Next::GiveUp);
+    }
+    if let Decision::After(pause) = decision {
+        cx.progress.set("waiting for the upstream to take the request");
+        tokio::time::sleep(pause).await;
+    }
+    acquire(cx, Order::Front).await.map(Next::Call)
+}
+
+/// Waits in the queue, if there is one. `None`: there is no limit.
+async fn acquire(cx: &RequestContext<'_>, order: Order) -> Result<Option<Permit>, Fault> {
+    let Some(limiter) = &cx.shard.limiter else { return Ok(None) };
+    match limiter.take() {
+        Some(permit) => Ok(Some(permit)),
+        None => queue(cx, limiter, order).await.map(Some),
+    }
+}
+
+async fn queue(cx: &RequestContext<'_>, limiter: &ShardHandle, order: Order) -> Result<Permit, Fault> {
+    cx.progress.set("waiting in the queue for the upstream");
+    let since = Instant::now();
+    let waiter = limiter.wait(cx.deadline.at(), order)?;
+    // The queue drops a waiter only at the end of the process.
+    let permit = waiter.granted().await.ok_or(Fault::Draining)?;
     metrics::stage_seconds(Stage::Queue, since.elapsed().as_secs_f64());
     Ok(permit)
 }
 
-/// Why a request that came to this may be sent again; none for an answer of any other kind.
-fn cause(outcome: &Result<Reply, Failed>) -> Option<Cause> {
+/// Why the call could be made again; `None` for an answer of any other kind.
+fn cause(outcome: &Outcome) -> Option<Cause> {
     let reply = match outcome {
         Ok(reply) => reply,
-        Err(Failed::ConnectionLost(_)) => return Some(Cause::Connection),
-        Err(Failed::Otherwise(_)) => return None,
+        Err(CallError::Unprocessed { .. }) => return Some(Cause::Unprocessed),
+        Err(CallError::ConnectionLost(_)) => return Some(Cause::ConnectionLost),
+        Err(CallError::Other(_)) => return None,
     };
     if matches!(reply.first, First::Data(_)) {
         return None;
     }
-    let (cause, text) = match reply.refusal()? {
-        Code::ResourceExhausted => (Cause::Threads, NO_THREAD),
-        Code::Unavailable => (Cause::BatchQueue, NO_ROOM),
-        _ => return None,
-    };
-    let message = reply.trailers()?.get("grpc-message")?;
-    percent_decode(message.as_bytes()).starts_with(text).then_some(cause)
+    let code = reply.refusal().filter(|code| matches!(code, Code::ResourceExhausted | Code::Unavailable))?;
+    let message = percent_decode(reply.trailers()?.get(GRPC_MESSAGE)?.as_bytes());
+    match (code, overload(&message)?) {
+        (Code::ResourceExhausted, Overload::NoThread) => Some(Cause::NoThread),
+        (Code::Unavailable, Overload::BatchQueueFull) => Some(Cause::BatchQueueFull),
+        _ => None,
+    }
+}
+
+/// What retries and refusals are counted under.
+fn label(cause: Cause) -> Option<metrics::Cause> {
+    match cause {
+        Cause::NoThread => Some(metrics::Cause::Threads),
+        Cause::BatchQueueFull => Some(metrics::Cause::BatchQueue),
+        Cause::ConnectionLost => Some(metrics::Cause::Connection),
+        Cause::Unprocessed | Cause::SignatureChanged => None,
+    }
 }

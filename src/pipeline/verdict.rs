@@ -1,10 +1,8 @@
-//! What follows from a verdict, for every method that is judged: told to the client, counted,
-//! remembered for the operators.
+//! What follows from a verdict: the refusal for the client, the counters, the operators' page.
 use tonic::Code;
 
-use super::Shard;
+use super::context::RequestContext;
 use super::options::RequestOptions;
-use super::request_metrics::RequestMetrics;
 use crate::fault::{Fault, code_of};
 use crate::models::catalog::ModelVersion;
 use crate::repair::policy::ModelPolicy;
@@ -13,7 +11,7 @@ use crate::repair::{Mode, Outcome, Verdict};
 use crate::telemetry::recent::Entry;
 use crate::wire::ModelSpec;
 
-/// Whether neither the configuration nor the request wants anything looked at.
+/// Whether neither the configuration nor the request asks for any check.
 pub(super) fn is_off(policy: &ModelPolicy, options: RequestOptions) -> bool {
     options.mode == Mode::Off
         && !options.dry_run
@@ -21,34 +19,34 @@ pub(super) fn is_off(policy: &ModelPolicy, options: RequestOptions) -> bool {
         && policy.signatures.values().all(|policy| policy.mode == Mode::Off)
 }
 
+/// The name of the signature that the request was judged by, or asked for where there is none.
+pub(super) fn effective_signature<'a>(spec: &'a ModelSpec, verdict: &'a Verdict) -> &'a str {
+    match &verdict.signature {
+        Some(signature) => &signature.name,
+        None => spec.effective_signature(),
+    }
+}
+
 /// The refusal of a request: all its problems, with the code of the first. `predict` tells Predict
 /// from the other methods.
-pub(super) fn refusal(served: &ModelVersion, spec: &ModelSpec, verdict: Verdict, predict: bool) -> Fault {
-    let signature = match &verdict.signature {
-        Some(signature) => signature.name.clone(),
-        None => spec.effective_signature().to_owned(),
-    };
+pub(super) fn refusal(version: &ModelVersion, spec: &ModelSpec, verdict: Verdict, predict: bool) -> Fault {
+    let signature = effective_signature(spec, &verdict).to_owned();
     let code =
         verdict.problems.first().map_or(Code::InvalidArgument, |problem| code_of(problem.reason, predict));
-    Fault::Refused { model: served.model.clone(), signature, problems: verdict.problems, code }
+    Fault::Refused { model: version.model.clone(), signature, problems: verdict.problems, code }
 }
 
-/// Whether an error of TF Serving is explained: as the policy of the signature says, and never
-/// where nothing is looked at.
-pub(super) fn explains(served: &ModelVersion, spec: &ModelSpec, verdict: &Verdict) -> bool {
-    let signature = match &verdict.signature {
-        Some(signature) => signature.name.as_str(),
-        None => spec.effective_signature(),
-    };
-    verdict.mode != Mode::Off && served.policy.for_signature(signature).explain_upstream
-}
-
-/// What was done, or in mode observe would have been. A refusal is counted with the fault that it
-/// becomes.
-pub(super) fn count(metrics: &RequestMetrics, verdict: &Verdict) {
-    let metrics = metrics.metrics();
+/// Counts what was done, or what a dry run or mode observe would have done. A refusal is counted
+/// with the fault that it becomes.
+pub(super) fn count(cx: &RequestContext<'_>, verdict: &Verdict) {
+    let metrics = cx.metrics.model();
     match verdict.outcome {
         Outcome::Conforming | Outcome::Rejected => {}
+        Outcome::Repaired if cx.options.dry_run => {
+            for step in &verdict.plan.steps {
+                metrics.would_repair(&step.input, step.rule.name);
+            }
+        }
         Outcome::Repaired => {
             for step in &verdict.plan.steps {
                 metrics.repair(&step.input, step.rule.name);
@@ -67,7 +65,7 @@ pub(super) fn count(metrics: &RequestMetrics, verdict: &Verdict) {
 }
 
 /// For the operators' page: everything that did not conform.
-pub(super) fn remember(shard: &Shard, peer: &str, served: &ModelVersion, verdict: &Verdict) {
+pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict: &Verdict) {
     let outcome = match (verdict.outcome, verdict.problems.is_empty()) {
         (Outcome::Conforming, _) => return,
         (Outcome::Repaired, _) => "repaired",
@@ -81,6 +79,7 @@ pub(super) fn remember(shard: &Shard, peer: &str, served: &ModelVersion, verdict
         _ => verdict.problems.iter().map(ToString::to_string).collect(),
     };
     let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
-    let entry = Entry { outcome, model: served.model.clone(), signature, client: peer.to_owned(), lines };
-    shard.recent.push(entry, std::time::SystemTime::now());
+    let client = cx.peer.to_owned();
+    let entry = Entry { outcome, model: version.model.clone(), signature, client, lines };
+    cx.shard.recent.push(entry, std::time::SystemTime::now());
 }

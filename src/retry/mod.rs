@@ -1,3 +1,4 @@
-//! Whether and when something is tried again: pure, time and randomness are passed in.
+//! Whether and when something is tried again. Pure: time and randomness are passed in.
 pub mod backoff;
 pub mod budget;
+pub mod policy;

@@ -1,5 +1,5 @@
-//! The control thread: accepts, polls TF Serving, serves the operators' door, keeps health true. No
-//! request ever waits for it but those of a model that is not known yet.
+//! The control thread: accepts connections, polls TF Serving, serves the admin listener and updates
+//! gRPC health. Requests do not wait for it, except those for a model that is not known yet.
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::retry::backoff::Backoff;
 use crate::telemetry::metrics::{self, Exporter};
 use crate::upstream::pool::Pool;
 
-/// The exporter's histograms are sorted into their buckets so often.
+/// How often the exporter sorts the samples of histograms into buckets.
 const UPKEEP: Duration = Duration::from_secs(1);
-/// The names under which health answers for everything: TF Serving's own short ones, and the full
-/// ones that gRPC recommends.
+/// The health services that stand for the whole sidecar: TF Serving's own short names, and the full
+/// names that gRPC recommends.
 pub(super) const SERVICES: [&str; 5] = [
     "",
     "PredictionService",
@@ -31,29 +31,29 @@ pub(super) const SERVICES: [&str; 5] = [
     "tensorflow.serving.ModelService",
 ];
 
-/// What only this thread has.
+/// What only the control thread owns.
 pub(super) struct Control {
     pub shared: Arc<Shared>,
     pub listener: Listener,
     pub admin: Listener,
     pub router: Router,
     pub shards: Vec<(Arc<Live>, mpsc::Sender<Accepted>)>,
-    pub inbox: CommandReceiver,
+    pub commands: CommandReceiver,
     pub health: HealthReporter,
     pub exporter: Exporter,
 }
 
-/// Runs until told to stop.
+/// Runs until the sidecar stops.
 pub(super) async fn run(control: Control) {
-    let Control { shared, listener, admin, router, shards, inbox, health, exporter } = control;
+    let Control { shared, listener, admin, router, shards, commands, health, exporter } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
     let worker =
         Worker::new(Rc::clone(&pool), Arc::clone(&shared.catalog), Arc::clone(&shared.config), &shared.up);
-    // Before the first connection is accepted, so that nobody sees tonic's default of "serving".
+    // Before the first connection is accepted, so that no client sees tonic's default, SERVING.
     let mut known = BTreeSet::new();
     let mut health = health;
     set_health(&shared, &mut health, &mut known).await;
-    spawn_local(worker.run(inbox));
+    spawn_local(worker.run(commands));
     spawn_local(accept(Arc::clone(&shared), listener, shards));
     spawn_local(async move {
         let served = match admin {
@@ -75,7 +75,7 @@ pub(super) async fn run(control: Control) {
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
 }
 
-/// Hands each connection to the shard with the fewest, until draining begins.
+/// Hands each connection to the shard with the fewest connections, until the drain begins.
 async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>, mpsc::Sender<Accepted>)>) {
     let mut backoff = Backoff::new(1);
     let mut draining = std::pin::pin!(shared.drain.begun());
@@ -95,7 +95,8 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
                 }
             }
             Err(error) => {
-                // Most often no file descriptor is left: trying again at once would spin.
+                // Usually the process is out of file descriptors; without a wait this loop would
+                // spin.
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(backoff.wait()).await;
             }
@@ -103,7 +104,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
     }
 }
 
-/// Sets what gRPC health says whenever something changed that it depends on.
+/// Updates gRPC health whenever something that it depends on changes.
 async fn keep_health(shared: Arc<Shared>, mut health: HealthReporter, mut known: BTreeSet<String>) {
     loop {
         shared.up.changed.notified().await;
@@ -121,11 +122,11 @@ async fn set_health(shared: &Shared, health: &mut HealthReporter, known: &mut BT
         let serving = reachable && !shared.drain.is_draining() && shared.catalog.serves(name);
         health.set_service_status(name, status(serving)).await;
     }
-    for gone in known.difference(&names) {
-        health.clear_service_status(gone).await;
+    for removed in known.difference(&names) {
+        health.clear_service_status(removed).await;
     }
     *known = names;
-    // Last, so that whoever sees the whole ready finds each model ready.
+    // Last, so that a client that sees the sidecar as ready finds every model ready.
     for service in SERVICES {
         health.set_service_status(service, status(shared.readiness.is_ready())).await;
     }

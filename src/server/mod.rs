@@ -1,9 +1,10 @@
 //! The running sidecar: its threads, from start to drain.
 //!
-//! One control thread, and `workers` shard threads with a single-threaded runtime each. The control
-//! thread accepts every connection and hands it to the shard with the fewest: the few long-lived
-//! connections of a sidecar spread evenly that way, which hashing by the kernel (`SO_REUSEPORT`)
-//! does not do for few. A request never leaves the thread of its connection.
+//! There is one control thread, and `workers` shard threads, each with a single-threaded runtime.
+//! The control thread accepts all connections and hands each to the shard with the fewest. That
+//! spreads the few long-lived connections of a sidecar evenly, which the kernel's hashing
+//! (`SO_REUSEPORT`) does only for many. The task of a request never leaves the thread of its
+//! connection.
 mod control;
 mod shard;
 mod view;
@@ -31,10 +32,10 @@ use crate::upstream::target::{Target, TargetError};
 use control::Control;
 use shard::Live;
 
-/// Connections on their way to a shard.
-const HANDED_OVER: usize = 1024;
-/// Repairs and refusals that the operators' page shows.
-const RECENT: usize = 200;
+/// Accepted connections that may wait for a shard to take them.
+const MAX_HANDED_OVER: usize = 1024;
+/// Repairs and rejections that the admin page lists.
+const MAX_RECENT: usize = 200;
 
 /// Why the sidecar cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,7 @@ pub enum StartError {
     #[error("listen_tls: {0}")]
     Tls(#[from] crate::transport::tls::TlsError),
     #[cfg(not(feature = "tls"))]
-    #[error("this build has no TLS: expected no `listen_tls`")]
+    #[error("listen_tls is set, but this build has no TLS")]
     NoTls,
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -62,7 +63,7 @@ pub(crate) struct Shared {
     catalog: Arc<Catalog>,
     refresher: Refresher,
     admission: Arc<Admission>,
-    /// None: TF Serving gets what comes.
+    /// None if `upstream_concurrency` is `off`.
     limiter: Option<Arc<Limiter>>,
     up: Arc<Up>,
     drain: DrainHandle,
@@ -70,7 +71,7 @@ pub(crate) struct Shared {
     recent: Arc<Recent>,
     local: Local,
     live: Vec<Arc<Live>>,
-    /// Told at the end of every client connection.
+    /// Notified at the end of every client connection.
     ended: Arc<Notify>,
     stop: watch::Sender<bool>,
     #[cfg(feature = "tls")]
@@ -83,7 +84,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// A running sidecar. Dropping it stops it at once.
+/// A running sidecar. Dropping it stops it immediately, without a drain.
 #[derive(Debug)]
 pub struct Sidecar {
     shared: Arc<Shared>,
@@ -93,7 +94,12 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Listens and starts its threads. TF Serving need not be there yet.
+    /// Binds the listeners and starts the threads. TF Serving need not be running yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an address cannot be bound, a TLS file cannot be used, the upstream address is not
+    /// valid, or a thread cannot be started.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let bind = |addr: &ListenAddr| {
             Bound::new(addr).map_err(|source| StartError::Listen { addr: addr.clone(), source })
@@ -109,7 +115,7 @@ impl Sidecar {
         let addresses = (listener.addr()?, admin.addr()?);
         let exporter = metrics::install();
         let (local, health) = Local::new()?;
-        let (refresher, inbox) = Refresher::new();
+        let (refresher, commands) = Refresher::new();
 
         let config = Arc::new(config);
         let catalog = Arc::new(Catalog::default());
@@ -127,7 +133,7 @@ impl Sidecar {
             up,
             drain,
             readiness,
-            recent: Arc::new(Recent::new(RECENT)),
+            recent: Arc::new(Recent::new(MAX_RECENT)),
             local,
             live: live.clone(),
             ended: Arc::default(),
@@ -137,57 +143,57 @@ impl Sidecar {
             config,
         });
 
-        // From here on an early return drops `sidecar`, which stops the threads that run.
+        // From here on, an early return drops `sidecar`, which stops the threads already started.
         let (grpc, admin_addr) = addresses;
         let mut sidecar = Self { shared: Arc::clone(&shared), grpc, admin: admin_addr, threads: Vec::new() };
         let mut shards = Vec::new();
         for (index, live) in live.into_iter().enumerate() {
-            let (sender, inbox) = mpsc::channel(HANDED_OVER);
+            let (sender, accepted) = mpsc::channel(MAX_HANDED_OVER);
             shards.push((Arc::clone(&live), sender));
             let shared = Arc::clone(&shared);
-            sidecar.spawn(format!("shard-{index}"), move || Ok(shard::run(shared, live, inbox)))?;
+            sidecar.spawn(format!("shard-{index}"), move || Ok(shard::run(shared, live, accepted)))?;
         }
         let view = Arc::new(view::ServerView(Arc::clone(&shared)));
         let router = router(AdminState { view, metrics: exporter.clone() });
         sidecar.spawn("control".to_owned(), move || {
             let (listener, admin) = (Listener::new(listener)?, Listener::new(admin)?);
-            Ok(control::run(Control { shared, listener, admin, router, shards, inbox, health, exporter }))
+            Ok(control::run(Control { shared, listener, admin, router, shards, commands, health, exporter }))
         })?;
         Ok(sidecar)
     }
 
-    /// Where clients connect, with the port that was chosen.
+    /// The address for clients, with the actual port.
     pub fn grpc_addr(&self) -> &ListenAddr {
         &self.grpc
     }
 
-    /// Where operators connect.
+    /// The address of the admin listener, with the actual port.
     pub fn admin_addr(&self) -> &ListenAddr {
         &self.admin
     }
 
-    /// Drains (no new requests; those in flight finish within `drain_timeout`), then stops the
-    /// threads and waits for them.
+    /// Drains, then stops and joins the threads. New requests are rejected, and those in flight
+    /// have `drain_timeout` to finish.
     pub async fn shutdown(mut self) {
         self.shared.drain.begin();
         self.shared.drained().await;
         self.shared.stop.send_replace(true);
         let threads = std::mem::take(&mut self.threads);
-        // They end at once now; joining must all the same not hold the caller's runtime.
+        // The threads end quickly, but joining them must still not block the caller's runtime.
         tokio::task::spawn_blocking(move || join(threads)).await.ok();
     }
 
-    /// A thread with a runtime of its own, on which nothing ever leaves the thread. Returns when
-    /// what `work` makes runs there.
+    /// Starts a thread with its own single-threaded runtime, and returns once the future that
+    /// `work` creates is about to run there.
     fn spawn<F: Future<Output = ()>>(
         &mut self,
         name: String,
         work: impl FnOnce() -> io::Result<F> + Send + 'static,
     ) -> io::Result<()> {
-        let (begun, begins) = std::sync::mpsc::sync_channel(1);
+        let (report, started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            // Not a `LocalSet` within a `Runtime`: each socket that gets ready would wake the set,
-            // and that is a system call.
+            // Not a `LocalSet` in a `Runtime`, where every socket that becomes ready wakes the set
+            // with a system call.
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
             let made = runtime.and_then(|runtime| {
                 let work = {
@@ -198,14 +204,14 @@ impl Sidecar {
             });
             match made {
                 Ok((runtime, work)) => {
-                    begun.send(Ok(())).ok();
+                    report.send(Ok(())).ok();
                     runtime.block_on(work);
                 }
-                Err(error) => drop(begun.send(Err(error))),
+                Err(error) => drop(report.send(Err(error))),
             }
         })?;
         self.threads.push(thread);
-        begins.recv().unwrap_or_else(|_| Err(io::Error::other("it ended at once")))
+        started.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended during its start")))
     }
 }
 
@@ -217,7 +223,7 @@ impl Drop for Sidecar {
 }
 
 impl Shared {
-    /// Returns when no client connection is left, or `drain_timeout` is over.
+    /// Waits until no client connection is left, at most for `drain_timeout`.
     async fn drained(&self) {
         let empty = async {
             loop {
@@ -230,7 +236,7 @@ impl Shared {
             }
         };
         if tokio::time::timeout(self.config.drain_timeout, empty).await.is_err() {
-            tracing::warn!(in_flight = self.admission.requests(), "drain timeout is over");
+            tracing::warn!(in_flight = self.admission.requests(), "drain timed out");
         }
     }
 }
@@ -238,7 +244,7 @@ impl Shared {
 fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
         if thread.join().is_err() {
-            tracing::error!("a thread of the sidecar panicked");
+            tracing::error!("a thread panicked");
         }
     }
 }

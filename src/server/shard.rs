@@ -1,5 +1,5 @@
-//! A worker thread: serves the connections that it is handed, each request on this thread from end
-//! to end.
+//! A shard thread: serves the connections that the control thread hands to it. Tasks never leave
+//! the thread.
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,13 +14,13 @@ use crate::pipeline::Shard;
 use crate::transport::socket::Socket;
 use crate::upstream::pool::Pool;
 
-/// The connections of one shard: how busy it is, and whether it is done.
+/// The number of open client connections of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Live {
     connections: AtomicUsize,
 }
 
-/// One connection, counted until it is dropped.
+/// One connection, counted until dropped.
 struct Counted {
     live: Arc<Live>,
     ended: Arc<Notify>,
@@ -31,7 +31,7 @@ impl Live {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Counted when it is handed over, so that the next one sees it.
+    /// Counts a connection. The control thread calls this before it picks the next shard.
     pub(super) fn add(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
@@ -44,12 +44,12 @@ impl Drop for Counted {
     }
 }
 
-/// Runs until the control thread is gone or told to stop.
-pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::Receiver<Accepted>) {
+/// Runs until the sidecar stops.
+pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc::Receiver<Accepted>) {
     let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
     let limiter = shared.limiter.as_ref().map(|limiter| {
-        let (shard, inbox) = limiter.shard_handle();
-        spawn_local(inbox.deliver());
+        let (shard, grants) = limiter.shard_handle();
+        spawn_local(grants.deliver());
         shard
     });
     let shard = Rc::new(Shard {
@@ -59,20 +59,20 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::R
         refresher: shared.refresher.clone(),
         admission: Arc::clone(&shared.admission),
         limiter,
-        budget: std::cell::RefCell::default(),
+        retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         recent: Arc::clone(&shared.recent),
-        served: std::cell::Cell::new(0),
+        requests: std::cell::Cell::new(0),
     });
     let mut stopped = shared.stop.subscribe();
     loop {
-        let accepted = tokio::select! {
+        let connection = tokio::select! {
             biased;
             _ = stopped.wait_for(|stop| *stop) => return,
-            accepted = inbox.recv() => accepted,
+            connection = accepted.recv() => connection,
         };
-        let Some(accepted) = accepted else {
-            // The listener is closed; connections go on until the stop.
+        let Some(connection) = connection else {
+            // The listener is closed. Open connections are served until the stop.
             stopped.wait_for(|stop| *stop).await.ok();
             return;
         };
@@ -80,24 +80,24 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::R
         let (shard, shared) = (Rc::clone(&shard), Arc::clone(&shared));
         spawn_local(async move {
             let _counted = counted;
-            let (socket, peer) = match accepted.into_socket() {
+            let (socket, peer) = match connection.into_socket() {
                 Ok(socket) => socket,
-                Err(error) => return tracing::debug!(%error, "connection lost at once"),
+                Err(error) => return tracing::debug!(%error, "a client connection closed at once"),
             };
             match secure(&shared, socket).await {
                 Ok(socket) => grpc::serve(shard, shared.local.clone(), socket, peer.into()).await,
-                Err(error) => tracing::debug!(%peer, %error, "no TLS connection"),
+                Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             }
         });
     }
 }
 
-/// The TLS handshake, if clients are to make one.
+/// Performs the TLS handshake, if TLS is configured.
 #[cfg(feature = "tls")]
 async fn secure(shared: &Shared, socket: Socket) -> std::io::Result<Socket> {
     let Some(acceptor) = &shared.acceptor else { return Ok(socket) };
     let Socket::Tcp(stream) = socket else {
-        // A Unix socket is guarded by the file's permissions.
+        // A Unix socket is protected by file permissions.
         return Ok(socket);
     };
     let stream = tokio::time::timeout(grpc::HELLO_WITHIN, acceptor.accept(stream)).await??;
@@ -105,7 +105,7 @@ async fn secure(shared: &Shared, socket: Socket) -> std::io::Result<Socket> {
 }
 
 #[cfg(not(feature = "tls"))]
-#[expect(clippy::unused_async, reason = "with TLS it waits for a handshake")]
+#[expect(clippy::unused_async, reason = "async only for the handshake of builds with TLS")]
 async fn secure(_shared: &Shared, socket: Socket) -> std::io::Result<Socket> {
     Ok(socket)
 }

@@ -1,4 +1,4 @@
-//! What the operators' door shows of the running program.
+//! What the admin listener shows of the running sidecar.
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::models::catalog::Entry;
 use crate::signature::TensorInfo;
 use crate::telemetry::metrics;
 
-/// The door's view; a handle.
+/// The admin listener's view of the sidecar; a cheap handle.
 #[derive(Debug, Clone)]
 pub(super) struct ServerView(pub(super) Arc<Shared>);
 
@@ -31,7 +31,7 @@ impl View for ServerView {
 
     fn measure(&self) {
         let limiter = self.0.limiter.as_ref().map(|limiter| limiter.occupancy()).unwrap_or_default();
-        metrics::upstream_places(limiter.limit, limiter.inflight, limiter.queued);
+        metrics::set_limiter(limiter.limit, limiter.inflight, limiter.queued);
     }
 
     fn recent(&self) -> Value {
@@ -67,7 +67,7 @@ impl ServerView {
             "versions": versions,
         });
         if versions.is_empty() {
-            model["problem"] = json!("its signatures are not read yet");
+            model["problem"] = json!("its signatures have not been read yet");
         }
         model
     }

@@ -1,17 +1,18 @@
-//! The closed sets of label values.
+//! The label values of metrics, as closed sets.
 use tonic::Code;
 
-/// An enum whose words are label values.
+/// An enum whose variants are label values.
 macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $vis:vis enum $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($variant),* }
+        $vis enum $name { $($variant),* }
 
         impl $name {
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
+            #[cfg_attr(not(test), allow(dead_code, reason = "docs/metrics.md lists all words"))]
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant),*];
 
-            pub const fn as_str(self) -> &'static str {
+            pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
             }
         }
@@ -20,7 +21,7 @@ macro_rules! labels {
 
 labels! {
     /// The called method.
-    Method {
+    pub enum Method {
         Predict = "Predict",
         Classify = "Classify",
         Regress = "Regress",
@@ -32,8 +33,8 @@ labels! {
     }
 }
 labels! {
-    /// What became of a request.
-    OutcomeLabel {
+    /// How a request ended.
+    pub(crate) enum OutcomeLabel {
         Conforming = "conforming",
         Repaired = "repaired",
         Rejected = "rejected",
@@ -42,23 +43,23 @@ labels! {
     }
 }
 labels! {
-    /// A part of a request's time.
-    Stage { Scan = "scan", Plan = "plan", Apply = "apply", Queue = "queue", Upstream = "upstream" }
+    /// A stage of a request, for its duration.
+    pub enum Stage { Scan = "scan", Plan = "plan", Apply = "apply", Queue = "queue", Upstream = "upstream" }
 }
 labels! {
-    /// Why a request was sent to TF Serving again, or refused by it.
-    Cause { Threads = "threads", BatchQueue = "batch_queue", Connection = "connection" }
+    /// Why TF Serving refused a request, or why it was retried.
+    pub(crate) enum Cause { Threads = "threads", BatchQueue = "batch_queue", Connection = "connection" }
 }
 labels! {
-    /// What reading a model's signatures came to.
-    RefreshOutcome { Ok = "ok", Failed = "failed" }
+    /// How a refresh of a model's signatures ended.
+    pub(crate) enum RefreshOutcome { Ok = "ok", Failed = "failed" }
 }
 
-/// gRPC has 17 codes, 0 to 16.
+/// The number of gRPC codes, 0 to 16.
 pub(super) const CODES: usize = 17;
 
-/// The name of a code as gRPC writes it.
-pub const fn code_name(code: Code) -> &'static str {
+/// The name of a code, as gRPC spells it.
+pub(crate) const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -1,4 +1,4 @@
-//! Log lines on stderr, as text for people or JSON for machines.
+//! Logging to stderr, as text or JSON.
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
@@ -6,31 +6,38 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
 
-/// Why logging could not be set up.
+/// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    #[error("expected a log filter such as `info` or `info,tfs_sidecar=debug`, found `{filter}`")]
+pub(crate) enum LogError {
+    #[error("expected a log filter such as `info` or `info,tfs_sidecar=debug`, got `{filter}`")]
     Filter { filter: String },
-    #[error("expected to set up logging first, found it set up already")]
-    Twice,
+    #[error("logging is already set up")]
+    AlreadySet,
 }
 
-/// Starts logging to stderr: coloured only on a terminal. `filter` is a level, or
-/// `target=level,...`.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
+/// Starts logging to stderr, in colour on a terminal. `filter` is a level, or `target=level,...`.
+///
+/// # Errors
+///
+/// Fails if `filter` is not valid, or if the process has a logger already.
+pub(crate) fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let dispatch = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?;
-    tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::Twice)
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::AlreadySet)
 }
 
-/// Whether a text is a filter that [`init`] takes.
-pub fn check(filter: &str) -> Result<(), LogError> {
+/// Checks that [`init`] accepts `filter`.
+///
+/// # Errors
+///
+/// Fails if it does not.
+pub(crate) fn check(filter: &str) -> Result<(), LogError> {
     parse(filter).map(drop)
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let wrong = || LogError::Filter { filter: filter.to_owned() };
-    // `EnvFilter` takes any word for a target that is to be logged in full; a misspelt level must
-    // not become one.
+    // `EnvFilter` reads any unknown word as a target to log in full. A misspelt level must be an
+    // error instead.
     let misspelt = |part: &str| {
         let word = part.trim();
         let level = !word.is_empty() && word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
@@ -99,7 +106,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn text_is_one_plain_line_an_event() {
+    fn a_text_event_is_one_plain_line() {
         let text = written(LogFormat::Text, "info");
         assert!(text.ends_with("INFO listening server=\"grpc\" addr=\"127.0.0.1:1\"\n"), "{text:?}");
         assert!(!text.contains('\u{1b}'));
@@ -107,7 +114,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn json_has_the_fields_at_the_top() {
+    fn json_fields_are_at_the_top_level() {
         let line: serde_json::Value = serde_json::from_str(&written(LogFormat::Json, "info")).unwrap();
         assert_eq!(
             (&line["message"], &line["server"], &line["level"]),

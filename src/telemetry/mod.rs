@@ -1,7 +1,7 @@
-//! What operators see: metrics and log lines. Tensor values appear in neither.
-mod labels;
-pub mod log;
-pub mod metrics;
-pub mod recent;
+//! What operators see: metrics, logs and recent repairs. Tensor values appear in none of them.
+pub(crate) mod labels;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod recent;
 mod signature_info;
 mod table;

@@ -1,5 +1,5 @@
-//! The last repairs and refusals, for the page: rendered lines only, never tensor values, and never
-//! more than fit.
+//! The most recent repairs and rejections, for the admin page: rendered lines without tensor
+//! values, in bounded memory.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
@@ -8,21 +8,21 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// What happened to a request, for people to read.
+/// What happened to a request, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// `repaired`, `rejected`, `would repair` or `would reject`.
-    pub outcome: &'static str,
-    pub model: String,
-    pub signature: String,
-    /// Who sent it: the peer's address without the port, or what its metadata says.
-    pub client: String,
-    /// The lines of the report: repairs as in the `tfs-sidecar-repair` metadata, or the refusal.
-    pub lines: Vec<String>,
+    pub(crate) outcome: &'static str,
+    pub(crate) model: String,
+    pub(crate) signature: String,
+    /// The sender: the peer's address without the port, or the name from its metadata.
+    pub(crate) client: String,
+    /// The report: repairs as in the `tfs-sidecar-repair` metadata, or the rejection.
+    pub(crate) lines: Vec<String>,
 }
 
-/// A bounded ring. Equal entries are one with a count, so that a client that repeats itself does
-/// not push out the others.
+/// A bounded ring of entries. Equal entries are merged and counted, so that a client that repeats
+/// itself does not push out the others.
 #[derive(Debug)]
 pub struct Recent {
     ring: Mutex<VecDeque<Seen>>,
@@ -38,20 +38,19 @@ struct Seen {
     last: SystemTime,
 }
 
-/// Longer lines and more of them are cut: a refusal holds every problem of a request, and names
-/// come from clients.
+/// What is longer is cut: a rejection lists every problem of a request, and names come from
+/// clients.
 const MAX_LINE: usize = 1024;
 const MAX_LINES: usize = 16;
 const MAX_NAME: usize = 256;
 
 impl Recent {
-    pub fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { ring: Mutex::new(VecDeque::new()), capacity: capacity.max(1), missed: AtomicU64::new(0) }
     }
 
-    /// Remembers an entry, newest last. Never waits: when another thread is writing, or the page
-    /// reading, it only counts a miss.
-    pub fn push(&self, entry: Entry, now: SystemTime) {
+    /// Adds an entry. Never waits: if another thread holds the lock, it only counts a miss.
+    pub(crate) fn push(&self, entry: Entry, now: SystemTime) {
         let mut ring = match self.ring.try_lock() {
             Ok(ring) => ring,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -74,7 +73,7 @@ impl Recent {
 
     /// `{"missed", "entries": [{"outcome", "model", "signature", "client", "lines", "count",
     /// "first", "last"}]}`, newest first; times in RFC 3339.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let time = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
         let entries: Vec<Value> = ring
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_kept_and_shown_first() {
+    fn the_newest_entries_are_kept_and_listed_first() {
         let recent = Recent::new(2);
         for (second, model) in ["a", "b", "c"].into_iter().enumerate() {
             recent.push(entry(model), at(second as u64));
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_repeats_itself_is_one_entry() {
+    fn equal_entries_are_merged_and_counted() {
         let recent = Recent::new(2);
         recent.push(entry("other"), at(0));
         for second in 1..=100 {
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_at_a_character() {
+    fn long_text_is_cut_between_characters() {
         let recent = Recent::new(1);
         let mut long = entry(&"ä".repeat(400));
         long.lines = vec!["x".repeat(5000); 100];
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_never_makes_a_request_wait() {
+    fn a_request_never_waits_for_a_reader() {
         let recent = Recent::new(1);
         let guard = recent.ring.lock().unwrap();
         recent.push(entry("a"), at(0));

@@ -1,5 +1,5 @@
-//! The metric that lists what is served: rewritten whole for a model, because the recorder cannot
-//! forget a series.
+//! The metric that lists the served signatures. It is rendered here, because the recorder cannot
+//! remove a series.
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -8,21 +8,19 @@ use super::table::SIGNATURE_INFO;
 
 /// One input of one signature of one version, as text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SignatureInput {
-    pub version: String,
-    pub signature: String,
-    pub input: String,
-    pub dtype: String,
-    pub shape: String,
+pub(crate) struct SignatureInput {
+    pub(crate) version: String,
+    pub(crate) signature: String,
+    pub(crate) input: String,
+    pub(crate) dtype: String,
+    pub(crate) shape: String,
 }
 
-/// By model. Kept apart from the recorder, which cannot forget a series: versions that are gone
-/// must not stay.
+/// By model. Kept outside the recorder, so that the series of unloaded versions disappear.
 static SIGNATURES: Mutex<BTreeMap<String, Vec<SignatureInput>>> = Mutex::new(BTreeMap::new());
 
-/// Says what a model's signatures are now, in place of what was said before; nothing for a model
-/// that is gone.
-pub fn set_signature_info(model: &str, inputs: Vec<SignatureInput>) {
+/// Replaces the inputs listed for a model; an empty list removes the model.
+pub(crate) fn set_signature_info(model: &str, inputs: Vec<SignatureInput>) {
     let mut signatures = SIGNATURES.lock().unwrap_or_else(PoisonError::into_inner);
     if inputs.is_empty() {
         signatures.remove(model);
@@ -31,7 +29,7 @@ pub fn set_signature_info(model: &str, inputs: Vec<SignatureInput>) {
     }
 }
 
-/// Appends the series to a scrape.
+/// Appends the series to the text of a scrape.
 pub(super) fn render(text: &mut String) {
     let signatures = SIGNATURES.lock().unwrap_or_else(PoisonError::into_inner);
     if signatures.is_empty() {
@@ -39,7 +37,8 @@ pub(super) fn render(text: &mut String) {
     }
     let metric = &SIGNATURE_INFO;
     let (name, help, kind) = (metric.name, metric.help, metric.kind.as_str());
-    let mut line = |line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a string takes any text");
+    let mut line =
+        |line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("writing to a string cannot fail");
     line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     for (model, inputs) in &*signatures {
         for SignatureInput { version, signature, input, dtype, shape } in inputs {
@@ -55,7 +54,7 @@ pub(super) fn render(text: &mut String) {
     line(format_args!("\n"));
 }
 
-/// A label value as the text format wants it.
+/// A label value, escaped for the text format.
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }

@@ -1,9 +1,10 @@
-//! Every metric, a line each: kind, name, labels, help, buckets. Nothing else names a metric.
+//! The table of metrics, one line each: kind, name, labels, help, buckets. No other file names a
+//! metric.
 use std::borrow::Cow;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString};
 
-/// A metric as declared.
+/// A metric, as declared in the table.
 #[derive(Debug)]
 pub(super) struct Metric {
     pub kind: Kind,
@@ -21,10 +22,10 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// From half a millisecond, which a small model takes, to half a minute.
+/// From half a millisecond, the time of a small model, to half a minute.
 const CALL: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// From a microsecond: a scan takes less, a cast of a large image a millisecond.
+/// From a microsecond: a scan takes less, casting a large image takes about a millisecond.
 const STAGE: &[f64] =
     &[0.000_001, 0.000_005, 0.000_025, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
 
@@ -37,7 +38,7 @@ macro_rules! metrics_table {
             labels: &[$(stringify!($label)),*],
             buckets: metrics_table!(@buckets $($buckets)?),
         };)*
-        /// Every metric of the table, in its order.
+        /// All metrics, in the order of the table.
         pub(super) static METRICS: &[&Metric] = &[$(&$constant),*];
     };
     (@buckets) => { &[] };
@@ -45,33 +46,33 @@ macro_rules! metrics_table {
 }
 
 metrics_table! {
-    Counter REQUESTS "requests_total" [model, signature, method, outcome, code] "Requests answered, by what became of them and the gRPC code that the client got.";
-    Counter REPAIRS "repairs_total" [model, signature, input, rule] "Repairs made; input is empty for a rule of the whole request.";
-    Counter REJECTIONS "rejections_total" [model, signature, reason] "Requests refused here, by the first reason.";
-    Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule] "Repairs that mode observe did not make.";
-    Counter WOULD_REJECT "would_reject_total" [model, signature, reason] "Requests that mode observe did not refuse.";
-    Histogram REQUEST_SECONDS "request_duration_seconds" [model, method] "From the first byte of a request to the last of its answer." CALL;
-    Histogram UPSTREAM_SECONDS "upstream_duration_seconds" [model, method] "The part of a request that TF Serving took." CALL;
-    Histogram STAGE_SECONDS "stage_duration_seconds" [stage] "The parts of a request." STAGE;
-    Gauge INFLIGHT_REQUESTS "inflight_requests" [] "Requests being answered now.";
-    Gauge INFLIGHT_BYTES "inflight_bytes" [] "Bytes of their messages.";
-    Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "HTTP/2 connections to TF Serving that accept new requests, the one for metadata included.";
-    Gauge UPSTREAM_LIMIT "upstream_limit" [] "Requests that TF Serving gets at a time, as learned or set; 0 when not limited.";
-    Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Limited requests that TF Serving has now.";
-    Gauge QUEUED_REQUESTS "queued_requests" [] "Requests that wait for a place at TF Serving.";
-    Counter UPSTREAM_REFUSALS "upstream_refusals_total" [cause] "Requests that TF Serving refused before running them, for want of a thread or of room in its batching queue.";
-    Counter RETRIES "retries_total" [cause] "Requests that were sent to TF Serving again.";
-    Gauge UPSTREAM_UP "upstream_up" [] "1 while TF Serving is connected and answers; 0 without a connection, or when the last metadata request since connecting went unanswered.";
-    Counter SIGNATURE_REFRESHES "signature_refreshes_total" [model, outcome] "Readings of a model's signatures.";
-    Counter SIGNATURE_CHANGES "signature_changes_total" [model] "Readings that found other signatures than before.";
-    Gauge SIGNATURE_INFO "signature_info" [model, version, signature, input, dtype, shape] "1 for each input of each signature that is served.";
+    Counter REQUESTS "requests_total" [model, signature, method, outcome, code] "Answered requests, by outcome and by the gRPC code that the client received.";
+    Counter REPAIRS "repairs_total" [model, signature, input, rule] "Repairs; input is empty for a rule about the whole request.";
+    Counter REJECTIONS "rejections_total" [model, signature, reason] "Requests that the sidecar rejected, by their first reason.";
+    Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule] "Repairs that mode repair would have made (mode observe).";
+    Counter WOULD_REJECT "would_reject_total" [model, signature, reason] "Requests that mode repair would have rejected (mode observe).";
+    Histogram REQUEST_SECONDS "request_duration_seconds" [model, method] "Time from the first byte of a request to the last byte of its answer." CALL;
+    Histogram UPSTREAM_SECONDS "upstream_duration_seconds" [model, method] "Time that a request spent in TF Serving, network included." CALL;
+    Histogram STAGE_SECONDS "stage_duration_seconds" [stage] "Time that a request spent in each stage." STAGE;
+    Gauge INFLIGHT_REQUESTS "inflight_requests" [] "Requests in flight.";
+    Gauge INFLIGHT_BYTES "inflight_bytes" [] "Message bytes of the requests in flight.";
+    Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "HTTP/2 connections to TF Serving that accept new requests, including the one for metadata.";
+    Gauge UPSTREAM_LIMIT "upstream_limit" [] "Concurrency limit towards TF Serving, configured or adaptive; 0 if unlimited.";
+    Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Requests that hold a permit of the concurrency limit.";
+    Gauge QUEUED_REQUESTS "queued_requests" [] "Requests that wait for a permit of the concurrency limit.";
+    Counter UPSTREAM_REFUSALS "upstream_refusals_total" [cause] "Requests that TF Serving refused before running them, because it had no free thread or its batching queue was full.";
+    Counter RETRIES "retries_total" [cause] "Retries of requests to TF Serving.";
+    Gauge UPSTREAM_UP "upstream_up" [] "1 while TF Serving is connected and answers; 0 without a connection, or if the last metadata request since connecting went unanswered.";
+    Counter SIGNATURE_REFRESHES "signature_refreshes_total" [model, outcome] "Refreshes of a model's signatures.";
+    Counter SIGNATURE_CHANGES "signature_changes_total" [model] "Refreshes that found changed signatures.";
+    Gauge SIGNATURE_INFO "signature_info" [model, version, signature, input, dtype, shape] "1 for each input of each served signature.";
     Gauge BUILD_INFO "build_info" [version] "1 for the running version.";
 }
 
 const METADATA: Metadata<'static> = Metadata::new("tfs_sidecar", Level::INFO, None);
 
 impl Metric {
-    /// `values` in the order of `labels`.
+    /// The counter with these label values, which are in the order of `labels`.
     pub(super) fn counter<const N: usize>(&'static self, values: [Cow<'static, str>; N]) -> Counter {
         debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
         metrics::with_recorder(|recorder| recorder.register_counter(&self.key(values), &METADATA))
@@ -98,7 +99,7 @@ fn label(name: &'static str, value: Cow<'static, str>) -> Label {
     Label::new(name, SharedString::from(value))
 }
 
-/// Gives the recorder the help of every metric.
+/// Tells the recorder the help text of every metric.
 pub(super) fn describe(recorder: &dyn Recorder) {
     for metric in METRICS {
         let (name, help) = (KeyName::from_const_str(metric.name), SharedString::const_str(metric.help));
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_conventions_of_prometheus() {
+    fn names_follow_the_prometheus_conventions() {
         for metric in METRICS {
             assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
             assert_eq!(metric.kind == Kind::Histogram, !metric.buckets.is_empty(), "{}", metric.name);
@@ -139,10 +140,10 @@ mod tests {
     #[test]
     fn the_documentation_lists_every_metric() {
         use std::fmt::Write as _;
-        let mut text = "# Metrics\n\nWritten by a test from the table in `src/telemetry/table.rs`; rewrite it with `UPDATE=1 cargo test --lib`.\n\n\
-            `GET /metrics` on the admin address, in Prometheus' text format; beside these, `process_*` of the program itself. Label values are words from \
-            the lists below or names that TF Serving said; whatever only a client said is `__unknown__`.\n\n\
-            | metric | kind | labels | |\n| --- | --- | --- | --- |\n"
+        let mut text = "# Metrics\n\nGenerated from the table in `src/telemetry/table.rs`; to rewrite it, run `UPDATE=1 cargo test --lib`.\n\n\
+            `GET /metrics` on the admin address returns these metrics in the Prometheus text format, and the usual `process_*` metrics. Label values are \
+            words from the lists below, or names from TF Serving. A name that only a client sent becomes `__unknown__`.\n\n\
+            | metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n"
             .to_owned();
         for metric in METRICS {
             let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
@@ -167,7 +168,7 @@ mod tests {
         words("method", Method::ALL.iter().map(|word| word.as_str()).collect());
         words("outcome` of requests", OutcomeLabel::ALL.iter().map(|word| word.as_str()).collect());
         words(
-            "outcome` of signature readings",
+            "outcome` of signature refreshes",
             RefreshOutcome::ALL.iter().map(|word| word.as_str()).collect(),
         );
         words("cause", Cause::ALL.iter().map(|word| word.as_str()).collect());
@@ -176,7 +177,7 @@ mod tests {
         let text = text
             .replacen("- `method`", "\n## Label values\n\n- `method`", 1)
             .replace("` of requests`", "` of requests")
-            .replace("` of signature readings`", "` of signature readings");
+            .replace("` of signature refreshes`", "` of signature refreshes");
         let buckets = METRICS.iter().filter(|metric| !metric.buckets.is_empty());
         let mut text = text + "\n## Buckets, in seconds\n\n";
         for metric in buckets {

@@ -2,6 +2,7 @@
 //! gRPC framing and message bodies.
 pub mod body;
 pub mod coalesce;
+pub mod deadline;
 pub mod framing;
 pub mod http2;
 pub mod socket;

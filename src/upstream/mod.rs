@@ -1,4 +1,5 @@
 //! TF Serving as the upstream: its address, the connections to it, and calls over them.
+pub mod call;
 pub mod pool;
 pub mod target;
 pub mod unary;

@@ -84,6 +84,7 @@ impl Up {
 
 #[derive(Debug)]
 struct Slot {
+    target: Arc<Target>,
     state: RefCell<State>,
     calls: Cell<usize>,
     /// Notified when the connection takes no more calls (GOAWAY), while old ones may still finish.
@@ -104,7 +105,7 @@ impl Pool {
     /// Starts to connect. Must be called where `spawn_local` works.
     pub fn start(target: Arc<Target>, size: usize, up: &Arc<Up>) -> Rc<Self> {
         let changed = Rc::new(Notify::new());
-        let slots: Vec<Rc<Slot>> = (0..size.max(1)).map(|_| Rc::new(Slot::new())).collect();
+        let slots: Vec<Rc<Slot>> = (0..size.max(1)).map(|_| Rc::new(Slot::new(&target))).collect();
         for (index, slot) in slots.iter().enumerate() {
             let seed = std::process::id() as u64 ^ (Rc::as_ptr(slot) as u64).rotate_left(17) ^ index as u64;
             let driver = Driver {
@@ -225,6 +226,11 @@ impl Lease {
         slot.calls.set(slot.calls.get() + 1);
         Self(Rc::clone(slot))
     }
+
+    /// What an HTTP/2 error on the call means for the request that waits for it.
+    pub fn fault(&self, error: &h2::Error) -> Fault {
+        super::unary::fault(&self.0.target, error)
+    }
 }
 
 impl Drop for Lease {
@@ -234,8 +240,9 @@ impl Drop for Lease {
 }
 
 impl Slot {
-    fn new() -> Self {
+    fn new(target: &Arc<Target>) -> Self {
         Self {
+            target: Arc::clone(target),
             state: RefCell::new(State::Connecting),
             calls: Cell::new(0),
             retire: Notify::new(),

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use tonic::Code;
 
 use super::pool::Pool;
+use super::target::Target;
 use crate::fault::{Fault, percent_decode};
 use crate::transport::body::{self, BodyReader};
 use crate::transport::framing::{Assembler, FramingError, frames};
@@ -21,8 +22,8 @@ pub fn status(trailers: &HeaderMap) -> Option<(Code, String)> {
 }
 
 /// The fault that an HTTP/2 error on an upstream call becomes for the caller.
-pub fn fault(pool: &Pool, error: &h2::Error) -> Fault {
-    let address = pool.target().address.clone();
+pub fn fault(target: &Target, error: &h2::Error) -> Fault {
+    let address = target.address.clone();
     let cause = error.to_string();
     match error.reason().filter(|_| error.is_reset()) {
         // As in gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors", except for CANCEL: here the
@@ -77,17 +78,17 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
     let mut opened = pool.open(&request, false).await?;
     // If the server stopped reading, its response says why.
     body::send_now(&mut opened.body, &frames(Rope::from(message)), true).ok();
-    let response = opened.response.await.map_err(|error| fault(pool, &error))?;
+    let response = opened.response.await.map_err(|error| fault(pool.target(), &error))?;
     if let Some((code, message)) = status(response.headers()).filter(|(code, _)| *code != Code::Ok) {
         return Err(Fault::Upstream { code, message });
     }
     let http = response.status();
     let mut body = BodyReader::new(response.into_body());
     let mut assembler = Assembler::default();
-    while let Some(chunk) = body.next().await.map_err(|error| fault(pool, &error))? {
+    while let Some(chunk) = body.next().await.map_err(|error| fault(pool.target(), &error))? {
         assembler.push(chunk).map_err(|error| broken(path, &error))?;
     }
-    let trailers = body.trailers().await.map_err(|error| fault(pool, &error))?;
+    let trailers = body.trailers().await.map_err(|error| fault(pool.target(), &error))?;
     match trailers.as_ref().and_then(status) {
         Some((Code::Ok, _)) => {}
         Some((code, message)) => return Err(Fault::Upstream { code, message }),

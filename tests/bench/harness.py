@@ -1,4 +1,4 @@
-"""The processes of a benchmark: found or missed, started, pinned, looked at, and stopped by their handles."""
+"""Finds, starts, pins, observes and stops the processes of a benchmark."""
 
 import contextlib
 import http.client
@@ -26,7 +26,7 @@ def target_dir(package):
 
 
 def build_tool():
-    """Builds proxy-bench and gives its path."""
+    """Builds proxy-bench and returns its path."""
     subprocess.run(["cargo", "build", "--release", "--quiet", "--locked"], cwd=HERE, check=True)
     return str(target_dir(HERE) / "release" / "proxy-bench")
 
@@ -38,7 +38,7 @@ def free_port():
 
 
 class Child:
-    """A process of ours: `port` is where it takes gRPC, `admin` where it tells about itself."""
+    """A process we started: it serves gRPC on `port` and its status on `admin`."""
 
     def __init__(self, name, argv, port, admin=None, log=None, env=None):
         self.name, self.argv, self.port, self.admin, self.log = name, argv, port, admin, log
@@ -59,10 +59,11 @@ class Child:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
             time.sleep(0.02)
-        raise RuntimeError(f"{self.name} does not listen: {self.tail()}")
+        raise RuntimeError(f"{self.name} does not accept connections: {self.tail()}")
 
     def wait_until_ready(self, seconds=30):
-        """For the sidecar: its admin door says that the signatures are read."""
+        """For the sidecar: waits until its admin server reports that the signatures have been
+        read."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(OSError):
@@ -72,7 +73,7 @@ class Child:
         raise RuntimeError(f"{self.name} is not ready: {self.tail()}")
 
     def get(self, path):
-        """(status, text) from the admin door."""
+        """(status, text) from the admin server."""
         connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=5)
         try:
             connection.request("GET", path)
@@ -98,7 +99,7 @@ class Child:
                     os.sched_setaffinity(int(thread), cpus)
 
     def memory_kb(self, key):
-        """VmRSS or VmHWM, of all pids together."""
+        """VmRSS or VmHWM, summed over all pids."""
         total = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):
@@ -132,7 +133,8 @@ def children(parent):
 
 
 class Bench:
-    """A folder for the run, the tool, the bodies, and every process that was started: all stopped at the end."""
+    """A run: its folder, the tool, the bodies, and every process it started. Stops all of them at
+    exit."""
 
     def __init__(self, tool=None):
         self.tool = tool or build_tool()
@@ -140,10 +142,10 @@ class Bench:
         self.started = 0
 
     def __enter__(self):
-        # Being ended must end the children too.
+        # Terminating this process must stop its children too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="proxy-bench-")))
-        self.folder.chmod(0o755)  # nginx's workers are of another user
+        self.folder.chmod(0o755)  # nginx's workers run as another user
         self.bodies = self.folder / "bodies"
         listing = subprocess.run(
             [self.tool, "payloads", str(self.bodies)], check=True, capture_output=True, text=True
@@ -181,7 +183,8 @@ class Bench:
             return json.loads(s.makefile().read())
 
     def peer(self, name, workers, upstream_port, prefix=(), single=False):
-        """Starts a peer; `prefix` goes before its command, `single` keeps nginx in one process."""
+        """Starts a peer. `prefix` is put before its command; `single` keeps nginx in one
+        process."""
         path, why = find(name, self.tool)
         if not path:
             raise RuntimeError(why)
@@ -223,7 +226,7 @@ class Bench:
         return argv + [word for model in ("m", "img", "slow") for word in ("--model", model)]
 
     def load(self, port, body, *options, expect="answer", cpus=None, groups=()):
-        """One run of the load generator: (exit status, its figures)."""
+        """Runs the load generator: (exit status, its figures)."""
         argv = [self.tool, "load", "--target", f"127.0.0.1:{port}", "--body", self.body(body)]
         argv += ["--expect", self.body(expect), *map(str, options)]
         for name, child in groups:
@@ -236,7 +239,7 @@ class Bench:
             return done.returncode or 2, {"kinds": {done.stderr.strip() or "no output": 1}, "errors": 1}
 
 
-# What proxy-bench itself can be, each on one thread: a relay of bytes, and the least that a proxy on hyper does.
+# Proxies built into proxy-bench, each on one thread: a byte relay and a minimal hyper proxy.
 OWN = {"relay": "relay", "bare-hyper": "bare"}
 PEERS = [*OWN, "envoy", "nginx", "haproxy", "haproxy-64k", SIDECAR]
 
@@ -248,7 +251,7 @@ def find(name, tool):
     program = "haproxy" if name.startswith("haproxy") else name
     given = os.environ.get({SIDECAR: "TFS_SIDECAR_BIN"}.get(name, program.upper()))
     if given:
-        return (given, None) if os.access(given, os.X_OK) else (None, f"{Path(given).name} is not there")
+        return (given, None) if os.access(given, os.X_OK) else (None, f"{Path(given).name} is not an executable file")
     places = {"envoy": HERE / ".peers/envoy/_bin/envoy", SIDECAR: target_dir(REPO) / "release" / SIDECAR}
     place = places.get(name)
     if place and os.access(place, os.X_OK):
@@ -266,7 +269,7 @@ def version(name, path):
 
 @contextlib.contextmanager
 def awake(seconds):
-    """Keeps virtual CPUs from halting, at the lowest weight: waking one takes longer than a request."""
+    """Keeps virtual CPUs from halting, at idle priority: waking one takes longer than a request."""
     spin = (
         "import os, time; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\n"
         f"end = time.monotonic() + {seconds}\n"

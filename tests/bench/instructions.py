@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Instructions that a proxy spends on one request, by callgrind: a figure that a busy machine does not move.
+"""Counts the instructions a proxy spends per request, with callgrind.
 
-The proxy runs twice for each payload, for few requests and for many. The difference of the two counts holds
-neither its start nor its end, only the requests in between.
+The count does not depend on other load on the machine. The proxy runs twice per payload, for few
+requests and for many; the difference of the two counts leaves out startup and shutdown.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness import HERE, PEERS, SIDECAR, Bench, find
 
-# requests of the short and of the long run
+# Requests in the short and in the long run.
 RUNS = {"S": (300, 2300), "M": (150, 1150), "S_nobatch": (300, 2300), "S_f64": (300, 2300)}
 STREAMS = 8
 
@@ -22,7 +22,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--peer", default=SIDECAR, choices=PEERS)
     options.add_argument("--payloads", default="")
-    options.add_argument("--update", action="store_true", help="write the figures as the ones to keep to")
+    options.add_argument("--update", action="store_true", help="write the figures to the file")
     options.add_argument("--figures", type=Path, default=HERE / "instructions.json")
     options = options.parse_args()
     repairs = options.peer == SIDECAR
@@ -39,9 +39,10 @@ def main():
         mine.update(figures)
         options.figures.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     if not repairs:
-        print("\n".join(f"{p}: {n:,} instructions a request" for p, n in figures.items()))
+        print("\n".join(f"{p}: {n:,} instructions per request" for p, n in figures.items()))
         return 0
-    # How reads split differs from run to run, and only ever adds: what looks like more is counted again, and the least is the figure.
+    # How reads are split varies from run to run and can only add instructions. So a figure that
+    # looks too high is counted again, and the lowest counts.
     for _ in range(2):
         for payload in [p for p in figures if more(figures[p], kept["per_request"].get(p), kept["tolerance"])]:
             figures[payload] = min(figures[payload], per_request_again(payload))
@@ -51,23 +52,24 @@ def main():
 
 
 def more(now, before, tolerance):
-    """Whether a figure is above what is kept of it."""
+    """Whether a figure exceeds the committed one by more than the tolerance."""
     return before is not None and now > before * (1 + tolerance)
 
 
 def per_request_again(payload):
-    """One figure of the sidecar, counted afresh."""
+    """Counts one figure of the sidecar again."""
     with Bench() as bench:
         return per_request(bench, SIDECAR, payload)
 
 
 def compare(figures, kept, tolerance):
-    """Lines to print, and whether nothing costs more than the kept figure and the tolerance. A figure that is not kept fails."""
+    """(lines to print, whether all is well). A figure fails if it is too high or not committed
+    yet."""
     lines, good = [], True
     for payload, now in figures.items():
         before = kept.get(payload)
         if before is None:
-            lines.append(f"{payload}: {now:,} instructions a request, but no figure is kept: run with --update")
+            lines.append(f"{payload}: {now:,} instructions per request, but no figure is committed (run with --update)")
             good = False
             continue
         change = now / before - 1
@@ -75,8 +77,8 @@ def compare(figures, kept, tolerance):
         if change > tolerance:
             word, good = f"MORE than the tolerance of {tolerance:.0%}", False
         elif change < -tolerance:
-            word = "less: keep the new figure with --update"
-        lines.append(f"{payload}: {now:,} instructions a request, kept {before:,} ({change:+.1%}): {word}")
+            word = "less (commit the new figure with --update)"
+        lines.append(f"{payload}: {now:,} instructions per request, committed {before:,} ({change:+.1%}): {word}")
     return lines, good
 
 
@@ -86,7 +88,7 @@ def per_request(bench, peer, payload):
 
 
 def count(bench, peer, payload, requests):
-    """Instructions of a whole life: start, the requests on one connection, end."""
+    """Instructions of one run: startup, the requests on one connection, shutdown."""
     out = bench.folder / f"callgrind-{bench.started}"
     stub = bench.stub()
     prefix = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
@@ -95,12 +97,12 @@ def count(bench, peer, payload, requests):
     proxy.stop(60)
     stub.stop()
     if code:
-        raise SystemExit(f"instructions: {peer} failed {payload}: {figures.get('kinds')}\n{proxy.tail()}")
+        raise SystemExit(f"instructions: {peer} failed on {payload}: {figures.get('kinds')}\n{proxy.tail()}")
     return sum(total(file.read_text()) for file in bench.folder.glob(out.name + "*"))
 
 
 def total(dump):
-    """The total of a callgrind file."""
+    """The total of a callgrind output file."""
     found = re.search(r"^(?:summary|totals): (\d+)", dump, re.MULTILINE)
     if not found:
         raise ValueError("callgrind wrote no total")

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Turns the samples of run.py into docs/performance.md: medians, ranges, ratios within a round, and the bars."""
+"""Renders the samples of run.py as docs/performance.md: medians, ranges, ratios within a round,
+and the bars."""
 
 import argparse
 import json
@@ -12,9 +13,10 @@ SIDECAR = "tfs-sidecar"
 CONFORMING = {"S_nobatch": "S", "S_f64": "S", "L_nobatch": "L"}
 TITLES = {"S": "S", "M": "M (packed float_val)", "L": "L", "XL": "XL", "S_nobatch": "S without its batch dimension",
           "S_f64": "S as float64", "L_nobatch": "L without its batch dimension"}  # fmt: skip
-# CPU a request against Envoy's, in the mode `one`
+# CPU per request relative to Envoy's, in mode `one`
 CPU_BARS = {"S": 0.36, "M": 0.45, "L": 0.75, "L_nobatch": 0.75, "XL": 0.95}
-# The same bars counted in proxies that only read HTTP/2: where they were set, such a one was at 0.32x and 0.40x of Envoy
+# The same bars relative to a proxy that only forwards HTTP/2: where they were set, it took 0.32x
+# and 0.40x of Envoy.
 BARE = "bare-hyper"
 BARE_BARS = {"S": 0.36 / 0.32, "M": 0.45 / 0.40}
 WORKERS_BAR = 1.10
@@ -22,36 +24,45 @@ IDLE_BAR_MB = 12
 PEAK_BAR = 3
 
 METHOD = """\
-* **Load** comes from the harness's own generator: 4 connections with 16 streams each (XL: 2) in a closed loop, or Poisson
-  arrivals with latency counted from when a request was due, so that a stall is not hidden. An answer counts only with HTTP 200,
-  gRPC's content type, `grpc-status: 0`, one whole message, and the expected bytes.
-* **The upstream** is a stub of TensorFlow Serving on one thread: it compares every arriving body with the expected one, while
-  measuring too, and answers a float [1,10]. A repaired request must arrive with the meaning of the conforming one.
-* **Before measuring**, every proxy delivers S, M, L and XL byte for byte, and a wrong body and a wrong answer must be seen as errors.
-* **Rounds**: each proxy is measured once for each mode and payload, in an order that turns by one place from round to round.
-  Ratios are taken within a round, and their median is shown; ranges are over the rounds. Samples with an error are left out and counted.
-* **CPU** is the time that the scheduler gave to all threads of a proxy's processes in the window, divided by the answers in it.
-* **Modes**: `one`: one worker alone on the last CPU, generator and stub on the first. `all`: two workers, nothing pinned.
-  `open`: 2,000 requests a second, two workers, nothing pinned, and an idle-priority spinner on each CPU, because waking
-  a halted virtual CPU takes longer than a request.
-* **Memory**: each proxy started afresh; resident memory before any traffic, and its peak under a closed loop.
-* **`bare-hyper`** is the harness's own: HTTP/2 on both sides by hyper, with the sidecar's windows and frames, one thread, bodies passed on
-  unread. It is what HTTP/2 costs in Rust before anything is done with a request.
-* **Settings**: peers run with their defaults, but for: no access log; Envoy's time-outs off and circuit breakers opened; nginx's limits on
-  requests of a connection and on the size of a body lifted. `haproxy-64k` has buffers of 64 KiB and windows of 1 MiB. The stub offers all of them
-  frames of 1 MiB and windows of 4 MiB a stream.
-* **Not covered**: everything is on loopback and without TLS, the stub is no TensorFlow Serving, and the generator, the stub and
-  the proxy share the machine. Percentiles beyond p50 are mostly the machine's scheduling."""
+* **Load** comes from the harness's own generator: 4 connections with 16 streams each (XL: 2) in a
+  closed loop, or Poisson arrivals with latency counted from when a request was due, so that a stall
+  is not hidden. An answer counts only with HTTP 200, gRPC's content type, `grpc-status: 0`, one
+  complete message, and the expected bytes.
+* **The upstream** is a stub of TensorFlow Serving on one thread. It compares every arriving body
+  with the expected one, also while measuring, and answers with a float [1,10]. A repaired request
+  must arrive with the same meaning as the conforming one.
+* **Before measuring**, every proxy must deliver S, M, L and XL byte for byte, and a wrong body and a
+  wrong answer must be detected as errors.
+* **Rounds**: each round measures every proxy once per mode and payload; the order rotates by one
+  position from round to round. Ratios are taken within a round and their median is shown; ranges
+  are over the rounds. Samples with an error are left out and counted.
+* **CPU** is the time that the scheduler gave to all threads of a proxy's processes in the
+  measurement window, divided by the answers in it.
+* **Modes**: `one`: a single worker alone on the last CPU, generator and stub on the first. `all`:
+  two workers, nothing pinned. `open`: 2,000 requests per second, two workers, nothing pinned, and an
+  idle-priority spinner on each CPU, because waking a halted virtual CPU takes longer than a request.
+* **Memory**: every proxy is started afresh; resident memory before any traffic, and its peak under a
+  closed loop.
+* **`bare-hyper`** is part of the harness: HTTP/2 on both sides by hyper, with the sidecar's windows
+  and frame sizes, one thread, bodies forwarded without reading them. It shows what HTTP/2 costs in
+  Rust before anything is done with a request.
+* **Settings**: peers run with their defaults, except: no access log; Envoy's timeouts off and circuit
+  breakers opened; nginx's limits on requests per connection and on body size lifted. `haproxy-64k`
+  has buffers of 64 KiB and windows of 1 MiB. The stub offers all of them frames of 1 MiB and
+  windows of 4 MiB per stream.
+* **Not covered**: everything runs on loopback without TLS, the stub is not TensorFlow Serving, and
+  the generator, the stub and the proxy share the machine. Percentiles beyond p50 mostly show the
+  machine's scheduling."""
 
 
-# What no run can say of itself: why a bar is missed, and what was tried.
+# What no run can measure: why a bar is missed, and what was tried.
 TRIED = (Path(__file__).parent / "tried.md").read_text(encoding="utf-8")
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("results", nargs="+")
-    options.add_argument("--write", help="the Markdown file; stdout without it")
+    options.add_argument("--write", help="the Markdown file to write (default: stdout)")
     options.add_argument("--instructions", default=str(Path(__file__).parent / "instructions.json"))
     options = options.parse_args()
     records = []
@@ -59,7 +70,7 @@ def main():
         for line in Path(name).read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
             if "round" in record:
-                record["round"] += 10_000 * index  # rounds of two runs are not neighbours
+                record["round"] += 10_000 * index  # keeps the rounds of several runs apart
             records.append(record)
     text = render(Results(records), committed(options.instructions))
     if options.write:
@@ -87,10 +98,10 @@ class Results:
         self.bad = len(of("sample")) - len(self.samples)
         self.memory = [r for r in of("memory") if r["good"]]
         self.verify = of("verify")
-        self.governor = of("governor")
+        self.concurrency = of("concurrency")
 
     def values(self, value, mode, payload, target, workers=None):
-        """{round: value of the sample}, without samples that have none."""
+        """{round: value of the sample}, without samples that have no value."""
         found = {}
         for s in self.samples:
             if (s["mode"], s["payload"], s["target"]) != (mode, payload, target):
@@ -111,7 +122,7 @@ def p50(sample):
 
 
 def ratios(ours, base):
-    """Ratios of the rounds that have both."""
+    """One ratio per round that has both values."""
     return [ours[r] / base[r] for r in sorted(ours) if base.get(r)]
 
 
@@ -125,7 +136,7 @@ def number(value):
 
 
 def spread(values, unit=""):
-    """Median and range; a dash without values."""
+    """Median and range; a dash if there are no values."""
     values = list(values)
     if not values:
         return "-"
@@ -135,14 +146,14 @@ def spread(values, unit=""):
 
 def render(results, instructions):
     parts = ["# Performance", intro(results), "## Bars", bars(results), TRIED.strip(), "## Method", METHOD]
-    parts += ["## One worker", "Closed loop, one worker alone on its CPU."]
+    parts += ["## One worker", "Closed loop, a single worker alone on its CPU."]
     payloads = [p for p in TITLES if any(s["payload"] == p and s["mode"] == "one" for s in results.samples)]
     parts += [closed_table(results, "one", payload) for payload in payloads]
     parts += ["## Two workers", "Closed loop, nothing pinned."]
     parts += [closed_table(results, "all", payload) for payload in ("S", "L")]
-    parts += ["## Latency at 2,000 requests a second (S)", open_table(results)]
+    parts += ["## Latency at 2,000 requests per second (S)", open_table(results)]
     parts += ["## Memory", memory_table(results)]
-    parts += governor(results)
+    parts += concurrency(results)
     if instructions["per_request"] or instructions["peers"]:
         parts += ["## Instructions", instruction_table(instructions)]
     return "\n\n".join(p for p in parts if p) + "\n"
@@ -152,20 +163,20 @@ def intro(results):
     m = results.machine
     sizes = m["sizes"]
     lines = [
-        "What the sidecar costs between a client and TensorFlow Serving, beside general proxies. Written by `make bench-proxy`"
-        " from one run; every figure is from that run, none by hand.",
+        "What the sidecar costs between a client and TensorFlow Serving, compared with general proxies. Written by"
+        " `make bench-proxy` from one run; every figure is from that run, except where marked as written by hand.",
         f"{m['date']}: {m['cpu']}, {m['cpus']} CPUs, {m['memory_gb']} GB, Linux {m['kernel']}. {m['rounds']} rounds,"
-        f" windows of {m['seconds']:g} s. {len(results.samples)} samples, {results.bad} more with errors left out.",
+        f" windows of {m['seconds']:g} s. {len(results.samples)} samples, {results.bad} more left out because of errors.",
     ]
     if results.verify:
         passed, failed = results.verify[-1]["passed"], len(results.verify[-1]["failed"])
-        lines[-1] += f" {passed} checks of correctness passed, {failed} failed."
+        lines[-1] += f" {passed} correctness checks passed, {failed} failed."
     if results.samples:
         other = [s["other_cores"] for s in results.samples if s["mode"] != "open"]
         if other:
             lines.append(
-                f"Everything else on the machine took a median of {statistics.median(other):.2f} cores in a closed-loop sample"
-                f" (at most {max(other):.2f}): the more, the less the figures are worth."
+                f"Other work on the machine took a median of {statistics.median(other):.2f} cores in a closed-loop sample"
+                f" (at most {max(other):.2f}): the more it took, the less reliable the figures."
             )
     versions = "\n".join(f"* {name}: {v}" for name, v in m["versions"].items())
     skipped = "\n".join(f"* {name} was skipped: {why}" for name, why in results.skipped.items())
@@ -176,7 +187,7 @@ def intro(results):
 
 
 def bars(results):
-    rows = ["| bar | wanted | measured | |", "|---|---|---|---|"]
+    rows = ["| bar | required | measured | |", "|---|---|---|---|"]
     for what, wanted, values, limit in [*cpu_bars(results), *bare_bars(results), *other_bars(results)]:
         if not values:
             rows.append(f"| {what} | {wanted} | - | not measured |")
@@ -191,36 +202,36 @@ def cpu_bars(results):
         ours = results.values(cpu, "one", payload, SIDECAR)
         base = results.values(cpu, "one", CONFORMING.get(payload, payload), BASE)
         title = TITLES[payload] + (" (repaired)" if payload in CONFORMING else "")
-        yield f"CPU a request to Envoy's, {title}", f"≤ {limit:.2f}x", ratios(ours, base), limit
+        yield f"CPU per request relative to Envoy, {title}", f"≤ {limit:.2f}x", ratios(ours, base), limit
 
 
 def bare_bars(results):
     for payload, limit in BARE_BARS.items():
         ours = results.values(cpu, "one", payload, SIDECAR)
         base = results.values(cpu, "one", payload, BARE)
-        yield f"CPU a request to a bare hyper proxy's, {TITLES[payload]}", f"≤ {limit:.2f}x", ratios(ours, base), limit
+        yield f"CPU per request relative to a bare hyper proxy, {TITLES[payload]}", f"≤ {limit:.2f}x", ratios(ours, base), limit
 
 
 def other_bars(results):
     for payload in ("S", "L"):
         two = results.values(cpu, "all", payload, SIDECAR, workers=2)
         one = results.values(cpu, "all", payload, SIDECAR, workers=1)
-        yield f"CPU a request with two workers to one, {payload}", f"≤ {WORKERS_BAR:.2f}x", ratios(two, one), WORKERS_BAR
+        yield f"CPU per request, two workers relative to one, {payload}", f"≤ {WORKERS_BAR:.2f}x", ratios(two, one), WORKERS_BAR
     direct = results.values(p50, "open", "S", "direct")
     ours = differences(results.values(p50, "open", "S", SIDECAR), direct)
     envoy = differences(results.values(p50, "open", "S", BASE), direct)
     limit = statistics.median(envoy) if envoy else 0
     wanted = f"below Envoy's {number(limit)} µs" if envoy else "below Envoy's"
-    yield "added p50 at 2,000 S a second, µs", wanted, ours if envoy else [], limit
+    yield "added p50 at 2,000 S per second, µs", wanted, ours if envoy else [], limit
     mine = [r for r in results.memory if r["target"] == SIDECAR]
     yield "idle memory, MB", f"≤ {IDLE_BAR_MB}", [r["idle_kb"] / 1024 for r in mine], IDLE_BAR_MB
     for payload in ("L", "XL", "L_nobatch"):
         peaks = [r["peak_kb"] * 1024 / r["in_flight_bytes"] for r in mine if r["payload"] == payload]
-        yield f"peak memory to bytes in flight, {TITLES[payload]}", f"≤ {PEAK_BAR}x", peaks, PEAK_BAR
+        yield f"peak memory relative to bytes in flight, {TITLES[payload]}", f"≤ {PEAK_BAR}x", peaks, PEAK_BAR
 
 
 def rows_of(results, mode, payload):
-    """(target, workers) in the order of the run's first appearance, by name."""
+    """(target, workers) in a fixed order of targets."""
     order = ["direct", "relay", "bare-hyper", "envoy", "nginx", "haproxy", "haproxy-64k", SIDECAR]
     found = {(s["target"], s["workers"]) for s in results.samples if (s["mode"], s["payload"]) == (mode, payload)}
     return sorted(found, key=lambda t: (order.index(t[0]), t[1]))
@@ -238,9 +249,9 @@ def closed_table(results, mode, payload):
     base_cpu = results.values(cpu, mode, base_payload, BASE)
     base_rate = results.values(lambda s: s["rps"], mode, base_payload, BASE)
     lines = [
-        f"**{TITLES[payload]}**" + (f" (to Envoy's {base_payload})" if payload in CONFORMING else ""),
+        f"**{TITLES[payload]}**" + (f" (relative to Envoy's {base_payload})" if payload in CONFORMING else ""),
         "",
-        "| | CPU µs a request | to Envoy | user | sys | requests/s | to Envoy | cores | p50 µs |",
+        "| | CPU µs per request | vs. Envoy | user | sys | requests/s | vs. Envoy | cores | p50 µs |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for target, workers in rows:
@@ -263,7 +274,7 @@ def open_table(results):
     if not rows:
         return "Not measured."
     direct = results.values(p50, "open", "S", "direct")
-    lines = ["| | p50 µs | added to direct | p90 µs | p99 µs | CPU µs a request | sent late, p99 µs |", "|---|---:|---:|---:|---:|---:|---:|"]
+    lines = ["| | p50 µs | added to direct | p90 µs | p99 µs | CPU µs per request | sent late, p99 µs |", "|---|---:|---:|---:|---:|---:|---:|"]
     for target, _ in rows:
         def column(value, target=target):
             return results.values(value, "open", "S", target)
@@ -279,7 +290,7 @@ def open_table(results):
 def memory_table(results):
     if not results.memory:
         return "Not measured."
-    lines = ["| | workers | payload | in flight MB | idle MB | peak MB | peak to bytes in flight | a second later MB |",
+    lines = ["| | workers | payload | in flight MB | idle MB | peak MB | peak vs. bytes in flight | 1 s later MB |",
              "|---|---:|---|---:|---:|---:|---:|---:|"]  # fmt: skip
     for r in results.memory:
         peak = r["peak_kb"] * 1024 / r["in_flight_bytes"]
@@ -289,14 +300,14 @@ def memory_table(results):
     return "\n".join(lines)
 
 
-def governor(results):
-    """Many clients and few threads: what they get, with and without the sidecar."""
-    if not results.governor:
+def concurrency(results):
+    """Many clients and few threads: the throughput with and without the sidecar."""
+    if not results.concurrency:
         return []
-    threads, service = results.governor[0]["threads"], results.governor[0]["service_us"]
-    rows = ["| | clients | answered/s | refused to clients | refused by the server | p50 µs | p99 µs |", "|---|---:|---:|---:|---:|---:|---:|"]
+    threads, service = results.concurrency[0]["threads"], results.concurrency[0]["service_us"]
+    rows = ["| | clients | answered/s | refused, seen by clients | refused by the server | p50 µs | p99 µs |", "|---|---:|---:|---:|---:|---:|---:|"]
     found = {}
-    for r in results.governor:
+    for r in results.concurrency:
         found.setdefault((r["target"], r["clients"]), {})[r["round"]] = r
     for (target, clients), rounds in sorted(found.items(), key=lambda item: (item[0][0] != "direct", item[0][1])):
         sent = sum(r["sent"] for r in rounds.values())
@@ -306,9 +317,9 @@ def governor(results):
         rows.append(f"| {target} | {clients} | {answered} | {shown} | {exhausted} | "
                     f"{spread(percentiles(rounds, 'p50'))} | {spread(percentiles(rounds, 'p99'))} |")  # fmt: skip
     gains, added = [], []
-    rounds = sorted({r["round"] for r in results.governor})
+    rounds = sorted({r["round"] for r in results.concurrency})
     for n in rounds:
-        direct = [r for r in results.governor if r["round"] == n and r["target"] == "direct" and not r["refused"]]
+        direct = [r for r in results.concurrency if r["round"] == n and r["target"] == "direct" and not r["refused"]]
         best = max((r["rps"] for r in direct), default=0)
         many = max((r["rps"] for (t, c), of in found.items() if (t, c) == (SIDECAR, 64) for r in of.values() if r["round"] == n), default=None)
         if best and many is not None:
@@ -317,13 +328,14 @@ def governor(results):
         if all(r and r["latency_us"] for r in one):
             added.append(one[0]["latency_us"]["p50"] - one[1]["latency_us"]["p50"])
     lines = [
-        f"A stub with {threads} threads that each hold a request for {service:,} µs and that refuses more, as TF Serving does"
-        " (`Server Threadpool Exhausted`); clients in a closed loop of S, each on its own, refused ones again after 2 ms; the sidecar with"
-        " two workers, new to the stub in each round. The stub's threads and its refusals cost it no CPU: TF Serving's do.",
-        f"64 clients through the sidecar to the best number of clients without it of which none is refused: {spread(gains, 'x')} of the answers."
-        f" One client alone waits {spread(added, ' µs')} longer than without it.",
+        f"The stub has {threads} threads, each of which holds a request for {service:,} µs, and refuses further requests as TF Serving"
+        " does (`Server Threadpool Exhausted`). Each client sends S in its own closed loop and retries 2 ms after a refusal. The"
+        " sidecar has two workers and is restarted in each round, so that it has to learn the limit. Threads and refusals cost the"
+        " stub no CPU, but they do cost TF Serving CPU.",
+        f"With 64 clients the sidecar reaches {spread(gains, 'x')} of the best direct throughput without refusals."
+        f" A single client waits {spread(added, ' µs')} longer than without the sidecar.",
     ]
-    return ["## Governor", *lines, "\n".join(rows)]
+    return ["## Adaptive concurrency limit", *lines, "\n".join(rows)]
 
 
 def percentiles(rounds, key):
@@ -332,9 +344,9 @@ def percentiles(rounds, key):
 
 def instruction_table(kept):
     counts = {**kept["peers"], SIDECAR: kept["per_request"]}
-    lines = ["User-space instructions a request with one worker, counted by callgrind: steady where times are not, but without the"
-             " kernel's part, and a large copy counts by its bytes. The sidecar's are the committed figures that `make bench-instructions` checks.", "",
-             "| | payload | instructions | to Envoy |", "|---|---|---:|---:|"]  # fmt: skip
+    lines = ["User-space instructions per request with one worker, counted by callgrind. Unlike times they are stable, but they leave out"
+             " the kernel, and a large copy counts by its bytes. The sidecar's are the committed figures that `make bench-instructions` checks.", "",
+             "| | payload | instructions | vs. Envoy |", "|---|---|---:|---:|"]  # fmt: skip
     for name, figures in counts.items():
         for payload, count in figures.items():
             base = counts.get(BASE, {}).get(CONFORMING.get(payload, payload))

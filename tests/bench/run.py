@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Measures the sidecar and its peers side by side, in interleaved rounds, and writes one JSON line for each sample.
+"""Measures the sidecar and its peers in interleaved rounds and writes one JSON line per sample.
 
-Modes: `one` is a closed loop with the proxy's only worker alone on the last CPU, and load and stub on the first;
-`all` a closed loop with two workers and nothing pinned; `open` Poisson arrivals at 2000 S a second, nothing pinned;
-`memory` starts every proxy afresh and looks at its memory before and after;
-`governor` is a closed loop of ever more clients on a stub with few threads, that refuses what comes above them.
+Modes:
+  one          closed loop, the proxy's single worker alone on the last CPU, load and stub on the first
+  all          closed loop, two workers, nothing pinned
+  open         Poisson arrivals, 2000 S per second, nothing pinned
+  memory       starts every proxy afresh and reads its memory before and after load
+  concurrency  closed loop, a growing number of clients on a stub that has few threads and refuses
+               requests beyond them
 """
 
 import argparse
@@ -17,7 +20,7 @@ from pathlib import Path
 
 from harness import HERE, OWN, PEERS, SIDECAR, Bench, awake, find, version
 
-# requests in flight on each of the four connections
+# Requests in flight on each of the four connections.
 STREAMS = {"S": 16, "M": 16, "L": 16, "XL": 2, "S_nobatch": 16, "S_f64": 16, "L_nobatch": 16}
 CONNECTIONS = 4
 REPAIRED = ["S_nobatch", "S_f64", "L_nobatch"]
@@ -25,19 +28,19 @@ PAYLOADS = {"one": ["S", "M", "L", "XL", *REPAIRED], "all": ["S", "L"], "open": 
 MEMORY_PAYLOADS = ["L", "XL", "L_nobatch"]
 OPEN_RATE = 2000
 WORKERS = 2
-# TF Serving's default on two cores is eight threads
+# TF Serving's default on two cores is eight threads.
 THREADS, SERVICE_US = 8, 2000
 CLIENTS = {"direct": [1, 2, 4, 8, 16, 64], SIDECAR: [1, 8, 64]}
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--out", default=str(HERE / ".run" / "results.jsonl"))
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=float, default=2.0, help="window of a sample")
+    options.add_argument("--seconds", type=float, default=2.0, help="measurement window of a sample")
     options.add_argument("--warmup", type=float, default=0.5)
-    options.add_argument("--modes", default="one,all,open,memory,governor")
-    options.add_argument("--targets", default="", help="of direct, " + ", ".join(PEERS))
+    options.add_argument("--modes", default="one,all,open,memory,concurrency")
+    options.add_argument("--targets", default="", help="comma-separated, from direct, " + ", ".join(PEERS))
     options.add_argument("--verify-only", action="store_true")
     options = options.parse_args()
     wanted = [t for t in options.targets.split(",") if t] or ["direct", *PEERS]
@@ -70,15 +73,16 @@ class Run:
             for mode in modes:
                 if mode in PAYLOADS:
                     self.round(number, mode)
-            if "governor" in modes and SIDECAR in self.single:
-                self.governor(number)
+            if "concurrency" in modes and SIDECAR in self.single:
+                self.concurrency(number)
             say(f"round {number + 1} of {self.options.rounds} done, {self.faults} samples with errors")
         if "memory" in modes:
             self.memory()
         return 1 if self.faults else 0
 
     def start_peers(self):
-        """Each once with one worker and once with two; {name: version}. What is not there is skipped with a word."""
+        """Starts each peer with one worker and with two; skips and reports missing ones; {name:
+        version}."""
         self.peers, self.single, self.double, versions = [], {}, {}, {}
         for name in (n for n in PEERS if n in self.wanted):
             path, why = find(name, self.bench.tool)
@@ -89,9 +93,9 @@ class Run:
                         self.double[name] = self.bench.peer(name, WORKERS, self.stub.port)
             except RuntimeError as error:
                 if name == SIDECAR:
-                    raise  # that is no peer which may be absent
+                    raise  # the sidecar is not optional
                 self.single.pop(name, None)
-                path, why = None, "it does not start"
+                path, why = None, "it failed to start"
                 say(str(error))
             if not path:
                 say(f"{name} is skipped: {why}")
@@ -103,7 +107,7 @@ class Run:
         return versions
 
     def verify(self):
-        """Is each proxy right, and would the harness see it if not?"""
+        """Checks that each proxy is correct, and that the harness detects it when it is not."""
         passed, failed = 0, []
 
         def check(what, good, found):
@@ -124,10 +128,10 @@ class Run:
                 check(f"{name} delivers {payload}", good, [figures.get("kinds"), seen])
             code, figures = self.exactly(child.port, "S_bad", 20)
             refused = code == 1 and figures["kinds"] == {"grpc-status 3": 20}
-            check(f"{name}: a wrong body is an error", refused, figures.get("kinds"))
+            check(f"{name}: a wrong body is detected", refused, figures.get("kinds"))
         code, figures = self.exactly(self.stub.port, "S", 20, expect="S")
         seen = code == 1 and figures["kinds"] == {"wrong: answer differs": 20}
-        check("a wrong answer is an error", seen, figures.get("kinds"))
+        check("a wrong answer is detected", seen, figures.get("kinds"))
         say(f"verify: {passed} checks passed, {len(failed)} failed")
         for line in failed:
             say("  " + line)
@@ -181,8 +185,9 @@ class Run:
             self.faults += 1
             say(f"round {number} {mode} {payload} {name}: {figures.get('kinds')}")
 
-    def governor(self, number):
-        """A stub with few threads, and a sidecar that has to learn of them, both new in each round."""
+    def concurrency(self, number):
+        """A stub with few threads and a sidecar that has to learn the limit, both restarted in each
+        round."""
         stub = self.bench.stub("--max-threads", str(THREADS), "--service-us", str(SERVICE_US))
         child = self.bench.peer(SIDECAR, WORKERS, stub.port)
         for target, port in (("direct", stub.port), (SIDECAR, child.port)):
@@ -195,13 +200,13 @@ class Run:
                 exhausted = self.bench.stub_counts(stub)["exhausted"]
                 kinds = dict(figures.get("kinds", {}))
                 refused = kinds.pop("grpc-status 8", 0)
-                self.write("governor", round=number, target=target, clients=clients, threads=THREADS,
+                self.write("concurrency", round=number, target=target, clients=clients, threads=THREADS,
                            service_us=SERVICE_US, rps=figures.get("rps", 0), sent=figures.get("sent", 0), refused=refused,
                            exhausted=exhausted, other=sum(kinds.values()), latency_us=figures.get("latency_us"))  # fmt: skip
-                # Without the sidecar clients may fail: that is what is shown.
+                # Clients may fail without the sidecar: this is what the table shows.
                 if target != "direct" and (kinds or refused):
                     self.faults += 1
-                    say(f"round {number} governor {target} {clients}: {refused} refused, {kinds}")
+                    say(f"round {number} concurrency {target} {clients}: {refused} refused, {kinds}")
         child.stop()
         stub.stop()
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Mixed traffic for minutes, with cancellations, slow clients and restarts of the upstream; at the end everything must add up.
+"""Sends mixed traffic with cancellations, slow clients and upstream restarts, then compares counts.
 
-Fails when a request has no accounted end, when one failed outside a restart, when memory grew, or when the
-sidecar's own counters differ from what the client saw. `--peer envoy` runs it without the sidecar's parts.
+Fails if a request never ended, if one failed outside a restart, if memory grew, or if the sidecar's
+counters differ from what the client saw. `--peer envoy` leaves out the checks specific to the sidecar.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import time
 
 from harness import PEERS, SIDECAR, Bench, find
 
-# name, body, share, how; names of one model and way are told apart by their bodies
+# name, body, share, how; entries with the same model and `how` differ in their body
 TRAFFIC = [
     ("S", "S", 40, "ok"),
     ("M", "M", 12, "ok"),
@@ -28,10 +28,11 @@ TRAFFIC = [
     ("wrong", "S_bad", 4, "refuse"),
 ]
 REPAIRED = [("S_nobatch", "S_nobatch", 15, "ok"), ("S_f64", "S_f64", 10, "ok"), ("L_nobatch", "L_nobatch", 3, "ok")]
-# The model with cancellations after the whole body: there the proxy may count as answered what we gave up.
+# The model whose requests are cancelled after the whole body: the proxy may count a request as
+# answered that we gave up.
 LATE_MODEL = "slow"
 DOWN_SECONDS = 1.0
-# After the upstream is back, so long may it take until requests pass again.
+# How long requests may still fail after the upstream is back.
 RECOVERY_SECONDS = 3.0
 GROWTH, GROWTH_KB = 1.10, 4096
 
@@ -39,8 +40,8 @@ GROWTH, GROWTH_KB = 1.10, 4096
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--minutes", type=float, default=10)
-    options.add_argument("--rate", type=float, default=300, help="requests a second")
-    options.add_argument("--restart-every", type=float, default=60, help="seconds; 0 for never")
+    options.add_argument("--rate", type=float, default=300, help="requests per second")
+    options.add_argument("--restart-every", type=float, default=60, help="seconds; 0 to never restart")
     options.add_argument("--peer", default=SIDECAR, choices=PEERS)
     options.add_argument("--workers", type=int, default=2)
     options = options.parse_args()
@@ -60,28 +61,28 @@ def soak(bench, options):
     argv += ["--rate", str(options.rate), "--seconds", str(options.minutes * 60)]
     for name, body, share, how in TRAFFIC + (REPAIRED if ours else []):
         argv += ["--mix", f"{name},{bench.body(body)},{share},{how}"]
-    told = bench.folder / "soak.json"
-    with told.open("w") as out:
+    output = bench.folder / "soak.json"
+    with output.open("w") as out:
         client = subprocess.Popen(argv, stdout=out)
     try:
         windows, memory = watch(client, stub, proxy, options)
     finally:
         client.kill()
         client.wait()
-    report = json.loads(told.read_text())
+    report = json.loads(output.read_text())
     counters = settled_counters(proxy, report) if ours else None
     faults = judge(report, windows, memory, counters)
     if proxy.process.poll() is not None:
-        faults.append(f"{options.peer} ended by itself: {proxy.tail()}")
+        faults.append(f"{options.peer} exited: {proxy.tail()}")
     tell(report, windows, memory)
     for fault in faults:
         print(f"FAULT {fault}")
-    print("soak: " + (f"{len(faults)} faults" if faults else "everything adds up"))
+    print("soak: " + (f"{len(faults)} faults" if faults else "all counts match"))
     return 1 if faults else 0
 
 
 def watch(client, stub, proxy, options):
-    """Restarts the stub and reads memory until the client ends: ([(down, up again)], [kB])."""
+    """Restarts the stub and samples memory until the client exits: ([(down, up again)], [kB])."""
     windows, memory = [], []
     begin = time.monotonic()
     end = begin + options.minutes * 60
@@ -105,7 +106,8 @@ def ends(report):
 
 
 def settled_counters(proxy, report):
-    """The sidecar's counters, once they stand still: what we cancelled last may still be on its way out."""
+    """The sidecar's counters once they no longer change: the last cancellations may still be in
+    progress."""
     last = None
     for _ in range(20):
         now = predict_counters(proxy.get("/metrics")[1])
@@ -121,7 +123,7 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def predict_counters(metrics):
-    """{(model, outcome, code): count} of Predict; codes in lowercase without separators, so OK and Ok are one."""
+    """{(model, outcome, code): count} of Predict; codes in lowercase without underscores."""
     found = {}
     for labels, value in SERIES.findall(metrics):
         labels = dict(LABEL.findall(labels))
@@ -148,7 +150,8 @@ def judge(report, windows, memory, counters):
 
 
 def grown(memory):
-    """Does the last quarter of the samples lie above the first? The first tenth is the start and does not count."""
+    """A fault if the last quarter of the samples is above the first, ignoring the first tenth
+    (startup)."""
     settled = memory[len(memory) // 10 :]
     quarter = len(settled) // 4
     if quarter < 3:
@@ -160,7 +163,8 @@ def grown(memory):
 
 
 def disagreements(seen, counters):
-    """The client's counts against the sidecar's, model by model where a late cancellation leaves no doubt."""
+    """Compares the client's counts with the sidecar's: exactly, or as a range where cancellations
+    count."""
     def ours(end, *names):
         return sum(count for (name, how), count in seen.items() if how == end and name in names)
 
@@ -179,23 +183,23 @@ def disagreements(seen, counters):
         ("rejected", ours("refused", "wrong"), theirs("rejected", "invalidargument")),
     ]
     faults = [f"{what}: the client saw {a}, the sidecar counted {b}" for what, a, b in pairs if a != b]
-    # What we gave up may have ended either way on the other side.
+    # A cancelled request may have ended either way in the sidecar.
     ranges = [
         ("UNAVAILABLE", ours("unavailable", *plain, *repaired), ours("cancelled", "early"), theirs(code="unavailable")),
         ("OK with cancellations", ours("ok", "late"), ours("cancelled", "late"), theirs(code="ok", late=True)),
     ]
     for what, least, given_up, found in ranges:
         if not least <= found <= least + given_up:
-            faults.append(f"{what}: the sidecar counted {found}, expected {least} to {least + given_up}")
+            faults.append(f"{what}: expected {least} to {least + given_up}, the sidecar counted {found}")
     return faults
 
 
 def tell(report, windows, memory):
-    print(f"{report['sent']} requests, {len(windows)} restarts of the upstream")
+    print(f"{report['sent']} requests, {len(windows)} upstream restarts")
     for (name, end), count in sorted(ends(report).items()):
         print(f"  {name:10} {end:20} {count:8}")
     if memory:
-        print(f"memory MB: first {memory[0] / 1024:.1f}, last {memory[-1] / 1024:.1f}, most {max(memory) / 1024:.1f}")
+        print(f"memory MB: first {memory[0] / 1024:.1f}, last {memory[-1] / 1024:.1f}, peak {max(memory) / 1024:.1f}")
 
 
 if __name__ == "__main__":

@@ -34,24 +34,24 @@ class Report(unittest.TestCase):
     def test_the_median_decides_a_bar(self):
         samples = [sample("envoy", 100.0, number=n) for n in range(3)]
         samples += [sample("tfs-sidecar", us, number=n) for n, us in enumerate([30.0, 35.0, 90.0])]
-        line = self.bar(self.results(*samples), "CPU a request to Envoy's, S ")
+        line = self.bar(self.results(*samples), "CPU per request relative to Envoy, S ")
         self.assertIn("0.35 [0.30-0.90] | met", line)
         samples += [sample("tfs-sidecar", 40.0, number=n) for n in range(3)]
-        self.assertIn("**missed**", self.bar(self.results(*samples), "CPU a request to Envoy's, S "))
+        self.assertIn("**missed**", self.bar(self.results(*samples), "CPU per request relative to Envoy, S "))
 
     def test_a_bar_without_samples_is_not_met(self):
         lines = report.bars(self.results(sample("envoy", 100.0))).splitlines()[2:]
         self.assertTrue(all("not measured" in line for line in lines), lines)
 
-    def test_a_repaired_payload_is_held_to_envoy_on_the_right_one(self):
+    def test_a_repaired_payload_is_compared_with_envoy_on_the_conforming_one(self):
         results = self.results(sample("envoy", 100.0, payload="L"), sample("tfs-sidecar", 50.0, payload="L_nobatch"))
-        self.assertIn("0.50 | met", self.bar(results, "CPU a request to Envoy's, L without"))
+        self.assertIn("0.50 | met", self.bar(results, "CPU per request relative to Envoy, L without"))
 
-    def test_two_workers_against_one(self):
+    def test_two_workers_are_compared_with_one(self):
         results = self.results(sample("tfs-sidecar", 12.0, mode="all", workers=2), sample("tfs-sidecar", 10.0, mode="all"))
-        self.assertIn("1.20 | **missed**", self.bar(results, "CPU a request with two workers to one, S"))
+        self.assertIn("1.20 | **missed**", self.bar(results, "CPU per request, two workers relative to one, S"))
 
-    def test_added_latency(self):
+    def test_added_latency_is_relative_to_direct(self):
         opened = [("direct", 10.0), ("envoy", 50.0), ("tfs-sidecar", 30.0)]
         results = self.results(*(sample(t, 1.0, mode="open", p50=p) for t, p in opened))
         self.assertIn("below Envoy's 40.0 µs | 20.0 | met", self.bar(results, "added p50"))
@@ -59,34 +59,34 @@ class Report(unittest.TestCase):
     def test_samples_with_errors_are_left_out_and_counted(self):
         results = self.results(sample("envoy", 100.0), sample("envoy", 900.0, good=False))
         self.assertEqual((len(results.samples), results.bad), (1, 1))
-        self.assertIn("1 samples, 1 more with errors left out", report.render(results, {"per_request": {}, "peers": {}}))
+        self.assertIn("1 samples, 1 more left out because of errors", report.render(results, {"per_request": {}, "peers": {}}))
 
-    def test_memory(self):
+    def test_memory_bars_use_idle_and_peak_memory(self):
         memory = {"record": "memory", "target": "tfs-sidecar", "workers": 1, "payload": "XL", "good": True,
                   "idle_kb": 10 * 1024, "peak_kb": 400 * 1024, "after_kb": 1, "in_flight_bytes": 100 * 2**20}  # fmt: skip
         results = self.results(memory)
         self.assertIn("10.0 | met", self.bar(results, "idle memory"))
-        self.assertIn("4.00 | **missed**", self.bar(results, "peak memory to bytes in flight, XL"))
+        self.assertIn("4.00 | **missed**", self.bar(results, "peak memory relative to bytes in flight, XL"))
 
-    def test_the_governor_is_held_to_the_best_number_of_clients(self):
-        def governed(target, clients, rps, refused=0, p50=100.0):
-            return {"record": "governor", "round": 0, "target": target, "clients": clients, "threads": 8, "service_us": 2000,
+    def test_the_concurrency_limit_is_compared_with_the_best_direct_throughput(self):
+        def limited(target, clients, rps, refused=0, p50=100.0):
+            return {"record": "concurrency", "round": 0, "target": target, "clients": clients, "threads": 8, "service_us": 2000,
                     "rps": rps, "sent": 1000, "refused": refused, "exhausted": refused, "latency_us": {"p50": p50, "p99": p50}}  # fmt: skip
 
-        results = self.results(governed("direct", 1, 400.0), governed("direct", 8, 4000.0), governed("direct", 64, 9000.0, 390),
-                               governed("tfs-sidecar", 64, 3900.0), governed("tfs-sidecar", 1, 380.0, p50=130.0))  # fmt: skip
-        text = "\n".join(report.governor(results))
-        self.assertIn("is refused: 0.97x of the answers", text)
+        results = self.results(limited("direct", 1, 400.0), limited("direct", 8, 4000.0), limited("direct", 64, 9000.0, 390),
+                               limited("tfs-sidecar", 64, 3900.0), limited("tfs-sidecar", 1, 380.0, p50=130.0))  # fmt: skip
+        text = "\n".join(report.concurrency(results))
+        self.assertIn("reaches 0.97x of the best direct throughput", text)
         self.assertIn("waits 30.0 µs longer", text)
         self.assertIn("| direct | 64 | 9,000 | 39.0 % | 390 |", text)
 
-    def test_spread(self):
+    def test_spread_shows_median_and_range(self):
         self.assertEqual(report.spread([3.0, 1.0, 2.0]), "2.00 [1.00-3.00]")
         self.assertEqual(report.spread([]), "-")
 
 
 class Instructions(unittest.TestCase):
-    def test_tolerance(self):
+    def test_only_an_increase_beyond_the_tolerance_fails(self):
         self.assertTrue(instructions.compare({"S": 104}, {"S": 100}, 0.05)[1])
         self.assertFalse(instructions.compare({"S": 106}, {"S": 100}, 0.05)[1])
         self.assertTrue(instructions.compare({"S": 50}, {"S": 100}, 0.05)[1])
@@ -94,18 +94,18 @@ class Instructions(unittest.TestCase):
     def test_a_check_without_a_figure_fails(self):
         self.assertFalse(instructions.compare({"S": 1}, {}, 0.05)[1])
 
-    def test_total(self):
+    def test_the_total_is_read_from_callgrinds_file(self):
         self.assertEqual(instructions.total("events: Ir\nsummary: 123\n\ntotals: 123\n"), 123)
         with self.assertRaises(ValueError):
             instructions.total("events: Ir\n")
 
-    def test_table_with_ratios(self):
+    def test_the_table_shows_ratios(self):
         kept = {"per_request": {"S": 50, "S_f64": 60}, "peers": {"envoy": {"S": 100}}}
         table = report.instruction_table(kept)
         self.assertIn("| tfs-sidecar | S | 50 | 0.50x |", table)
         self.assertIn("| tfs-sidecar | S as float64 | 60 | 0.60x |", table)
 
-    def test_the_kept_figures_can_be_read(self):
+    def test_the_committed_figures_can_be_read(self):
         kept = json.loads((Path(__file__).parent / "instructions.json").read_text(encoding="utf-8"))
         self.assertLess(kept["tolerance"], 0.2)
 
@@ -120,19 +120,19 @@ tfs_sidecar_requests_total{model="m",signature="s",method="GetModelMetadata",out
 """
     SEEN = {("S", "ok"): 5, ("L", "ok"): 2, ("wrong", "refused"): 1, ("late", "ok"): 2, ("late", "cancelled"): 1}
 
-    def test_counters_of_predict_only(self):
+    def test_only_predict_is_counted(self):
         counters = soak.predict_counters(self.METRICS)
         self.assertEqual(counters[("m", "conforming", "ok")], 5)
         self.assertEqual(sum(counters.values()), 11)
 
-    def test_agreement(self):
+    def test_equal_counts_agree(self):
         self.assertEqual(soak.disagreements(self.SEEN, soak.predict_counters(self.METRICS)), [])
 
-    def test_one_request_too_few_is_seen(self):
+    def test_one_missing_request_is_detected(self):
         seen = {**self.SEEN, ("S", "ok"): 6}
         self.assertEqual(len(soak.disagreements(seen, soak.predict_counters(self.METRICS))), 1)
 
-    def test_failures_belong_into_restarts(self):
+    def test_failures_are_allowed_only_during_restarts(self):
         ended = {"sent": 1, "unanswered": 0, "ends": [{"name": "S", "end": "unavailable", "count": 1}]}
         inside = {**ended, "listed": [[100.5, "S", "unavailable"]]}
         self.assertEqual(soak.judge(inside, [(100.0, 101.0)], [], None), [])
@@ -140,11 +140,11 @@ tfs_sidecar_requests_total{model="m",signature="s",method="GetModelMetadata",out
         other = {**ended, "listed": [[100.5, "S", "grpc-status 13"]]}
         self.assertEqual(len(soak.judge(other, [(100.0, 101.0)], [], None)), 1)
 
-    def test_every_request_ends(self):
+    def test_a_request_that_never_ends_is_a_fault(self):
         lost = {"sent": 2, "unanswered": 1, "ends": [{"name": "S", "end": "ok", "count": 1}], "listed": []}
         self.assertEqual(len(soak.judge(lost, [], [], None)), 1)
 
-    def test_growth(self):
+    def test_growing_memory_is_a_fault(self):
         self.assertEqual(soak.grown([50_000] * 40), [])
         self.assertEqual(len(soak.grown([50_000 + 1000 * n for n in range(40)])), 1)
 

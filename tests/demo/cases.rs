@@ -1,8 +1,8 @@
-//! The requests of the demo: the founder's vector in every shape in which it comes, and mistakes
-//! that nobody can repair.
+//! The requests of the demo: one vector in every shape that clients send, and mistakes that cannot
+//! be repaired.
 use prost::bytes::Bytes;
 
-use crate::ask::Answer;
+use crate::client::Answer;
 use crate::support::dense::{CASE, INPUT, MODEL};
 use crate::support::requests::{FLOAT, Predict, content, doubles, float_list, floats, strings};
 
@@ -13,9 +13,9 @@ pub(crate) struct Case {
 }
 
 enum Expected {
-    /// The case's ten probabilities in every row, after these rules.
-    Right(&'static [&'static str]),
-    /// A refusal for this reason.
+    /// The ten expected probabilities in every row, after these repairs.
+    Correct(&'static [&'static str]),
+    /// A refusal with this reason.
     Refused(&'static str),
 }
 
@@ -23,53 +23,59 @@ impl Case {
     /// Whether the sidecar's answer is the expected one.
     pub(crate) fn check(&self, answer: &Answer) -> Result<(), String> {
         match (&self.expected, answer) {
-            (Expected::Right(rules), Answer::Probabilities { repairs, same: true, .. }) => {
+            (Expected::Correct(rules), Answer::Probabilities { repairs, same: true, .. }) => {
                 let used: Vec<&str> = repairs.iter().filter_map(|repair| repair.split(';').nth(1)).collect();
                 if used == *rules {
                     Ok(())
                 } else {
-                    Err(format!("expected the rules {rules:?}, found {repairs:?}"))
+                    Err(format!("expected the repairs {rules:?}, got {repairs:?}"))
                 }
             }
             (Expected::Refused(wanted), Answer::Refused { reason: Some(reason), .. }) if reason == wanted => {
                 Ok(())
             }
-            (Expected::Right(_), other) => Err(format!("expected the right probabilities, found {other:?}")),
+            (Expected::Correct(_), other) => {
+                Err(format!("expected the correct probabilities, got {other:?}"))
+            }
             (Expected::Refused(wanted), other) => {
-                Err(format!("expected a refusal for {wanted}, found {other:?}"))
+                Err(format!("expected a refusal with {wanted}, got {other:?}"))
             }
         }
     }
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    use Expected::{Refused, Right};
+    use Expected::{Correct, Refused};
     let row = &CASE.input_tensor[..];
     let three = [row, row, row].concat();
     let input = |tensor| Predict::new(MODEL).input(INPUT, tensor);
     let case = |sent, request, expected| Case { sent, request, expected };
     vec![
-        case("float [1,128]", input(floats(&[1, 128], row)), Right(&[])),
-        case("float [128]", input(floats(&[128], row)), Right(&["add_batch_dim"])),
-        case("float [128,1]", input(floats(&[128, 1], row)), Right(&["column_vector"])),
-        case("double [1,128]", input(doubles(&[1, 128], row)), Right(&["cast_round"])),
-        case("double [128]", input(doubles(&[128], row)), Right(&["cast_round", "add_batch_dim"])),
-        case("double [128,1]", input(doubles(&[128, 1], row)), Right(&["cast_round", "column_vector"])),
+        case("float [1,128]", input(floats(&[1, 128], row)), Correct(&[])),
+        case("float [128]", input(floats(&[128], row)), Correct(&["add_batch_dim"])),
+        case("float [128,1]", input(floats(&[128, 1], row)), Correct(&["column_vector"])),
+        case("double [1,128]", input(doubles(&[1, 128], row)), Correct(&["cast_round"])),
+        case("double [128]", input(doubles(&[128], row)), Correct(&["cast_round", "add_batch_dim"])),
+        case("double [128,1]", input(doubles(&[128, 1], row)), Correct(&["cast_round", "column_vector"])),
         case(
             "float [3,1,128]: a batch of 3",
             input(floats(&[3, 1, 128], &three)),
-            Right(&["drop_unit_dims"]),
+            Correct(&["drop_unit_dims"]),
         ),
-        case("float [-1,128] with 384 values", input(float_list(&[-1, 128], &three)), Right(&["infer_dim"])),
+        case(
+            "float [-1,128] with 384 values",
+            input(float_list(&[-1, 128], &three)),
+            Correct(&["infer_dim"]),
+        ),
         case(
             "float [1,128] named `x`",
             Predict::new(MODEL).input("x", floats(&[1, 128], row)),
-            Right(&["rename_single"]),
+            Correct(&["rename_single"]),
         ),
         case(
             "double [128] named by its graph tensor",
             Predict::new(MODEL).input("serving_default_input_tensor:0", doubles(&[128], row)),
-            Right(&["rename_tensor_name", "cast_round", "add_batch_dim"]),
+            Correct(&["rename_tensor_name", "cast_round", "add_batch_dim"]),
         ),
         case("float [127]", input(floats(&[127], &row[1..])), Refused("RANK_TOO_LOW")),
         case("float [1,127]", input(floats(&[1, 127], &row[1..])), Refused("DIM_MISMATCH")),

@@ -1,28 +1,28 @@
-//! The demo: the founder's wrong requests, sent through the sidecar and past it, as a table; then
-//! everything is left running.
+//! The demo: sends wrong requests with and without the sidecar, prints the results as a table, and
+//! keeps everything running.
 //!
-//! `ONCE=1` ends it after the table, with exit code 1 when an answer is not as expected.
-//! `--upstream ADDR` asks a running server that has the model `mlp`; `--tf PYTHON` starts the
+//! With `ONCE=1` it exits after the table, with code 1 if an answer is not the expected one.
+//! `--upstream ADDR` uses a running server that serves the model `mlp`; `--tf PYTHON` starts the
 //! TensorFlow test server with that interpreter.
 #[path = "../support/mod.rs"]
 mod support;
 
-mod ask;
 mod cases;
+mod client;
 mod table;
 mod upstream;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::ask::{Answer, Asker};
 use crate::cases::cases;
+use crate::client::{Answer, Client};
 use crate::support::dense;
 use crate::support::sidecar::{TestSidecar, config};
 use crate::table::Table;
 use crate::upstream::Upstream;
 
-const HEAD: [&str; 4] = ["sent", "the sidecar", "answer", "without the sidecar"];
+const HEAD: [&str; 4] = ["request", "the sidecar", "answer", "without the sidecar"];
 const WIDTHS: [usize; 4] = [28, 32, 38, 38];
 const FAMILIES: [&str; 3] =
     ["tfs_sidecar_requests_total", "tfs_sidecar_repairs_total", "tfs_sidecar_rejections_total"];
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     };
     let once = std::env::var_os("ONCE").is_some_and(|value| value == "1");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime of one thread needs no more than a file descriptor");
+    let runtime = runtime.expect("a single-threaded runtime needs only a file descriptor");
     runtime.block_on(run(upstream, once))
 }
 
@@ -52,13 +52,13 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
         upstream.addr(),
     ));
 
-    let mut through = Asker::connect(&sidecar.grpc).await;
-    let mut past = Asker::connect(upstream.addr()).await;
+    let mut through = Client::connect(&sidecar.grpc).await;
+    let mut bypassing = Client::connect(upstream.addr()).await;
     let mut table = Table::new(HEAD, WIDTHS);
     let mut wrong = Vec::new();
     for case in cases() {
-        let answer = through.ask(&case).await;
-        let direct = past.ask(&case).await;
+        let answer = through.predict(&case).await;
+        let direct = bypassing.predict(&case).await;
         if let Err(why) = case.check(&answer) {
             wrong.push(format!("{}: {why}", case.sent));
         }
@@ -69,9 +69,9 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
     let metrics = sidecar.metrics().await;
     let mut lines: Vec<&str> = FAMILIES.iter().flat_map(|family| metrics.samples(family)).collect();
     lines.sort_unstable();
-    show(&format!("\nhttp://{}/metrics counted:\n{}\n", sidecar.admin, lines.join("\n")));
+    show(&format!("\ncounted at http://{}/metrics:\n{}\n", sidecar.admin, lines.join("\n")));
     for why in &wrong {
-        show(&format!("\nnot as expected: {why}"));
+        show(&format!("\nunexpected: {why}"));
     }
     if !once {
         show(&format!(
@@ -83,19 +83,19 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
             sidecar.admin,
             sidecar.grpc,
         ));
-        // An error means that signals cannot be had here: then there is nothing to wait for.
+        // An error means that signals are not available, so there is nothing to wait for.
         let _ = tokio::signal::ctrl_c().await;
     }
-    drop((through, past));
+    drop((through, bypassing));
     sidecar.stop().await;
     drop(upstream);
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What the second column says.
+/// The text of the second column.
 fn did(answer: &Answer) -> String {
     match answer {
-        Answer::Probabilities { repairs, .. } if repairs.is_empty() => "forwarded as it came".into(),
+        Answer::Probabilities { repairs, .. } if repairs.is_empty() => "forwarded unchanged".into(),
         Answer::Probabilities { repairs, .. } => {
             let repairs = repairs.iter().map(|repair| {
                 let mut parts = repair.splitn(3, ';').skip(1);
@@ -104,13 +104,13 @@ fn did(answer: &Answer) -> String {
             repairs.collect::<Vec<_>>().join("\n")
         }
         Answer::Refused { reason: Some(reason), .. } => format!("refused: {reason}"),
-        Answer::Refused { .. } => "passed the server's refusal on".into(),
+        Answer::Refused { .. } => "forwarded the server's refusal".into(),
     }
 }
 
 fn show(text: &str) {
     let mut out = std::io::stdout().lock();
-    // A reader that has closed the pipe has seen enough.
+    // A closed pipe is not an error: the reader has seen enough.
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
 }

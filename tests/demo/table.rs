@@ -1,4 +1,4 @@
-//! A table in plain text: aligned columns, long cells wrapped at words.
+//! A plain-text table with aligned columns; long cells wrap between words.
 use std::fmt::Write as _;
 
 pub(crate) struct Table<const N: usize> {
@@ -35,7 +35,7 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// Breaks at newlines and between words; a word that is too long is cut.
+/// Breaks at newlines and between words, and splits words that are too long.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {

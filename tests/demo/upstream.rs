@@ -1,5 +1,5 @@
-//! Who answers behind the sidecar: the stand-in in this process, a server that runs already, or the
-//! TensorFlow test server.
+//! The server behind the sidecar: the stand-in in this process, a running server, or the TensorFlow
+//! test server.
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::support::dense;
 use crate::support::fake_tfs::FakeTfs;
 
-const USAGE: &str = "expected no arguments, `--upstream HOST:PORT` or `--tf PYTHON`";
+const USAGE: &str = "unexpected arguments (usage: tfs-sidecar-demo [--upstream HOST:PORT | --tf PYTHON])";
 
 pub(crate) enum Upstream {
     StandIn(FakeTfs),
@@ -46,14 +46,14 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         if let Self::TensorFlow { server, .. } = self {
-            // It holds nothing that a kill could damage.
+            // Killing it loses nothing.
             let _ = server.kill();
             let _ = server.wait();
         }
     }
 }
 
-/// Starts the test server and waits until it says where it listens.
+/// Starts the test server and waits until it prints its address.
 fn tensorflow(python: &str) -> Result<Upstream, String> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let models = tests.join("fixtures").join("models").join("mlp");
@@ -62,11 +62,11 @@ fn tensorflow(python: &str) -> Result<Upstream, String> {
         .arg("--model")
         .arg(format!("mlp={}", models.display()))
         .args(["--port", "0"])
-        // The demo prints every refusal itself.
+        // The demo prints all refusals itself.
         .env("TF_CPP_MIN_LOG_LEVEL", "3")
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("starting {python}: {error}"))?;
+        .map_err(|error| format!("failed to start `{python}`: {error}"))?;
     let lines = BufReader::new(server.stdout.take().expect("stdout is piped")).lines();
     let addr =
         lines.map_while(Result::ok).find_map(|line| line.strip_prefix("listening ").map(str::to_owned));
@@ -75,7 +75,7 @@ fn tensorflow(python: &str) -> Result<Upstream, String> {
         None => {
             let _ = server.kill();
             let _ = server.wait();
-            Err("the TensorFlow test server ended before it listened".to_owned())
+            Err("the TensorFlow test server exited before it was listening".to_owned())
         }
     }
 }

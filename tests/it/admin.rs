@@ -1,4 +1,4 @@
-//! The admin door: what `/metrics` says, and that strangers cannot make it grow.
+//! The admin listener: what `/metrics` counts, and that names from clients add no series.
 use std::sync::Arc;
 
 use prost::bytes::Bytes;
@@ -10,7 +10,7 @@ use crate::support::requests::{METADATA, PREDICT, Predict, floats, metadata_requ
 use crate::support::sidecar::Setup;
 
 #[tokio::test]
-async fn metrics_tell_who_sends_what_wrong() {
+async fn metrics_show_which_model_and_input_get_wrong_requests() {
     let name = "admin_metrics";
     let setup = Setup::new([dense::model_named(name)]).await;
     let good = Predict::new(name).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes();
@@ -54,10 +54,10 @@ async fn metrics_tell_who_sends_what_wrong() {
 }
 
 #[tokio::test]
-async fn names_from_strangers_add_no_series() {
+async fn names_from_clients_add_no_series() {
     const STRANGE: &str = "strange_name";
     let setup = Setup::new([dense::model_named("admin_strangers")]).await;
-    // Sixteen at a time: one after the other they would mostly wait for each other's threads.
+    // Sixteen at a time: one by one, they would mostly wait for the other side's threads.
     let client = Arc::new(setup.client);
     let mut crowd = JoinSet::new();
     for lane in 0..16 {
@@ -72,7 +72,7 @@ async fn names_from_strangers_add_no_series() {
     crowd.join_all().await;
     let metrics = setup.sidecar.metrics().await;
     let strange: Vec<&str> = metrics.text().lines().filter(|line| line.contains(STRANGE)).take(5).collect();
-    assert!(strange.is_empty(), "strangers' names are in the metrics: {strange:#?}");
+    assert!(strange.is_empty(), "names from clients are in the metrics: {strange:#?}");
     assert!(metrics.sum("tfs_sidecar_requests_total", &[("model", "__unknown__")]) >= 8_000.0);
     let unknown =
         metrics.samples("tfs_sidecar_requests_total").filter(|line| line.contains("__unknown__")).count();
@@ -80,7 +80,8 @@ async fn names_from_strangers_add_no_series() {
     setup.sidecar.stop().await;
 }
 
-/// A model, a signature, an input: the three names that a request carries.
+/// A request with an invented name in one of the places where a request has names: model,
+/// signature, input.
 fn stranger(at: usize, name: &str) -> Bytes {
     let tensor = floats(&[1, 1], &[0.0]);
     let request = match at % 10 {
@@ -92,7 +93,7 @@ fn stranger(at: usize, name: &str) -> Bytes {
 }
 
 #[tokio::test]
-async fn pages_that_do_not_exist_are_not_found() {
+async fn unknown_paths_are_not_found() {
     let setup = Setup::new([dense::model()]).await;
     assert_eq!(setup.sidecar.page("/nothing").await.status, 404);
     assert_eq!(setup.sidecar.page("/readyz").await.status, 200);

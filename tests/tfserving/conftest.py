@@ -1,4 +1,4 @@
-"""Settings for all tests of this directory: where things are, and a quiet TensorFlow."""
+"""Import paths and a quiet TensorFlow for all tests in this directory."""
 
 import os
 import sys

@@ -1,4 +1,5 @@
-"""Writes the weights of the demo model `mlp` (version 2) and one answer, for programs that stand in for TensorFlow."""
+"""Writes the weights of the demo model `mlp` (version 2) and one answer, for the stand-in
+server."""
 
 import json
 from pathlib import Path
@@ -22,8 +23,8 @@ def load():
     arrays = [variable.numpy() for variable in model.variables]
     shapes = tuple(array.shape for array in arrays)
     if shapes != SHAPES or any(array.dtype != np.float32 for array in arrays):
-        raise ValueError(f"{MODEL}: expected float32 arrays {SHAPES}, found {shapes}")
-    # The function needs the model, which holds the variables, to stay alive.
+        raise ValueError(f"{MODEL}: expected float32 arrays {SHAPES}, got {shapes}")
+    # The model holds the variables and must live as long as the function.
     return model, model.signatures["serving_default"], arrays
 
 
@@ -40,7 +41,7 @@ def read_weights(data):
         arrays.append(flat[start : start + size].reshape(shape))
         start += size
     if start != flat.size:
-        raise ValueError(f"{flat.size} values, expected {start}")
+        raise ValueError(f"expected {start} values, got {flat.size}")
     return arrays
 
 

@@ -1,4 +1,5 @@
-"""Reads the golden records and compares answers with them: codes, TensorFlow Serving's own texts, parsed messages."""
+"""Compares answers with the golden records: codes, TensorFlow Serving's own texts, parsed
+messages."""
 
 import base64
 import json
@@ -29,7 +30,8 @@ RESPONSES = {
     "GetModelStatus": get_model_status_pb2.GetModelStatusResponse,
 }
 
-# From here on a text is not TensorFlow Serving's: graph nodes, and text protos with a prefix that is random on purpose.
+# What follows these is not TensorFlow Serving's own text: graph nodes, and text protos with a
+# prefix that is deliberately random.
 FOREIGN_TAILS = ("SignatureDef: ", "Signature was: ")
 KERNEL = "\n\t [["
 
@@ -40,7 +42,7 @@ def records():
 
 
 def own_text(message):
-    """The part of a message that is TensorFlow Serving's own; None for a kernel's, which is not the server's."""
+    """The part of a message written by TensorFlow Serving itself; None if it is from a kernel."""
     if KERNEL in message or message.endswith("...TRUNCATED"):
         return None
     for tail in FOREIGN_TAILS:
@@ -56,13 +58,13 @@ def same_value(field, ours, theirs):
     if isinstance(ours, float):
         if math.isnan(ours) or math.isnan(theirs):
             return math.isnan(ours) and math.isnan(theirs)
-        # The order of float32 sums may differ from processor to processor.
+        # The order of float32 sums differs between processors.
         return math.isclose(ours, theirs, rel_tol=1e-5, abs_tol=1e-6)
     return ours == theirs
 
 
 def same_message(ours, theirs):
-    """Whether two messages of one type mean the same."""
+    """Whether two messages of one type are equivalent."""
     if isinstance(ours, any_pb2.Any):
         both = [get_model_metadata_pb2.SignatureDefMap() for _ in range(2)]
         return (
@@ -98,7 +100,7 @@ def difference(record, code, message, answer):
     kind = RESPONSES[record["method"].rsplit("/", 1)[1]]
     ours, theirs = kind.FromString(answer), kind.FromString(base64.b64decode(record["response_b64"]))
     if record["id"].startswith("echo."):
-        # Models that answer what they get: every bit counts, also of zeros and NaN.
+        # These models return their input: every bit counts, also in zeros and NaN.
         same = ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
     else:
         same = same_message(ours, theirs)
@@ -106,7 +108,7 @@ def difference(record, code, message, answer):
 
 
 def table():
-    """[(pattern of ids, what, why)] of the differences that are known."""
+    """[(pattern of ids, what, why)] of the known differences."""
     rows = []
     for line in TABLE.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):

@@ -1,4 +1,4 @@
-"""Starts programs for tests, waits until they say that they listen, and stops them by their own handle."""
+"""Starts programs for tests, waits until they report their address, and stops them by handle."""
 
 import contextlib
 import re
@@ -17,13 +17,14 @@ FIXTURES = ROOT / "tests" / "fixtures"
 MODELS = FIXTURES / "models"
 MLP = f"mlp={MODELS / 'mlp'}:stable=1:canary=2"
 
-# Nothing here takes long; a program that says nothing for this long is killed, so that a test fails instead of hanging.
+# A program that prints nothing for this many seconds is killed, so that a test fails instead of
+# hanging.
 PATIENCE = 120
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
 def stop(process):
-    """TERM, then KILL if it does not go."""
+    """SIGTERM, then SIGKILL if it does not exit."""
     if process.poll() is None:
         process.terminate()
     try:
@@ -34,7 +35,7 @@ def stop(process):
 
 
 def first_match(process, stream, patterns, echo):
-    """The first match of every pattern in the lines of `stream`; lines also go to `echo`."""
+    """The first match of every pattern in the lines of `stream`; appends the lines to `echo`."""
     watchdog = threading.Timer(PATIENCE, process.kill)
     watchdog.start()
     found = {}
@@ -65,7 +66,7 @@ class Server:
         if matches is None:
             code = stop(self.process)
             self.errors.seek(0)
-            raise RuntimeError(f"the test server ended with {code}: {''.join(lines)}{self.errors.read()}")
+            raise RuntimeError(f"the test server exited with {code}: {''.join(lines)}{self.errors.read()}")
         self.address, self.port = matches[0][1], int(matches[0][2])
 
     def __enter__(self):
@@ -77,7 +78,7 @@ class Server:
         self.errors.close()
 
     def kill(self):
-        """As a crash would: no good-bye."""
+        """Kills it without a shutdown, as a crash would."""
         self.process.kill()
         self.process.wait()
 
@@ -89,7 +90,7 @@ def channel(address):
 
 
 def raw_call(opened, path, data, timeout=60, metadata=None):
-    """(code number, text, answer bytes or None) of one call with exactly these bytes."""
+    """Sends exactly these bytes: (code number, text, answer bytes or None)."""
     try:
         answer = opened.unary_unary(path)(data, timeout=timeout, metadata=metadata)
     except grpc.RpcError as error:
@@ -98,12 +99,13 @@ def raw_call(opened, path, data, timeout=60, metadata=None):
 
 
 def until(probe, patience=30.0, what="the condition"):
-    """Asks again and again, a moment apart, until the probe gives something true; fails after `patience` seconds."""
+    """Calls the probe every 20 ms until it returns something true; fails after `patience`
+    seconds."""
     pause = threading.Event()
     deadline = time.monotonic() + patience
     while True:
         answer = probe()
         if answer:
             return answer
-        assert time.monotonic() < deadline, f"waited {patience} s in vain for {what}"
+        assert time.monotonic() < deadline, f"waited {patience} s for {what}"
         pause.wait(0.02)

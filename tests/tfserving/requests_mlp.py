@@ -1,4 +1,5 @@
-"""Requests to the model `mlp` (input `input_tensor` float32 [-1,128]) for tests, and what the server's recorder saw."""
+"""Requests to the model `mlp` (input `input_tensor` float32 [-1,128]), and access to the
+recorder."""
 
 import json
 
@@ -14,13 +15,13 @@ RECORDER = "/tfsidecar.test.Recorder/"
 
 
 def case():
-    """(128 float32 numbers, the ten probabilities that TensorFlow gives for them)."""
+    """(128 float32 numbers, the ten probabilities that TensorFlow returns for them)."""
     values = json.loads((FIXTURES / "dense_mlp_case.json").read_text(encoding="utf-8"))
     return np.array(values["input_tensor"], dtype=np.float32), values["probs"]
 
 
 def request(values, shape, dtype=types_pb2.DT_FLOAT, model="mlp"):
-    """A PredictRequest with the values as tensor_content, in the dtype's own width."""
+    """A PredictRequest with the values as tensor_content of this dtype."""
     message = predict_pb2.PredictRequest()
     message.model_spec.name = model
     tensor = message.inputs[INPUT]

@@ -1,4 +1,5 @@
-"""A test server: TensorFlow Serving's gRPC services on the TensorFlow runtime of the Python wheel."""
+"""A test server: TensorFlow Serving's gRPC services on the TensorFlow runtime of the Python
+wheel."""
 
 import argparse
 import os
@@ -8,7 +9,8 @@ import threading
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# The kernels that the golden records were made with; oneDNN's convolution ends the process on an input of a wrong rank.
+# The golden records were made without oneDNN, whose convolution ends the process if an input has
+# the wrong rank.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from tfserver import light  # noqa: E402
@@ -24,7 +26,8 @@ from tfserver.service import start  # noqa: E402
 
 
 def model_config(text):
-    """`name=dir[:label=version...]`; with labels all versions are served, else the latest."""
+    """Parses `name=dir[:label=version...]`. With labels all versions are served, otherwise the
+    latest."""
     name, equals, rest = text.partition("=")
     directory, *labels = rest.split(":")
     if not (name and equals and directory):
@@ -45,10 +48,10 @@ def arguments():
         "--model", type=model_config, action="append", default=[], metavar="NAME=DIR[:LABEL=VERSION...]"
     )
     parser.add_argument(
-        "--model-config-file", type=Path, help="ModelServerConfig as text, as TensorFlow Serving takes it"
+        "--model-config-file", type=Path, help="ModelServerConfig in text format, as for TensorFlow Serving"
     )
-    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
-    parser.add_argument("--grpc-max-threads", type=int, default=0, help="refuse calls over this many at once; 0: never")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 picks a free one")
+    parser.add_argument("--grpc-max-threads", type=int, default=0, help="refuse calls beyond this number at once; 0: no limit")
     parser.add_argument(
         "--record", type=int, default=0, nargs="?", const=100, help="keep the last N Predict requests (100)"
     )

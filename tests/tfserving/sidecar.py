@@ -1,4 +1,4 @@
-"""Runs the sidecar's program in front of a test server, for the end-to-end tests."""
+"""Runs the sidecar in front of a test server, for the end-to-end tests."""
 
 import os
 import re
@@ -17,15 +17,15 @@ DEFAULT = ROOT / "target" / "debug" / "tfs-sidecar"
 
 
 def binary():
-    """The program under test; that it is missing is a failure, not a reason to skip."""
+    """The program under test. A missing program is a failure, not a reason to skip."""
     path = Path(os.environ.get(VARIABLE) or DEFAULT)
     if not (path.is_file() and os.access(path, os.X_OK)):
-        raise FileNotFoundError(f"no program at {path}: build it (cargo build), or name it with {VARIABLE}")
+        raise FileNotFoundError(f"`{path}` is not an executable file (run `cargo build`, or set {VARIABLE})")
     return str(path.resolve())
 
 
 def listening(server):
-    """Matches the line that says where `server` listens; the order of its fields does not matter."""
+    """Matches the line with the address of `server`, in any order of its fields."""
     return rf'^(?=.*\blistening\b)(?=.*\bserver="?{server}\b)(?=.*\baddr="?(127\.0\.0\.1:\d+)).*$'
 
 
@@ -44,7 +44,7 @@ class Sidecar:
             "127.0.0.1:0",
             *options,
         ]
-        # Its settings come from the command line alone.
+        # Only the command line configures it.
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -55,9 +55,9 @@ class Sidecar:
         matches = first_match(self.process, self.process.stderr, [listening("grpc"), listening("admin")], self.log)
         if matches is None:
             code = stop(self.process)
-            raise RuntimeError(f"the sidecar ended with {code} before it listened:\n{''.join(self.log)}")
+            raise RuntimeError(f"the sidecar exited with {code} before it was listening:\n{''.join(self.log)}")
         self.address, self.admin = (match[1] for match in matches)
-        # Its log is read on, or it would block on a full pipe.
+        # Keep reading its log, or it would block on a full pipe.
         self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr))
         self.reader.start()
 
@@ -90,7 +90,7 @@ class Sidecar:
 
 
 def repairs(metadata):
-    """(the count as text or None, the set of repairs) from a call's initial metadata."""
+    """(the count as text, or None; the set of repairs) from a call's initial metadata."""
     count = [value for key, value in metadata if key == "tfs-sidecar-repairs"]
     assert len(count) <= 1
     return (count[0] if count else None), {value for key, value in metadata if key == "tfs-sidecar-repair"}
@@ -99,12 +99,12 @@ def repairs(metadata):
 def details(error):
     """(google.rpc.Status, BadRequest, ErrorInfo) of a refusal."""
     data = [value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"]
-    assert len(data) == 1, "one grpc-status-details-bin"
+    assert len(data) == 1, "expected exactly one grpc-status-details-bin"
     status = status_pb2.Status.FromString(data[0])
     found = []
     for kind in (error_details_pb2.BadRequest, error_details_pb2.ErrorInfo):
         messages = [any_message for any_message in status.details if any_message.Is(kind.DESCRIPTOR)]
-        assert len(messages) == 1, f"one {kind.__name__} among {[message.type_url for message in status.details]}"
+        assert len(messages) == 1, f"expected one {kind.__name__}, got {[message.type_url for message in status.details]}"
         message = kind()
         assert messages[0].Unpack(message)
         found.append(message)
@@ -112,7 +112,7 @@ def details(error):
 
 
 def metric(text, name, **labels):
-    """The sum of the samples of a metric that carry these labels."""
+    """The sum of a metric's samples with these labels."""
     total = 0.0
     for line in text.splitlines():
         match = re.match(rf"{re.escape(name)}(?:\{{(.*)\}})? (\S+)", line)

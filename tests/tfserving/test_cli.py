@@ -1,4 +1,4 @@
-"""The commands that ask a running model: `signature`, whose example call must work as printed, and `explain`."""
+"""`signature`, whose example call must work as printed, and `explain`, against a running model."""
 
 import os
 import subprocess
@@ -13,7 +13,8 @@ from harness import MODELS as FOLDER, Server, channel
 from sidecar import Sidecar, binary
 
 
-# Models of every shape and of most dtypes; `example` is not here, because no made-up bytes are a tf.Example.
+# Models with every kind of shape and most dtypes. `example` is missing, because made-up bytes are
+# not a valid tf.Example.
 MODELS = ["mlp", "cnn", "twoin", "fixed", "rank0", "unkrank", "multisig"] + [
     f"echo_{dtype}" for dtype in ("float16", "bfloat16", "float64", "int8", "uint32", "int64", "bool", "string", "complex64")
 ]
@@ -45,13 +46,13 @@ def test_the_example_call_works_as_printed(sidecar, model):
     assert '"outputs"' in called.stdout
 
 
-def test_the_signature_is_a_table(sidecar):
+def test_the_signature_is_printed_as_a_table(sidecar):
     lines = [line.split() for line in run("signature", "--upstream", sidecar.address, "--model", "mlp").splitlines()]
     assert ["input", "input_tensor", "float", "[-1,128]", "serving_default_input_tensor:0"] in lines
     assert any(line[:4] == ["output", "probs", "float", "[-1,10]"] for line in lines)
 
 
-def test_explain_says_what_would_happen_and_runs_nothing(sidecar, tmp_path):
+def test_explain_shows_what_would_happen_without_a_request(sidecar, tmp_path):
     where = ("--upstream", sidecar.address, "--model", "mlp")
     said = run("explain", *where, "--input", "input_tensor:double[128]")
     assert "repair input_tensor: cast_round double->float lossy" in said
@@ -71,6 +72,6 @@ def test_explain_says_what_would_happen_and_runs_nothing(sidecar, tmp_path):
     assert "conforms: forwarded byte for byte" in run("explain", *files)
 
 
-def test_a_slip_on_the_command_line_is_the_users_mistake(sidecar):
+def test_a_malformed_input_is_a_usage_error(sidecar):
     where = ("--upstream", sidecar.address, "--model", "mlp")
     assert "name:dtype[shape]" in run("explain", *where, "--input", "x", expect=2)

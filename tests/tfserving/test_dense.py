@@ -1,4 +1,4 @@
-"""The stand-in's weights are the model's, and its arithmetic gives the answers that TensorFlow gives."""
+"""The stand-in has the model's weights, and its arithmetic gives TensorFlow's answers."""
 
 import json
 
@@ -18,10 +18,10 @@ def test_the_weights_file_holds_the_models_weights(model):
     assert dense.WEIGHTS.read_bytes() == dense.weights_bytes(model[2])
 
 
-def test_the_case_is_what_tensorflow_answers(model):
+def test_the_case_holds_tensorflows_answer(model):
     case = json.loads(dense.CASE.read_text(encoding="utf-8"))
     x = np.array(case["input_tensor"], dtype=np.float32)
-    assert [float(value) for value in x] == case["input_tensor"], "every number is exactly a float32"
+    assert [float(value) for value in x] == case["input_tensor"], "a number is not exactly a float32"
     probs = model[1](input_tensor=tf.constant(x[None, :]))["probs"].numpy()[0]
     np.testing.assert_allclose(case["probs"], probs, rtol=0, atol=1e-6)
 
@@ -31,4 +31,4 @@ def test_numpy_agrees_with_tensorflow_on_many_rows(model):
     x = np.random.default_rng(7).standard_normal((50, 128)).astype(np.float32)
     expected = model[1](input_tensor=tf.constant(x))["probs"].numpy()
     np.testing.assert_allclose(dense.forward(arrays, x), expected, rtol=0, atol=1e-6)
-    assert np.ptp(expected.argmax(axis=1)) > 0, "rows with different answers, or the comparison says little"
+    assert np.ptp(expected.argmax(axis=1)) > 0, "the rows must have different answers, or the comparison proves little"

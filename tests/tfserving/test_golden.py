@@ -1,4 +1,4 @@
-"""The test server answers as a real TensorFlow Serving did, except for what `differences.tsv` lists, with reasons."""
+"""The test server answers as a real TensorFlow Serving did, apart from `differences.tsv`."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ def records():
 
 @pytest.fixture(scope="module")
 def differences(records):
-    """[(id, what, details)] of all that differs."""
+    """[(id, what, details)] of every different answer."""
     names = sorted(path.name for path in MODELS.iterdir() if path.name != "mlp")
     options = [word for name in names for word in ("--model", f"{name}={MODELS / name}")]
     found = []
@@ -26,16 +26,16 @@ def differences(records):
             difference = golden.difference(record, *raw_call(opened, record["method"], request))
             if difference:
                 found.append((record["id"], *difference))
-        assert server.process.poll() is None, "the server is alive after all requests"
+        assert server.process.poll() is None, "the server exited during the requests"
     return found
 
 
-def test_all_records_are_there(records):
+def test_the_number_of_records_is_known(records):
     assert len(records) == 645
     assert sum(record["code"] == 0 for record in records) == 223
 
 
-def test_nothing_differs_but_what_the_table_lists(differences):
+def test_only_listed_answers_differ(differences):
     rows = golden.table()
     unknown = [entry for entry in differences if golden.row_of(rows, entry[0], entry[1]) is None]
     assert not unknown, "\n".join(f"{identifier}: {what}: {details}" for identifier, what, details in unknown)
@@ -53,8 +53,8 @@ def test_every_row_gives_a_reason():
         assert what in ("code", "message", "response") and len(why) > 20, pattern
 
 
-def test_the_comparison_sees_a_changed_answer(records):
-    """The answers to one model's version are not the answers of the other, and texts and codes count."""
+def test_the_comparison_detects_a_changed_answer(records):
+    """Two versions of a model answer differently; texts and codes are compared too."""
     by_id = {record["id"]: record for record in records}
     first, second = by_id["mlp.ok.v1"], by_id["mlp.ok.v2"]
     assert golden.difference(first, 0, "", base64.b64decode(first["response_b64"])) is None

@@ -1,4 +1,5 @@
-"""The committed .proto files compile, and mean exactly what the descriptors inside the TensorFlow wheels mean."""
+"""The committed .proto files compile and are equivalent to the descriptors in the TensorFlow
+wheels."""
 
 import importlib.resources
 import subprocess
@@ -14,9 +15,10 @@ PROTO = Path(__file__).resolve().parents[2] / "proto"
 
 
 def compile_protos(directory, paths, output):
-    """FileDescriptorProtos, by path, of .proto files as Google's compiler reads them."""
+    """Compiles .proto files with Google's compiler: {path: FileDescriptorProto}."""
     bundled = importlib.resources.files("grpc_tools") / "_proto"
-    # In a process of its own: the compiler and TensorFlow each bring a protobuf library, and both in one process crash.
+    # In its own process: the compiler and TensorFlow each bring a protobuf library, and the two
+    # crash in one process.
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{directory}", f"-I{bundled}"]
     done = subprocess.run([*command, f"--descriptor_set_out={output}", *paths], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -25,8 +27,9 @@ def compile_protos(directory, paths, output):
 
 
 def plain(descriptor):
-    """A copy without the JSON names, which compilers derive from the field names, and with nested types by name:
-    where a map's entry type stands among the nested types depends on where the map stood among the messages."""
+    """A copy without JSON names, which compilers derive from field names, and with nested types
+    sorted by name, because the position of a map's entry type depends on the position of the
+    map."""
     copy = descriptor_pb2.FileDescriptorProto.FromString(descriptor.SerializeToString())
 
     def clear(message):
@@ -56,13 +59,13 @@ def committed(tmp_path_factory):
     return {path: plain(descriptor) for path, descriptor in files.items()}
 
 
-def test_the_committed_files_are_the_closure_of_the_services(committed, wheels):
+def test_the_committed_files_are_the_services_and_their_imports(committed, wheels):
     assert sorted(committed) == sorted(wheels)
     assert "tensorflow_serving/apis/prediction_service.proto" in committed
     assert "tensorflow/core/example/example.proto" in committed
 
 
-def test_every_file_means_what_the_wheel_means(committed, wheels):
+def test_every_file_is_equivalent_to_the_wheels_descriptor(committed, wheels):
     different = [path for path in sorted(wheels) if committed.get(path) != wheels[path]]
     details = "\n".join(
         f"--- {path}: wheel\n{wheels[path]}\n+++ committed\n{committed.get(path)}" for path in different
@@ -70,14 +73,14 @@ def test_every_file_means_what_the_wheel_means(committed, wheels):
     assert not different, details
 
 
-def test_the_text_is_what_the_script_writes():
+def test_the_files_are_what_the_script_writes():
     different = [
         path for path, text in generate.rendered().items() if (PROTO / path).read_text(encoding="utf-8") != text
     ]
-    assert not different, "run proto/generate.py"
+    assert not different, "the files differ from the wheels (run proto/generate.py)"
 
 
-def test_the_comparison_sees_a_changed_field_number(wheels, tmp_path):
+def test_the_comparison_detects_a_changed_field_number(wheels, tmp_path):
     path = "tensorflow_serving/apis/predict.proto"
     for source in PROTO.rglob("*.proto"):
         target = tmp_path / source.relative_to(PROTO)

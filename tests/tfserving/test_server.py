@@ -1,4 +1,5 @@
-"""The test server's own parts: recorder, thread limit, reload, hot swap of versions, end and restart."""
+"""The test server itself: recorder, thread limit, reload, hot swap of versions, shutdown and
+restart."""
 
 import shutil
 import signal
@@ -23,7 +24,7 @@ RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
 
 def status(opened, name):
-    """{version: state}, empty for a model that was never seen."""
+    """{version: state}; empty for an unknown model."""
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = name
     try:
@@ -44,7 +45,7 @@ def reload_request(**models):
 
 @pytest.fixture(scope="module")
 def opened():
-    """A channel to a server that the tests which change nothing share."""
+    """A channel to a server shared by the tests that do not change it."""
     with Server("--model", MLP, "--model", ECHO, "--record") as server, channel(server.address) as shared:
         yield shared
 
@@ -65,7 +66,7 @@ def test_a_request_is_answered_and_recorded_byte_for_byte(opened):
     assert older == data and mlp.recorded(opened) != data
 
 
-def test_messages_may_be_large(opened):
+def test_large_messages_are_accepted(opened):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "echo_string"
     tensor = request.inputs["x"]
@@ -85,7 +86,7 @@ def test_without_the_flag_there_is_no_recorder():
 def test_calls_over_the_thread_limit_are_refused(tmp_path):
     with Server("--model", MLP, "--grpc-max-threads", "1") as server, channel(server.address) as opened:
         assert status(opened, "mlp") == {1: State.AVAILABLE, 2: State.AVAILABLE}
-        # Waits for a model that never comes, and holds the only thread.
+        # Waits for a model that never appears, and holds the only thread.
         request = reload_request(mlp=MODELS / "mlp", ghost=tmp_path / "ghost").SerializeToString()
         waiting = opened.unary_unary(RELOAD).future(request)
 
@@ -95,7 +96,7 @@ def test_calls_over_the_thread_limit_are_refused(tmp_path):
 
         until(refused, what="a refusal")
         waiting.cancel()
-        until(lambda: not refused(), what="the thread to be free again")
+        until(lambda: not refused(), what="a free thread")
 
 
 def test_reload_replaces_the_models():
@@ -150,13 +151,13 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(tmp_path):
         assert stub.Predict(mlp.request(values, [1, 128])).model_spec.version.value == 2
 
 
-def test_a_broken_model_ends_the_start(tmp_path):
+def test_a_broken_model_makes_startup_fail(tmp_path):
     (tmp_path / "1").mkdir()
     with pytest.raises(RuntimeError, match="Failed to start server. Error: UNKNOWN: 1 model"):
         Server("--model", f"broken={tmp_path}")
 
 
-def test_term_ends_it_and_a_restart_gets_the_same_port():
+def test_sigterm_stops_it_and_a_restart_can_reuse_the_port():
     with Server("--model", MLP) as first:
         with channel(first.address) as opened:
             assert status(opened, "mlp")

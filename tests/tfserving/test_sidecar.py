@@ -1,4 +1,5 @@
-"""End to end: Python clients with the public stubs, the sidecar's program, and the TensorFlow runtime behind it."""
+"""End to end: Python clients with the public stubs, the sidecar, and the TensorFlow runtime behind
+it."""
 
 import re
 
@@ -20,7 +21,8 @@ from harness import MLP, Server, channel, raw_call, until
 from sidecar import Sidecar, details, metric, repairs
 
 MISTAKES = [
-    # What is sent: shape, dtype; the repairs that the client is told of, in the order of the stages.
+    # Shape and dtype of the request; the repairs reported to the client, in the order of the
+    # stages.
     (
         [128],
         types_pb2.DT_DOUBLE,
@@ -67,7 +69,7 @@ def refusal(opened, request):
     return caught.value
 
 
-def test_a_conforming_request_is_untouched_and_says_so(client, direct):
+def test_a_conforming_request_gets_the_servers_answer_without_repairs(client, direct):
     values, expected = mlp.case()
     request = mlp.request(values, [1, 128])
     response, metadata = predict(client, request)
@@ -76,15 +78,15 @@ def test_a_conforming_request_is_untouched_and_says_so(client, direct):
     assert mlp.probabilities(response) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(("shape", "dtype", "told"), MISTAKES)
-def test_a_mistake_is_repaired_and_the_answer_is_the_same(client, direct, shape, dtype, told):
+@pytest.mark.parametrize(("shape", "dtype", "reported"), MISTAKES)
+def test_a_repaired_request_gets_the_same_answer(client, direct, shape, dtype, reported):
     values, _ = mlp.case()
     response, metadata = predict(client, mlp.request(values, shape, dtype))
     assert response == predict(direct, mlp.request(values, [1, 128]))[0]
     count, texts = repairs(metadata)
-    assert count == str(len(told)) and len(texts) == len(told)
-    for pattern in told:
-        assert any(re.fullmatch(pattern, text) for text in texts), f"{pattern} is not in {texts}"
+    assert count == str(len(reported)) and len(texts) == len(reported)
+    for pattern in reported:
+        assert any(re.fullmatch(pattern, text) for text in texts), f"expected {pattern}, got {texts}"
 
 
 @pytest.mark.parametrize("tail", [b"", b"\xa2\x06\x03abc"], ids=["plain", "unknown field"])
@@ -95,7 +97,7 @@ def test_a_conforming_request_arrives_byte_for_byte(client, direct, tail):
     assert mlp.recorded(direct) == data
 
 
-def test_a_repaired_request_arrives_as_the_signature_wants_it(client, direct):
+def test_a_repaired_request_arrives_as_the_signature_requires(client, direct):
     values, _ = mlp.case()
     predict(client, mlp.request(values, [128], types_pb2.DT_DOUBLE))
     wanted = mlp.request(values, [1, 128])
@@ -107,7 +109,7 @@ def test_a_repaired_request_arrives_as_the_signature_wants_it(client, direct):
 
 
 @pytest.mark.parametrize(("shape", "reason"), [([127], "RANK_TOO_LOW"), ([1, 127], "DIM_MISMATCH")])
-def test_what_cannot_be_repaired_is_refused_with_an_explanation(client, direct, shape, reason):
+def test_an_unrepairable_request_is_refused_with_an_explanation(client, direct, shape, reason):
     before = mlp.recorded_count(direct)
     error = refusal(client, mlp.request([0.5] * 127, shape))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -118,10 +120,10 @@ def test_what_cannot_be_repaired_is_refused_with_an_explanation(client, direct, 
     assert (status.code, status.message) == (3, error.details())
     assert [mlp.INPUT in violation.field for violation in bad_request.field_violations] == [True]
     assert (info.domain, info.reason) == ("tfs-sidecar", reason)
-    assert mlp.recorded_count(direct) == before, "the server has not seen it"
+    assert mlp.recorded_count(direct) == before, "the request reached the server"
 
 
-def test_other_methods_answer_as_the_server_does(client, direct):
+def test_other_methods_return_the_servers_answer(client, direct):
     metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     metadata.model_spec.name = "mlp"
     status = get_model_status_pb2.GetModelStatusRequest()
@@ -140,7 +142,7 @@ def test_other_methods_answer_as_the_server_does(client, direct):
         assert answers[0][1] == answers[1][1]
 
 
-def test_versions_and_labels_are_the_servers(client, direct):
+def test_versions_and_labels_work_as_on_the_server(client, direct):
     values, _ = mlp.case()
     seen = set()
     for label in ("stable", "canary"):
@@ -158,7 +160,7 @@ def test_an_unknown_model_is_not_found(client):
     assert "nope" in error.details()
 
 
-def test_reloading_is_refused(client):
+def test_a_reload_request_is_refused(client):
     with pytest.raises(grpc.RpcError) as caught:
         stub = model_service_pb2_grpc.ModelServiceStub(client)
         stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=30)
@@ -176,7 +178,8 @@ def test_it_is_healthy_and_counts_repairs(client, sidecar):
 
 INVALID, TOO_LARGE = 3, 8
 SHAPES = {
-    # Name: shape, the codes that are right. Where the count is a number, it may be called wrong or too large.
+    # Name: shape, acceptable codes. If the element count fits into a number, it may be called
+    # invalid or too large.
     "overflow": ([1 << 62, 1 << 62], [INVALID]),
     "overflow to zero": ([1 << 32, 1 << 32], [INVALID]),
     "negative": ([-5, 128], [INVALID]),
@@ -187,7 +190,7 @@ SHAPES = {
 
 
 def hostile():
-    """{name: (bytes that no client library would send, the codes that are right)}."""
+    """{name: (bytes that no client library would send, acceptable codes)}."""
     good = mlp.request([0.5] * 128, [1, 128]).SerializeToString()
     requests = {
         "garbage": (b"\xff" * 64, [INVALID]),
@@ -212,7 +215,7 @@ def test_hostile_bytes_are_refused_and_do_no_harm(client, sidecar, name):
     assert predict(client, mlp.request(values, [128]))[0].outputs["probs"].float_val
 
 
-def test_a_server_that_dies_and_comes_back_needs_no_restart_here():
+def test_the_sidecar_survives_a_restart_of_the_server():
     values, _ = mlp.case()
     request = mlp.request(values, [128])
 
@@ -230,5 +233,5 @@ def test_a_server_that_dies_and_comes_back_needs_no_restart_here():
             first.kill()
             until(lambda: answers(opened) is None, what="UNAVAILABLE")
             with Server("--model", MLP, port=first.port):
-                assert until(lambda: answers(opened), what="the sidecar to find the server again") == before
+                assert until(lambda: answers(opened), what="the sidecar to reconnect") == before
                 assert running.alive

@@ -1,4 +1,4 @@
-"""TLS on both legs: clients to the sidecar, with and without certificates of their own, and the sidecar to its upstream."""
+"""TLS on both sides: from clients, with and without client certificates, and to the upstream."""
 
 import grpc
 import numpy as np
@@ -40,7 +40,7 @@ def upstream():
 
 @pytest.fixture(scope="module")
 def secured(upstream, tmp_path_factory):
-    """A sidecar that asks its clients for certificates."""
+    """A sidecar that requires client certificates."""
     tls = f"listen_tls: {{cert: {TLS / 'server.pem'}, key: {TLS / 'server.key'}, client_ca: {TLS / 'ca.pem'}}}\n"
     path = config(tmp_path_factory.mktemp("secured"), tls)
     with Sidecar(upstream.address, "--model", "mlp", "--config", path) as running:
@@ -56,7 +56,7 @@ def test_a_client_with_a_certificate_is_served(secured):
         assert len(predict(opened)) == 10
 
 
-def test_a_client_without_one_is_not(secured):
+def test_a_client_without_a_certificate_is_refused(secured):
     for opened in (grpc.secure_channel(secured.address, credentials()), channel(secured.address)):
         with opened as usable, pytest.raises(grpc.RpcError) as refused:
             predict(usable)
@@ -64,7 +64,7 @@ def test_a_client_without_one_is_not(secured):
     assert secured.alive
 
 
-def test_the_upstream_may_be_tls_too(secured, upstream, tmp_path):
+def test_the_upstream_can_use_tls_too(secured, upstream, tmp_path):
     tls = f"upstream_tls: {{ca: {TLS / 'ca.pem'}, cert: {TLS / 'client.pem'}, key: {TLS / 'client.key'}}}\n"
     path = config(tmp_path, tls)
     with Sidecar(f"https://{secured.address}", "--model", "mlp", "--config", path) as outer:
@@ -75,7 +75,7 @@ def test_the_upstream_may_be_tls_too(secured, upstream, tmp_path):
                 predict(direct)
 
 
-def test_an_upstream_of_another_authority_is_not_trusted(secured, tmp_path):
+def test_an_upstream_certificate_from_another_authority_is_rejected(secured, tmp_path):
     path = config(tmp_path, f"upstream_tls: {{ca: {TLS / 'client.pem'}}}\n")
     with Sidecar(f"https://{secured.address}", "--config", path, "--log", "debug") as outer:
         with channel(outer.address) as opened, pytest.raises(grpc.RpcError) as refused:

@@ -1,4 +1,5 @@
-"""With `--mode off` the sidecar is not noticed: golden requests get the answers that TensorFlow Serving gave."""
+"""With `--mode off` the sidecar is transparent: golden requests get TensorFlow Serving's
+answers."""
 
 import base64
 
@@ -8,7 +9,8 @@ import golden
 from harness import MLP, MODELS, Server, channel, raw_call
 from sidecar import Sidecar
 
-# What the sidecar answers itself in every mode: id -> the codes that are right, None for any but UNAVAILABLE.
+# Requests that the sidecar answers itself in every mode: id -> acceptable codes, or None for any
+# code other than UNAVAILABLE.
 OWN_ANSWERS = {
     "raw.truncated": [3, 13],
     "raw.garbage": [3, 13],
@@ -23,7 +25,7 @@ OWN_ANSWERS = {
 
 @pytest.fixture(scope="module")
 def answers():
-    """{id: (record, what the sidecar's client gets)}."""
+    """{id: (record, the answer through the sidecar)}."""
     names = sorted(path.name for path in MODELS.iterdir() if path.name != "mlp")
     options = [word for name in names for word in ("--model", f"{name}={MODELS / name}")]
     found = {}
@@ -40,7 +42,7 @@ def answers():
     return found
 
 
-def test_answers_pass_unchanged(answers):
+def test_answers_are_forwarded_unchanged(answers):
     rows = golden.table()
     different = []
     for identifier, (record, answer) in answers.items():
@@ -53,7 +55,7 @@ def test_answers_pass_unchanged(answers):
 
 
 @pytest.mark.parametrize("identifier", OWN_ANSWERS)
-def test_what_it_answers_itself(answers, identifier):
+def test_its_own_answers_have_the_right_code(answers, identifier):
     codes = OWN_ANSWERS[identifier]
     code = answers[identifier][1][0]
     assert code in codes if codes else code != 14

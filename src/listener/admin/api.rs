@@ -1,4 +1,4 @@
-//! `/api/*` and `/drain`: what the view says, as JSON.
+//! The handlers of `/api/*` and `/drain`.
 use std::net::IpAddr;
 
 use axum::Json;
@@ -21,10 +21,10 @@ pub(super) async fn config(State(state): State<AdminState>) -> impl IntoResponse
     ([(CONTENT_TYPE, "application/yaml; charset=utf-8")], state.view.config())
 }
 
-/// Drains and answers when it is done: 200, or 504 with what was left when the time was over. GET
-/// too, because that is all that a `preStop` hook of Kubernetes can send.
+/// Drains, then answers 200, or 504 if requests were still in flight when the drain timed out. Also
+/// accepts GET, the only method of Kubernetes' `preStop` hooks.
 pub(super) async fn drain(State(state): State<AdminState>, method: Method, headers: HeaderMap) -> Response {
-    if let Err(reason) = not_from_elsewhere(&method, &headers) {
+    if let Err(reason) = check_origin(&method, &headers) {
         return (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response();
     }
     let drained = state.view.drain().await;
@@ -32,31 +32,31 @@ pub(super) async fn drain(State(state): State<AdminState>, method: Method, heade
     (status, Json(drained)).into_response()
 }
 
-/// Whether a browser sends this on behalf of a page that is not ours. Programs send neither
-/// `Origin` nor `Sec-Fetch-Site`.
-fn not_from_elsewhere(method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
+/// Refuses requests that a browser sends for another page than ours. Programs other than browsers
+/// send neither `Origin` nor `Sec-Fetch-Site`.
+fn check_origin(method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
     let text = |value: Option<&axum::http::HeaderValue>| {
         value.and_then(|value| value.to_str().ok().map(str::to_owned))
     };
     let site = headers.get("sec-fetch-site");
-    // A browser may send a GET for no more than a link that it thinks will be followed.
+    // Browsers send GETs speculatively, to prefetch links.
     if site.is_some() && method != Method::POST {
-        return Err("expected POST from a browser, found GET");
+        return Err("browsers must use POST");
     }
     if site.is_some_and(|site| site != "same-origin") {
-        return Err("expected a request from this page, found one from another site");
+        return Err("requests from other sites are refused");
     }
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let (origin, host) =
         (text(Some(origin)).unwrap_or_default(), text(headers.get(HOST)).unwrap_or_default());
     if origin.split_once("://").map(|(_, rest)| rest) != Some(host.as_str()) {
-        return Err("expected a request from this page, found one from another origin");
+        return Err("requests from other origins are refused");
     }
-    // A name in somebody else's DNS can be made to point here; an address and `localhost` cannot.
+    // Anyone can point a DNS name here (DNS rebinding), but not an address or `localhost`.
     let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
     let name = name.trim_start_matches('[').trim_end_matches(']');
     if name != "localhost" && name.parse::<IpAddr>().is_err() {
-        return Err("expected this page under an address or `localhost`, found it under a name");
+        return Err("open this page by its IP address or as `localhost`, not by another name");
     }
     Ok(())
 }

@@ -1,11 +1,9 @@
-//! The operators' door: metrics, probes, drain, a small API and a page. HTTP/1.1 on an address of
-//! its own.
+//! The admin listener: metrics, probes, drain, a small API and a page, over HTTP/1.1 on its own
+//! address.
 //!
-//! It knows the rest of the program only through [`View`], so that it can be tested, and shown,
-//! without any of it.
+//! It sees the rest of the sidecar only through [`View`], so that tests can run it alone.
 mod api;
 mod page;
-pub use crate::telemetry::recent;
 
 use std::fmt;
 use std::future::Future;
@@ -26,52 +24,51 @@ use serde::Serialize;
 
 use crate::telemetry::metrics::Exporter;
 
-/// What the door shows of the program.
-pub trait View: Send + Sync + 'static {
+/// What the admin listener shows of the sidecar.
+pub(crate) trait View: Send + Sync + 'static {
     fn ready(&self) -> Readiness;
     /// A list: `[{"name", "declared", "mode", "versions": [{"version", "labels", "state",
     /// "signatures": [{"name", "method_name", "inputs": [{"name", "dtype", "shape"}], "outputs":
     /// [..]}]}], "problem"}]`; `problem` is text or absent.
     fn models(&self) -> serde_json::Value;
-    /// Sets the gauges that nobody keeps up to date; called before they are shown.
+    /// Sets the gauges that are not updated elsewhere. Called before each scrape.
     fn measure(&self);
-    /// What [`recent::Recent::to_json`] gives.
+    /// The value of [`Recent::to_json`](crate::telemetry::recent::Recent::to_json).
     fn recent(&self) -> serde_json::Value;
     /// The effective configuration as YAML.
     fn config(&self) -> String;
-    /// Starts draining when called, not when polled; the future ends when nothing is in flight any
-    /// more or the time is over. Dropping it stops the waiting, not the draining. May be called
-    /// again.
+    /// Starts the drain when called, not when polled. The future ends when nothing is in flight or
+    /// the drain times out. Dropping it ends only the wait, and further calls are allowed.
     fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>>;
 }
 
-/// Whether requests should come here.
+/// Whether the sidecar is ready for requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Readiness {
-    pub ready: bool,
-    /// What is missing, a sentence each: `` model `churn`: its signatures are not read yet ``.
-    pub missing: Vec<String>,
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
+    /// What is missing, one text each: `` signatures of model 'churn' not read yet ``.
+    pub(crate) missing: Vec<String>,
 }
 
 impl Readiness {
-    /// Ready when nothing is missing.
-    pub fn new(missing: Vec<String>) -> Self {
+    /// Ready if nothing is missing.
+    pub(crate) fn new(missing: Vec<String>) -> Self {
         Self { ready: missing.is_empty(), missing }
     }
 }
 
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Drained {
-    /// Requests that were still in flight when the time was over.
-    pub in_flight: usize,
+pub(crate) struct Drained {
+    /// Requests that were still in flight when the drain timed out.
+    pub(crate) in_flight: usize,
 }
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
-pub struct AdminState {
-    pub view: Arc<dyn View>,
-    pub metrics: Exporter,
+pub(crate) struct AdminState {
+    pub(crate) view: Arc<dyn View>,
+    pub(crate) metrics: Exporter,
 }
 
 impl fmt::Debug for AdminState {
@@ -80,8 +77,8 @@ impl fmt::Debug for AdminState {
     }
 }
 
-/// Every address of the door.
-pub fn router(state: AdminState) -> Router {
+/// The routes of the admin listener.
+pub(crate) fn router(state: AdminState) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
@@ -101,7 +98,7 @@ async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
 }
 
-/// 200 or 503, both with what is missing.
+/// 200 or 503, both with the list of what is missing.
 async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
     let readiness = state.view.ready();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -110,10 +107,10 @@ async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
 
 async fn not_found() -> impl IntoResponse {
     let paths = "/ /metrics /livez /readyz /drain /api/models /api/repairs /api/config";
-    (StatusCode::NOT_FOUND, format!("not found; there are {paths}\n"))
+    (StatusCode::NOT_FOUND, format!("not found; available paths: {paths}\n"))
 }
 
-/// Nothing here is cached, framed, guessed at or allowed to load anything from elsewhere.
+/// Forbids caching, framing, content sniffing and loading anything from other origins.
 async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
@@ -206,26 +203,26 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_prometheus_text() {
+    fn metrics_are_in_the_prometheus_text_format() {
         let answer = get_path(&Arc::default(), "/metrics");
         assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
         assert!(answer.body.contains("tfs_sidecar_build_info{version="));
     }
 
     #[test]
-    fn readiness_says_what_is_missing() {
+    fn readiness_lists_what_is_missing() {
         let ready = get_path(&Arc::default(), "/readyz");
         assert_eq!((ready.status, ready.body.as_str()), (200, r#"{"ready":true,"missing":[]}"#));
-        let missing = vec!["model `churn`: its signatures are not read yet".to_owned()];
+        let missing = vec!["signatures of model 'churn' not read yet".to_owned()];
         let view = Arc::new(Fake { missing, ..Fake::default() });
         let waiting = get_path(&view, "/readyz");
         assert_eq!(waiting.status, 503);
-        assert!(waiting.body.contains("model `churn`"));
-        assert_eq!(get_path(&view, "/livez").status, 200, "alive is not ready");
+        assert!(waiting.body.contains("model 'churn'"));
+        assert_eq!(get_path(&view, "/livez").status, 200, "live, although not ready");
     }
 
     #[test]
-    fn a_drain_says_how_it_ended() {
+    fn drain_reports_the_requests_left_in_flight() {
         let view = Arc::new(Fake::default());
         assert_eq!(answer(&view, request("POST", "/drain")).status, 200);
         let kubelet = answer(&view, request("GET", "/drain").header("user-agent", "kube-lifecycle/1.33"));
@@ -235,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_elsewhere_cannot_drain() {
+    fn a_page_of_another_site_cannot_drain() {
         let view = Arc::new(Fake::default());
         for (method, name, value) in [
             ("POST", "origin", "https://evil.example"),
@@ -247,8 +244,8 @@ mod tests {
             let answer = answer(&view, request(method, "/drain").header(name, value));
             assert_eq!(answer.status, 403, "{method} {name} {value}");
         }
-        // A name that an attacker lets point here is the same origin to the browser, and is refused
-        // for being a name.
+        // DNS rebinding: a name that an attacker points here is the same origin to the browser, so
+        // names are refused.
         let rebound = Request::builder()
             .method("POST")
             .uri("/drain")
@@ -263,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_shows_what_the_view_says() {
+    fn the_api_returns_the_view() {
         let view = Arc::default();
         assert_eq!(get_path(&view, "/api/models").body, r#"[{"name":"churn"}]"#);
         assert!(get_path(&view, "/api/repairs").body.contains("entries"));
@@ -276,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_loads_nothing_from_elsewhere() {
+    fn the_page_loads_only_its_own_files() {
         let view = Arc::default();
         let page = get_path(&view, "/");
         assert_eq!(

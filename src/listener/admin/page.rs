@@ -1,4 +1,4 @@
-//! The page and its three files, as they are in `page/`: no build step, nothing from elsewhere.
+//! The admin page: the files in `page/`, compiled in. No build step, no external resources.
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -7,8 +7,8 @@ use axum::routing::get;
 use super::AdminState;
 
 pub(super) fn routes() -> Router<AdminState> {
-    let file = |kind: &'static str, text: &'static str| {
-        get(move || async move { ([(CONTENT_TYPE, kind)], text).into_response() })
+    let file = |content_type: &'static str, text: &'static str| {
+        get(move || async move { ([(CONTENT_TYPE, content_type)], text).into_response() })
     };
     let icon = include_str!("page/icon.svg");
     Router::new()
@@ -16,6 +16,6 @@ pub(super) fn routes() -> Router<AdminState> {
         .route("/app.css", file("text/css; charset=utf-8", include_str!("page/app.css")))
         .route("/app.js", file("text/javascript; charset=utf-8", include_str!("page/app.js")))
         .route("/icon.svg", file("image/svg+xml", icon))
-        // Browsers ask for this name whatever the page says.
+        // Browsers request this path whatever the page links to.
         .route("/favicon.ico", file("image/svg+xml", icon))
 }

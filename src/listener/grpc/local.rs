@@ -15,11 +15,11 @@ use tonic_health::server::HealthReporter;
 use tower::util::BoxCloneSyncService;
 use tower::{Service as _, ServiceExt as _};
 
+use super::responder::{Responder, Stop};
 use crate::fault::Fault;
 use crate::lifecycle::DrainHandle;
-use crate::pipeline::call::{Call, Stop, now};
-use crate::pipeline::deadline::Deadline;
 use crate::proto::DESCRIPTORS;
+use crate::transport::deadline::Deadline;
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/";
@@ -78,13 +78,13 @@ pub async fn serve(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
-    let call = Call::new(respond);
-    let deadline = match Deadline::read(request.headers(), now()) {
+    let responder = Responder::new(respond);
+    let deadline = match Deadline::read(request.headers(), tokio::time::Instant::now()) {
         Ok(deadline) => deadline,
-        Err(fault) => return call.fail(fault.trailers()),
+        Err(fault) => return responder.fail(fault.trailers()),
     };
     let work = pin!(async {
-        let mut answer = pin!(relay(&call, service, request));
+        let mut answer = pin!(relay(&responder, service, request));
         tokio::select! {
             biased;
             done = &mut answer => return done,
@@ -92,18 +92,22 @@ pub async fn serve(
         }
         tokio::time::timeout(LAST_NEWS, answer).await.unwrap_or(Err(Fault::Draining.into()))
     });
-    match call.bounded(deadline, work).await {
+    match responder.bounded(deadline, work).await {
         Ok(()) | Err(Stop::ClientCancelled) => {}
-        Err(Stop::Fault(fault)) => call.fail(fault.trailers()),
+        Err(Stop::Fault(fault)) => responder.fail(fault.trailers()),
     }
 }
 
-async fn relay(call: &Call, mut service: TonicService, request: Request<RecvStream>) -> Result<(), Stop> {
+async fn relay(
+    responder: &Responder,
+    mut service: TonicService,
+    request: Request<RecvStream>,
+) -> Result<(), Stop> {
     let Ok(ready) = service.ready().await;
     let Ok(response) = ready.call(request.map(Incoming)).await;
     let (head, mut body) = response.into_parts();
     let end = body.is_end_stream();
-    call.head(Response::from_parts(head, ()), end)?;
+    responder.head(Response::from_parts(head, ()), end)?;
     if end {
         return Ok(());
     }
@@ -113,15 +117,15 @@ async fn relay(call: &Call, mut service: TonicService, request: Request<RecvStre
             message: status.message().to_owned(),
         })?;
         match frame.into_data() {
-            Ok(data) => call.data(data).await?,
+            Ok(data) => responder.data(data).await?,
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    return call.end(Some(trailers));
+                    return responder.end(Some(trailers));
                 }
             }
         }
     }
-    call.end(None)
+    responder.end(None)
 }
 
 /// A request's body as tonic reads bodies.

@@ -1,5 +1,11 @@
 //! The clients' door: HTTP/2 connections, and which part of the program each of their calls is for.
+mod call;
 pub mod local;
+mod message;
+mod passthrough;
+mod responder;
+mod route;
+mod write;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::spawn_local;
 
-use crate::pipeline::{self, Shard};
+use crate::pipeline::Shard;
 use crate::transport::coalesce::{Coalesced, coalesce};
 use crate::transport::http2;
 use crate::transport::socket::Socket;
@@ -40,7 +46,7 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
                     None => {
                         // Boxed: spawning moves a future several times, and the state of a call is
                         // some kilobytes.
-                        spawn_local(Box::pin(pipeline::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond)));
+                        spawn_local(Box::pin(call::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond)));
                     }
                     Some(service) => {
                         spawn_local(local::serve(shard.drain.clone(), service, request, respond));

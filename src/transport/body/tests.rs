@@ -24,12 +24,12 @@ struct Exchange {
 /// Opens a stream on which either side may send `window` bytes before the other reads.
 async fn open(window: u32) -> Exchange {
     let (near, far) = tokio::io::duplex(1 << 16);
-    let (sender, mut streams) = mpsc::unbounded_channel();
+    let (sender, mut streams) = mpsc::channel(1);
     let server = tokio::spawn(async move {
         let mut connection =
             server::Builder::new().initial_window_size(window).handshake::<_, Bytes>(far).await.unwrap();
         while let Some(Ok(stream)) = connection.accept().await {
-            sender.send(stream).unwrap();
+            sender.send(stream).await.unwrap();
         }
     });
     let (mut requests, connection) =

@@ -1,4 +1,4 @@
-//! Command lines of the form `--name value`, checked against the names a command knows.
+//! Parses `--name value` arguments and rejects names the command does not know.
 use crate::Outcome;
 use std::str::FromStr;
 

@@ -1,5 +1,5 @@
-//! The least that a proxy on hyper does: HTTP/2 on both sides, bodies passed on unread. What it
-//! costs is the library, not the proxy.
+//! A minimal proxy on hyper: HTTP/2 on both sides, bodies forwarded without reading them. It shows
+//! the cost of the library alone.
 use crate::{Outcome, args::Args, on_this_thread};
 use hyper::client::conn::http2 as client;
 use hyper::server::conn::http2 as server;
@@ -8,13 +8,13 @@ use hyper_util::rt::TokioIo;
 use std::future::Future;
 use tokio::net::{TcpListener, TcpStream};
 
-// As the sidecar has them: the libraries are to be compared, not their defaults.
+// The sidecar's values: the libraries are compared, not their defaults.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;
 const FRAME: u32 = 1 << 20;
 const STREAMS: u32 = 4096;
 
-/// What hyper starts stays on this thread.
+/// Keeps hyper's tasks on this thread.
 #[derive(Clone)]
 struct Here;
 

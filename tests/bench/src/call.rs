@@ -1,18 +1,18 @@
-//! One Predict over h2, with everything of its answer checked.
+//! One Predict over h2 that checks the complete answer.
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, Method, Request, Version};
 use std::fmt;
 use tokio::net::TcpStream;
 
-/// Why an answer does not count.
+/// Why an answer is not counted as good.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// A gRPC status other than OK.
     Status(u32),
     /// The connection or the stream failed.
     Transport(String),
-    /// An answer that breaks gRPC's rules or is not the expected one.
+    /// An answer that violates gRPC or is not the expected one.
     Wrong(&'static str),
 }
 
@@ -32,7 +32,7 @@ impl From<h2::Error> for Fault {
     }
 }
 
-/// `window`: the stream window that is offered to the server's answers, in bytes.
+/// `window` is the stream window for the server's answers, in bytes.
 pub async fn connect(target: &str, window: u32) -> Result<SendRequest<Bytes>, Fault> {
     let socket = |e: std::io::Error| Fault::Transport(e.to_string());
     let stream = TcpStream::connect(target).await.map_err(socket)?;
@@ -50,7 +50,7 @@ pub async fn connect(target: &str, window: u32) -> Result<SendRequest<Bytes>, Fa
     Ok(client)
 }
 
-/// The head of every Predict to `target`.
+/// The headers of every Predict to `target`.
 pub fn head(target: &str) -> Result<Request<()>, http::Error> {
     Request::builder()
         .method(Method::POST)
@@ -75,7 +75,7 @@ pub async fn predict(
     check(&answer, expect)
 }
 
-/// An empty `expect` accepts any whole message.
+/// An empty `expect` accepts any complete message.
 pub fn check(answer: &[u8], expect: &[u8]) -> Result<(), Fault> {
     let Some((&[0, a, b, c, d], message)) = answer.split_first_chunk() else {
         return Err(Fault::Wrong("no uncompressed message"));
@@ -89,7 +89,7 @@ pub fn check(answer: &[u8], expect: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The bytes of an answer that came with HTTP 200, gRPC's content type and status 0.
+/// The bytes of an answer with HTTP 200, gRPC's content type and status 0.
 pub async fn answer(response: ResponseFuture) -> Result<Vec<u8>, Fault> {
     let response = response.await?;
     if response.status() != 200 {
@@ -126,7 +126,7 @@ fn status(headers: &HeaderMap) -> Result<Option<u32>, Fault> {
         return Ok(None);
     };
     let number = value.to_str().ok().and_then(|v| v.parse().ok());
-    number.map(Some).ok_or(Fault::Wrong("grpc-status is no number"))
+    number.map(Some).ok_or(Fault::Wrong("grpc-status is not a number"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Load on one Predict: closed loop, open loop with Poisson arrivals, or an exact number of
-//! requests.
+//! Generates load from one Predict: a closed loop, an open loop with Poisson arrivals, or an exact
+//! number of requests.
 use crate::call::{self, Fault};
 use crate::procfs::{self, Group};
 use crate::timer::Timer;
@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// More unanswered requests than this and the open loop stops adding: the target has stalled.
+/// The open loop sends no more while this many requests are unanswered: the target has stalled.
 const MAX_IN_FLIGHT: usize = 20_000;
-/// A lane gives up after so many errors in a row.
+/// A lane gives up after this many errors in a row.
 const MAX_ERRORS: usize = 50;
 
 struct Plan {
@@ -26,13 +26,13 @@ struct Plan {
     rate: Option<f64>,
     from: Instant,
     until: Instant,
-    /// What is left of `--requests`.
+    /// The number of `--requests` left.
     left: Option<Cell<u64>>,
 }
 
 #[derive(Default)]
 struct Tally {
-    /// Nanoseconds, of what belongs to the window.
+    /// In nanoseconds, for requests in the measurement window.
     latency: Vec<u64>,
     late: Vec<u64>,
     sent: u64,
@@ -52,7 +52,7 @@ pub fn run(words: &[String]) -> Outcome<i32> {
         let seconds = args.number(name)?.unwrap_or(default);
         Duration::try_from_secs_f64(seconds).map_err(Box::<dyn std::error::Error>::from)
     };
-    // An exact number has no window: it ends when it ends, within ten minutes.
+    // An exact number of requests has no window, only a limit of ten minutes.
     let (warmup, length) = match requests {
         Some(_) => (Duration::ZERO, Duration::from_secs(600)),
         None => (span("warmup", 0.5)?, span("seconds", 2.0)?),
@@ -71,7 +71,7 @@ pub fn run(words: &[String]) -> Outcome<i32> {
     };
     let mut groups = vec![Group { name: "load".into(), pids: vec![std::process::id()] }];
     for text in args.all("pid") {
-        groups.push(Group::parse(text).ok_or_else(|| format!("--pid: expected NAME=PID,PID, found {text}"))?);
+        groups.push(Group::parse(text).ok_or_else(|| format!("--pid: expected NAME=PID,PID, got `{text}`"))?);
     }
 
     let until = plan.until;
@@ -130,7 +130,8 @@ async fn generate(plan: Rc<Plan>) -> Result<Tally, String> {
     Ok(tally.take())
 }
 
-/// One request; whether it was answered rightly. `due` is when the open loop wanted it sent.
+/// Sends one request and returns whether the answer was correct. `due` is its scheduled time in the
+/// open loop.
 async fn one(
     plan: &Plan,
     tally: &RefCell<Tally>,
@@ -148,7 +149,7 @@ async fn one(
         return Ok(false);
     }
     tally.ok += 1;
-    // Closed loop: what ended in the window. Open loop: what was due in it.
+    // Closed loop: requests that ended in the window. Open loop: requests that were due in it.
     if (plan.from..plan.until).contains(&due.unwrap_or(now)) || plan.left.is_some() {
         tally.latency.push((now - due.unwrap_or(sent)).as_nanos() as u64);
         if let Some(due) = due {
@@ -227,7 +228,7 @@ impl Arrivals {
         Self { rate, state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 }
     }
 
-    /// Evenly spread in (0, 1].
+    /// Uniform in (0, 1].
     pub fn even(&mut self) -> f64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;

@@ -1,5 +1,5 @@
-//! The measuring half of the benchmark: bodies, a stub of TensorFlow Serving, load, a soak client,
-//! a plain relay and a bare proxy.
+//! The tool behind the benchmark: request bodies, a stub of TensorFlow Serving, a load generator, a
+//! soak client, a plain relay and a bare proxy.
 mod args;
 mod bare;
 mod call;
@@ -53,7 +53,7 @@ fn main() {
     }
 }
 
-/// One thread runs everything of a command, so that its cost is one core at most.
+/// Runs a command on one thread, so that it uses at most one core.
 fn on_this_thread<T>(work: impl Future<Output = T>) -> Outcome<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(tokio::task::LocalSet::new().block_on(&runtime, work))

@@ -1,9 +1,9 @@
-//! Whether two PredictRequests say the same, whatever the order of fields and the place of the
-//! values.
+//! Whether two PredictRequests are equivalent, regardless of field order and of how the values are
+//! encoded.
 use crate::proto::{DOUBLE, FLOAT, Fields, Value};
 use std::collections::BTreeMap;
 
-/// What a request says, with values as little-endian bytes.
+/// The content of a request, with values as little-endian bytes.
 #[derive(Debug, Default, PartialEq)]
 struct Request<'a> {
     name: &'a [u8],
@@ -20,7 +20,7 @@ struct Tensor {
     values: Vec<u8>,
 }
 
-/// Both are gRPC-framed; one that cannot be read is equal to nothing.
+/// Both are gRPC-framed. A malformed message equals nothing.
 pub fn same(left: &[u8], right: &[u8]) -> bool {
     match (left.get(5..).and_then(request), right.get(5..).and_then(request)) {
         (Some(l), Some(r)) => l == r,
@@ -28,7 +28,7 @@ pub fn same(left: &[u8], right: &[u8]) -> bool {
     }
 }
 
-/// Runs `each` over the fields; `None` when a field is refused or the message is broken.
+/// Calls `each` on every field. `None` if it rejects a field or the message is malformed.
 fn walk<'a>(message: &'a [u8], mut each: impl FnMut(u32, Value<'a>) -> Option<()>) -> Option<()> {
     let mut fields = Fields::of(message);
     for (field, value) in fields.by_ref() {

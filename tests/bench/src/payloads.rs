@@ -1,12 +1,12 @@
-//! The request bodies: four that conform in four sizes, and wrong ones that have one right reading,
-//! or none.
+//! The request bodies: conforming ones of four sizes, and wrong ones with one correct reading or
+//! none.
 use crate::Outcome;
 use crate::proto::{DOUBLE, FLOAT, Message, model_spec, shape};
 
 pub const INPUT: &str = "input_tensor";
 pub const OUTPUT: &str = "output_0";
 
-/// Where the values of a tensor stand.
+/// How the values of a tensor are encoded.
 enum Values {
     Content(Vec<u8>),
     FloatVal(Vec<u8>),
@@ -36,18 +36,18 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("M", request("m", FLOAT, &[32, 128], Values::FloatVal(float_bytes(32 * 128)))),
         ("L", request("img", FLOAT, &[1, 224, 224, 3], floats(image))),
         ("XL", request("img", FLOAT, &[16, 224, 224, 3], floats(16 * image))),
-        // one right reading: they must arrive as S, S and L
+        // One correct reading: these must arrive as S, S and L.
         ("S_nobatch", request("m", FLOAT, &[128], floats(128))),
         ("S_f64", request("m", DOUBLE, &[1, 128], Values::Content(doubles.collect()))),
         ("L_nobatch", request("img", FLOAT, &[224, 224, 3], floats(image))),
-        // none: to be refused
+        // No correct reading: must be refused.
         ("S_bad", request("m", FLOAT, &[1, 127], floats(127))),
-        // conforms, to a model that takes its time
+        // Conforms, for the slow model.
         ("S_slow", request("slow", FLOAT, &[1, 128], floats(128))),
     ]
 }
 
-/// The one answer of the stub, gRPC-framed: float `[1,10]` as packed float_val.
+/// The stub's only answer, gRPC-framed: float `[1,10]` as packed float_val.
 pub fn answer() -> Vec<u8> {
     let tensor = tensor(FLOAT, &[1, 10], Values::FloatVal(float_bytes(10)));
     let spec = model_spec("m", Some(1)).bytes(3, b"serving_default");
@@ -67,8 +67,8 @@ fn tensor(dtype: u64, dims: &[i64], values: Values) -> Message {
     }
 }
 
-/// The same numbers on every run, each a multiple of 2^-24 below 1: a float holds what the double
-/// holds.
+/// The same numbers on every run, each a multiple of 2^-24 below 1, so that a float represents them
+/// exactly.
 fn numbers(count: usize) -> impl Iterator<Item = f32> {
     let mut state: u64 = 0x2545_F491_4F6C_DD1D;
     (0..count).map(move |_| {

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::time::Instant;
 
-/// Several processes that count as one, such as nginx's master and workers.
+/// Processes counted as one, such as nginx's master and workers.
 pub struct Group {
     pub name: String,
     pub pids: Vec<u32>,
@@ -22,7 +22,7 @@ impl Group {
 struct Usage {
     user_ticks: u64,
     sys_ticks: u64,
-    /// Of the threads that live; exact, where the ticks count in 10 ms.
+    /// Of the live threads. Exact, unlike ticks, which count in steps of 10 ms.
     run_ns: u64,
     switches: u64,
     rss_kb: u64,
@@ -35,7 +35,7 @@ pub struct Snapshot {
     machine_ticks: u64,
 }
 
-/// Lets VmHWM begin anew. Without leave to do so the peak is the one since the process began.
+/// Resets VmHWM. Without permission to do so, the peak is that since the process started.
 pub fn reset_peaks(groups: &[Group]) {
     for pid in groups.iter().flat_map(|g| &g.pids) {
         let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
@@ -51,8 +51,8 @@ pub fn snapshot(groups: &[Group]) -> Snapshot {
     }
 }
 
-/// `{"procs": {NAME: {...}}, "other_cores": ...}`: what each group took for each of `requests`, and
-/// what everything else took.
+/// `{"procs": {NAME: {...}}, "other_cores": ...}`: the usage of each group per request, and of
+/// everything else.
 pub fn between(groups: &[Group], before: &Snapshot, after: &Snapshot, requests: u64) -> Value {
     let seconds = (after.at - before.at).as_secs_f64();
     let tick = 1.0 / rustix::param::clock_ticks_per_second() as f64;
@@ -100,14 +100,14 @@ fn field(status: &str, key: &str) -> u64 {
     line.and_then(|v| v.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// user and sys of a process; its name, in brackets, may hold spaces and brackets.
+/// User and system time of a process. Its name, in parentheses, may contain spaces and parentheses.
 fn cpu_ticks(stat: &str) -> (u64, u64) {
     let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let number = |index| rest.split(' ').nth(index).and_then(|v| v.parse().ok()).unwrap_or(0);
     (number(11), number(12))
 }
 
-/// user, nice, system, irq and softirq of all CPUs.
+/// The sum of user, nice, system, irq and softirq of all CPUs.
 fn busy_ticks(stat: &str) -> u64 {
     let numbers: Vec<u64> = stat
         .lines()

@@ -1,4 +1,4 @@
-//! Protobuf by hand: nothing measured shares a protobuf library with the harness.
+//! Hand-written protobuf, so that the harness shares no protobuf library with what it measures.
 
 pub const FLOAT: u64 = 1;
 pub const DOUBLE: u64 = 2;
@@ -25,13 +25,13 @@ impl Message {
         self
     }
 
-    /// One entry of a map from strings to messages.
+    /// An entry of a map from strings to messages.
     pub fn entry(self, field: u32, key: &str, value: &Message) -> Self {
         let entry = Message::new().bytes(1, key.as_bytes()).bytes(2, &value.0);
         self.bytes(field, &entry.0)
     }
 
-    /// The message behind the five bytes that gRPC puts before it.
+    /// The message with gRPC's five-byte prefix.
     pub fn framed(&self) -> Vec<u8> {
         let mut framed = Vec::with_capacity(self.0.len() + 5);
         framed.push(0);
@@ -49,7 +49,7 @@ impl Message {
     }
 }
 
-/// TensorShapeProto; -1 stands for any size.
+/// A TensorShapeProto; -1 is any size.
 pub fn shape(dims: &[i64]) -> Message {
     dims.iter().fold(Message::new(), |shape, &size| {
         let dim = match size {
@@ -68,7 +68,7 @@ pub fn model_spec(name: &str, version: Option<u64>) -> Message {
     }
 }
 
-/// What a field holds.
+/// The value of a field.
 #[derive(Debug, PartialEq, Clone, Copy)]
 pub enum Value<'a> {
     Varint(u64),
@@ -85,7 +85,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields of a message in order; ends at the first that cannot be read, with `broken` set.
+/// The fields of a message in order. Stops at the first malformed one and sets `broken`.
 pub struct Fields<'a> {
     rest: &'a [u8],
     pub broken: bool,

@@ -1,4 +1,4 @@
-//! Copies bytes between two sockets and knows no HTTP: the floor for a proxy in user space.
+//! Copies bytes between two sockets without parsing HTTP: the minimum for a proxy in user space.
 use crate::{Outcome, args::Args, on_this_thread};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -17,7 +17,7 @@ pub fn run(words: &[String]) -> Outcome<i32> {
                     return;
                 };
                 if client.set_nodelay(true).is_ok() && server.set_nodelay(true).is_ok() {
-                    // A side that breaks off ends the pair; there is no one to tell.
+                    // If one side fails, the pair ends; there is nobody to report it to.
                     let _ =
                         tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER)
                             .await;

@@ -1,4 +1,4 @@
-//! Mixed traffic at a rate for a long time, in which every request is accounted for.
+//! Sends mixed traffic at a fixed rate for a long time and accounts for every request.
 use crate::call::{self, Fault};
 use crate::load::Arrivals;
 use crate::timer::Timer;
@@ -13,12 +13,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const CONNECTIONS: usize = 4;
-/// The first so many unexpected ends are listed with their times; all are counted.
+/// This many unexpected ends are listed with their times; all are counted.
 const MAX_LISTED: usize = 100_000;
 const INVALID_ARGUMENT: u32 = 3;
 const UNAVAILABLE: u32 = 14;
 
-/// How a request is made, and with it how it may end.
+/// How a request is sent, which also determines how it may end.
 #[derive(Clone, Copy, PartialEq)]
 enum How {
     /// Ends OK.
@@ -27,11 +27,11 @@ enum How {
     Refuse,
     /// Half the body, then a reset.
     CancelEarly,
-    /// The whole body, then a reset unless the answer is quick.
+    /// The whole body, then a reset unless the answer is faster.
     CancelLate,
-    /// The answer is taken in sips through a window of 16 bytes.
+    /// Reads the answer slowly, through a window of 16 bytes.
     SlowRead,
-    /// The body is sent in pieces.
+    /// Sends the body in pieces.
     SlowWrite,
 }
 
@@ -57,7 +57,7 @@ impl Kind {
     fn parse(text: &str) -> Outcome<Self> {
         let parts: Vec<&str> = text.split(',').collect();
         let [name, file, weight, how] = parts[..] else {
-            return Err(format!("--mix: expected NAME,FILE,WEIGHT,HOW, found {text}").into());
+            return Err(format!("--mix: expected NAME,FILE,WEIGHT,HOW, got `{text}`").into());
         };
         let how = match how {
             "ok" => How::Ok,
@@ -66,7 +66,7 @@ impl Kind {
             "cancel-late" => How::CancelLate,
             "slow-read" => How::SlowRead,
             "slow-write" => How::SlowWrite,
-            _ => return Err(format!("--mix: unknown way {how}").into()),
+            _ => return Err(format!("--mix: unknown HOW `{how}`").into()),
         };
         Ok(Self { name: name.to_owned(), body: std::fs::read(file)?.into(), weight: weight.parse()?, how })
     }
@@ -173,8 +173,8 @@ impl Soak {
                 let piece = body.len().div_ceil(6);
                 for start in (0..body.len()).step_by(piece) {
                     let end = body.len().min(start + piece);
-                    // An answer before the whole body ends the stream: that answer counts, not the
-                    // failure to send on.
+                    // An answer before the whole body has been sent ends the stream: that answer
+                    // counts, not the failed send.
                     if stream.send_data(body.slice(start..end), end == body.len()).is_err() {
                         break;
                     }
@@ -183,8 +183,7 @@ impl Soak {
             }
         }
         if kind.how == How::SlowRead {
-            // h2 offers no more window until the body is read, so the answer waits in the proxy
-            // meanwhile.
+            // h2 grants no more window until the body is read, so the answer waits in the proxy.
             tokio::time::sleep(pause * 3).await;
         }
         call::check(&call::answer(response).await?, &self.expect).map(|()| true)

@@ -1,4 +1,4 @@
-//! A stand-in for TensorFlow Serving that answers at once, counts, and compares what arrives.
+//! A stand-in for TensorFlow Serving that compares and counts requests and answers immediately.
 //!
 //! Models `m` and `slow` (float `[-1,128]`) and `img` (float `[-1,224,224,3]`), each at version 1.
 use crate::proto::{FLOAT, Message, model_name, model_spec, shape};
@@ -17,17 +17,17 @@ const PREDICT: &str = "/tensorflow.serving.PredictionService/Predict";
 const METADATA: &str = "/tensorflow.serving.PredictionService/GetModelMetadata";
 const STATUS: &str = "/tensorflow.serving.ModelService/GetModelStatus";
 
-/// What has arrived since the start or the last `reset`.
+/// Requests since the start or the last reset.
 #[derive(Default)]
 struct Counts {
     predict: Cell<u64>,
-    /// Of them: byte for byte one of the expected bodies.
+    /// Predict requests equal to an expected body, byte for byte.
     equal: Cell<u64>,
-    /// Of them: the same meaning in other bytes.
+    /// Predict requests with the same meaning in other bytes.
     same: Cell<u64>,
-    /// Of them: neither.
+    /// Predict requests that are neither.
     bad: Cell<u64>,
-    /// Of them: refused because too many were running.
+    /// Predict requests refused because too many were running.
     exhausted: Cell<u64>,
     broken: Cell<u64>,
     metadata: Cell<u64>,
@@ -72,7 +72,7 @@ pub fn run(words: &[String]) -> Outcome<i32> {
         let asked = stub.clone();
         tokio::task::spawn_local(async move {
             while let Ok((socket, _)) = control.accept().await {
-                // Whoever asked and went away needs no answer.
+                // A client that has disconnected needs no answer.
                 let _ = asked.clone().tell(socket).await;
             }
         });
@@ -107,7 +107,7 @@ fn add(count: &Cell<u64>) {
 }
 
 impl Stub {
-    /// One letter asks: `s` for the counts, `r` for the counts and then zeroes.
+    /// Reads one letter: `s` returns the counts, `r` returns and resets them.
     async fn tell(&self, mut socket: TcpStream) -> std::io::Result<()> {
         let letter = socket.read_u8().await?;
         let counts: serde_json::Map<_, _> = self
@@ -135,7 +135,8 @@ impl Stub {
             let (request, respond) = stream?;
             let stub = self.clone();
             tokio::task::spawn_local(async move {
-                // An error means that the client is gone; it is counted where its body broke off.
+                // An error means that the client disconnected, which is counted where the body is
+                // read.
                 let _ = stub.stream(request, respond).await;
             });
         }
@@ -205,11 +206,11 @@ impl Stub {
         Ok(self.answer.clone())
     }
 
-    /// Compares while the bytes are in the cache, and gathers only what is not an expected body.
+    /// Compares bytes while they are in the cache, and buffers only bodies that are not expected.
     async fn receive(&self, mut body: h2::RecvStream) -> Result<Arrived, Refusal> {
         let broken = || {
             add(&self.counts.broken);
-            Refusal("13", "the request's body broke off")
+            Refusal("13", "the request body is incomplete")
         };
         let mut head = Vec::with_capacity(5);
         let (mut length, mut candidate) = (0, None);
@@ -250,7 +251,7 @@ impl Stub {
         }
     }
 
-    /// What came before `chunk` was equal to an expected body: nothing else has been let go of.
+    /// Everything before `chunk` equals an expected body, so nothing else has been discarded.
     fn prefix(&self, matched: Option<usize>, from: usize, chunk: &[u8]) -> Vec<u8> {
         let before = matched.map_or(&[][..], |index| &self.expected[index][..from]);
         [before, chunk].concat()
@@ -259,7 +260,7 @@ impl Stub {
     async fn describe(&self, path: &str, mut body: h2::RecvStream) -> Result<Bytes, Refusal> {
         let mut request = Vec::new();
         while let Some(Ok(chunk)) = body.data().await {
-            // Small bodies: what cannot be released is on a stream that has ended.
+            // Releasing fails only on a stream that has ended, with small bodies.
             let _ = body.flow_control().release_capacity(chunk.len());
             request.extend_from_slice(&chunk);
         }

@@ -1,7 +1,7 @@
 //! Latencies as percentiles, from every sample.
 use serde_json::{Value, json};
 
-/// Nanoseconds in, microseconds out; null without samples.
+/// From nanoseconds to microseconds; null if there are no samples.
 pub fn micros(samples: &mut [u64]) -> Value {
     samples.sort_unstable();
     let Some(max) = samples.last() else {
@@ -11,7 +11,8 @@ pub fn micros(samples: &mut [u64]) -> Value {
     json!({"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": *max as f64 / 1000.0})
 }
 
-/// The smallest sample that at least `share` of all do not exceed. `sorted` is not empty.
+/// The smallest sample that at least a `share` of all samples do not exceed. `sorted` must not be
+/// empty.
 fn quantile(sorted: &[u64], share: f64) -> u64 {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]

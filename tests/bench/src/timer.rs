@@ -1,4 +1,4 @@
-//! A timer good to microseconds: tokio's own counts in milliseconds.
+//! A timer with microsecond resolution; tokio's has milliseconds.
 use rustix::fd::OwnedFd;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
@@ -19,7 +19,7 @@ impl Timer {
         Ok(Self(AsyncFd::new(timerfd_create(TimerfdClockId::Monotonic, flags)?)?))
     }
 
-    /// Returns at once when `at` is past.
+    /// Returns immediately if `at` has passed.
     pub async fn until(&self, at: Instant) -> io::Result<()> {
         let wait = at.saturating_duration_since(Instant::now());
         if wait.is_zero() {

@@ -1,1 +1,2 @@
-"""A gRPC server with TensorFlow Serving's semantics on the TensorFlow runtime of the Python wheel, for tests."""
+"""A gRPC server with TensorFlow Serving's semantics on the TensorFlow runtime of the Python wheel,
+for tests."""

@@ -1,4 +1,4 @@
-"""TensorFlow's C interface by ctypes: tensors reach the runtime without passing through Python's casts."""
+"""TensorFlow's C API through ctypes: tensors reach the runtime without Python's casts."""
 
 import ctypes
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
@@ -12,13 +12,13 @@ FLOAT = 1
 
 
 class Output(ctypes.Structure):
-    """TF_Output: an operation of a graph, and which of its outputs."""
+    """TF_Output: an operation of a graph and the index of one of its outputs."""
 
     _fields_ = [("oper", c_void_p), ("index", c_int)]
 
 
 class Buffer(ctypes.Structure):
-    """TF_Buffer: bytes that the runtime owns."""
+    """TF_Buffer: bytes owned by the runtime."""
 
     _fields_ = [("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p)]
 
@@ -75,7 +75,8 @@ TF = _load()
 
 
 def checked(function, *arguments):
-    """Calls a function whose last argument is a status; a failure becomes a StatusError with the runtime's own text."""
+    """Calls a function whose last argument is a status; raises StatusError with the runtime's
+    text."""
     status = TF.TF_NewStatus()
     try:
         result = function(*arguments, status)
@@ -95,7 +96,7 @@ class Tensor:
 
     @classmethod
     def from_proto(cls, data):
-        """A serialized TensorProto through C++ `Tensor::FromProto`."""
+        """Parses a serialized TensorProto with C++ `Tensor::FromProto`."""
         tensor = cls(TF.TF_AllocateTensor(FLOAT, None, 0, 4))
         buffer = TF.TF_NewBufferFromString(data, len(data))
         try:
@@ -116,7 +117,7 @@ class Tensor:
         return [TF.TF_Dim(self.handle, axis) for axis in range(TF.TF_NumDims(self.handle))]
 
     def raw(self):
-        """The elements of a numeric tensor as the runtime holds them."""
+        """The elements of a numeric tensor in the runtime's memory layout."""
         size = TF.TF_TensorByteSize(self.handle)
         return ctypes.string_at(TF.TF_TensorData(self.handle), size) if size else b""
 
@@ -125,8 +126,8 @@ class Tensor:
         count = TF.TF_TensorElementCount(self.handle)
         start = TF.TF_TensorData(self.handle)
         step = TF.TF_TensorByteSize(self.handle) // count if count else 0
-        places = (start + index * step for index in range(count))
-        return [ctypes.string_at(TF.TF_StringGetDataPointer(place), TF.TF_StringGetSize(place)) for place in places]
+        addresses = (start + index * step for index in range(count))
+        return [ctypes.string_at(TF.TF_StringGetDataPointer(at), TF.TF_StringGetSize(at)) for at in addresses]
 
 
 __all__ = ["Buffer", "Output", "TF", "Tensor", "checked"]

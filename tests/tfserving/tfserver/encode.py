@@ -1,11 +1,13 @@
-"""Turns a tensor of the runtime into a TensorProto with full typed lists, as TensorFlow Serving answers."""
+"""Converts a runtime tensor into a TensorProto with full typed lists, as TensorFlow Serving
+does."""
 
 import numpy as np
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from .errors import unimplemented
 
-# Lists whose wire form (packed, little-endian) is the tensor's memory: every bit survives, also of a NaN.
+# Lists whose wire format (packed, little-endian) equals the tensor's memory: every bit survives,
+# also in a NaN.
 SAME_BYTES = {
     types_pb2.DT_FLOAT: "float_val",
     types_pb2.DT_DOUBLE: "double_val",
@@ -14,7 +16,7 @@ SAME_BYTES = {
     types_pb2.DT_BOOL: "bool_val",
 }
 
-# The others: the list, and how the memory is to be read.
+# The others: the list, and the NumPy dtype of the memory.
 INTEGERS = {
     types_pb2.DT_INT8: ("int_val", "i1"),
     types_pb2.DT_UINT8: ("int_val", "u1"),
@@ -44,7 +46,7 @@ def varint(number):
 
 
 def packed(field, data):
-    """A packed field of TensorProto on the wire."""
+    """A packed field of TensorProto in wire format."""
     number = tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[field].number
     return varint(number << 3 | 2) + varint(len(data)) + data
 
@@ -66,5 +68,5 @@ def to_proto(tensor):
         field, kind = INTEGERS[dtype]
         getattr(proto, field).extend(np.frombuffer(tensor.raw(), dtype=kind).tolist())
     else:
-        raise unimplemented(f"this test server cannot answer with {types_pb2.DataType.Name(dtype)}")
+        raise unimplemented(f"this test server cannot return {types_pb2.DataType.Name(dtype)}")
     return proto

@@ -1,4 +1,4 @@
-"""The one exception that answers a call with a gRPC status."""
+"""The exception that ends a call with a gRPC status."""
 
 from grpc import StatusCode
 
@@ -6,7 +6,7 @@ CODES = {code.value[0]: code for code in StatusCode}
 
 
 class StatusError(Exception):
-    """A refusal: `code` is the number that gRPC and TensorFlow share."""
+    """A refusal. `code` is the number, which is the same in gRPC and TensorFlow."""
 
     def __init__(self, code, message):
         super().__init__(message)
@@ -14,7 +14,7 @@ class StatusError(Exception):
         self.message = message
 
     def grpc(self):
-        """(StatusCode, text), the text cut where TensorFlow Serving cuts it."""
+        """(StatusCode, text), with the text truncated as in TensorFlow Serving."""
         data = self.message.encode("utf-8", "replace")
         if len(data) > 1024:
             data = data[:1024] + b"...TRUNCATED"

@@ -1,4 +1,5 @@
-"""Classify, Regress and MultiInference: requests of `tf.Example`s, checked in TensorFlow Serving's order."""
+"""Classify, Regress and MultiInference on `tf.Example`s, with checks in TensorFlow Serving's
+order."""
 
 import numpy as np
 from tensorflow.core.framework import tensor_pb2, types_pb2
@@ -13,7 +14,7 @@ REGRESS = "tensorflow/serving/regress"
 
 
 def examples_tensor(request_input):
-    """(tensor of serialized examples, how many); a context stands before each of them."""
+    """(tensor of serialized examples, their number). A context is prepended to each example."""
     kind = request_input.WhichOneof("kind")
     context = b""
     examples = []
@@ -31,7 +32,7 @@ def examples_tensor(request_input):
 
 
 class Classification:
-    """What Classify asks of a signature, and how it reads the results."""
+    """What Classify requires of a signature, and how it reads the results."""
 
     method = CLASSIFY
 
@@ -84,7 +85,7 @@ class Classification:
 
 
 class Regression:
-    """What Regress asks of a signature, and how it reads the result."""
+    """What Regress requires of a signature, and how it reads the result."""
 
     method = REGRESS
 
@@ -126,7 +127,7 @@ def type_text(tensor):
 
 
 def evaluate(servable, plans, request_input, timeout_ms):
-    """The results of the plans, which share an input, in one run."""
+    """Runs all plans, which share one input, in a single run, and returns their results."""
     tensor, examples = examples_tensor(request_input)
     feeds = {plan.feed: tensor for plan in plans}
     fetches = sorted({name for plan in plans for name in plan.fetches.values()})

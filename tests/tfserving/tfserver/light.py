@@ -1,4 +1,4 @@
-"""Makes TensorFlow's messages importable without the 2 s of `import tensorflow`, and says where its libraries are."""
+"""Makes TensorFlow's messages importable without `import tensorflow`, which takes 2 s."""
 
 import importlib.util
 import sys
@@ -7,12 +7,13 @@ from pathlib import Path
 
 
 def package_directory():
-    """Where the wheel is installed; the package itself is not imported."""
+    """The directory of the installed wheel. Does not import the package."""
     return Path(importlib.util.find_spec("tensorflow").origin).parent
 
 
 def install():
-    """Puts an empty package in TensorFlow's place, through which only its generated messages are reached."""
+    """Replaces TensorFlow with an empty package that gives access only to its generated
+    messages."""
     if "tensorflow" not in sys.modules:
         directory = package_directory()
         package = types.ModuleType("tensorflow")

@@ -1,4 +1,4 @@
-"""The models that are served: versions, states and labels; a thread of its own loads and unloads them."""
+"""The served models: versions, states and labels. A separate thread loads and unloads them."""
 
 import threading
 from pathlib import Path
@@ -24,7 +24,7 @@ class Servable:
 
 
 class Version:
-    """A version that was ever seen, and what became of it."""
+    """A version that was seen at some time, and its current state."""
 
     def __init__(self):
         self.state, self.error, self.model = State.START, None, None
@@ -34,13 +34,13 @@ class Version:
         return self.state in (State.AVAILABLE, State.END)
 
     @property
-    def gone(self):
+    def unloaded(self):
         """Unloaded, not failed: it is loaded again when it is wanted again."""
         return self.state == State.END and self.error is None
 
 
 def versions_on_disk(config):
-    """{number: directory} of what the version policy wants from the base path."""
+    """{number: directory} of the versions that the version policy selects in the base path."""
     found = {}
     for child in Path(config.base_path).iterdir():
         if child.is_dir() and child.name.isascii() and child.name.isdecimal():
@@ -57,7 +57,7 @@ def versions_on_disk(config):
 
 
 class Models:
-    """All models. Everything below `changed` is read and written under it."""
+    """All models. `changed` guards all attributes set after it."""
 
     def __init__(self, poll_seconds=1.0):
         self.poll_seconds = poll_seconds
@@ -76,7 +76,8 @@ class Models:
         self.thread.join()
 
     def configure(self, configs, give_up=lambda: False):
-        """Serves exactly these ModelConfigs; waits until each new name has a version that is available or failed."""
+        """Serves exactly these ModelConfigs; waits until the versions of each new name are loaded
+        or failed."""
         with self.changed:
             new = [config.name for config in configs if config.name not in self.configs]
             self.configs = {config.name: config for config in configs}
@@ -98,7 +99,7 @@ class Models:
         return bool(versions) and all(version.settled for version in versions)
 
     def lookup(self, spec):
-        """The Servable that a ModelSpec asks for."""
+        """The Servable that a ModelSpec selects."""
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
         choice = spec.WhichOneof("version_choice")
@@ -140,18 +141,18 @@ class Models:
             try:
                 wanted = {name: versions_on_disk(config) for name, config in configs.items()}
             except OSError:
-                wanted = None  # One base path that is missing stops the whole round, as in TensorFlow Serving.
+                wanted = None  # As in TensorFlow Serving, one missing base path skips the whole round.
             if wanted is not None:
                 self._reconcile(wanted)
             with self.changed:
-                self.changed.notify_all()  # Who waits may have a reason to give up by now.
+                self.changed.notify_all()  # Waiters check whether to give up.
 
     def _reconcile(self, wanted):
-        """Loads what is new first, then unloads what is no longer wanted."""
+        """Loads new versions first, then unloads those no longer wanted."""
         for name, directories in wanted.items():
             with self.changed:
                 known = self.versions.setdefault(name, {})
-                fresh = [n for n in sorted(directories) if n not in known or known[n].gone]
+                fresh = [n for n in sorted(directories) if n not in known or known[n].unloaded]
                 for number in fresh:
                     known[number] = Version()
                 self.changed.notify_all()
@@ -160,14 +161,14 @@ class Models:
         with self.changed:
             for name, versions in self.versions.items():
                 keep = wanted.get(name, {})
-                # An old version stays until one of those that are to follow it is there.
+                # An old version stays until one of its successors is available.
                 replaced = not keep or any(versions[number].state == State.AVAILABLE for number in keep)
                 for number, version in versions.items():
                     if number in keep:
                         continue
                     if version.state == State.AVAILABLE and replaced:
                         version.state, version.model = State.END, None
-                    version.error = None  # A failed version that went away may be tried again when it comes back.
+                    version.error = None  # A failed version is retried if it disappears and returns.
             self.changed.notify_all()
 
     def _load(self, version, directory):

@@ -1,4 +1,4 @@
-"""Predict: TensorFlow Serving's checks in its order, and its texts."""
+"""Predict, with TensorFlow Serving's checks, their order, and its texts."""
 
 from tensorflow_serving.apis import predict_pb2
 
@@ -31,7 +31,8 @@ def decode(alias, proto):
 
 
 def feeds_of(inputs, signature):
-    """{graph tensor name: Tensor} for a request's inputs, with the signature's defaults where an input is missing."""
+    """{graph tensor name: Tensor} for a request's inputs, using the signature's defaults for
+    missing ones."""
     check_counts(inputs, signature)
     feeds, used = {}, []
     for alias, info in signature.inputs.items():
@@ -54,7 +55,7 @@ def feeds_of(inputs, signature):
 
 
 def aliases_of(output_filter, signature):
-    """The outputs to answer with: those of the filter, or all."""
+    """The outputs to return: those in the filter, or all."""
     chosen = []
     for alias in output_filter:
         if alias not in signature.outputs:

@@ -1,4 +1,4 @@
-"""A SavedModel in a session of the TensorFlow runtime, run the way TensorFlow Serving's session path runs it."""
+"""A SavedModel in a TensorFlow session, run like the session path of TensorFlow Serving."""
 
 import ctypes
 
@@ -43,7 +43,7 @@ class SavedModel:
         TF.TF_DeleteGraph(self.graph)
 
     def _output(self, name):
-        """`op:index`, or `op` for its first output, as the runtime wants it."""
+        """Resolves `op:index`, or `op` for its first output."""
         operation, _, index = name.partition(":")
         found = TF.TF_GraphOperationByName(self.graph, operation.encode())
         if not found:
@@ -53,7 +53,8 @@ class SavedModel:
         return Output(found, int(index or 0))
 
     def run(self, feeds, fetches, timeout_ms=0):
-        """Feeds {tensor name: Tensor}, answers the tensors named in `fetches`; a timeout of 0 or less is none."""
+        """Feeds {tensor name: Tensor} and returns the tensors named in `fetches`. No timeout if it
+        is <= 0."""
         names = sorted(feeds)
         inputs = (Output * len(names))(*(self._output(name) for name in names))
         values = (ctypes.c_void_p * len(names))(*(feeds[name].handle for name in names))

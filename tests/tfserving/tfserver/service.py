@@ -1,4 +1,5 @@
-"""The gRPC server: raw bytes in and out, TensorFlow Serving's codes and limit on threads, and the recorder."""
+"""The gRPC server: raw bytes in and out, TensorFlow Serving's codes and thread limit, the
+recorder."""
 
 import os
 import threading
@@ -29,13 +30,14 @@ RECORDER = "/tfsidecar.test.Recorder/"
 OPTIONS = (
     ("grpc.max_receive_message_length", 2**31 - 1),
     ("grpc.max_send_message_length", -1),
-    # Two servers must not share a port by accident.
+    # Without this, two servers could share a port by accident.
     ("grpc.so_reuseport", 0),
 )
 
 
 def timed(function):
-    """For the methods that run the model: the remaining time in whole milliseconds, 0 for none."""
+    """Passes the remaining time in milliseconds, or 0 without a deadline, to methods that run the
+    model."""
 
     def call(models, request, context):
         remaining = context.time_remaining()
@@ -60,7 +62,7 @@ METHODS = {
 
 
 class Recorder:
-    """The last Predict requests as they came, and how many there were."""
+    """The last Predict requests in their original bytes, and the number of all."""
 
     def __init__(self, keep):
         self.lock = threading.Lock()
@@ -73,7 +75,7 @@ class Recorder:
             self.requests.append(data)
 
     def last(self, data, context):
-        """The newest request, or the one that is as many places older as the body says."""
+        """The newest request, or the k-th before it, with k as decimal digits in the body."""
         with self.lock:
             index = len(self.requests) - 1 - int(data or b"0")
             found = self.requests[index] if index >= 0 else None
@@ -87,7 +89,8 @@ class Recorder:
 
 
 class Service(grpc.GenericRpcHandler):
-    """Routes every call; what TensorFlow Serving does not know is UNIMPLEMENTED with an empty text."""
+    """Routes every call. Methods unknown to TensorFlow Serving are UNIMPLEMENTED with an empty
+    text."""
 
     def __init__(self, models, max_threads, record):
         self.models = models
@@ -133,8 +136,8 @@ def unknown(_requests, context):
 
 
 def start(models, port, max_threads=0, record=0):
-    """(server, port it listens on); a limit of 0 is none."""
-    # More workers than slots: a call over the limit must find a thread that refuses it.
+    """(server, port it listens on). No thread limit if `max_threads` is 0."""
+    # More workers than slots: a call beyond the limit needs a thread that refuses it.
     workers = max(64, max_threads + 8 * (os.cpu_count() or 1))
     server = grpc.server(ThreadPoolExecutor(workers), options=OPTIONS)
     server.add_generic_rpc_handlers((Service(models, max_threads, record),))

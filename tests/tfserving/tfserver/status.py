@@ -45,7 +45,7 @@ def get_model_status(models, request):
 
 
 def platform_of(config):
-    """The platform that a ModelConfig names, also in the old way."""
+    """The platform of a ModelConfig, including the deprecated `model_type`."""
     return config.model_platform or ("tensorflow" if config.model_type == 1 else "")
 
 
@@ -88,7 +88,7 @@ def check_configs(models, configs):
 
 
 def reload_config(models, request, context):
-    """Waits, as TensorFlow Serving does, for every new model; only the end of the call ends the waiting."""
+    """Like TensorFlow Serving, waits for every new model until the call itself ends."""
     if request.config.WhichOneof("config") != "model_config_list":
         raise invalid(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. "

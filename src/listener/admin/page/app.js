@@ -1,9 +1,9 @@
-// Fills the page from /api and /readyz, and again every two seconds while it is looked at.
+// Fills the page from /api and /readyz, every two seconds while it is visible.
 "use strict";
 
 const find = (id) => document.getElementById(id);
 
-// All text comes from clients and models: it is only ever set as text.
+// All text comes from clients and models, so it is only set as textContent, never as HTML.
 function element(name, text, className) {
   const made = document.createElement(name);
   if (text !== undefined) made.textContent = text;
@@ -34,8 +34,8 @@ function showRecent({ entries, missed }) {
   );
   find("recent").tBodies[0].replaceChildren(...rows);
   find("recent").hidden = rows.length === 0;
-  let note = rows.length === 0 ? "Nothing yet: every request conformed." : "The newest first.";
-  if (missed > 0) note += ` ${missed} more came too fast to be listed; the metrics count them all.`;
+  let note = rows.length === 0 ? "None yet: all requests conformed." : "Newest first.";
+  if (missed > 0) note += ` ${missed} more arrived too fast to be listed; the metrics count all of them.`;
   find("recent-note").textContent = note;
 }
 
@@ -44,9 +44,9 @@ function showTensors(signature) {
   const head = element("tr");
   for (const title of ["", "name", "dtype", "shape"]) head.append(element("th", title));
   const body = element("tbody");
-  for (const [way, tensors] of [["takes", signature.inputs], ["gives", signature.outputs]]) {
+  for (const [direction, tensors] of [["input", signature.inputs], ["output", signature.outputs]]) {
     for (const tensor of tensors ?? []) {
-      body.append(row([[way], [tensor.name, "text"], [tensor.dtype, "text"], [tensor.shape, "text"]]));
+      body.append(row([[direction], [tensor.name, "text"], [tensor.dtype, "text"], [tensor.shape, "text"]]));
     }
   }
   table.append(element("thead"), body);
@@ -75,24 +75,24 @@ function showModels(models) {
   find("models-note").hidden = models.length > 0;
 }
 
-async function ask(path, read) {
+async function get(path, type) {
   const response = await fetch(path, { cache: "no-store" });
-  // 503 is what /readyz says when it is not ready; its body is as good.
+  // /readyz answers 503 while the sidecar is not ready, with the same body.
   if (!response.ok && response.status !== 503) throw new Error(`${path}: ${response.status}`);
-  return read === "text" ? response.text() : response.json();
+  return type === "text" ? response.text() : response.json();
 }
 
 async function refresh() {
   try {
     const [ready, recent, models, config] = await Promise.all([
-      ask("/readyz"), ask("/api/repairs"), ask("/api/models"), ask("/api/config", "text"),
+      get("/readyz"), get("/api/repairs"), get("/api/models"), get("/api/config", "text"),
     ]);
     showReady(ready);
     showRecent(recent);
     showModels(models);
     find("config").textContent = config;
   } catch (error) {
-    find("ready").textContent = `no answer from the sidecar (${error.message})`;
+    find("ready").textContent = `the sidecar does not answer (${error.message})`;
   }
 }
 

@@ -1,4 +1,4 @@
-//! Asks for a prediction with tonic's own client, as a user's program would.
+//! Sends a case with tonic's own client, as a user's program would.
 use std::time::Duration;
 
 use tfs_sidecar::proto::tensorflow::serving::prediction_service_client::PredictionServiceClient;
@@ -8,7 +8,7 @@ use tonic_types::StatusExt as _;
 use crate::cases::Case;
 use crate::support::dense::{self, OUTPUT};
 
-pub(crate) struct Asker(PredictionServiceClient<Channel>);
+pub(crate) struct Client(PredictionServiceClient<Channel>);
 
 /// What came back.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) enum Answer {
     Refused { code: tonic::Code, text: String, reason: Option<String> },
 }
 
-impl Asker {
+impl Client {
     pub(crate) async fn connect(addr: &str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("host:port makes a URI");
         let channel = endpoint.timeout(Duration::from_secs(30)).connect().await;
@@ -25,7 +25,7 @@ impl Asker {
         Self(PredictionServiceClient::new(channel))
     }
 
-    pub(crate) async fn ask(&mut self, case: &Case) -> Answer {
+    pub(crate) async fn predict(&mut self, case: &Case) -> Answer {
         match self.0.predict(case.request.message.clone()).await {
             Ok(response) => {
                 let values = response.metadata().get_all("tfs-sidecar-repair").iter();
@@ -52,7 +52,7 @@ impl Asker {
 }
 
 impl Answer {
-    /// As a cell of the table.
+    /// The answer as a cell of the table.
     pub(crate) fn cell(&self) -> String {
         match self {
             Self::Probabilities { rows, same, .. } => {
@@ -62,7 +62,7 @@ impl Answer {
                 if *same { rows } else { format!("{rows}\n(OK, but silently wrong)") }
             }
             Self::Refused { code, text, .. } => {
-                // The graph node that a kernel's text ends with says nothing to a reader.
+                // A kernel's text ends with a graph node that means nothing to the reader.
                 let text = text.split("\n\t [[").next().unwrap_or_default();
                 format!("{code:?}: {text}")
             }

@@ -1,68 +1,76 @@
-//! Reads the one message of a unary request: within its limits, as the frames it came in,
-//! decompressed for looking at it.
+//! Reads the one message of a unary request, within its limits, and decompresses it for judging.
 use std::io::Read as _;
 
 use bytes::Bytes;
 use flate2::read::{GzDecoder, ZlibDecoder};
 use h2::RecvStream;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
-use super::call::Stop;
+use super::responder::Stop;
 use crate::fault::Fault;
 use crate::limiter::admission::Ticket;
-use crate::transport::framing::{Assembler, Message};
+use crate::pipeline::RequestMessage;
+use crate::transport::body::BodyReader;
+use crate::transport::framing::Assembler;
+use crate::upstream::call::GRPC_ENCODING;
 use crate::wire::Rope;
-
-pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Decompressed at a time, then other calls get their turn: 1 MiB takes 2 to 4 ms.
 const SLICE: usize = 1 << 20;
 
-/// Reads to the end of the request. The length that the prefix announces is held against the limits
-/// before more is read.
-pub async fn read(body: &mut RecvStream, limit: usize, ticket: &mut Ticket) -> Result<Message, Stop> {
+/// Reads to the end of the request. The length that the prefix announces is checked against the
+/// limits before more is read.
+///
+/// # Errors
+/// The client cancelled, the body is not one message, it is too large, or it cannot be decompressed.
+pub(super) async fn read(
+    body: RecvStream,
+    headers: &HeaderMap,
+    limit: usize,
+    ticket: &mut Ticket,
+) -> Result<RequestMessage, Stop> {
+    let mut body = BodyReader::new(body);
     let mut assembler = Assembler::default();
     let mut charged = false;
-    while let Some(frame) = body.data().await {
-        // The client reset the call or its connection broke.
-        let frame = frame.map_err(|_| Stop::ClientCancelled)?;
-        let length = frame.len();
+    while let Some(frame) = body.next().await.map_err(|_| Stop::ClientCancelled)? {
         assembler.push(frame).map_err(|error| Fault::malformed(error.to_string()))?;
         if let Some(announced) = assembler.announced().filter(|_| !charged) {
             check(u64::from(announced), limit)?;
             ticket.charge(u64::from(announced))?;
             charged = true;
         }
-        // Charged above: what is read may be followed by as much.
-        body.flow_control().release_capacity(length).map_err(|_| Stop::ClientCancelled)?;
     }
-    Ok(assembler.finish().map_err(|error| Fault::malformed(error.to_string()))?)
+    let message = assembler.finish().map_err(|error| Fault::malformed(error.to_string()))?;
+    let payload = if message.compressed {
+        // Boxed: a rare path need not size the task of every request.
+        Box::pin(decompress(&message.payload, headers, limit, ticket)).await?
+    } else {
+        message.payload
+    };
+    Ok(RequestMessage { frames: message.frames, payload })
 }
 
-/// Makes the payload of a compressed message what it decompresses to, charged like a message that
-/// came so. Its frames stay.
-pub async fn decompress(
-    message: &mut Message,
+/// What a compressed message decompresses to, charged like a message that came so.
+async fn decompress(
+    payload: &Rope,
     headers: &HeaderMap,
     limit: usize,
     ticket: &mut Ticket,
-) -> Result<(), Stop> {
-    let source = Source { rope: &message.payload, segment: 0, offset: 0 };
-    let plain = match headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
-        Some(b"gzip") => inflate(GzDecoder::new(source), limit, ticket).await?,
-        Some(b"deflate") => inflate(ZlibDecoder::new(source), limit, ticket).await?,
+) -> Result<Rope, Stop> {
+    let source = Source { rope: payload, segment: 0, offset: 0 };
+    match headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
+        Some(b"gzip") => inflate(GzDecoder::new(source), limit, ticket).await,
+        Some(b"deflate") => inflate(ZlibDecoder::new(source), limit, ticket).await,
         None | Some(b"identity") => {
-            let problem = "expected grpc-encoding with a compressed message, found none";
-            return Err(Fault::malformed(problem).into());
+            let problem = "the message is compressed, but grpc-encoding is not set";
+            Err(Fault::malformed(problem).into())
         }
         Some(other) => {
-            let found =
+            let name =
                 String::from_utf8_lossy(other).chars().filter(char::is_ascii_graphic).take(32).collect();
-            return Err(Fault::Encoding { found }.into());
+            Err(Fault::Encoding { name }.into())
         }
-    };
-    message.payload = plain;
-    Ok(())
+    }
 }
 
 async fn inflate(mut decoder: impl std::io::Read, limit: usize, ticket: &mut Ticket) -> Result<Rope, Stop> {
@@ -70,7 +78,7 @@ async fn inflate(mut decoder: impl std::io::Read, limit: usize, ticket: &mut Tic
     loop {
         let mut slice = Vec::new();
         let read = (&mut decoder).take(SLICE as u64).read_to_end(&mut slice);
-        read.map_err(|error| Fault::malformed(format!("expected compressed data, found {error}")))?;
+        read.map_err(|error| Fault::malformed(format!("the message cannot be decompressed: {error}")))?;
         if slice.is_empty() {
             return Ok(plain);
         }
@@ -81,9 +89,9 @@ async fn inflate(mut decoder: impl std::io::Read, limit: usize, ticket: &mut Tic
     }
 }
 
-fn check(found: u64, limit: usize) -> Result<(), Fault> {
+fn check(size: u64, limit: usize) -> Result<(), Fault> {
     let limit = limit as u64;
-    if found > limit { Err(Fault::TooLarge { found, limit }) } else { Ok(()) }
+    if size > limit { Err(Fault::TooLarge { size, limit }) } else { Ok(()) }
 }
 
 /// The payload as one stream of bytes.
@@ -123,13 +131,12 @@ mod tests {
 
     async fn plain_of(payload: Vec<u8>, encoding: Option<&'static str>, limit: usize) -> Result<Rope, Stop> {
         let frames = payload.chunks(7).map(Bytes::copy_from_slice).collect::<Rope>();
-        let mut message = Message { frames: smallvec::SmallVec::new(), payload: frames, compressed: true };
         let mut headers = HeaderMap::new();
         if let Some(encoding) = encoding {
             headers.insert(GRPC_ENCODING, http::HeaderValue::from_static(encoding));
         }
         let mut ticket = Admission::new(&Config::default().limits).enter().unwrap();
-        decompress(&mut message, &headers, limit, &mut ticket).await.map(|()| message.payload)
+        decompress(&frames, &headers, limit, &mut ticket).await
     }
 
     #[tokio::test]
@@ -147,7 +154,7 @@ mod tests {
     async fn a_bomb_ends_at_the_limit() {
         let bomb = gzip(&vec![0; 64 << 20]);
         let stop = plain_of(bomb, Some("gzip"), 4 << 20).await.unwrap_err();
-        assert!(matches!(stop, Stop::Fault(Fault::TooLarge { found, .. }) if found <= 5 << 20), "{stop:?}");
+        assert!(matches!(stop, Stop::Fault(Fault::TooLarge { size, .. }) if size <= 5 << 20), "{stop:?}");
     }
 
     #[tokio::test]

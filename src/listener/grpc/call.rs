@@ -1,0 +1,136 @@
+//! One call of a client, from its first header to its last trailer.
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Request, StatusCode, header, request};
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::responder::{Responder, Stop};
+use super::route::Route;
+use super::{message, passthrough, write};
+use crate::fault::Fault;
+use crate::pipeline::options::RequestOptions;
+use crate::pipeline::request_metrics::RequestMetrics;
+use crate::pipeline::{RequestContext, Shard, run};
+use crate::retry::policy::Attempts;
+use crate::transport::deadline::Deadline;
+use crate::upstream::call::CallHead;
+
+/// What the parts of a call share.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    shard: &'a Shard,
+    peer: &'a str,
+    responder: &'a Responder,
+    deadline: Deadline,
+}
+
+/// Serves the call. The only place where a failure becomes an answer.
+pub(super) async fn serve(
+    shard: Rc<Shard>,
+    peer: Rc<str>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let arrived = Instant::now();
+    let route = Route::of(request.uri().path());
+    let mut metrics = RequestMetrics::new(route.method(), arrived, shard.next_number());
+    let responder = Responder::new(respond);
+    if !is_grpc(&request) {
+        responder.http(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        return;
+    }
+    let outcome = match Deadline::read(request.headers(), arrived) {
+        Err(fault) => Err(fault.into()),
+        Ok(deadline) => {
+            let (head, body) = request.into_parts();
+            let call = Call { shard: &shard, peer: &peer, responder: &responder, deadline };
+            let work = pin!(dispatch(call, route, head, body, &mut metrics));
+            responder.bounded(deadline, work).await
+        }
+    };
+    match outcome {
+        Ok(code) => metrics.answered(code),
+        Err(Stop::ClientCancelled) => metrics.cancelled(),
+        Err(Stop::Fault(fault)) => {
+            tracing::debug!(method = route.method().as_str(), code = ?fault.code(), %fault, "request failed");
+            responder.fail(fault.trailers());
+            metrics.failed(&fault);
+        }
+    }
+}
+
+/// Like other gRPC servers: POST with a content type that begins so.
+fn is_grpc(request: &Request<RecvStream>) -> bool {
+    request.method() == http::Method::POST
+        && request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+async fn dispatch(
+    call: Call<'_>,
+    route: Route,
+    head: request::Parts,
+    body: RecvStream,
+    metrics: &mut RequestMetrics,
+) -> Result<Code, Stop> {
+    if call.shard.drain.is_draining() {
+        return Err(Fault::Draining.into());
+    }
+    match route {
+        Route::Judged(_) => judged(call, head, body, metrics).await,
+        Route::Reload if !call.shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
+        // Boxed: rarer methods need not size the task of every Predict.
+        Route::Reload | Route::Other(_) => {
+            let Call { shard, responder, deadline, .. } = call;
+            let head = call_head(shard, head);
+            Box::pin(passthrough::pass(shard, responder, head, body, deadline, metrics)).await
+        }
+    }
+}
+
+/// Admits the request, reads its message, and lets the pipeline answer it.
+async fn judged(
+    call: Call<'_>,
+    head: request::Parts,
+    body: RecvStream,
+    metrics: &mut RequestMetrics,
+) -> Result<Code, Stop> {
+    let Call { shard, peer, responder, deadline } = call;
+    let options = RequestOptions::read(&head.headers)?;
+    if options.dry_run {
+        responder.set_dry_run();
+    }
+    let mut ticket = shard.admit(deadline)?;
+    let limit = shard.config.limits.max_message_bytes;
+    let message = message::read(body, &head.headers, limit, &mut ticket).await?;
+    let attempts = match shard.limiter {
+        Some(_) => Attempts::with_limiter(),
+        None => Attempts::without_limiter(),
+    };
+    let mut cx = RequestContext {
+        shard,
+        peer,
+        options,
+        deadline,
+        ticket,
+        progress: &responder.progress,
+        metrics,
+        attempts,
+        head: call_head(shard, head),
+    };
+    let answer = run(&mut cx, &message).await?;
+    write::write(responder, answer).await
+}
+
+/// The client's path and metadata, for TF Serving.
+fn call_head(shard: &Shard, head: request::Parts) -> CallHead {
+    let path = head.uri.into_parts().path_and_query;
+    CallHead::new(shard.pool.target(), path, head.headers)
+}

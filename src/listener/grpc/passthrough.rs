@@ -1,0 +1,72 @@
+//! Methods that are not judged: streamed through both ways as they come, unread.
+use std::future::poll_fn;
+use std::pin::pin;
+
+use h2::RecvStream;
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::responder::{Responder, Stop};
+use super::write;
+use crate::pipeline::request_metrics::RequestMetrics;
+use crate::pipeline::{Answer, ResponseAnnotations, Shard};
+use crate::transport::body::{self, BodyReader};
+use crate::transport::deadline::Deadline;
+use crate::upstream::call::{CallHead, First, Reply, ReplyBody, code};
+use crate::upstream::pool::Opened;
+
+/// Opens the same call at TF Serving and moves chunks as each side has room. Memory: what the two
+/// windows hold.
+pub(super) async fn pass(
+    shard: &Shard,
+    responder: &Responder,
+    mut head: CallHead,
+    body: RecvStream,
+    deadline: Deadline,
+    metrics: &RequestMetrics,
+) -> Result<Code, Stop> {
+    let _ticket = shard.admission.enter()?;
+    let sent = Instant::now();
+    head.set_deadline(deadline, sent)?;
+    responder.progress.set("waiting for the upstream");
+    let opened = shard.pool.open(head.request(), body.is_end_stream()).await?;
+    let Opened { response, body: mut upload, lease } = opened;
+    let up = async {
+        let mut body = BodyReader::new(body);
+        if !body.is_end_stream() && body::copy(&mut body, &mut upload).await.is_err() {
+            // The client broke off: the call is over, and `Responder::bounded` sees that too.
+            upload.send_reset(h2::Reason::CANCEL);
+        }
+    };
+    let down = async {
+        let response = response.await.map_err(|error| lease.fault(&error))?;
+        metrics.call().answered(sent);
+        let (head, body) = response.into_parts();
+        let end = body.is_end_stream();
+        let mut body = ReplyBody::new(body, lease);
+        if end {
+            let reply = Reply { head, first: First::End, body };
+            let annotations = ResponseAnnotations::default();
+            return write::write(responder, Answer::Upstream { reply, annotations }).await;
+        }
+        // Unlike those of Predict, headers are passed on at once: it may take long until the first
+        // message of a stream.
+        responder.head(http::Response::from_parts(head, ()), false)?;
+        write::chunks(responder, &mut body).await?;
+        let trailers = body.trailers().await?;
+        drop(body);
+        let code = trailers.as_ref().and_then(code).unwrap_or(Code::Unknown);
+        responder.end(trailers)?;
+        Ok(code)
+    };
+    // The answer decides when the call is over.
+    let (mut up, mut down) = (pin!(up), pin!(down));
+    let mut uploading = true;
+    poll_fn(|cx| {
+        if uploading {
+            uploading = up.as_mut().poll(cx).is_pending();
+        }
+        down.as_mut().poll(cx)
+    })
+    .await
+}

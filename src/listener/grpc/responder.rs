@@ -1,0 +1,151 @@
+//! One call of a client: its way to be answered, and what can end it early (deadline,
+//! cancellation).
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::fault::Fault;
+use crate::pipeline::Progress;
+use crate::pipeline::repair_metadata::mark_dry_run;
+use crate::transport::body;
+use crate::transport::deadline::Deadline;
+
+/// Why the work on a call stops early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The client is told.
+    Fault(Fault),
+    /// The client cancelled the call, or its connection ended: there is nobody to tell.
+    ClientCancelled,
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// The answering half of a call. The work and the watch for cancellation share it: both run in one
+/// task and borrow only while they are polled.
+#[derive(Debug)]
+pub(super) struct Responder {
+    state: RefCell<State>,
+    /// What the call is waiting for.
+    pub(super) progress: Progress,
+    dry_run: Cell<bool>,
+}
+
+#[derive(Debug)]
+enum State {
+    Unanswered(SendResponse<Bytes>),
+    Started(SendStream<Bytes>),
+    Ended,
+}
+
+impl Responder {
+    pub(super) fn new(respond: SendResponse<Bytes>) -> Self {
+        Self {
+            state: RefCell::new(State::Unanswered(respond)),
+            progress: Progress::new("reading the request"),
+            dry_run: Cell::new(false),
+        }
+    }
+
+    /// Whatever the answer will be, it says that nothing was run.
+    pub(super) fn set_dry_run(&self) {
+        self.dry_run.set(true);
+    }
+
+    /// Runs the work until it is done, the deadline passes, or the client cancels. Dropping the
+    /// work resets the upstream call.
+    ///
+    /// Takes the work by reference: a future that is passed by value is in its caller's future
+    /// twice.
+    pub(super) async fn bounded<T>(
+        &self,
+        deadline: Deadline,
+        mut work: Pin<&mut impl Future<Output = Result<T, Stop>>>,
+    ) -> Result<T, Stop> {
+        let mut timer = pin!(deadline.at().map(tokio::time::sleep_until));
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            if let Some(timer) = timer.as_mut().as_pin_mut()
+                && timer.poll(cx).is_ready()
+            {
+                return Poll::Ready(Err(Fault::Deadline { during: self.progress.get() }.into()));
+            }
+            self.poll_cancelled(cx).map(|()| Err(Stop::ClientCancelled))
+        })
+        .await
+    }
+
+    fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.state.borrow_mut() {
+            State::Unanswered(respond) => respond.poll_reset(cx).map(|_| ()),
+            State::Started(stream) => stream.poll_reset(cx).map(|_| ()),
+            State::Ended => Poll::Pending,
+        }
+    }
+
+    /// Starts the answer; with `end` it is the whole of it.
+    pub(super) fn head(&self, head: Response<()>, end: bool) -> Result<(), Stop> {
+        let mut state = self.state.borrow_mut();
+        let State::Unanswered(respond) = &mut *state else { return Err(Stop::ClientCancelled) };
+        let stream = respond.send_response(head, end).map_err(|_| Stop::ClientCancelled)?;
+        *state = if end { State::Ended } else { State::Started(stream) };
+        Ok(())
+    }
+
+    /// Sends data when the client has room for it. A client that does not read holds no more memory
+    /// here than this chunk.
+    pub(super) async fn data(&self, mut data: Bytes) -> Result<(), Stop> {
+        poll_fn(|cx| match &mut *self.state.borrow_mut() {
+            State::Started(stream) => {
+                body::poll_send(cx, stream, &mut data).map_err(|_| Stop::ClientCancelled)
+            }
+            State::Unanswered(_) | State::Ended => Poll::Ready(Err(Stop::ClientCancelled)),
+        })
+        .await
+    }
+
+    /// Ends the answer, with trailers or, if the upstream had none, without.
+    pub(super) fn end(&self, trailers: Option<HeaderMap>) -> Result<(), Stop> {
+        let State::Started(mut stream) = self.state.replace(State::Ended) else {
+            return Err(Stop::ClientCancelled);
+        };
+        body::finish(&mut stream, trailers).map_err(|_| Stop::ClientCancelled)
+    }
+
+    /// Ends the call with a failure: as the only headers, or as trailers when the answer has begun.
+    pub(super) fn fail(&self, mut trailers: HeaderMap) {
+        if self.dry_run.get() {
+            mark_dry_run(&mut trailers);
+        }
+        let unanswered = matches!(*self.state.borrow(), State::Unanswered(_));
+        // A client that cancelled meanwhile does not need the error.
+        if unanswered { self.head(grpc_head(trailers), true) } else { self.end(Some(trailers)) }.ok();
+    }
+
+    /// Answers a request that is not gRPC with an HTTP status alone.
+    pub(super) fn http(&self, status: StatusCode) {
+        let mut head = Response::new(());
+        *head.status_mut() = status;
+        self.head(head, true).ok();
+    }
+}
+
+/// `:status 200`, `content-type: application/grpc` and these.
+pub(super) fn grpc_head(mut headers: HeaderMap) -> Response<()> {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let mut head = Response::new(());
+    *head.headers_mut() = headers;
+    head
+}

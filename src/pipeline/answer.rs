@@ -1,0 +1,41 @@
+//! What a listener gives back to its client: TF Serving's answer as it comes, or one made here.
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, response};
+use smallvec::{SmallVec, smallvec};
+
+use super::annotations::ResponseAnnotations;
+use super::repair_metadata::mark_dry_run;
+use crate::upstream::call::Reply;
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub enum Answer {
+    /// TF Serving's own, still to be read, and what is added to it.
+    Upstream { reply: Reply, annotations: ResponseAnnotations },
+    /// An error of TF Serving that came behind the beginning of a message.
+    Failed { head: response::Parts, trailers: HeaderMap, annotations: ResponseAnnotations },
+    /// One that is here in full, with the code OK.
+    Whole(WholeAnswer),
+}
+
+/// An answer in memory.
+#[derive(Debug)]
+pub struct WholeAnswer {
+    /// Initial metadata.
+    pub metadata: HeaderMap,
+    /// The message with gRPC's prefix.
+    pub frames: SmallVec<[Bytes; 4]>,
+    pub trailers: HeaderMap,
+}
+
+impl Answer {
+    /// An empty message, and what would have been repaired.
+    pub(super) fn dry_run(repairs: Option<HeaderMap>) -> Self {
+        const EMPTY: Bytes = Bytes::from_static(&[0; 5]);
+        let mut metadata = repairs.unwrap_or_default();
+        mark_dry_run(&mut metadata);
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        Self::Whole(WholeAnswer { metadata, frames: smallvec![EMPTY], trailers })
+    }
+}

@@ -1,0 +1,69 @@
+//! What the stages know of one request, whichever listener it came through.
+use std::cell::Cell;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Shard;
+use super::options::RequestOptions;
+use super::request_metrics::RequestMetrics;
+use crate::limiter::admission::Ticket;
+use crate::retry::policy::{Attempts, Cause, Decision};
+use crate::transport::deadline::Deadline;
+use crate::upstream::call::CallHead;
+use crate::wire::Rope;
+
+/// One request on its way through the stages. It stays on the thread of its shard.
+#[derive(Debug)]
+pub struct RequestContext<'a> {
+    pub shard: &'a Shard,
+    /// The address that the client connected from.
+    pub peer: &'a str,
+    pub options: RequestOptions,
+    pub deadline: Deadline,
+    /// Counts the request and its bytes against the limits until it is dropped.
+    pub ticket: Ticket,
+    pub progress: &'a Progress,
+    pub metrics: &'a mut RequestMetrics,
+    /// The retries so far.
+    pub attempts: Attempts,
+    /// What goes to TF Serving beside the message: the method's path and the forwarded metadata.
+    pub head: CallHead,
+}
+
+/// The message of a request.
+#[derive(Debug)]
+pub struct RequestMessage {
+    /// What is forwarded when nothing changes: with gRPC's prefix, compressed if it came so.
+    pub frames: SmallVec<[Bytes; 4]>,
+    /// The message itself, decompressed, without a prefix.
+    pub payload: Rope,
+}
+
+/// What a request is waiting for. The text of a missed deadline names it.
+#[derive(Debug)]
+pub struct Progress(Cell<&'static str>);
+
+impl RequestContext<'_> {
+    /// Asks the retry policy, at the cost of this shard's budget.
+    pub(super) fn retry(&mut self, cause: Cause) -> Decision {
+        // Spread by the number of the request, so that what was refused together does not come back
+        // together.
+        let seed = u64::from(self.shard.requests.get());
+        self.attempts.decide(cause, &mut self.shard.retry_budget.borrow_mut(), seed)
+    }
+}
+
+impl Progress {
+    pub fn new(during: &'static str) -> Self {
+        Self(Cell::new(during))
+    }
+
+    pub fn set(&self, during: &'static str) {
+        self.0.set(during);
+    }
+
+    pub fn get(&self) -> &'static str {
+        self.0.get()
+    }
+}

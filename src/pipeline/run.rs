@@ -1,0 +1,144 @@
+//! What happens to a request, in order: scan, resolve, judge, apply, send, annotate.
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::annotations::ResponseAnnotations;
+use super::answer::Answer;
+use super::context::{RequestContext, RequestMessage};
+use super::fan_out::fan_out;
+use super::operation::Operation;
+use super::repair_metadata::repair_metadata;
+use super::resolve::resolve;
+use super::send::send;
+use super::verdict::{count, is_off, refusal, remember};
+use crate::fault::Fault;
+use crate::models::catalog::ModelVersion;
+use crate::repair::{Action, Calls, Outcome, Verdict};
+use crate::retry::policy::{Cause, Decision};
+use crate::telemetry::metrics::Stage;
+use crate::transport::framing::frames;
+use crate::upstream::call::Reply;
+use crate::wire::{ModelSpec, Rope};
+
+/// How long the server's refusal may wait for a check whether the signatures have changed.
+const REVALIDATE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Serves one request whose message was read.
+///
+/// # Errors
+/// The request is refused, or it cannot be answered.
+pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Result<Answer, Fault> {
+    let plain = &message.payload;
+    let shard = cx.shard;
+    let config = &shard.config;
+
+    // scan
+    let scanned = cx.metrics.stage(Stage::Scan, || Operation::scan(cx.metrics.method, plain));
+    let operation = match scanned {
+        Ok(operation) => Some(operation),
+        Err(_) if is_off(&config.defaults, cx.options) => None,
+        Err(error) => return Err(Fault::malformed(error.to_string())),
+    };
+    let checked = operation.as_ref().and_then(|operation| Some((operation, operation.model_spec()?)));
+    let policy = checked.map_or(&config.defaults, |(_, spec)| config.policy(&spec.name));
+    let Some((operation, spec)) = checked.filter(|_| !is_off(policy, cx.options)) else {
+        // Mode off checks nothing, so the model need not be known.
+        if let Some((_, spec)) = checked
+            && let Some(version) = cx.shard.catalog.lookup(spec)
+        {
+            cx.metrics.set_model(version.metrics(spec.effective_signature()));
+        }
+        let reply = send(cx, &message.frames).await?;
+        return Ok(Answer::Upstream { reply, annotations: ResponseAnnotations::default() });
+    };
+
+    // resolve
+    let mut version = resolve(cx, spec).await?;
+    loop {
+        // judge
+        let verdict = cx.metrics.stage(Stage::Plan, || operation.judge(plain, &version, cx.options.mode));
+        let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
+        cx.metrics.set_model(version.metrics(signature));
+        cx.metrics.set_outcome(&verdict);
+
+        // apply
+        let repaired: Rope;
+        let changed: SmallVec<[Bytes; 4]>;
+        let (outgoing, repairs): (&[Bytes], Option<HeaderMap>) = match verdict.action {
+            Action::Refuse => {
+                remember(cx, &version, &verdict);
+                return Err(refusal(&version, spec, verdict, operation.is_predict()));
+            }
+            Action::Forward => (&message.frames, None),
+            Action::Apply if cx.options.dry_run => (&[], repair_metadata(&verdict.plan.steps)),
+            Action::Apply => {
+                repaired = cx.metrics.stage(Stage::Apply, || operation.apply(plain, &verdict.plan))?;
+                let repairs = repair_metadata(&verdict.plan.steps);
+                if verdict.plan.calls != Calls::One {
+                    cx.head.set_changed();
+                    let annotations = ResponseAnnotations::new(repairs, &version, spec, &verdict);
+                    // Boxed, as every rare path is: it need not size the task of every request.
+                    let calls = verdict.plan.calls;
+                    let answer = Box::pin(fan_out(cx, &repaired, calls, annotations)).await?;
+                    count(cx, &verdict);
+                    remember(cx, &version, &verdict);
+                    return Ok(answer);
+                }
+                changed = frames(repaired);
+                (&changed, repairs)
+            }
+        };
+        if cx.options.dry_run {
+            count(cx, &verdict);
+            return Ok(Answer::dry_run(repairs));
+        }
+        match verdict.action {
+            Action::Apply => cx.head.set_changed(),
+            Action::Forward | Action::Refuse => cx.head.set_unchanged(),
+        }
+
+        // send
+        let sent = Instant::now();
+        let reply = send(cx, outgoing).await?;
+        if operation.is_predict()
+            && is_doubtful(&verdict, &reply)
+            && cx.retry(Cause::SignatureChanged) == Decision::Now
+            && let Some(newer) = newer(cx, spec, &version, sent).await
+        {
+            version = newer;
+            continue;
+        }
+
+        // annotate
+        count(cx, &verdict);
+        remember(cx, &version, &verdict);
+        let annotations = ResponseAnnotations::new(repairs, &version, spec, &verdict);
+        return Ok(Answer::Upstream { reply, annotations });
+    }
+}
+
+/// Whether the server refused a request that conforms to the signatures that we know.
+fn is_doubtful(verdict: &Verdict, reply: &Reply) -> bool {
+    matches!(verdict.outcome, Outcome::Conforming | Outcome::Repaired)
+        && matches!(reply.refusal(), Some(Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound))
+}
+
+/// The model's version now, if its signatures differ from those that the request was judged by.
+async fn newer(
+    cx: &RequestContext<'_>,
+    spec: &ModelSpec,
+    old: &Arc<ModelVersion>,
+    sent: Instant,
+) -> Option<Arc<ModelVersion>> {
+    cx.progress.set("checking whether the model has changed");
+    let revalidated = Box::pin(cx.shard.refresher.revalidate(&old.model, sent));
+    tokio::time::timeout(REVALIDATE_WITHIN, revalidated).await.ok();
+    let newer = cx.shard.catalog.lookup(spec)?;
+    (!Arc::ptr_eq(&newer, old) && newer.signatures != old.signatures).then_some(newer)
+}

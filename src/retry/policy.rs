@@ -1,0 +1,230 @@
+//! The retry policy for calls to TF Serving: the cause of a failure in, a decision out.
+use std::time::Duration;
+
+use super::budget::Budget;
+
+/// Retries of one call after it was refused or its connection was lost. With the pauses this takes
+/// about half a second, enough for others to release the server's threads.
+const MAX_RETRIES: u32 = 16;
+/// The pause before retry `n` is up to `2^n` milliseconds; it stops growing here (64 ms).
+const MAX_DOUBLINGS: u32 = 6;
+
+/// Why a call could be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The server certainly did not process the call: it said so with `REFUSED_STREAM` or a GOAWAY.
+    ///
+    /// The call keeps its permit. When the policy gives up and the call ended with its connection,
+    /// it may still be retried as [`Cause::ConnectionLost`].
+    Unprocessed,
+    /// TF Serving had no thread for the call and did not run it.
+    ///
+    /// Return the permit as refused and wait for another one at the front of the queue.
+    NoThread,
+    /// TF Serving's batching queue was full and it did not run the call.
+    ///
+    /// Return the permit as refused and wait for another one at the front of the queue.
+    BatchQueueFull,
+    /// The connection was lost before any byte of an answer. The call may have run.
+    ///
+    /// Release the permit without an answer and wait for another one at the front of the queue.
+    ConnectionLost,
+    /// TF Serving rejected a request that conforms to the signatures we know. The request is
+    /// planned again and sent as a new call if the signatures turn out to have changed.
+    ///
+    /// Ask before the signatures are fetched again, so that this happens once per request. The call
+    /// was answered, so its permit is gone already; the new call waits at the back of the queue.
+    SignatureChanged,
+}
+
+/// What to do after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Now,
+    After(Duration),
+    /// The client gets the failure.
+    GiveUp,
+}
+
+/// The retries of one request so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempts {
+    limited: bool,
+    /// Since the request was last planned, except for those of unprocessed calls.
+    retries: u32,
+    /// The current call was retried as unprocessed.
+    unprocessed: bool,
+    signature_changed: bool,
+}
+
+impl Attempts {
+    /// For calls that need a permit: every cause can be retried.
+    pub const fn with_limiter() -> Self {
+        Self { limited: true, retries: 0, unprocessed: false, signature_changed: false }
+    }
+
+    /// For calls without a limiter: with nothing to hold retries back, an overloaded server is left
+    /// alone, and so is one whose connection was lost.
+    pub const fn without_limiter() -> Self {
+        Self { limited: false, ..Self::with_limiter() }
+    }
+
+    /// Whether the request is sent again after a failure, and when. A retry that the budget pays
+    /// for is taken off it.
+    ///
+    /// The `seed` spreads the pauses: requests that fail at the same time should have different
+    /// ones.
+    pub fn decide(&mut self, cause: Cause, budget: &mut Budget, seed: u64) -> Decision {
+        match cause {
+            Cause::Unprocessed => {
+                if self.unprocessed {
+                    return Decision::GiveUp;
+                }
+                self.unprocessed = true;
+                return Decision::Now;
+            }
+            Cause::SignatureChanged => {
+                if self.signature_changed {
+                    return Decision::GiveUp;
+                }
+                *self = Self { limited: self.limited, signature_changed: true, ..Self::with_limiter() };
+                return Decision::Now;
+            }
+            Cause::NoThread | Cause::BatchQueueFull | Cause::ConnectionLost => {}
+        }
+        self.retries += 1;
+        let allowed = self.limited
+            && match cause {
+                // Nothing ran, and waiting for a permit limits how often this happens.
+                Cause::NoThread => self.retries <= MAX_RETRIES,
+                Cause::BatchQueueFull => self.retries <= MAX_RETRIES && budget.spend(),
+                // Once: if the request itself crashed the server, do not crash it again.
+                _ => self.retries == 1 && budget.spend(),
+            };
+        if !allowed {
+            return Decision::GiveUp;
+        }
+        self.unprocessed = false;
+        // A permit is pause enough for the first retry, but it says nothing about the batching
+        // queue.
+        if self.retries == 1 && cause != Cause::BatchQueueFull {
+            Decision::Now
+        } else {
+            Decision::After(self.pause(seed))
+        }
+    }
+
+    /// Between half of the full pause and the full pause.
+    fn pause(self, seed: u64) -> Duration {
+        let full = 1_000_u64 << self.retries.min(MAX_DOUBLINGS);
+        let spread = (seed << 5 | u64::from(self.retries)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Duration::from_micros(full / 2 + (spread >> 32) % (full / 2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cause::{BatchQueueFull, ConnectionLost, NoThread, SignatureChanged, Unprocessed};
+    use super::*;
+
+    /// One letter per decision: `n`ow, `a`fter a pause, `g`ive up.
+    fn decisions(mut attempts: Attempts, budget: &mut Budget, causes: &[Cause]) -> String {
+        let letter = |cause: &Cause| match attempts.decide(*cause, budget, 7) {
+            Decision::Now => 'n',
+            Decision::After(_) => 'a',
+            Decision::GiveUp => 'g',
+        };
+        causes.iter().map(letter).collect()
+    }
+
+    fn empty() -> Budget {
+        let mut budget = Budget::default();
+        while budget.spend() {}
+        budget
+    }
+
+    #[test]
+    fn every_cause_is_retried_as_often_as_it_may_be() {
+        for (causes, expected) in [
+            (&[NoThread; 17][..], "naaaaaaaaaaaaaaag"),
+            // The budget of a new thread pays for ten.
+            (&[BatchQueueFull; 11], "aaaaaaaaaag"),
+            (&[ConnectionLost; 2], "ng"),
+            (&[Unprocessed; 2], "ng"),
+            (&[SignatureChanged; 2], "ng"),
+            // A lost connection is retried only as the first failure.
+            (&[NoThread, ConnectionLost], "ng"),
+            (&[ConnectionLost, NoThread, BatchQueueFull], "naa"),
+            // Each new call may be unprocessed once.
+            (&[Unprocessed, NoThread, Unprocessed, Unprocessed], "nnng"),
+            // An unprocessed call that ended with its connection twice.
+            (&[Unprocessed, Unprocessed, ConnectionLost, Unprocessed], "ngnn"),
+            (&[Unprocessed, ConnectionLost, Unprocessed], "nnn"),
+            // A request that is planned again starts over, but is not planned a third time.
+            (&[ConnectionLost, SignatureChanged, ConnectionLost, SignatureChanged], "nnng"),
+            (&[NoThread, NoThread, SignatureChanged, NoThread, NoThread], "nanna"),
+            (&[Unprocessed, SignatureChanged, Unprocessed], "nnn"),
+        ] {
+            assert_eq!(
+                decisions(Attempts::with_limiter(), &mut Budget::default(), causes),
+                expected,
+                "{causes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_budget_stops_what_may_have_cost_the_server_something() {
+        for (cause, expected) in [
+            (NoThread, "n"),
+            (BatchQueueFull, "g"),
+            (ConnectionLost, "g"),
+            (Unprocessed, "n"),
+            (SignatureChanged, "n"),
+        ] {
+            assert_eq!(decisions(Attempts::with_limiter(), &mut empty(), &[cause]), expected, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_limiter_overload_and_lost_connections_are_not_retried() {
+        let mut budget = Budget::default();
+        for (cause, expected) in [
+            (NoThread, "gg"),
+            (BatchQueueFull, "gg"),
+            (ConnectionLost, "gg"),
+            (Unprocessed, "ng"),
+            (SignatureChanged, "ng"),
+        ] {
+            assert_eq!(
+                decisions(Attempts::without_limiter(), &mut budget, &[cause; 2]),
+                expected,
+                "{cause:?}"
+            );
+        }
+        let mut attempts = Attempts::without_limiter();
+        attempts.decide(SignatureChanged, &mut budget, 0);
+        assert_eq!(attempts.decide(NoThread, &mut budget, 0), Decision::GiveUp, "planned again");
+        assert_eq!((0..20).filter(|_| budget.spend()).count(), 10, "nothing was spent");
+    }
+
+    #[test]
+    fn pauses_double_up_to_64_milliseconds() {
+        let mut different = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let mut attempts = Attempts::with_limiter();
+            assert_eq!(attempts.decide(NoThread, &mut Budget::default(), seed), Decision::Now);
+            for full in [4, 8, 16, 32, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64].map(Duration::from_millis)
+            {
+                let Decision::After(pause) = attempts.decide(NoThread, &mut Budget::default(), seed) else {
+                    panic!("no pause")
+                };
+                assert!(pause >= full / 2 && pause < full, "{pause:?} of {full:?}");
+                different.insert(pause);
+            }
+            let first = Attempts::with_limiter().decide(BatchQueueFull, &mut Budget::default(), seed);
+            assert!(matches!(first, Decision::After(pause) if (1_000..2_000).contains(&pause.as_micros())));
+        }
+        assert!(different.len() > 1_000, "{} different pauses", different.len());
+    }
+}

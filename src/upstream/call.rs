@@ -1,0 +1,284 @@
+//! One call to TF Serving: opens it, sends the message, and reads until the answer has begun.
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, response};
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::pool::{Lease, Opened, Pool};
+use super::target::Target;
+use crate::fault::Fault;
+use crate::transport::body::{self, BodyReader, Sending};
+use crate::transport::deadline::Deadline;
+use crate::transport::framing::{Assembler, Message};
+
+pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// What goes to TF Serving beside the message: the method's path and the metadata.
+#[derive(Debug)]
+pub struct CallHead {
+    request: Request<()>,
+    /// How the client's message was compressed, while a changed message goes out plain.
+    encoding: Option<HeaderValue>,
+}
+
+/// The beginning of TF Serving's answer; the rest is still to be read.
+#[derive(Debug)]
+pub struct Reply {
+    pub head: response::Parts,
+    pub first: First,
+    pub body: ReplyBody,
+}
+
+/// What came after the headers.
+#[derive(Debug)]
+pub enum First {
+    /// Nothing: the headers were the whole answer, usually an error.
+    End,
+    Data(Bytes),
+    Trailers(Option<HeaderMap>),
+}
+
+/// The rest of an answer. Its call counts on its connection until this is dropped.
+#[derive(Debug)]
+pub struct ReplyBody {
+    reader: BodyReader,
+    lease: Lease,
+}
+
+/// A reply that was read to its end.
+#[derive(Debug)]
+pub enum Collected {
+    /// Headers and trailers without a message: an error, still to be passed on.
+    Refused(Box<Reply>),
+    /// The message, or what there was of it before an error.
+    Ended { head: response::Parts, message: Result<Message, Fault>, trailers: Option<HeaderMap> },
+}
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub enum CallError {
+    /// TF Serving certainly did not process the call: REFUSED_STREAM, or a GOAWAY that names an
+    /// earlier stream as the last one. `connection_lost`: with the latter.
+    Unprocessed {
+        fault: Fault,
+        connection_lost: bool,
+    },
+    /// The connection ended before any byte of an answer; the call may have run.
+    ConnectionLost(Fault),
+    Other(Fault),
+}
+
+/// `grpc-status` alone; the text stays unread.
+pub fn code(trailers: &HeaderMap) -> Option<Code> {
+    trailers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+/// Sends `frames` at the time `sent` and waits for the beginning of the answer.
+///
+/// # Errors
+/// The deadline has passed, there is no connection, or it failed under the call.
+pub async fn call(
+    pool: &Pool,
+    head: &mut CallHead,
+    frames: &[Bytes],
+    deadline: Deadline,
+    sent: Instant,
+) -> Result<Reply, CallError> {
+    deadline.stamp(head.request.headers_mut(), sent)?;
+    let Opened { response, body: mut upload, lease } = pool.open(&head.request, false).await?;
+    let response = match exchange(response, &mut upload, frames).await {
+        Ok(response) => response,
+        Err(error) => return Err(CallError::before_answer(&lease, &error)),
+    };
+    begin(response, lease).await.map_err(CallError::Other)
+}
+
+async fn exchange(
+    mut response: ResponseFuture,
+    upload: &mut SendStream<Bytes>,
+    frames: &[Bytes],
+) -> Result<Response<RecvStream>, h2::Error> {
+    let length: usize = frames.iter().map(Bytes::len).sum();
+    if length <= body::CHUNK {
+        // An upload that the server stopped has its reason in the answer, here and below.
+        body::send_now(upload, frames, true).ok();
+        return response.await;
+    }
+    let mut sending = Sending::new(frames, true);
+    let mut uploading = true;
+    poll_fn(|cx| {
+        // The server may answer before it has read everything: a refusal, usually.
+        if let Poll::Ready(answer) = Pin::new(&mut response).poll(cx) {
+            return Poll::Ready(answer);
+        }
+        if uploading {
+            uploading = sending.poll(cx, upload).is_pending();
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Reads until it is known whether this is an answer or a refusal. A unary call loses nothing by
+/// that.
+async fn begin(response: Response<RecvStream>, lease: Lease) -> Result<Reply, Fault> {
+    let (head, body) = response.into_parts();
+    let mut body = ReplyBody::new(body, lease);
+    let first = if body.reader.is_end_stream() {
+        First::End
+    } else {
+        match body.next().await? {
+            Some(data) => First::Data(data),
+            None => First::Trailers(body.trailers().await?),
+        }
+    };
+    Ok(Reply { head, first, body })
+}
+
+// === impl CallHead ===
+
+impl CallHead {
+    /// A call of `path` with a client's metadata.
+    pub fn new(target: &Target, path: Option<PathAndQuery>, metadata: HeaderMap) -> Self {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        if let Some(path) = path {
+            *request.uri_mut() = target.uri(path);
+        }
+        *request.headers_mut() = metadata;
+        // gRPC servers ask for it; a client that left it out gets its trailers all the same.
+        request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+        Self { request, encoding: None }
+    }
+
+    pub fn request(&self) -> &Request<()> {
+        &self.request
+    }
+
+    /// # Errors
+    /// The deadline has passed.
+    pub fn set_deadline(&mut self, deadline: Deadline, now: Instant) -> Result<(), Fault> {
+        deadline.stamp(self.request.headers_mut(), now)
+    }
+
+    /// The message goes out uncompressed and with another length than the client's.
+    pub fn set_changed(&mut self) {
+        let headers = self.request.headers_mut();
+        if let Some(encoding) = headers.remove(GRPC_ENCODING) {
+            self.encoding = Some(encoding);
+        }
+        headers.remove(header::CONTENT_LENGTH);
+    }
+
+    /// The message goes out as the client sent it, perhaps after an attempt that changed it.
+    pub fn set_unchanged(&mut self) {
+        if let Some(encoding) = self.encoding.take() {
+            self.request.headers_mut().insert(GRPC_ENCODING, encoding);
+        }
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// The error that TF Serving answers with, if it is known already, as it is for a unary call.
+    pub fn refusal(&self) -> Option<Code> {
+        code(self.trailers()?).filter(|code| *code != Code::Ok)
+    }
+
+    /// The trailers of an answer without data.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        match &self.first {
+            First::End => Some(&self.head.headers),
+            First::Data(_) => None,
+            First::Trailers(trailers) => trailers.as_ref(),
+        }
+    }
+
+    /// Reads the answer to its end. `charge` counts the bytes of each chunk against a limit.
+    ///
+    /// # Errors
+    /// The connection fails, or `charge` refuses.
+    pub async fn collect(self, mut charge: impl FnMut(u64) -> Result<(), Fault>) -> Result<Collected, Fault> {
+        let Self { head, first, mut body } = self;
+        let mut next = match first {
+            First::Data(data) => Some(data),
+            first => return Ok(Collected::Refused(Box::new(Self { head, first, body }))),
+        };
+        let mut assembler = Assembler::default();
+        let mut framing = Ok(());
+        while let Some(data) = next {
+            charge(data.len() as u64)?;
+            if framing.is_ok() {
+                framing = assembler.push(data);
+            }
+            next = body.next().await?;
+        }
+        let trailers = body.trailers().await?;
+        let message = framing
+            .and_then(|()| assembler.finish())
+            .map_err(|error| Fault::Internal { problem: format!("answer of the upstream: {error}") });
+        Ok(Collected::Ended { head, message, trailers })
+    }
+}
+
+impl ReplyBody {
+    /// The body of an answer to the call that `lease` counts.
+    pub fn new(body: RecvStream, lease: Lease) -> Self {
+        Self { reader: BodyReader::new(body), lease }
+    }
+
+    /// The next chunk; `None` at the end. Asking for it lets the server send as much again as the
+    /// last chunk was long, so a client that does not read stops the server.
+    ///
+    /// # Errors
+    /// The connection or the stream failed.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        self.reader.next().await.map_err(|error| self.lease.fault(&error))
+    }
+
+    /// # Errors
+    /// The connection or the stream failed.
+    pub async fn trailers(&mut self) -> Result<Option<HeaderMap>, Fault> {
+        self.reader.trailers().await.map_err(|error| self.lease.fault(&error))
+    }
+}
+
+// === impl CallError ===
+
+impl CallError {
+    fn before_answer(lease: &Lease, error: &h2::Error) -> Self {
+        let fault = lease.fault(error);
+        if is_unprocessed(error) {
+            Self::Unprocessed { fault, connection_lost: !error.is_reset() }
+        } else if error.is_reset() {
+            Self::Other(fault)
+        } else {
+            Self::ConnectionLost(fault)
+        }
+    }
+
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::Unprocessed { fault, .. } | Self::ConnectionLost(fault) | Self::Other(fault) => fault,
+        }
+    }
+}
+
+impl From<Fault> for CallError {
+    fn from(fault: Fault) -> Self {
+        Self::Other(fault)
+    }
+}
+
+/// `h2` ends only those streams with a GOAWAY that the server did not process.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
