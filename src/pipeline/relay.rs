@@ -6,7 +6,7 @@ use tonic::Code;
 
 use super::call::{Call, Stop};
 use super::forward::{First, Reply, code};
-use crate::explain;
+use crate::explain::{self, Context};
 use crate::fault::{GRPC_MESSAGE, TRAILERS_LIMIT, percent_decode, percent_encode};
 use crate::upstream::pool::Pool;
 use crate::upstream::unary;
@@ -91,7 +91,9 @@ impl ResponseAnnotations<'_> {
     /// beginning.
     pub(super) fn to_text(self, trailers: &mut HeaderMap) {
         let Some(message) = trailers.get(GRPC_MESSAGE).filter(|_| self.explain) else { return };
-        let Some(meaning) = explain::explain(&percent_decode(message.as_bytes())) else { return };
+        let Some(meaning) = explain::explain(&percent_decode(message.as_bytes()), &Context::default()) else {
+            return;
+        };
         let meaning = percent_encode(&meaning.to_string());
         let size: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         if size + meaning.len() > TRAILERS_LIMIT {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::call::Call;
 use crate::config::UndeclaredModels;
-use crate::explain;
+use crate::explain::{self, Context};
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::wire::ModelSpec;
@@ -42,7 +42,7 @@ fn explained(shard: &Shard, spec: &ModelSpec, mut fault: Fault) -> Fault {
     let policy = shard.config.policy(&spec.name).for_signature(spec.effective_signature());
     if let Fault::ModelUnknown { text, .. } | Fault::Upstream { message: text, .. } = &mut fault
         && policy.explain_upstream
-        && let Some(meaning) = explain::explain(text)
+        && let Some(meaning) = explain::explain(text, &Context::default())
     {
         *text += &meaning.to_string();
     }
