@@ -59,8 +59,8 @@ struct Group<'a> {
 }
 
 /// `sent: b float [1]; a, c and 7 more float [2,3]`. First the inputs whose shape the error names,
-/// then those that do not conform to the signature; among equals the rarest number of rows, which is
-/// the odd one out.
+/// then those that do not conform to the signature; among equals the rarest number of rows, which
+/// is the odd one out.
 fn shapes(message: &str, inputs: &[Input<'_>]) -> Option<String> {
     let mut places: HashMap<(DataType, &Shape, bool, Option<(DataType, &Shape)>), usize> = HashMap::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
@@ -160,7 +160,8 @@ fn names(sent: &Sent<'_>) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// `arg[1] is ids, sent as int32 [3]`. TensorFlow numbers the fed tensors of the graph, sorted by name.
+/// `arg[1] is ids, sent as int32 [3]`. TensorFlow numbers the fed tensors of the graph, sorted by
+/// name.
 fn position(message: &str, sent: &Sent<'_>) -> Option<String> {
     let (_, rest) = message.split_once("arg[")?;
     let position: usize = rest.split_once(']')?.0.parse().ok()?;
@@ -172,9 +173,9 @@ fn position(message: &str, sent: &Sent<'_>) -> Option<String> {
     Some(format!("arg[{position}] is {}, sent as {} {}", ascii(alias), input.dtype, input.shape))
 }
 
-/// `outputs that are inputs: unique_ids; output_filter: logits`, if a call with this filter asks for
-/// an output that is an input of the same signature, which TensorFlow refuses to return. An empty
-/// filter asks for all outputs.
+/// `outputs that are inputs: unique_ids; output_filter: logits`, if a call with this filter asks
+/// for an output that is an input of the same signature, which TensorFlow refuses to return. An
+/// empty filter asks for all outputs.
 pub fn fed_outputs(signature: &Signature, output_filter: &[String]) -> Option<String> {
     let is_fed = |output: &&TensorInfo| {
         let name = output.tensor_name.as_str();

@@ -36,7 +36,7 @@ pub struct Row {
     /// What the error says: any one of these.
     pub texts: &'static [&'static str],
     pub actor: Actor,
-    /// What it means and what to do: ASCII, one line, at most [`MAX_MEANING`] bytes.
+    /// What it means and what to do: ASCII, one line, at most 300 bytes.
     pub meaning: &'static str,
     /// The source file that the text comes from, or a report that shows it.
     pub source: &'static str,
@@ -54,9 +54,6 @@ pub struct Explanation {
     /// What follows the row's meaning: ASCII, one line, empty where there is nothing to add.
     detail: String,
 }
-
-/// Most bytes of a meaning.
-const MAX_MEANING: usize = 300;
 
 /// Bytes of a message that are searched. TensorFlow Serving cuts its messages at 1024.
 const SEARCHED: usize = 4096;

@@ -5,7 +5,8 @@ use super::detail::Detail::{Names, Position, Shapes};
 use super::{Row, row};
 
 pub(super) const ROWS: &[Row] = &[
-    // First, because the text quotes the value that did not parse, which could contain any other text.
+    // First, because the text quotes the value that did not parse, which could contain any other
+    // text.
     row(
         Client,
         &["Could not parse example input"],

@@ -69,6 +69,7 @@ pub(super) const ROWS: &[Row] = &[
         &[
             "must have the same depth",
             "input depth must be evenly divisible by filter depth",
+            "does not support grouped convolutions",
             "input must have 3 channels",
         ],
         "the image has another number of channels than the model takes (the first number was sent, the second is expected): convert grey to RGB or drop the alpha channel; or the axes are in the order NCHW",

@@ -4,6 +4,9 @@ use super::*;
 use crate::repair::{self, ModelPolicy, judge, notation};
 use crate::wire::{PredictView, Rope};
 
+/// Most bytes of a meaning: the original text must remain the larger part of the message.
+const MAX_MEANING: usize = 300;
+
 #[test]
 fn every_text_finds_its_own_row_and_no_row_hides_another() {
     for (_, rows) in SECTIONS {
@@ -107,6 +110,13 @@ fn errors_of_real_models_and_who_acts() {
             "overloaded",
         ),
         ("Received message larger than max (32243844 vs. 4194304)", Platform, "4 MiB"),
+        (
+            "received metadata size exceeds soft limit (9579 vs. 8192);  :path:82B :authority:57B x-big:9037B",
+            Client,
+            "8 KiB",
+        ),
+        ("received metadata size exceeds hard limit (value length 30000 vs. 16384)", Client, "8 KiB"),
+        ("received initial metadata size exceeds limit", Client, "8 KiB"),
         ("Server Threadpool Exhausted", Platform, "threads"),
         (
             "Could not find variable Variable_1. This could mean that the variable has been deleted.",
