@@ -7,6 +7,7 @@ use super::args::ExplainArgs;
 use super::signature::ask;
 use super::{Exit, Failure, load_file, render};
 use crate::config::load::{Setting, Settings};
+use crate::explain::fed_outputs;
 use crate::proto::tensorflow::serving::GetModelMetadataResponse;
 use crate::repair::{self, Action, Request, notation, report};
 use crate::signature::Signatures;
@@ -26,6 +27,10 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<Exit, Failure> {
     let version = version.map_or_else(String::new, |version| format!(" version {version}"));
     let mut text = format!("model '{}'{version}\n", report::ascii(&model));
     text.push_str(&report::explain(&verdict, &view));
+    let fed = verdict.signature.as_ref().and_then(|signature| fed_outputs(signature, &view.output_filter));
+    if let Some(fed) = fed {
+        text.push_str(&format!("TensorFlow will refuse it (`is both fed and fetched`): {fed}\n"));
+    }
     render::data(&text);
     Ok(if verdict.action == Action::Refuse { Exit::Failure } else { Exit::Success })
 }

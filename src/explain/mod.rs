@@ -1,72 +1,105 @@
-//! Floor 2: what TensorFlow Serving's errors mean and who can do something about them. Pure text: a
-//! message in, a sentence out.
+//! Layer 2: what TensorFlow Serving's errors mean and who can fix them. Pure text: a message and
+//! what is known of the request in, a sentence out.
 //!
-//! The tables are ordered: the first row whose text is found wins. A `*` in a text stands for
-//! anything. A new row needs no test of its own: every text of every row is tried on the tables.
+//! The rows are ordered: the first one that matches wins. A `*` in a text matches anything. A new
+//! row needs no test of its own: the tests try every text of every row.
 mod batching;
-mod kernels;
-mod load;
+mod context;
+mod detail;
+mod graph;
 mod overload;
 mod request;
+mod shapes;
+mod values;
 
 use std::fmt;
 
+pub use context::{Context, Sent};
+use detail::Detail;
+pub use detail::fed_outputs;
 pub use overload::{Overload, overload};
 
 /// Who has to act before the error goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
-    /// Whoever writes the program that sends requests.
+    /// The author of the program that sends requests.
     Client,
-    /// Whoever exports the model.
+    /// The person who exported the model.
     Exporter,
-    /// Whoever runs TensorFlow Serving.
+    /// The operator of TensorFlow Serving.
     Platform,
 }
 
 /// A family of errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Explanation {
-    /// What the error says; any of them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What the error says: any one of these.
     pub texts: &'static [&'static str],
     pub actor: Actor,
-    /// What it means and what to do: ASCII, one line, at most [`MAX_LENGTH`] bytes.
+    /// What it means and what to do: ASCII, one line, at most 300 bytes.
     pub meaning: &'static str,
-    /// Where the text comes from, or the report that shows it.
+    /// The source file that the text comes from, or a report that shows it.
     pub source: &'static str,
+    /// What the request itself adds to the meaning.
+    detail: Detail,
+    /// Whether the row applies only where requests are batched.
+    only_batching: bool,
 }
 
-/// Bytes of a meaning: the original text must stay the larger part of a header.
-pub const MAX_LENGTH: usize = 300;
+/// An error explained. It is displayed as the text to append to the error:
+/// ` [tfs-sidecar: ... (act: client)]`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Explanation {
+    pub row: &'static Row,
+    /// What follows the row's meaning: ASCII, one line, empty where there is nothing to add.
+    detail: String,
+}
 
-/// Bytes of a message that are looked at: TF Serving cuts its own at 1024.
+/// Bytes of a message that are searched. TensorFlow Serving cuts its messages at 1024.
 const SEARCHED: usize = 4096;
+
+/// The sections of the table, in the order in which they are tried.
+pub const SECTIONS: &[(&str, &[Row])] = &[
+    ("The request, before the model runs", request::ROWS),
+    ("Batching and load", batching::ROWS),
+    ("The graph and its version", graph::ROWS),
+    ("Shapes inside the model", shapes::ROWS),
+    ("Values inside the model", values::ROWS),
+];
+
+/// Explains an error message, if a row matches it. The context is read only then.
+pub fn explain(message: &str, context: &Context<'_>) -> Option<Explanation> {
+    let searched = message.get(..SEARCHED).unwrap_or(message);
+    let row = SECTIONS.iter().flat_map(|(_, rows)| *rows).find(|row| row.matches(searched, context))?;
+    Some(Explanation { row, detail: row.detail.text(searched, context) })
+}
 
 const fn row(
     actor: Actor,
     texts: &'static [&'static str],
     meaning: &'static str,
     source: &'static str,
-) -> Explanation {
-    Explanation { texts, actor, meaning, source }
+) -> Row {
+    Row { texts, actor, meaning, source, detail: Detail::None, only_batching: false }
 }
 
-/// The sections of the tables, in the order in which they are tried.
-pub const SECTIONS: &[(&str, &[Explanation])] = &[
-    ("The request, before the model runs", request::ROWS),
-    ("Batching and load", batching::ROWS),
-    ("The graph and its version", load::ROWS),
-    ("Inside the model", kernels::ROWS),
-];
+impl Row {
+    const fn detail(mut self, detail: Detail) -> Self {
+        self.detail = detail;
+        self
+    }
 
-/// The family that an error message belongs to.
-pub fn explain(message: &str) -> Option<&'static Explanation> {
-    let message = message.get(..SEARCHED).unwrap_or(message);
-    let mut rows = SECTIONS.iter().flat_map(|(_, rows)| rows.iter());
-    rows.find(|row| row.texts.iter().any(|text| is_in(text, message)))
+    const fn only_batching(mut self) -> Self {
+        self.only_batching = true;
+        self
+    }
+
+    fn matches(&self, message: &str, context: &Context<'_>) -> bool {
+        (context.batching || !self.only_batching) && self.texts.iter().any(|text| is_in(text, message))
+    }
 }
 
-/// Whether the parts of a text between its `*` are in the message, one after the other.
+/// Whether the parts of a text between its `*` occur in the message one after the other.
 fn is_in(text: &str, message: &str) -> bool {
     let mut rest = message;
     text.split('*').all(|part| match rest.find(part) {
@@ -78,10 +111,9 @@ fn is_in(text: &str, message: &str) -> bool {
     })
 }
 
-/// What is put behind the original text: ` [tfs-sidecar: ... (act: client)]`.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, " [tfs-sidecar: {} (act: {})]", self.meaning, self.actor)
+        write!(f, " [tfs-sidecar: {}{} (act: {})]", self.row.meaning, self.detail, self.row.actor)
     }
 }
 

@@ -14,7 +14,8 @@ pub(super) const NO_THREAD: &str = "Server Threadpool Exhausted";
 /// How the batch scheduler's error begins (`shared_batch_scheduler.h`).
 pub(super) const BATCH_QUEUE_FULL: &str = "The batch scheduling queue";
 
-/// The overload that a message reports. The caller also checks the code: a model may write any text.
+/// The overload that a message reports. The caller also checks the code: a model may write any
+/// text.
 pub fn overload(message: &str) -> Option<Overload> {
     if message.starts_with(NO_THREAD) {
         Some(Overload::NoThread)

@@ -1,10 +1,12 @@
 //! Checks that TensorFlow Serving makes before it runs a model: names, signatures, dtypes,
 //! examples.
 use super::Actor::{Client, Exporter};
-use super::{Explanation, row};
+use super::detail::Detail::{Names, Position, Shapes};
+use super::{Row, row};
 
-pub(super) const ROWS: &[Explanation] = &[
-    // The value that did not parse is in the text and could say anything: before all others.
+pub(super) const ROWS: &[Row] = &[
+    // First, because the text quotes the value that did not parse, which could contain any other
+    // text.
     row(
         Client,
         &["Could not parse example input"],
@@ -21,7 +23,7 @@ pub(super) const ROWS: &[Explanation] = &[
     row(
         Client,
         &["Unrecognized servable version label"],
-        "no version of this model carries that label: send a version number, or have the label assigned in the server's model configuration",
+        "no version of this model has that label: send a version number, or assign the label in the server's model configuration",
         "server_core.cc",
     ),
     row(
@@ -54,33 +56,37 @@ pub(super) const ROWS: &[Explanation] = &[
             "Expected classification signature method_name",
             "Expected regression signature method_name",
         ],
-        "the server checks method names and the signature carries another one: export it with the method_name of the call, or run the server without --enable_signature_method_name_check",
+        "the server checks method names and the signature has another one: export it with the method_name of the call, or run the server without --enable_signature_method_name_check",
         "predict_util.cc, util.cc",
     ),
     row(
         Client,
         &["input size does not match signature", "Request inputs do not match required inputs for model"],
-        "the request has inputs too many or too few: send exactly those of the signature; recent servers list what is extra and what is missing",
+        "the request has too many or too few inputs: send exactly those of the signature",
         "predict_util.cc, tensorflow/serving#719",
-    ),
+    )
+    .detail(Names),
     row(
         Client,
         &["Signature input alias:*not found in request"],
-        "the input named first must be sent and was not; the set called 'expected to be in the request' is what the request has",
+        "the input named first is required and was not sent; the set called 'expected to be in the request' is what was sent",
         "predict_util.cc",
-    ),
+    )
+    .detail(Names),
     row(
         Client,
         &["input tensor alias not found in signature", "Inputs contains invalid name"],
-        "the signature has no input of that name: names are the keys of the signature's inputs in GetModelMetadata, and an export can change them",
-        "predict_util.cc, tensorflow/serving#435",
-    ),
+        "the signature has no input of that name: use the keys of the signature's inputs in GetModelMetadata, which an export can change",
+        "predict_util.cc (the first text up to TF Serving 2.13), tensorflow/serving#435",
+    )
+    .detail(Names),
     row(
         Client,
         &["tensor parsing error"],
-        "the TensorProto of that input cannot be decoded: dtype, shape and the number of values or bytes must agree, and values belong into the dtype's own field",
+        "the TensorProto of that input cannot be decoded: dtype, shape and the number of values or bytes must agree, and values must be in the field of the dtype",
         "predict_util.cc, tensorflow/serving#510",
-    ),
+    )
+    .detail(Shapes),
     row(
         Client,
         &[
@@ -88,7 +94,7 @@ pub(super) const ROWS: &[Explanation] = &[
             "duplicate output tensor alias",
             "output_filter contains non-existed output names",
         ],
-        "output_filter names an output that the signature lacks, or one twice: use the keys of the signature's outputs, or leave it empty for all",
+        "output_filter names an output that the signature does not have, or names one twice: use the keys of the signature's outputs, or leave it empty for all",
         "predict_util.cc",
     ),
     row(
@@ -98,13 +104,14 @@ pub(super) const ROWS: &[Explanation] = &[
             "Expected input*to be*but get",
             "expected dtype*does not equal original dtype",
         ],
-        "an input has another dtype than the graph takes (the index counts tensor names of the graph, sorted): send the expected dtype; if it differs from the signature's, the model must be exported again",
+        "an input has another dtype than the graph takes (the index counts the graph's tensor names, sorted): send the expected dtype; if the signature declares another one, export the model again",
         "direct_session.cc, tensorflow/serving#1495",
-    ),
+    )
+    .detail(Position),
     row(
         Client,
         &["Invalid resource type hash code"],
-        "a tensor of dtype resource was sent: such handles live inside a graph and cannot be an input",
+        "a tensor of dtype resource was sent: such handles exist only inside a graph and cannot be an input",
         "tensor.cc",
     ),
     row(
@@ -116,7 +123,7 @@ pub(super) const ROWS: &[Explanation] = &[
     row(
         Client,
         &["Input is empty"],
-        "the request holds no tf.Example: fill input.example_list with at least one",
+        "the request contains no tf.Example: put at least one into input.example_list",
         "tensorflow_serving/servables/tensorflow/util.cc",
     ),
     row(
@@ -131,7 +138,7 @@ pub(super) const ROWS: &[Explanation] = &[
             "Expected classification function outputs",
             "No regression outputs found",
         ],
-        "this signature is not made for Classify or Regress, which take one input named inputs and give classes/scores or outputs: call Predict, or have such a signature exported",
+        "this signature does not support Classify or Regress, which need one input named inputs and the outputs classes/scores or outputs: call Predict, or export such a signature",
         "classifier.cc, regressor.cc, tensorflow/serving#1512",
     ),
     row(
@@ -143,7 +150,7 @@ pub(super) const ROWS: &[Explanation] = &[
             "Input batch size did not match output batch size",
             "Expected*Tensor of DT_",
         ],
-        "the model's outputs are not what Classify and Regress give: one row an example, scores and values float, classes string; export the signature so, or call Predict",
+        "the model's outputs are not what Classify and Regress return: one row per example, scores and values float, classes string; export the signature that way, or call Predict",
         "classifier.cc, regressor.cc",
     ),
     row(
@@ -153,25 +160,25 @@ pub(super) const ROWS: &[Explanation] = &[
             "Duplicate evaluation of signature",
             "Unsupported signature method_name",
         ],
-        "the tasks of a MultiInference must name one model, each signature once, with method_name tensorflow/serving/classify or tensorflow/serving/regress",
+        "the tasks of a MultiInference must name the same model and each signature once, with method_name tensorflow/serving/classify or tensorflow/serving/regress",
         "multi_inference.cc",
     ),
     row(
         Client,
         &["Data types don't match. Data type:*but expected type"],
-        "a feature of the tf.Example has another kind of list than the model parses (int64_list, float_list or bytes_list): fill the expected kind",
+        "a feature of the tf.Example is in another list than the model reads (int64_list, float_list or bytes_list): use the expected one",
         "example_proto_helper.cc",
     ),
     row(
         Client,
         &["is required but could not be found"],
-        "the tf.Example lacks a feature that the model parses and that has no default: add it under the name in the text",
+        "the tf.Example lacks a feature that the model needs and that has no default: add it under the name in the text",
         "example_proto_helper.cc",
     ),
     row(
         Client,
         &["Number of*values != expected"],
-        "a feature of the tf.Example has another number of values than the model parses: send as many as the export declares",
+        "a feature of the tf.Example has another number of values than the model reads: send as many as the export declares",
         "example_proto_helper.cc",
     ),
 ];

@@ -1,5 +1,11 @@
-//! Every text leads to its own row, and what real clients saw leads to somebody who can act.
+//! Every text leads to its own row, errors of real clients lead to the person who can act, and the
+//! request adds what its author needs to see.
 use super::*;
+use crate::repair::{self, ModelPolicy, judge, notation};
+use crate::wire::{PredictView, Rope};
+
+/// Most bytes of a meaning: the original text must remain the larger part of the message.
+const MAX_MEANING: usize = 300;
 
 #[test]
 fn every_text_finds_its_own_row_and_no_row_hides_another() {
@@ -8,7 +14,8 @@ fn every_text_finds_its_own_row_and_no_row_hides_another() {
             for text in row.texts {
                 let seen =
                     format!("2 root error(s) found.\n  (0) {}\n\t [[{{node}}]]", text.replace('*', " x "));
-                assert_eq!(explain(&seen), Some(row), "{text}");
+                let context = Context { batching: row.only_batching, sent: None };
+                assert_eq!(explain(&seen, &context).map(|found| found.row), Some(row), "{text}");
             }
         }
     }
@@ -17,7 +24,7 @@ fn every_text_finds_its_own_row_and_no_row_hides_another() {
 #[test]
 fn meanings_are_short_lines_of_ascii_with_a_source() {
     for row in SECTIONS.iter().flat_map(|(_, rows)| *rows) {
-        assert!(row.meaning.len() <= MAX_LENGTH, "{} bytes: {}", row.meaning.len(), row.meaning);
+        assert!(row.meaning.len() <= MAX_MEANING, "{} bytes: {}", row.meaning.len(), row.meaning);
         assert!(row.meaning.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", row.meaning);
         assert!(!row.meaning.ends_with('.') && !row.source.is_empty(), "{}", row.meaning);
     }
@@ -103,6 +110,13 @@ fn errors_of_real_models_and_who_acts() {
             "overloaded",
         ),
         ("Received message larger than max (32243844 vs. 4194304)", Platform, "4 MiB"),
+        (
+            "received metadata size exceeds soft limit (9579 vs. 8192);  :path:82B :authority:57B x-big:9037B",
+            Client,
+            "8 KiB",
+        ),
+        ("received metadata size exceeds hard limit (value length 30000 vs. 16384)", Client, "8 KiB"),
+        ("received initial metadata size exceeds limit", Client, "8 KiB"),
         ("Server Threadpool Exhausted", Platform, "threads"),
         (
             "Could not find variable Variable_1. This could mean that the variable has been deleted.",
@@ -135,17 +149,132 @@ fn errors_of_real_models_and_who_acts() {
         ("Node 'NoOp' (type: 'NoOp', num of outputs: 0) does not have output 0", Client, "initializes"),
     ];
     for (text, actor, word) in cases {
-        let found = explain(text).unwrap_or_else(|| panic!("nothing is said of: {text}"));
-        assert_eq!(found.actor, actor, "{text}");
-        assert!(found.meaning.contains(word), "{text}: {}", found.meaning);
+        let found = explain(text, &Context::default()).unwrap_or_else(|| panic!("not explained: {text}"));
+        assert_eq!(found.row.actor, actor, "{text}");
+        assert!(found.row.meaning.contains(word), "{text}: {}", found.row.meaning);
     }
     for text in ["", "something else entirely", "Input", "matrix"] {
-        assert_eq!(explain(text), None, "{text}");
+        assert_eq!(explain(text, &Context::default()), None, "{text}");
     }
+}
+
+/// What is appended to an error of a request that was held to a signature.
+fn appended(message: &str, signature: &str, request: &str, batching: bool) -> String {
+    let signatures = notation::signature(signature).unwrap();
+    let message_sent: Rope = notation::request("m", request).unwrap();
+    let view = PredictView::scan(&message_sent).unwrap();
+    let policy = ModelPolicy::default();
+    let request = repair::Request {
+        message: &message_sent,
+        view: &view,
+        signatures: &signatures,
+        policy: &policy,
+        raised: None,
+    };
+    let verdict = judge(&request);
+    let context = Context { batching, sent: Some(Sent::new(&view, &verdict)) };
+    explain(message, &context).unwrap().to_string()
+}
+
+/// The part of it that the request added.
+fn added(message: &str, signature: &str, request: &str) -> String {
+    let text = appended(message, signature, request, false);
+    let meaning = explain(message, &Context::default()).unwrap().row.meaning;
+    let rest = text.split_once(meaning).unwrap().1;
+    rest[..rest.rfind(" (act: ").unwrap()].to_owned()
 }
 
 #[test]
 fn the_suffix_names_the_sidecar_and_the_actor() {
-    let text = explain("Missing ModelSpec").unwrap().to_string();
+    let text = explain("Missing ModelSpec", &Context::default()).unwrap().to_string();
     assert_eq!(text, " [tfs-sidecar: the request names no model: set model_spec.name (act: client)]");
+}
+
+#[test]
+fn a_join_of_unequal_ranks_is_a_matter_of_batching_only_where_requests_are_batched() {
+    let error = "ConcatOp : Ranks of all input tensors should match: shape[0] = [2,3] vs. shape[1] = [2]";
+    let (signature, request) = ("a:float[-1,3] b:float[-1]", "a:float[2,3] b:float[2]");
+    let alone = appended(error, signature, request, false);
+    assert!(!alone.contains("batch") && alone.contains("sent: a float [2,3]; b float [2]"), "{alone}");
+    let batched = appended(error, signature, request, true);
+    assert!(batched.contains("requests are batched") && batched.contains("sent: a float [2,3]"), "{batched}");
+    let value = appended("indices[1] = 99 is not in [0, 10)", "ids:int64[-1]", "ids:int64[2]", true);
+    assert!(value.contains("may be another request's"), "{value}");
+}
+
+#[test]
+fn shapes_that_the_error_names_come_first() {
+    let error = "Incompatible shapes: [1,4] vs. [1,7]\n\t [[{{node add}}]]";
+    let signature = "a:string[-1,-1] b:string[-1,-1] c:float[-1] d:float[]";
+    let found = added(error, signature, "c:float[1] a:string[1,4] d:float[] b:string[1,7]");
+    assert_eq!(found, "; sent: a string [1,4]; b string [1,7]; d float []; c float [1]");
+    // A number in brackets after a word is a position.
+    let error = "In[0] and In[1] has different ndims: [4] vs. [4,3]";
+    let found = added(error, "a:float[-1] x:float[-1]", "a:float[1] x:float[4]");
+    assert_eq!(found, "; sent: x float [4]; a float [1]");
+}
+
+#[test]
+fn what_was_repaired_or_does_not_conform_says_so() {
+    let error = "Matrix size-incompatible: In[0]: [1,128], In[1]: [64,10]";
+    let found = added(error, "x:float[-1,128]", "x:double[128]");
+    assert_eq!(found, "; sent: x float [1,128] (repaired from double [128])");
+}
+
+#[test]
+fn of_many_inputs_the_odd_one_comes_first_and_the_rest_is_counted() {
+    let name = |at: usize| format!("feature_number_{at:03}");
+    let declared = |at: usize| format!("{}:float[-1,1]", name(at));
+    let signature: Vec<String> = (0..300).map(declared).collect();
+    let sent =
+        |odd: usize| move |at: usize| format!("{}:float[{},1]", name(at), if at == odd { 2 } else { 1 });
+    let signature = signature.join(" ");
+
+    let request: Vec<String> = (0..300).map(sent(299)).collect();
+    let error =
+        "ConcatOp : Dimension 0 in both shapes must be equal: shape[0] = [1,1] vs. shape[299] = [2,1]";
+    let found = added(error, &signature, &request.join(" "));
+    let expected = "; sent: feature_number_299 float [2,1]; feature_number_000, feature_number_001 and 297 more float [1,1]";
+    assert_eq!(found, expected);
+    let error = "Batching Run() input tensors must have equal 0th-dimension size";
+    let found = added(error, &signature, &request.join(" "));
+    assert_eq!(found, "; rows: feature_number_299 2; feature_number_000, feature_number_001 and 297 more 1");
+
+    // TensorFlow Serving's list was cut before the name.
+    let request: Vec<String> = (0..300).filter(|at| *at != 250).map(sent(300)).collect();
+    let error = "input size does not match signature: 299!=300 len({feature_number_000,...TRUNCATED";
+    let found = added(error, &signature, &request.join(" "));
+    assert_eq!(found, "; missing: feature_number_250");
+}
+
+#[test]
+fn a_detail_is_bounded_however_many_shapes_and_long_names_there_are() {
+    let names = |at: usize| format!("{}{at:03}", "long".repeat(30));
+    let signature: Vec<String> = (0..300).map(|at| format!("{}:float[-1,-1]", names(at))).collect();
+    let request: Vec<String> = (0..300).map(|at| format!("{}:float[1,{}]", names(at), at + 1)).collect();
+    let found = added("Incompatible shapes: [1,250] vs. [9]", &signature.join(" "), &request.join(" "));
+    assert!(found.len() < 800 && found.contains("249 float [1,250]"), "{} {found}", found.len());
+    assert!(found.ends_with(" more inputs"), "{found}");
+    let request: Vec<String> =
+        (0..300).map(|at| format!("{}:float[1,1]", names(at).to_uppercase())).collect();
+    let found = added("input size does not match signature", &signature.join(" "), &request.join(" "));
+    assert!(found.len() < 1500 && found.contains(" and 295 more"), "{} {found}", found.len());
+    assert!(found.contains("; not in the signature: LONG"), "{found}");
+}
+
+#[test]
+fn outputs_that_are_inputs_are_named_with_the_filter_that_avoids_them() {
+    let error = "unique_ids:0 is both fed and fetched.";
+    let signature = "unique_ids=unique_ids:0:int64[-1] x=x:0:float[-1] -> unique_ids=unique_ids:0:int64[-1] logits=y:0:float[-1]";
+    let found = added(error, signature, "unique_ids:int64[1] x:float[1]");
+    assert_eq!(found, "; outputs that are inputs: unique_ids; output_filter: logits");
+}
+
+#[test]
+fn a_position_is_that_of_the_graphs_sorted_tensor_names() {
+    let error = "Expects arg[0] to be float but double is provided";
+    let found = added(error, "a=z:0:float[-1] b=serving_b:0:float[-1]", "a:float[1] b:float[2]");
+    assert_eq!(found, "; arg[0] is b, sent as float [2]");
+    let found = added("Expects arg[7] to be float but double is provided", "a:float[-1]", "a:float[1]");
+    assert_eq!(found, "");
 }

@@ -1,12 +1,16 @@
 //! What is added to an answer of TF Serving: what was repaired, and what an error means.
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use tonic::Code;
 
+use super::context::RequestContext;
+use super::operation::Operation;
 use super::verdict::effective_signature;
-use crate::explain;
+use crate::explain::{self, Context, Sent};
 use crate::fault::{GRPC_MESSAGE, TRAILERS_LIMIT, percent_decode, percent_encode};
 use crate::models::catalog::ModelVersion;
 use crate::repair::{Mode, Verdict};
+use crate::upstream::call::{First, Reply, code};
 use crate::wire::ModelSpec;
 
 /// Nothing by default.
@@ -17,22 +21,50 @@ pub struct ResponseAnnotations {
     repairs: Option<HeaderMap>,
     /// Whether an error's text is followed by what it means.
     explain: bool,
+    /// Whether TF Serving batches, which an explanation depends on.
+    batching: bool,
 }
 
 impl ResponseAnnotations {
     /// Errors are explained as the policy of the signature says, and never in mode off.
     pub(super) fn new(
+        cx: &RequestContext<'_>,
         repairs: Option<HeaderMap>,
         version: &ModelVersion,
         spec: &ModelSpec,
         verdict: &Verdict,
     ) -> Self {
         let policy = version.policy.for_signature(effective_signature(spec, verdict));
-        Self { repairs, explain: verdict.mode != Mode::Off && policy.explain_upstream }
+        let explain = verdict.mode != Mode::Off && policy.explain_upstream;
+        Self { repairs, explain, batching: cx.shard.config.server_batching }
+    }
+
+    /// Adds to what has come of the answer: the initial metadata, and for a refusal the trailers.
+    pub(super) fn add_to_reply(&self, reply: &mut Reply, operation: &Operation, verdict: &Verdict) {
+        let sent = operation.predict().map(|view| Sent::new(view, verdict));
+        let context = Context { batching: self.batching, sent };
+        self.add_repairs(&mut reply.head.headers);
+        match &mut reply.first {
+            First::End => self.add_meaning(&mut reply.head.headers, &context),
+            First::Trailers(Some(trailers)) => self.add_to_error(trailers, &context),
+            First::Trailers(None) | First::Data(_) => {}
+        }
+    }
+
+    /// Adds to the trailers behind a message, if they are those of an error.
+    pub fn add_to_trailers(&self, trailers: &mut HeaderMap) {
+        self.add_to_error(trailers, &Context { batching: self.batching, sent: None });
+    }
+
+    fn add_to_error(&self, trailers: &mut HeaderMap, context: &Context<'_>) {
+        if code(trailers) != Some(Code::Ok) {
+            self.add_repairs(trailers);
+            self.add_meaning(trailers, context);
+        }
     }
 
     /// Adds what was repaired.
-    pub fn add_to_metadata(&self, metadata: &mut HeaderMap) {
+    pub fn add_repairs(&self, metadata: &mut HeaderMap) {
         for (name, value) in self.repairs.iter().flatten() {
             metadata.append(name.clone(), value.clone());
         }
@@ -40,9 +72,11 @@ impl ResponseAnnotations {
 
     /// Adds to the text of an error what it means. The server's text stays, byte for byte, as the
     /// beginning.
-    pub fn add_to_error(&self, trailers: &mut HeaderMap) {
+    fn add_meaning(&self, trailers: &mut HeaderMap, context: &Context<'_>) {
         let Some(message) = trailers.get(GRPC_MESSAGE).filter(|_| self.explain) else { return };
-        let Some(meaning) = explain::explain(&percent_decode(message.as_bytes())) else { return };
+        let Some(meaning) = explain::explain(&percent_decode(message.as_bytes()), context) else {
+            return;
+        };
         let meaning = percent_encode(&meaning.to_string());
         let size: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         if size + meaning.len() > TRAILERS_LIMIT {
@@ -59,10 +93,14 @@ impl ResponseAnnotations {
 mod tests {
     use super::*;
 
+    fn annotations(explain: bool) -> ResponseAnnotations {
+        ResponseAnnotations { repairs: None, explain, batching: false }
+    }
+
     fn text(message: &str, explain: bool) -> String {
         let mut trailers = HeaderMap::new();
         trailers.insert(GRPC_MESSAGE, HeaderValue::try_from(message).unwrap());
-        ResponseAnnotations { repairs: None, explain }.add_to_error(&mut trailers);
+        annotations(explain).add_to_trailers(&mut trailers);
         trailers[GRPC_MESSAGE].to_str().unwrap().to_owned()
     }
 
@@ -81,7 +119,7 @@ mod tests {
         let long = format!("Incompatible shapes{}", "x".repeat(TRAILERS_LIMIT));
         assert_eq!(text(&long, true), long);
         let mut none = HeaderMap::new();
-        ResponseAnnotations { repairs: None, explain: true }.add_to_error(&mut none);
+        annotations(true).add_to_trailers(&mut none);
         assert!(none.is_empty());
     }
 }

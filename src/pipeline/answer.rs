@@ -4,7 +4,9 @@ use http::{HeaderMap, HeaderValue, response};
 use smallvec::{SmallVec, smallvec};
 
 use super::annotations::ResponseAnnotations;
+use super::operation::Operation;
 use super::repair_metadata::mark_dry_run;
+use crate::repair::Verdict;
 use crate::upstream::call::Reply;
 
 /// An answer that has begun.
@@ -29,6 +31,17 @@ pub struct WholeAnswer {
 }
 
 impl Answer {
+    /// Adds what was repaired, and to an error what it means, as far as the answer has come.
+    pub(super) fn annotate(&mut self, operation: &Operation, verdict: &Verdict) {
+        match self {
+            Self::Upstream { reply, annotations } => {
+                annotations.add_to_reply(reply, operation, verdict);
+            }
+            Self::Failed { head, annotations, .. } => annotations.add_repairs(&mut head.headers),
+            Self::Whole(_) => {}
+        }
+    }
+
     /// An empty message, and what would have been repaired.
     pub(super) fn dry_run(repairs: Option<HeaderMap>) -> Self {
         const EMPTY: Bytes = Bytes::from_static(&[0; 5]);

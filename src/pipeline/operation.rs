@@ -36,8 +36,11 @@ impl Operation {
         }
     }
 
-    pub(super) fn is_predict(&self) -> bool {
-        matches!(self, Self::Predict(_))
+    pub(super) fn predict(&self) -> Option<&PredictView> {
+        match self {
+            Self::Predict(view) => Some(view),
+            Self::Infer(_) => None,
+        }
     }
 
     /// Decides on the request. `mode` is what the request itself asks for; it only makes the

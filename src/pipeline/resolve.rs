@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::context::RequestContext;
 use crate::config::UndeclaredModels;
-use crate::explain;
+use crate::explain::{self, Context};
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::wire::ModelSpec;
@@ -43,7 +43,7 @@ fn explained(cx: &RequestContext<'_>, spec: &ModelSpec, mut fault: Fault) -> Fau
     let policy = cx.shard.config.policy(&spec.name).for_signature(spec.effective_signature());
     if let Fault::ModelUnknown { text, .. } | Fault::Upstream { message: text, .. } = &mut fault
         && policy.explain_upstream
-        && let Some(meaning) = explain::explain(text)
+        && let Some(meaning) = explain::explain(text, &Context::default())
     {
         *text += &meaning.to_string();
     }

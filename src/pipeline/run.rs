@@ -73,7 +73,7 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
         let (outgoing, repairs): (&[Bytes], Option<HeaderMap>) = match verdict.action {
             Action::Refuse => {
                 remember(cx, &version, &verdict);
-                return Err(refusal(&version, spec, verdict, operation.is_predict()));
+                return Err(refusal(&version, spec, verdict, operation.predict().is_some()));
             }
             Action::Forward => (&message.frames, None),
             Action::Apply if cx.options.dry_run => (&[], repair_metadata(&verdict.plan.steps)),
@@ -82,10 +82,11 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
                 let repairs = repair_metadata(&verdict.plan.steps);
                 if verdict.plan.calls != Calls::One {
                     cx.head.set_changed();
-                    let annotations = ResponseAnnotations::new(repairs, &version, spec, &verdict);
+                    let annotations = ResponseAnnotations::new(cx, repairs, &version, spec, &verdict);
                     // Boxed, as every rare path is: it need not size the task of every request.
                     let calls = verdict.plan.calls;
-                    let answer = Box::pin(fan_out(cx, &repaired, calls, annotations)).await?;
+                    let mut answer = Box::pin(fan_out(cx, &repaired, calls, annotations)).await?;
+                    answer.annotate(operation, &verdict);
                     count(cx, &verdict);
                     remember(cx, &version, &verdict);
                     return Ok(answer);
@@ -106,7 +107,7 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
         // send
         let sent = Instant::now();
         let reply = send(cx, outgoing).await?;
-        if operation.is_predict()
+        if operation.predict().is_some()
             && is_doubtful(&verdict, &reply)
             && cx.retry(Cause::SignatureChanged) == Decision::Now
             && let Some(newer) = newer(cx, spec, &version, sent).await
@@ -118,8 +119,10 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
         // annotate
         count(cx, &verdict);
         remember(cx, &version, &verdict);
-        let annotations = ResponseAnnotations::new(repairs, &version, spec, &verdict);
-        return Ok(Answer::Upstream { reply, annotations });
+        let annotations = ResponseAnnotations::new(cx, repairs, &version, spec, &verdict);
+        let mut answer = Answer::Upstream { reply, annotations };
+        answer.annotate(operation, &verdict);
+        return Ok(answer);
     }
 }
 

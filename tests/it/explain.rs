@@ -1,5 +1,5 @@
-//! Errors of TF Serving reach the client with their code and text, and an explanation behind the
-//! text unless it is switched off.
+//! Errors of TensorFlow Serving reach the client with their code and text, followed by an
+//! explanation unless it is switched off.
 use prost::bytes::Bytes;
 use tfs_sidecar::repair::policy::Mode;
 
@@ -38,11 +38,11 @@ async fn an_error_keeps_its_code_and_text_and_says_who_must_act() {
         assert!(reply.text.ends_with(&format!(" (act: {actor})]")), "{}", reply.text);
         assert_eq!(reply.details(), None);
     }
-    // What nobody knows stays as it is.
+    // An unknown text stays as it is.
     setup.fake.script(PREDICT, 1, status(3, "a custom op's own words"));
     let reply = setup.client.predict(&good()).await;
     assert_eq!((reply.code, reply.text.as_str()), (3, "a custom op's own words"));
-    // Details belong to whoever wrote them.
+    // The server's details are not changed.
     let details = Bytes::from_static(b"\x08\x03\x12\x01x");
     let act = Act::Details { code: 3, text: "Incompatible shapes: [3]".into(), details: details.clone() };
     setup.fake.script(PREDICT, 1, act);

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use prost::Message as _;
 use prost::bytes::Bytes;
+use tfs_sidecar::explain::{Context, explain};
 use tfs_sidecar::proto::tensorflow::SignatureDef;
 use tfs_sidecar::proto::tensorflow::serving::model_version_status::State;
 use tfs_sidecar::proto::tensorflow::serving::{GetModelMetadataResponse, PredictRequest, SignatureDefMap};
@@ -213,6 +214,17 @@ fn what_tensorflow_serving_refuses_is_listed_with_what_is_made_of_it() {
 
 /// The promises of a repair: it conforms, every value is there in its order, and what no step names
 /// is the very bytes.
+#[test]
+fn every_error_that_tensorflow_serving_gave_to_a_run_of_a_model_is_explained() {
+    let runs = |record: &&Record| record.method.contains("PredictionService") && record.method != METADATA;
+    let errors = RECORDS.iter().filter(runs).filter(|record| record.code != 0 && !record.text.is_empty());
+    let unknown: Vec<_> = errors
+        .filter(|record| explain(&record.text, &Context::default()).is_none())
+        .map(|record| format!("{}: {} {}", record.id, record.code, record.text))
+        .collect();
+    assert_eq!(unknown, [""; 0]);
+}
+
 #[test]
 fn a_repaired_request_says_what_was_sent() {
     let catalog = Catalog::read();

@@ -12,7 +12,7 @@ use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, ResponseAnnotations, Shard};
 use crate::transport::body::{self, BodyReader};
 use crate::transport::deadline::Deadline;
-use crate::upstream::call::{CallHead, First, Reply, ReplyBody, code};
+use crate::upstream::call::{CallHead, First, Reply, ReplyBody};
 use crate::upstream::pool::Opened;
 
 /// Opens the same call at TF Serving and moves chunks as each side has room. Memory: what the two
@@ -55,9 +55,7 @@ pub(super) async fn pass(
         write::chunks(responder, &mut body).await?;
         let trailers = body.trailers().await?;
         drop(body);
-        let code = trailers.as_ref().and_then(code).unwrap_or(Code::Unknown);
-        responder.end(trailers)?;
-        Ok(code)
+        write::end(responder, trailers)
     };
     // The answer decides when the call is over.
     let (mut up, mut down) = (pin!(up), pin!(down));

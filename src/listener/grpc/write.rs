@@ -13,18 +13,17 @@ use crate::upstream::call::{First, Reply, ReplyBody, code};
 pub(super) async fn write(responder: &Responder, answer: Answer) -> Result<Code, Stop> {
     match answer {
         Answer::Upstream { reply, annotations } => pass_on(responder, reply, &annotations).await,
-        Answer::Failed { mut head, trailers, annotations } => {
-            annotations.add_to_metadata(&mut head.headers);
+        Answer::Failed { head, mut trailers, annotations } => {
+            annotations.add_to_trailers(&mut trailers);
             responder.head(Response::from_parts(head, ()), false)?;
-            end(responder, Some(trailers), &annotations)
+            end(responder, Some(trailers))
         }
         Answer::Whole(WholeAnswer { metadata, frames, trailers }) => {
             responder.head(grpc_head(metadata), false)?;
             for frame in frames {
                 responder.data(frame).await?;
             }
-            responder.end(Some(trailers))?;
-            Ok(Code::Ok)
+            end(responder, Some(trailers))
         }
     }
 }
@@ -34,14 +33,10 @@ async fn pass_on(
     reply: Reply,
     annotations: &ResponseAnnotations,
 ) -> Result<Code, Stop> {
-    let Reply { mut head, first, mut body } = reply;
-    annotations.add_to_metadata(&mut head.headers);
+    let Reply { head, first, mut body } = reply;
     match first {
         First::End => {
             let code = code(&head.headers).unwrap_or(Code::Unknown);
-            if code != Code::Ok {
-                annotations.add_to_error(&mut head.headers);
-            }
             responder.head(Response::from_parts(head, ()), true)?;
             Ok(code)
         }
@@ -50,13 +45,16 @@ async fn pass_on(
             responder.progress.set("reading the answer of the upstream");
             responder.data(data).await?;
             chunks(responder, &mut body).await?;
-            let trailers = body.trailers().await?;
+            let mut trailers = body.trailers().await?;
             drop(body);
-            end(responder, trailers, annotations)
+            if let Some(trailers) = &mut trailers {
+                annotations.add_to_trailers(trailers);
+            }
+            end(responder, trailers)
         }
         First::Trailers(trailers) => {
             responder.head(Response::from_parts(head, ()), false)?;
-            end(responder, trailers, annotations)
+            end(responder, trailers)
         }
     }
 }
@@ -69,16 +67,9 @@ pub(super) async fn chunks(responder: &Responder, body: &mut ReplyBody) -> Resul
     Ok(())
 }
 
-fn end(
-    responder: &Responder,
-    mut trailers: Option<HeaderMap>,
-    annotations: &ResponseAnnotations,
-) -> Result<Code, Stop> {
+/// Ends the answer and gives its code.
+pub(super) fn end(responder: &Responder, trailers: Option<HeaderMap>) -> Result<Code, Stop> {
     let code = trailers.as_ref().and_then(code).unwrap_or(Code::Unknown);
-    if let Some(trailers) = trailers.as_mut().filter(|_| code != Code::Ok) {
-        annotations.add_to_metadata(trailers);
-        annotations.add_to_error(trailers);
-    }
     responder.end(trailers)?;
     Ok(code)
 }

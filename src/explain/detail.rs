@@ -1,0 +1,207 @@
+//! What the request itself adds to the meaning of an error: the inputs as they were sent, the names
+//! that are missing.
+use std::collections::HashMap;
+
+use super::context::{Context, Input, Sent};
+use crate::repair::report::ascii;
+use crate::signature::{Signature, TensorInfo};
+use crate::tensor::{DataType, Shape};
+
+/// What a row asks the request for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    None,
+    /// The inputs with their dtypes and shapes.
+    Shapes,
+    /// The inputs by their number of rows.
+    Rows,
+    /// A bad value, which in a batch may be another request's.
+    Values,
+    /// The inputs that are missing, and those that the signature does not have.
+    Names,
+    /// The input that a position in the text stands for.
+    Position,
+    /// The outputs of the signature that are its inputs, and those that are not.
+    FedOutputs,
+}
+
+/// Bytes of a detail after which nothing is begun anew: a header holds it and the original text.
+const MAX_DETAIL: usize = 400;
+/// Names that are listed of many.
+const MAX_NAMES: usize = 5;
+/// Names that are listed of a group of inputs that are alike.
+const MAX_ALIKE: usize = 2;
+
+impl Detail {
+    /// The text; empty where the request has nothing to add.
+    pub(super) fn text(self, message: &str, context: &Context<'_>) -> String {
+        let text = match (self, &context.sent) {
+            (Self::Values, _) if context.batching => {
+                Some("requests are batched, so the value may be another request's".to_owned())
+            }
+            (Self::None | Self::Values, _) | (_, None) => None,
+            (Self::Shapes, Some(sent)) => shapes(message, &sent.inputs()),
+            (Self::Rows, Some(sent)) => rows(&sent.inputs()),
+            (Self::Names, Some(sent)) => names(sent),
+            (Self::Position, Some(sent)) => position(message, sent),
+            (Self::FedOutputs, Some(sent)) => {
+                sent.signature.and_then(|signature| fed_outputs(signature, sent.output_filter()))
+            }
+        };
+        text.map_or_else(String::new, |text| format!("; {text}"))
+    }
+}
+
+/// The inputs of one dtype and shape.
+struct Group<'a> {
+    first: &'a Input<'a>,
+    aliases: Vec<&'a str>,
+}
+
+/// `sent: b float [1]; a, c and 7 more float [2,3]`. First the inputs whose shape the error names,
+/// then those that do not conform to the signature; among equals the rarest number of rows, which
+/// is the odd one out.
+fn shapes(message: &str, inputs: &[Input<'_>]) -> Option<String> {
+    let mut places: HashMap<(DataType, &Shape, bool, Option<(DataType, &Shape)>), usize> = HashMap::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for input in inputs {
+        let key = (input.dtype, input.shape, input.declared.is_some(), input.repaired_from);
+        let place = *places.entry(key).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.aliases.push(input.alias),
+            None => groups.push(Group { first: input, aliases: vec![input.alias] }),
+        }
+    }
+    let mut rows_of: HashMap<Option<&i64>, usize> = HashMap::new();
+    for input in inputs {
+        *rows_of.entry(input.shape.first()).or_default() += 1;
+    }
+    groups.sort_by_cached_key(|group| {
+        let conforms = group.first.declared.is_none();
+        let alike = rows_of.get(&group.first.shape.first()).copied();
+        (!occurs(group.first.shape, message), conforms, alike, group.aliases.len())
+    });
+    let mut text = String::new();
+    let mut left = inputs.len();
+    for group in &groups {
+        if text.len() > MAX_DETAIL {
+            text += &format!("; {left} more inputs");
+            break;
+        }
+        left -= group.aliases.len();
+        text += if text.is_empty() { "sent: " } else { "; " };
+        text += &group.text();
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+impl Group<'_> {
+    fn text(&self) -> String {
+        let Input { dtype, shape, repaired_from, declared, .. } = self.first;
+        let mut text = format!("{} {dtype} {shape}", list(self.aliases.iter().copied(), MAX_ALIKE));
+        if let Some((dtype, shape)) = repaired_from {
+            text += &format!(" (repaired from {dtype} {shape})");
+        }
+        if let Some(info) = declared {
+            text += &format!(" (signature: {} {})", info.dtype, info.shape);
+        }
+        text
+    }
+}
+
+/// `rows: b 2; a, c and 7 more 1`: the rarest number first, which is the odd one out.
+fn rows(inputs: &[Input<'_>]) -> Option<String> {
+    let mut groups: Vec<(Option<i64>, Vec<&str>)> = Vec::new();
+    for input in inputs {
+        let rows = input.shape.first().copied();
+        match groups.iter_mut().find(|(other, _)| *other == rows) {
+            Some((_, aliases)) => aliases.push(input.alias),
+            None => groups.push((rows, vec![input.alias])),
+        }
+    }
+    groups.sort_by_key(|(_, aliases)| aliases.len());
+    let left = groups.len().saturating_sub(MAX_NAMES);
+    let text = |(rows, aliases): &(Option<i64>, Vec<&str>)| {
+        let rows = rows.map_or_else(|| "scalar".to_owned(), |rows| rows.to_string());
+        format!("{} {rows}", list(aliases.iter().copied(), MAX_ALIKE))
+    };
+    let mut parts: Vec<String> = groups.iter().take(MAX_NAMES).map(text).collect();
+    if left > 0 {
+        parts.push(format!("{left} more sizes"));
+    }
+    (!parts.is_empty()).then(|| format!("rows: {}", parts.join("; ")))
+}
+
+/// Whether an error names a shape. `[1]` in `In[1]` is a position, not a shape.
+fn occurs(shape: &Shape, message: &str) -> bool {
+    let shape = shape.to_string();
+    let is_index = shape.bytes().all(|byte| byte != b',');
+    let named = |at: usize| !message[..at].ends_with(|char: char| char.is_ascii_alphanumeric());
+    message.match_indices(&shape).any(|(at, _)| !is_index || named(at))
+}
+
+/// `missing: a, b and 3 more; not in the signature: x`. TensorFlow's own list may have been cut.
+fn names(sent: &Sent<'_>) -> Option<String> {
+    let signature = sent.signature?;
+    let inputs = sent.inputs();
+    let mut aliases: Vec<&str> = inputs.iter().map(|input| input.alias).collect();
+    aliases.sort_unstable();
+    let is_missing =
+        |info: &&TensorInfo| !info.has_default && aliases.binary_search(&info.alias.as_str()).is_err();
+    let missing = signature.inputs.iter().filter(is_missing).map(|info| info.alias.as_str());
+    let unknown = aliases.iter().copied().filter(|alias| signature.input(alias).is_none());
+    let parts =
+        [("missing: ", list(missing, MAX_NAMES)), ("not in the signature: ", list(unknown, MAX_NAMES))];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(title, names)| title.to_owned() + &names)
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// `arg[1] is ids, sent as int32 [3]`. TensorFlow numbers the fed tensors of the graph, sorted by
+/// name.
+fn position(message: &str, sent: &Sent<'_>) -> Option<String> {
+    let (_, rest) = message.split_once("arg[")?;
+    let position: usize = rest.split_once(']')?.0.parse().ok()?;
+    let mut fed: Vec<&TensorInfo> = sent.signature?.inputs.iter().collect();
+    fed.sort_by(|a, b| a.tensor_name.cmp(&b.tensor_name));
+    let alias = fed.get(position)?.alias.as_str();
+    let inputs = sent.inputs();
+    let input = inputs.iter().find(|input| input.alias == alias)?;
+    Some(format!("arg[{position}] is {}, sent as {} {}", ascii(alias), input.dtype, input.shape))
+}
+
+/// `outputs that are inputs: unique_ids; output_filter: logits`, if a call with this filter asks
+/// for an output that is an input of the same signature, which TensorFlow refuses to return. An
+/// empty filter asks for all outputs.
+pub fn fed_outputs(signature: &Signature, output_filter: &[String]) -> Option<String> {
+    let is_fed = |output: &&TensorInfo| {
+        let name = output.tensor_name.as_str();
+        !name.is_empty() && signature.inputs.iter().any(|input| input.tensor_name == name)
+    };
+    let is_asked = |info: &&TensorInfo| output_filter.is_empty() || output_filter.contains(&info.alias);
+    let (fed, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
+        signature.outputs.iter().filter(is_asked).partition(is_fed);
+    let names = |outputs: &[&TensorInfo]| list(outputs.iter().map(|info| info.alias.as_str()), MAX_NAMES);
+    (!fed.is_empty()).then(|| match rest.is_empty() {
+        true => format!("outputs that are inputs: {}", names(&fed)),
+        false => format!("outputs that are inputs: {}; output_filter: {}", names(&fed), names(&rest)),
+    })
+}
+
+/// `a, b and 3 more`.
+fn list<'a>(names: impl Iterator<Item = &'a str>, most: usize) -> String {
+    let names: Vec<&str> = names.collect();
+    let mut text = String::new();
+    for (at, name) in names.iter().enumerate() {
+        // One that is left over is named rather than counted.
+        if at >= most && names.len() > most + 1 {
+            return text + &format!(" and {} more", names.len() - at);
+        }
+        text += if at == 0 { "" } else { ", " };
+        text += &ascii(name);
+    }
+    text
+}
