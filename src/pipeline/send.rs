@@ -11,7 +11,7 @@ use super::deadline::Deadline;
 use super::forward::{Failed, First, Reply, forward};
 use super::request_metrics::RequestMetrics;
 use crate::fault::percent_decode;
-use crate::limiter::{Order, Permit, ShardHandle};
+use crate::limiter::{Grant, Order, Outcome, Permit, ShardHandle};
 use crate::telemetry::metrics::{self, Cause, Stage};
 
 /// What TF Serving's gRPC says of a call for which it has no thread.
@@ -141,9 +141,11 @@ async fn queue(limiter: &ShardHandle, call: &Call, deadline: Deadline, order: Or
     }
     call.waits_for("waiting in the queue for the upstream");
     let since = now();
-    let waiter = limiter.wait(deadline.at(), order)?;
-    // The sender lives in the queue until it has sent.
-    let permit = waiter.granted().await.ok_or(Stop::ClientCancelled)?;
+    let waiter = limiter.wait(deadline.at(), order, None)?;
+    // Nothing else comes while this thread lives.
+    let Some(Outcome::Grant(Grant { permit, .. })) = waiter.outcome().await else {
+        return Err(Stop::ClientCancelled);
+    };
     metrics::stage_seconds(Stage::Queue, since.elapsed().as_secs_f64());
     Ok(permit)
 }

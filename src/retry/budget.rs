@@ -1,10 +1,10 @@
-//! How many retries there may be: a tenth of the requests, and a few more at the beginning.
+//! The retry budget: at most a tenth of the requests, and a few more at first.
 
-/// What a retry costs; a request brings 1.
+/// What a retry costs; a request earns 1.
 const COST: u32 = 10;
 const MAX: u32 = 10 * COST;
 
-/// One thread's account.
+/// The budget of one thread.
 #[derive(Debug)]
 pub struct Budget {
     balance: u32,
@@ -17,12 +17,12 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A request came.
+    /// To be called for each request.
     pub fn earn(&mut self) {
         self.balance = (self.balance + 1).min(MAX);
     }
 
-    /// Whether one may be repeated; if so it is paid for.
+    /// Pays for a retry; false if the budget does not allow one.
     pub fn spend(&mut self) -> bool {
         let left = self.balance.checked_sub(COST);
         self.balance = left.unwrap_or(self.balance);
@@ -35,13 +35,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenth_of_the_requests_may_be_repeated() {
+    fn a_tenth_of_the_requests_may_be_retried() {
         let mut budget = Budget::default();
-        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10, "some at once");
-        let repeated = (0..1000).filter(|_| {
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10, "a few at first");
+        let retried = (0..1000).filter(|_| {
             budget.earn();
             budget.spend()
         });
-        assert_eq!(repeated.count(), 100);
+        assert_eq!(retried.count(), 100);
     }
 }

@@ -48,9 +48,9 @@ impl Drop for Counted {
 pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut inbox: mpsc::Receiver<Accepted>) {
     let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
     let limiter = shared.limiter.as_ref().map(|limiter| {
-        let (shard, inbox) = limiter.shard_handle();
-        spawn_local(inbox.deliver());
-        shard
+        let (handle, receiver) = limiter.shard_handle();
+        spawn_local(receiver.deliver());
+        handle
     });
     let shard = Rc::new(Shard {
         config: Arc::clone(&shared.config),

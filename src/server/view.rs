@@ -31,7 +31,7 @@ impl View for ServerView {
 
     fn measure(&self) {
         let limiter = self.0.limiter.as_ref().map(|limiter| limiter.occupancy()).unwrap_or_default();
-        metrics::upstream_places(limiter.limit, limiter.inflight, limiter.queued);
+        metrics::limiter(limiter.limit, limiter.inflight, limiter.queued);
     }
 
     fn recent(&self) -> Value {

@@ -302,8 +302,8 @@ pub fn retry(cause: Cause) {
     table::RETRIES.counter([cause.as_str().into()]).increment(1);
 }
 
-/// What the governor holds, as numbers of requests.
-pub fn upstream_places(limit: usize, inflight: usize, queued: usize) {
+/// The limiter's state: the limit and the calls in flight, and the requests that wait.
+pub fn limiter(limit: usize, inflight: usize, queued: usize) {
     install();
     table::UPSTREAM_LIMIT.gauge([]).set(limit as f64);
     table::UPSTREAM_INFLIGHT.gauge([]).set(inflight as f64);
@@ -346,7 +346,7 @@ mod tests {
         drop(Inflight::new());
         drop(UpstreamConnection::new());
         upstream_up(true);
-        upstream_places(1, 1, 0);
+        limiter(1, 1, 0);
         upstream_refusal(Cause::Threads);
         retry(Cause::Connection);
         signature_refresh(model, true);

@@ -56,10 +56,10 @@ metrics_table! {
     Gauge INFLIGHT_REQUESTS "inflight_requests" [] "Requests being answered now.";
     Gauge INFLIGHT_BYTES "inflight_bytes" [] "Bytes of their messages.";
     Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "Open HTTP/2 connections to TF Serving.";
-    Gauge UPSTREAM_LIMIT "upstream_limit" [] "Requests that TF Serving gets at a time, as learned or set; 0 when not limited.";
-    Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Limited requests that TF Serving has now.";
-    Gauge QUEUED_REQUESTS "queued_requests" [] "Requests that wait for a place at TF Serving.";
-    Counter UPSTREAM_REFUSALS "upstream_refusals_total" [cause] "Requests that TF Serving refused before running them, for want of a thread or of room in its batching queue.";
+    Gauge UPSTREAM_LIMIT "upstream_limit" [] "Calls that may be in flight to TF Serving, adaptive or as configured; 0 when not limited.";
+    Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Calls that hold a permit of the limiter.";
+    Gauge QUEUED_REQUESTS "queued_requests" [] "Requests that wait for a permit.";
+    Counter UPSTREAM_REFUSALS "upstream_refusals_total" [cause] "Calls that TF Serving refused before running them, because it had no thread or its batching queue was full.";
     Counter RETRIES "retries_total" [cause] "Requests that were sent to TF Serving again.";
     Gauge UPSTREAM_UP "upstream_up" [] "Whether TF Serving answered the last time it was asked.";
     Counter SIGNATURE_REFRESHES "signature_refreshes_total" [model, outcome] "Readings of a model's signatures.";
