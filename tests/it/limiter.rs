@@ -324,6 +324,24 @@ fn waiters_with_the_same_key_leave_with_the_first_one() {
 }
 
 #[test]
+fn requests_that_joined_a_thread_that_has_ended_are_granted_their_own_call() {
+    let limiter = limiter(1);
+    let ((here, _receiver), (there, ended)) = (limiter.shard_handle(), limiter.shard_handle());
+    let permit = here.take().unwrap();
+    let leader = there.wait(None, Order::Back, Some(share((0, 1), 0))).unwrap();
+    let joined = here.wait(None, Order::Back, Some(share((0, 1), 1))).unwrap();
+    let mut joined: Boxed<_> = Box::pin(joined.outcome());
+    drop(ended);
+    permit.answered();
+    let Some(Some(Outcome::Grant(Grant { permit, joined: None }))) = poll(&mut joined) else {
+        panic!("a call of its own")
+    };
+    assert_eq!((limiter.occupancy().inflight, limiter.occupancy().queued), (1, 0));
+    drop((leader, permit));
+    assert_eq!(limiter.occupancy().inflight, 0);
+}
+
+#[test]
 fn every_request_on_every_thread_is_answered_once() {
     const REQUESTS: usize = 20_000;
     const THREADS: usize = 4;
