@@ -1,5 +1,5 @@
-//! How much may be in flight in the whole process: requests, and bytes of messages, charged before
-//! they are read.
+//! Admission: limits on the requests and message bytes in flight in the whole process. Bytes are
+//! charged before they are read.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -7,6 +7,7 @@ use crate::config::Limits;
 use crate::fault::Fault;
 use crate::telemetry::metrics::Inflight;
 
+/// The requests and bytes in flight, and their limits.
 #[derive(Debug)]
 pub struct Admission {
     requests: AtomicUsize,
@@ -15,7 +16,7 @@ pub struct Admission {
     max_bytes: u64,
 }
 
-/// One admitted request; gives everything back when dropped.
+/// One admitted request. Releases what it was charged for when dropped.
 #[derive(Debug)]
 pub struct Ticket {
     admission: Arc<Admission>,
@@ -41,8 +42,13 @@ impl Admission {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Admits a request.
+    ///
+    /// # Errors
+    ///
+    /// If too many requests are in flight.
     pub fn enter(self: &Arc<Self>) -> Result<Ticket, Fault> {
-        // Counted first, so that two that come at once cannot both take the last permit.
+        // Counted first, so that two requests at the same time cannot both be the last one.
         let ticket = Ticket { admission: Arc::clone(self), charged: 0, gauge: Inflight::new() };
         if self.requests.fetch_add(1, Ordering::Relaxed) >= self.max_requests {
             let limit = self.max_requests as u64;
@@ -57,8 +63,12 @@ impl Admission {
 }
 
 impl Ticket {
-    /// Room for so many bytes more. A request that is alone always has room: the limit is on what
-    /// requests take together, and TF Serving would have taken a message of this size.
+    /// Charges the request for more bytes. A request that is alone always gets them: the limit is
+    /// on the sum of all requests, and TF Serving would have accepted a message of this size.
+    ///
+    /// # Errors
+    ///
+    /// If other requests have bytes in flight and the sum exceeds the limit.
     pub fn charge(&mut self, bytes: u64) -> Result<(), Fault> {
         let before = self.admission.bytes.fetch_add(bytes, Ordering::Relaxed);
         let others = before.saturating_sub(self.charged);
@@ -98,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_above_the_limit_is_refused_and_leaves_no_trace() {
+    fn a_request_above_the_limit_is_refused_and_not_counted() {
         let admission = admission(2, 100);
         let first = admission.enter().unwrap();
         let _second = admission.enter().unwrap();
@@ -109,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_shared_but_one_alone_always_fits() {
+    fn requests_share_the_byte_limit_but_a_single_one_always_fits() {
         let admission = admission(9, 100);
         let mut large = admission.enter().unwrap();
         large.charge(1000).unwrap();

@@ -1,4 +1,6 @@
-//! The queue: order, bounds, who leaves, and threads that hand limiter to each other.
+//! The queue's order and bounds, cancelled waiters, and permits that go to other threads.
+use std::collections::VecDeque;
+
 use super::*;
 use crate::config::Config;
 
@@ -7,28 +9,34 @@ fn limiter(limit: usize, queued: usize) -> Arc<Limiter> {
     Limiter::new(UpstreamConcurrency::Fixed(limit), &limits).unwrap()
 }
 
-/// The clock of these tests moves when nothing else does: what never comes fails at once.
+/// The clock of these tests is paused and moves on when nothing else happens, so a permit that
+/// never comes fails at once.
 async fn granted(waiter: Waiter) -> Permit {
-    tokio::time::timeout(Duration::from_secs(60), waiter.granted()).await.expect("a permit in time").unwrap()
+    let outcome = tokio::time::timeout(Duration::from_secs(60), waiter.outcome()).await;
+    let Outcome::Grant(Grant { permit, joined: None }) = outcome.expect("a permit in time").unwrap() else {
+        panic!("nothing joins")
+    };
+    permit
 }
 
+/// Calls in flight and requests in the queue.
 fn seen(shard: &ShardHandle) -> (usize, usize) {
-    let limiter = &shard.limiter;
-    (limiter.occupancy().inflight, limiter.occupancy().queued)
+    let Occupancy { inflight, queued, .. } = shard.limiter.occupancy();
+    (inflight, queued)
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_is_served_in_order() {
-    let (shard, _inbox) = limiter(1, 10).shard_handle();
+async fn waiters_are_granted_permits_in_order() {
+    let (shard, _receiver) = limiter(1, 10).shard_handle();
     let first = shard.take().unwrap();
     assert!(shard.take().is_none());
-    let second = shard.wait(None, Order::Back).unwrap();
-    let third = shard.wait(None, Order::Back).unwrap();
-    let again = shard.wait(None, Order::Front).unwrap();
+    let second = shard.wait(None, Order::Back, None).unwrap();
+    let third = shard.wait(None, Order::Back, None).unwrap();
+    let again = shard.wait(None, Order::Front, None).unwrap();
     assert_eq!(seen(&shard), (1, 3));
     first.answered();
     let again = granted(again).await;
-    assert!(shard.take().is_none(), "nobody overtakes those who wait");
+    assert!(shard.take().is_none(), "a new request does not overtake waiters");
     drop(again);
     drop(granted(second).await);
     granted(third).await.answered();
@@ -36,36 +44,43 @@ async fn who_waits_is_served_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_is_out_of_the_queue() {
-    let (shard, _inbox) = limiter(1, 10).shard_handle();
+async fn a_dropped_waiter_leaves_the_queue() {
+    let (shard, _receiver) = limiter(1, 10).shard_handle();
     let first = shard.take().unwrap();
-    let waiters: Vec<Waiter> = (0..3).map(|_| shard.wait(None, Order::Back).unwrap()).collect();
+    let waiters: Vec<Waiter> = (0..3).map(|_| shard.wait(None, Order::Back, None).unwrap()).collect();
     let mut waiters = waiters.into_iter();
     let last = waiters.next_back().unwrap();
     drop(waiters);
     assert_eq!(seen(&shard), (1, 1));
     first.answered();
-    // Its permit is in the channel: dropped there, it comes back.
+    // The permit is in its channel and is released with it.
     assert_eq!(seen(&shard), (1, 0));
     drop(last);
     assert_eq!(seen(&shard), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_queue_has_a_bound() {
-    let (shard, _inbox) = limiter(1, 2).shard_handle();
+async fn the_queue_is_bounded() {
+    let (shard, _receiver) = limiter(1, 2).shard_handle();
     let _first = shard.take().unwrap();
-    let _turns: Vec<Waiter> = (0..2).map(|_| shard.wait(None, Order::Back).unwrap()).collect();
-    assert!(matches!(shard.wait(None, Order::Back), Err(Fault::QueueLong { waiting: 2, limit: 2, .. })));
+    let _waiters: Vec<Waiter> = (0..2).map(|_| shard.wait(None, Order::Back, None).unwrap()).collect();
+    assert!(matches!(
+        shard.wait(None, Order::Back, None),
+        Err(Fault::QueueLong { waiting: 2, limit: 2, .. })
+    ));
     assert!(shard.check(None).is_err());
-    assert!(shard.wait(None, Order::Front).is_ok(), "what was admitted once is not turned away");
+    assert!(
+        shard.wait(None, Order::Front, None).is_ok(),
+        "a request that was admitted once is not turned away"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_would_wait_in_vain_is_turned_away_at_once() {
-    let (shard, _inbox) = limiter(1, 100).shard_handle();
+async fn a_request_that_would_wait_past_its_deadline_is_refused_at_once() {
+    let (shard, _receiver) = limiter(1, 100).shard_handle();
     let mut held = shard.take().unwrap();
-    let mut waiters: VecDeque<Waiter> = (0..20).map(|_| shard.wait(None, Order::Back).unwrap()).collect();
+    let mut waiters: VecDeque<Waiter> =
+        (0..20).map(|_| shard.wait(None, Order::Back, None).unwrap()).collect();
     for _ in 0..10 {
         tokio::time::advance(Duration::from_millis(100)).await;
         held.answered();
@@ -79,17 +94,17 @@ async fn who_would_wait_in_vain_is_turned_away_at_once() {
     );
     assert!(shard.check(within(1_200)).is_ok());
     assert!(shard.check(None).is_ok());
-    assert!(shard.wait(within(50), Order::Back).is_err());
+    assert!(shard.wait(within(50), Order::Back, None).is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_crosses_to_the_thread_of_who_waits_longest() {
+async fn a_permit_goes_to_the_thread_of_the_first_waiter() {
     let limiter = limiter(1, 10);
     let ((here, _mine), (there, theirs)) = (limiter.shard_handle(), limiter.shard_handle());
     let first = here.take().unwrap();
-    let waits = there.wait(None, Order::Back).unwrap();
+    let waits = there.wait(None, Order::Back, None).unwrap();
     first.answered();
-    // On its way: neither lost nor free.
+    // On its way, the permit is neither lost nor free.
     assert_eq!(seen(&here), (1, 0));
     assert!(here.take().is_none());
     tokio::spawn(theirs.deliver());
@@ -98,11 +113,12 @@ async fn a_place_crosses_to_the_thread_of_who_waits_longest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_for_a_thread_that_has_ended_goes_to_the_next() {
+async fn a_permit_for_a_thread_that_has_ended_goes_to_the_next_waiter() {
     let limiter = limiter(1, 10);
     let ((here, _mine), (there, theirs)) = (limiter.shard_handle(), limiter.shard_handle());
     let first = here.take().unwrap();
-    let (_gone, after) = (there.wait(None, Order::Back).unwrap(), here.wait(None, Order::Back).unwrap());
+    let (_lost, after) =
+        (there.wait(None, Order::Back, None).unwrap(), here.wait(None, Order::Back, None).unwrap());
     drop(theirs);
     first.answered();
     granted(after).await.answered();
@@ -110,44 +126,44 @@ async fn a_place_for_a_thread_that_has_ended_goes_to_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_requests_that_hold_every_place_do_not_hold_up_the_rest() {
+async fn slow_calls_that_hold_every_permit_do_not_block_the_rest() {
     let limiter = Limiter::new(UpstreamConcurrency::Auto, &Config::default().limits).unwrap();
-    let (shard, inbox) = limiter.shard_handle();
-    tokio::spawn(inbox.deliver());
+    let (shard, receiver) = limiter.shard_handle();
+    tokio::spawn(receiver.deliver());
     tokio::spawn(Arc::clone(&limiter).watch());
     let slow: Vec<Permit> = std::iter::from_fn(|| shard.take()).collect();
     assert_eq!(slow.len(), crate::concurrency::START);
-    granted(shard.wait(None, Order::Back).unwrap()).await.answered();
+    granted(shard.wait(None, Order::Back, None).unwrap()).await.answered();
     assert!(limiter.occupancy().limit > slow.len());
 }
 
 #[test]
-fn threads_lose_and_invent_no_place() {
+fn no_permit_is_lost_or_invented_across_threads() {
     let limiter = limiter(3, 1 << 20);
-    let most = Arc::new(AtomicUsize::new(0));
+    let peak = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..4)
         .map(|thread| {
-            let (limiter, most) = (Arc::clone(&limiter), Arc::clone(&most));
+            let (limiter, peak) = (Arc::clone(&limiter), Arc::clone(&peak));
             std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                 runtime.block_on(async {
-                    let (shard, inbox) = limiter.shard_handle();
-                    tokio::spawn(inbox.deliver());
+                    let (shard, receiver) = limiter.shard_handle();
+                    tokio::spawn(receiver.deliver());
                     let mut left: Vec<Waiter> = Vec::new();
                     for round in 0..5_000 {
                         let permit = match shard.take() {
                             Some(permit) => permit,
                             None if round % 7 == thread => {
-                                left.push(shard.wait(None, Order::Back).unwrap());
+                                left.push(shard.wait(None, Order::Back, None).unwrap());
                                 left.truncate(round % 3);
                                 continue;
                             }
                             None => {
                                 left.clear();
-                                shard.wait(None, Order::Back).unwrap().granted().await.unwrap()
+                                granted(shard.wait(None, Order::Back, None).unwrap()).await
                             }
                         };
-                        most.fetch_max(limiter.occupancy().inflight, SeqCst);
+                        peak.fetch_max(limiter.occupancy().inflight, SeqCst);
                         if round % 5 == 0 { permit.refused() } else { permit.answered() }
                     }
                 });
@@ -158,5 +174,5 @@ fn threads_lose_and_invent_no_place() {
         thread.join().unwrap();
     }
     assert_eq!((limiter.occupancy().inflight, limiter.occupancy().queued), (0, 0));
-    assert!(most.load(SeqCst) <= 3);
+    assert!(peak.load(SeqCst) <= 3);
 }

@@ -7,7 +7,7 @@ use tonic::Code;
 use super::context::RequestContext;
 use crate::explain::{Overload, overload};
 use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
-use crate::limiter::{Order, Permit, ShardHandle};
+use crate::limiter::{self, Grant, Order, Permit, ShardHandle};
 use crate::retry::policy::{Cause, Decision};
 use crate::telemetry::metrics::{self, Stage};
 use crate::upstream::call::{CallError, First, Reply, call};
@@ -102,9 +102,11 @@ async fn acquire(cx: &RequestContext<'_>, order: Order) -> Result<Option<Permit>
 async fn queue(cx: &RequestContext<'_>, limiter: &ShardHandle, order: Order) -> Result<Permit, Fault> {
     cx.progress.set("waiting in the queue for the upstream");
     let since = Instant::now();
-    let waiter = limiter.wait(cx.deadline.at(), order)?;
-    // The queue drops a waiter only at the end of the process.
-    let permit = waiter.granted().await.ok_or(Fault::Draining)?;
+    let waiter = limiter.wait(cx.deadline.at(), order, None)?;
+    // The queue drops a waiter only when the process ends.
+    let Some(limiter::Outcome::Grant(Grant { permit, .. })) = waiter.outcome().await else {
+        return Err(Fault::Draining);
+    };
     metrics::stage_seconds(Stage::Queue, since.elapsed().as_secs_f64());
     Ok(permit)
 }

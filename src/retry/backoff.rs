@@ -1,27 +1,28 @@
-//! Exponential backoff with a cap, and with jitter so that many sidecars do not retry in step.
+//! How long to wait before the next attempt: doubling up to a maximum, with jitter so that many
+//! sidecars do not reconnect in step.
 use std::time::Duration;
 
-/// An endless iterator of waiting times.
+/// The pauses between attempts. Pure: the seed is passed in.
 #[derive(Debug, Clone)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     state: u64,
 }
 
 impl Backoff {
-    pub const FIRST: Duration = Duration::from_millis(50);
-    pub const CAP: Duration = Duration::from_secs(1);
+    const FIRST: Duration = Duration::from_millis(50);
+    const MAX: Duration = Duration::from_secs(1);
 
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { next: Self::FIRST, state: seed | 1 }
     }
 
-    /// Starts again at the shortest wait, after a success.
-    pub fn reset(&mut self) {
+    /// Starts over after a success.
+    pub(crate) fn reset(&mut self) {
         self.next = Self::FIRST;
     }
 
-    /// xorshift64: good enough to spread waiting times.
+    /// xorshift64, which is good enough for jitter.
     fn random(&mut self) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -29,20 +30,12 @@ impl Backoff {
         self.state
     }
 
-    /// The next wait: a random time from half of the full wait up to all of it.
-    pub fn wait(&mut self) -> Duration {
+    /// The next pause: between half of the full pause and the full pause.
+    pub(crate) fn wait(&mut self) -> Duration {
         let full = self.next;
-        self.next = (full * 2).min(Self::CAP);
+        self.next = (full * 2).min(Self::MAX);
         let half = full / 2;
         half + Duration::from_micros(self.random() % (half.as_micros() as u64 + 1))
-    }
-}
-
-impl Iterator for Backoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(self.wait())
     }
 }
 
@@ -51,26 +44,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_cap_and_vary_within_their_upper_half() {
+    fn pauses_double_up_to_the_maximum() {
         for seed in 0..100 {
             let mut full = Backoff::FIRST;
-            for wait in Backoff::new(seed).take(12) {
+            let mut backoff = Backoff::new(seed);
+            for wait in std::iter::repeat_with(|| backoff.wait()).take(12) {
                 assert!(wait >= full / 2 && wait <= full, "{wait:?} of {full:?}");
-                full = (full * 2).min(Backoff::CAP);
+                full = (full * 2).min(Backoff::MAX);
             }
         }
     }
 
     #[test]
-    fn a_reset_starts_again_at_the_shortest_wait() {
+    fn a_reset_starts_over() {
         let mut backoff = Backoff::new(7);
-        assert!(backoff.by_ref().take(9).last() >= Some(Backoff::CAP / 2));
+        for _ in 0..8 {
+            backoff.wait();
+        }
+        assert!(backoff.wait() >= Backoff::MAX / 2);
         backoff.reset();
         assert!(backoff.wait() <= Backoff::FIRST);
     }
 
     #[test]
-    fn different_seeds_give_different_waits() {
+    fn seeds_give_different_pauses() {
         assert_ne!(Backoff::new(2).wait(), Backoff::new(99).wait());
     }
 }

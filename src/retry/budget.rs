@@ -1,6 +1,6 @@
-//! The retry budget: one retry per ten requests, plus ten at the start.
+//! The retry budget: at most a tenth of the requests, and a few more at first.
 
-/// The price of a retry; each request earns 1.
+/// What a retry costs; a request earns 1.
 const COST: u32 = 10;
 const MAX: u32 = 10 * COST;
 
@@ -17,12 +17,12 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Adds what one request earns.
+    /// To be called for each request.
     pub fn earn(&mut self) {
         self.balance = (self.balance + 1).min(MAX);
     }
 
-    /// Takes the price of a retry if the budget has it. A request may be retried only if it has.
+    /// Pays for a retry; false if the budget does not allow one.
     pub fn spend(&mut self) -> bool {
         let left = self.balance.checked_sub(COST);
         self.balance = left.unwrap_or(self.balance);
@@ -35,9 +35,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_retry_per_ten_requests_is_allowed() {
+    fn a_tenth_of_the_requests_may_be_retried() {
         let mut budget = Budget::default();
-        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10, "at the start");
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10, "a few at first");
         let retried = (0..1000).filter(|_| {
             budget.earn();
             budget.spend()

@@ -48,9 +48,9 @@ impl Drop for Counted {
 pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc::Receiver<Accepted>) {
     let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
     let limiter = shared.limiter.as_ref().map(|limiter| {
-        let (shard, grants) = limiter.shard_handle();
+        let (handle, grants) = limiter.shard_handle();
         spawn_local(grants.deliver());
-        shard
+        handle
     });
     let shard = Rc::new(Shard {
         config: Arc::clone(&shared.config),

@@ -1,5 +1,5 @@
-//! The governor: what TF Serving has no thread for waits in order, is sent again, or is turned away
-//! at once.
+//! The adaptive concurrency limit against a TF Serving with few threads: requests wait in order,
+//! are sent again, or are refused at once.
 use std::time::Duration;
 
 use prost::bytes::Bytes;
@@ -19,7 +19,7 @@ fn good() -> Bytes {
     Predict::new(dense::MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
 }
 
-/// A stand-in with so many threads, which polls leave alone.
+/// A stand-in with so many threads, which metadata polls leave alone.
 async fn setup(threads: usize, change: impl FnOnce(&mut Config)) -> Setup {
     let options = Options { max_threads: Some(threads), ..Default::default() };
     let fake = FakeTfs::start_with(options, [dense::model()]);
@@ -38,8 +38,8 @@ fn refused(calls: &[Call]) -> usize {
     calls.iter().filter(|call| call.path == PREDICT && call.end == End::Answered(8)).count()
 }
 
-/// So many requests at once, the first `held` of those that run held back until so many have
-/// arrived.
+/// Sends so many requests at once. The first `held` calls that run are held until `arrived` calls
+/// have reached the server.
 async fn wave(setup: &Setup, clients: usize, held: usize, arrived: usize) {
     let gate = setup.fake.hold(PREDICT, held);
     let before = setup.fake.count(PREDICT);
@@ -55,16 +55,16 @@ async fn wave(setup: &Setup, clients: usize, held: usize, arrived: usize) {
 }
 
 #[tokio::test]
-async fn many_clients_are_all_answered_by_few_threads() {
+async fn a_server_with_few_threads_answers_many_clients() {
     let setup = setup(8, |_| {}).await;
-    // One more than the server has threads: it is refused while they are held.
+    // One more call than the server has threads is refused while they are held.
     wave(&setup, 64, 8, 9).await;
     let learning = refused(&setup.fake.calls());
-    assert!(learning > 0, "the limit is learned from refusals");
+    assert!(learning > 0, "refusals lower the limit");
     for _ in 0..5 {
         wave(&setup, 64, 6, 6).await;
     }
-    assert_eq!(refused(&setup.fake.calls()), learning, "what was learned holds");
+    assert_eq!(refused(&setup.fake.calls()), learning, "the limit found is kept");
     let metrics = setup.sidecar.metrics().await;
     let retries = metrics.sum("tfs_sidecar_retries_total", &[("cause", "threads")]);
     assert!(retries >= learning as f64, "{retries} of {learning}");
@@ -72,7 +72,7 @@ async fn many_clients_are_all_answered_by_few_threads() {
 }
 
 #[tokio::test]
-async fn workers_share_what_is_learned() {
+async fn workers_share_one_limit() {
     let setup = setup(4, |config| config.workers = 2).await;
     let second = setup.sidecar.client().await;
     let mut streams = Vec::new();
@@ -91,7 +91,7 @@ async fn workers_share_what_is_learned() {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_smaller_is_learned() {
+async fn the_limit_follows_a_server_that_has_fewer_threads_now() {
     let setup = setup(32, |_| {}).await;
     wave(&setup, 64, 6, 6).await;
     setup.fake.threads(2);
@@ -103,7 +103,7 @@ async fn a_server_that_comes_back_smaller_is_learned() {
 }
 
 #[tokio::test]
-async fn who_waits_is_served_in_the_order_of_coming() {
+async fn waiting_requests_are_sent_in_order_of_arrival() {
     let setup = setup(8, fixed(1)).await;
     let gate = setup.fake.hold(PREDICT, 1);
     let mut streams = Vec::new();
@@ -124,26 +124,26 @@ async fn who_waits_is_served_in_the_order_of_coming() {
 }
 
 #[tokio::test]
-async fn who_leaves_while_waiting_never_reaches_the_server() {
+async fn a_request_cancelled_while_waiting_never_reaches_the_server() {
     let setup = setup(8, fixed(1)).await;
     let gate = setup.fake.hold(PREDICT, 1);
     let held = setup.client.stream(Request::predict(&good())).await;
     setup.fake.called(PREDICT, 1).await;
-    let leaves = setup.client.stream(Request::predict(&good()).metadata("x-leaves", "yes")).await;
-    let stays = setup.client.stream(Request::predict(&good())).await;
-    leaves.cancel();
-    // What is answered on the same connection was read after the cancellation.
+    let cancelled = setup.client.stream(Request::predict(&good()).metadata("x-cancelled", "yes")).await;
+    let other = setup.client.stream(Request::predict(&good())).await;
+    cancelled.cancel();
+    // A later request on the same connection is read after the cancellation.
     setup.client.call(Request::new(HEALTH_CHECK, b"")).await.ok();
     gate.open();
     held.finish().await.unwrap().ok();
-    stays.finish().await.unwrap().ok();
-    assert!(setup.fake.calls_of(PREDICT).iter().all(|call| !call.headers.contains_key("x-leaves")));
+    other.finish().await.unwrap().ok();
+    assert!(setup.fake.calls_of(PREDICT).iter().all(|call| !call.headers.contains_key("x-cancelled")));
     assert_eq!(setup.fake.count(PREDICT), 2);
     setup.sidecar.stop().await;
 }
 
 #[tokio::test]
-async fn the_queue_keeps_to_deadlines_and_to_its_bound() {
+async fn the_queue_observes_deadlines_and_its_limit() {
     let setup = setup(8, |config| {
         fixed(1)(config);
         config.limits.max_queued_requests = 1;
@@ -157,14 +157,14 @@ async fn the_queue_keeps_to_deadlines_and_to_its_bound() {
     assert_eq!((late.code, late.reason().as_str()), (4, "DEADLINE"), "{}", late.text);
     assert!(late.text.contains("waiting in the queue for the upstream"), "{}", late.text);
 
-    // Whichever comes to the queue second.
+    // One of them waits; the queue is full for the other.
     let mut two = tokio::task::JoinSet::new();
     for _ in 0..2 {
         two.spawn(setup.client.stream(Request::predict(&good())).await.finish());
     }
     let full = within("a refusal", two.join_next()).await.unwrap().unwrap().unwrap();
     assert_eq!((full.code, full.reason().as_str()), (8, "QUEUE_FULL"), "{}", full.text);
-    // The head alone is enough: nobody waits for the message of a request that has no chance.
+    // The headers are enough: it is refused before its message is read.
     let full = setup.client.call(Request::raw(PREDICT, Bytes::new()).unfinished()).await;
     assert_eq!((full.code, full.reason().as_str()), (8, "QUEUE_FULL"), "{}", full.text);
     assert!(full.text.contains("limits.max_queued_requests"), "{}", full.text);
@@ -179,9 +179,9 @@ async fn the_queue_keeps_to_deadlines_and_to_its_bound() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_no_place() {
+async fn a_client_that_does_not_read_its_answer_holds_no_permit() {
     let setup = setup(8, fixed(1)).await;
-    // Its answer is never looked at.
+    // Its answer is never read.
     let _idle = setup.client.stream(Request::predict(&good())).await;
     for _ in 0..3 {
         setup.client.predict(&good()).await.ok();
@@ -190,17 +190,17 @@ async fn a_client_that_does_not_read_holds_no_place() {
 }
 
 #[tokio::test]
-async fn a_server_without_threads_has_the_last_word() {
+async fn the_refusal_of_a_server_without_threads_reaches_the_client_in_the_end() {
     let setup = setup(8, |_| {}).await;
     setup.fake.refuse(PREDICT, 1000, 8, EXHAUSTED);
     let reply = setup.client.predict(&good()).await;
     assert!(reply.code == 8 && reply.text.starts_with(EXHAUSTED), "{}", reply.text);
-    assert_eq!(setup.fake.count(PREDICT), 17, "sent again so many times and no more");
+    assert_eq!(setup.fake.count(PREDICT), 17, "sent once and retried 16 times");
     setup.sidecar.stop().await;
 }
 
 #[tokio::test]
-async fn other_refusals_for_want_of_resources_are_relayed() {
+async fn other_resource_exhausted_and_unavailable_answers_are_relayed() {
     let setup = setup(8, |_| {}).await;
     for (code, text) in [(8, "Run() timeout exceeded while waiting in batching queue"), (14, "no model")] {
         setup.fake.refuse(PREDICT, 1, code, text);
@@ -212,7 +212,7 @@ async fn other_refusals_for_want_of_resources_are_relayed() {
 }
 
 #[tokio::test]
-async fn a_full_batching_queue_is_asked_again_within_the_budget() {
+async fn a_full_batching_queue_is_retried_within_the_budget() {
     let setup = setup(8, |_| {}).await;
     setup.fake.refuse(PREDICT, 2, 14, NO_ROOM);
     setup.client.predict(&good()).await.ok();
@@ -225,12 +225,12 @@ async fn a_full_batching_queue_is_asked_again_within_the_budget() {
 }
 
 #[tokio::test]
-async fn a_call_whose_connection_is_lost_is_sent_once_more() {
+async fn a_call_whose_connection_is_lost_is_retried_once() {
     let setup = setup(8, |_| {}).await;
     setup.fake.script(PREDICT, 1, Act::Close);
     setup.client.predict(&good()).await.ok();
     assert_eq!(setup.fake.count(PREDICT), 2);
-    // A reset is an answer, and half an answer is none to start over from.
+    // A reset is an answer, and a partial answer is not retried.
     setup.fake.script(PREDICT, 1, Act::Reset(h2::Reason::INTERNAL_ERROR));
     assert_eq!(setup.client.predict(&good()).await.code, 13);
     setup.fake.script(PREDICT, 1, Act::Break);
@@ -240,14 +240,14 @@ async fn a_call_whose_connection_is_lost_is_sent_once_more() {
 }
 
 #[tokio::test]
-async fn slow_requests_do_not_hold_up_what_the_server_could_take() {
+async fn slow_calls_do_not_block_requests_that_the_server_could_run() {
     let setup = setup(1000, |_| {}).await;
     let gate = setup.fake.hold(PREDICT, 60);
     let mut held = Vec::new();
     for _ in 0..60 {
         held.push(setup.client.stream(Request::predict(&good())).await);
     }
-    // Nothing is answered, and yet all of them arrive.
+    // Nothing is answered, and still all of them reach the server.
     setup.fake.called(PREDICT, 60).await;
     gate.open();
     for stream in held {
@@ -257,7 +257,7 @@ async fn slow_requests_do_not_hold_up_what_the_server_could_take() {
 }
 
 #[tokio::test]
-async fn classify_waits_like_predict() {
+async fn classify_waits_in_the_same_queue_as_predict() {
     let setup = setup(8, fixed(1)).await;
     let gate = setup.fake.hold(PREDICT, 1);
     let held = setup.client.stream(Request::predict(&good())).await;

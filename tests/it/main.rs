@@ -16,6 +16,7 @@ mod faults;
 mod golden;
 mod health;
 mod layers;
+mod limiter;
 mod limits;
 mod mistakes;
 mod passthrough;
