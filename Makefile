@@ -51,7 +51,8 @@ soak: ## ten minutes of mixed traffic with cancellations and restarts, every req
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" tests/bench/soak.py --minutes $${MINUTES:-10}
 
 lint: ## formatting and clippy; a tool that is not installed is named and left out
-	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \
+	@if $(CARGO) fmt --version >/dev/null 2>&1; \
+	then $(CARGO) fmt --check && rustfmt --edition 2024 --check src/repair/rules/*.rs; \
 	else echo "lint: rustfmt is not installed, formatting is not checked"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; \
 	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings; \

@@ -1,4 +1,4 @@
-//! An allocator that counts what the calling thread asks for.
+//! An allocator that counts the allocations of the calling thread.
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -8,21 +8,21 @@ struct Counting;
 static ALLOCATOR: Counting = Counting;
 
 thread_local! {
-    static ASKED: Cell<Asked> = const { Cell::new(Asked { times: 0, bytes: 0 }) };
+    static COUNTER: Cell<Allocations> = const { Cell::new(Allocations { times: 0, bytes: 0 }) };
 }
 
-/// Requests to the allocator, and the bytes of them all.
+/// Number of allocations, and their total size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
+pub struct Allocations {
     pub times: u64,
     pub bytes: u64,
 }
 
 #[expect(unsafe_code, reason = "an allocator cannot be written without")]
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
+        record(layout.size());
         unsafe { System.alloc(layout) }
     }
 
@@ -31,24 +31,24 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size.saturating_sub(layout.size()));
+        record(size.saturating_sub(layout.size()));
         unsafe { System.realloc(place, layout, size) }
     }
 }
 
-fn note(bytes: usize) {
-    // A thread that ends has no counter any more.
-    let _ = ASKED.try_with(|asked| {
-        let before = asked.get();
-        asked.set(Asked { times: before.times + 1, bytes: before.bytes + bytes as u64 });
+fn record(bytes: usize) {
+    // A thread that is ending no longer has a counter.
+    let _ = COUNTER.try_with(|counter| {
+        let before = counter.get();
+        counter.set(Allocations { times: before.times + 1, bytes: before.bytes + bytes as u64 });
     });
 }
 
-/// What one call asks for, after one to warm up.
-pub fn asked(mut call: impl FnMut()) -> Asked {
+/// The allocations of one call, after a warm-up call.
+pub fn allocations(mut call: impl FnMut()) -> Allocations {
     call();
-    let before = ASKED.get();
+    let before = COUNTER.get();
     call();
-    let after = ASKED.get();
-    Asked { times: after.times - before.times, bytes: after.bytes - before.bytes }
+    let after = COUNTER.get();
+    Allocations { times: after.times - before.times, bytes: after.bytes - before.bytes }
 }

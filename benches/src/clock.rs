@@ -1,5 +1,4 @@
-//! Time of a call: the best of many rounds, which is what the work takes when nothing is in its
-//! way.
+//! Times a call: the best of many rounds, which has the least interference.
 use std::time::{Duration, Instant};
 
 const ROUNDS: u32 = 60;
@@ -15,8 +14,8 @@ pub fn seconds(mut call: impl FnMut()) -> f64 {
     best
 }
 
-/// How many times as long `call` takes as `base`, measured in turns so that both meet the same
-/// machine.
+/// The time of `call` divided by that of `base`, measured alternately so that conditions are the
+/// same.
 pub fn ratio(mut call: impl FnMut(), mut base: impl FnMut()) -> f64 {
     let (calls, bases) = (times_per_round(&mut call), times_per_round(&mut base));
     let (mut best, mut best_base) = (f64::MAX, f64::MAX);

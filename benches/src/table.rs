@@ -1,14 +1,14 @@
-//! Runs all cases and prints the report with the bars.
+//! Runs all cases and prints the report.
 use std::collections::HashMap;
 use std::hint::black_box;
 
 use tfs_sidecar::tensor::{Cast, DataType, Exactness};
 
-use crate::alloc::asked;
+use crate::alloc::allocations;
 use crate::cases;
 use crate::clock::{ratio, seconds};
 
-/// In the second cache, and beyond all of them.
+/// Sizes that fit in the L2 cache, and in no cache.
 const SOURCES: [(&str, usize); 3] = [("256 KB", 256 << 10), ("1 MB", 1 << 20), ("64 MB", 64 << 20)];
 
 /// `counts` is a file of `instructions TAB case` lines.
@@ -41,7 +41,7 @@ fn requests(counts: &HashMap<String, String>) {
     println!("|---|---:|---:|---:|---:|---:|---|");
     let mut planned: Vec<u64> = Vec::new();
     for case in cases::all() {
-        let used = asked(&case.run);
+        let used = allocations(&case.run);
         let time = seconds(&case.run);
         let bar = if case.name.starts_with("plan ") {
             planned.push(used.bytes);

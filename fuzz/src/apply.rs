@@ -1,5 +1,4 @@
-//! Target `apply`: a plan that is carried out makes a request that needs no plan, and leaves
-//! everything else as it was.
+//! Target `apply`: a repaired request needs no further repair, and everything else is unchanged.
 use tfs_sidecar::repair::calls::{Calls, requests};
 use tfs_sidecar::repair::policy::{MissingInputs, Mode};
 use tfs_sidecar::repair::{Action, Change, ModelPolicy, Outcome, Verdict, apply as carry_out};
@@ -28,12 +27,12 @@ pub fn apply(data: &[u8]) {
     calls(&after, &signatures, &policy, &verdict);
 }
 
-/// Judged again it needs nothing, but for the rows that are not changed in the request.
+/// The repaired request conforms, except for rows, which are not changed in the request itself.
 fn conforms(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, before: &Verdict) {
     let again = judged(after, signatures, policy, None).expect("what was made scans");
     assert_eq!(again.plan.calls, before.plan.calls, "{before:?}\n{again:?}");
     if again.plan.calls == Calls::One {
-        // Missing inputs are no fault where they are forwarded.
+        // Missing inputs are not a problem if they are forwarded.
         let passed =
             policy.defaults.missing_inputs == MissingInputs::Forward && again.outcome == Outcome::Passed;
         assert!(again.outcome == Outcome::Conforming || passed, "{before:?}\n{again:?}");
@@ -42,7 +41,7 @@ fn conforms(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, before:
     assert!(only_rows, "{before:?}\n{again:?}");
 }
 
-/// Inputs that no step names are the very bytes; values that no step changes are the same elements.
+/// Inputs without steps keep their bytes, and values that no step changes keep their elements.
 fn rest_is_kept(message: &Rope, view: &PredictView, after: &Rope, scanned: &PredictView, verdict: &Verdict) {
     let steps = &verdict.plan.steps;
     let (mut dropped, mut added) = (0, 0);
@@ -92,7 +91,7 @@ fn elements(message: &Rope, input: &InputView, carrier: Carrier) -> Vec<u8> {
     all
 }
 
-/// Each of several calls is a request that conforms.
+/// Each call of a split request conforms.
 fn calls(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, verdict: &Verdict) {
     let few = match verdict.plan.calls {
         Calls::One => return,

@@ -1,10 +1,10 @@
-//! What must hold of a scanned request whatever its bytes are.
+//! Properties of a scanned request, whatever its bytes are.
 use tfs_sidecar::proto::tensorflow::TensorProto;
 use tfs_sidecar::tensor::ValueList;
 use tfs_sidecar::wire::scan::Reader;
 use tfs_sidecar::wire::{PredictView, Rope, TensorView};
 
-/// Every place that a view names lies in the message.
+/// Every range of a view is inside the message.
 pub fn in_range(view: &PredictView, length: usize) {
     for input in &view.inputs {
         assert!(input.entry.end <= length && input.entry.start < input.entry.end);
@@ -17,7 +17,7 @@ pub fn in_range(view: &PredictView, length: usize) {
     }
 }
 
-/// A tensor as it was scanned, and as prost decodes it.
+/// A scanned tensor equals the one that prost decodes, except for the values.
 pub fn same_heads(view: &TensorView, message: &Rope, decoded: &TensorProto) {
     assert_eq!(view.dtype.number(), decoded.dtype);
     let shape = decoded.tensor_shape.clone().unwrap_or_default();
@@ -42,15 +42,14 @@ pub fn same_heads(view: &TensorView, message: &Rope, decoded: &TensorProto) {
             ValueList::Variant => decoded.variant_val.len(),
             ValueList::Uint32 => decoded.uint32_val.len(),
             ValueList::Uint64 => decoded.uint64_val.len(),
-            // A singular field, whose last occurrence counts.
+            // A singular field: the last occurrence counts.
             ValueList::Float8 => continue,
         };
         assert_eq!(view.list_values(list), values as u64, "{}", list.name());
     }
 }
 
-/// Whether prost takes these bytes for something else than protobuf says: it reads a map's field
-/// without a look at its wire type.
+/// Whether prost decodes these bytes incorrectly: it does not check the wire type of a map field.
 pub fn prost_errs(bytes: &[u8], map: u32) -> bool {
     let rope = Rope::from(bytes.to_vec());
     let mut reader = Reader::new(&rope);

@@ -1,4 +1,4 @@
-//! Protobuf by hand: the odd encodings that no encoder writes are what a fuzzer wants to write.
+//! Encodes protobuf by hand, including odd encodings that no real encoder writes.
 use tfs_sidecar::wire::emit::put_varint;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Message {
     }
 }
 
-/// The same number in more bytes than it needs, at most ten in all.
+/// Writes a varint with more bytes than necessary, at most ten.
 pub fn long_varint(out: &mut Vec<u8>, value: u64, extra: usize) {
     let start = out.len();
     put_varint(out, value);

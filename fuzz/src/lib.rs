@@ -1,8 +1,8 @@
-//! What the fuzz targets do with their bytes; the integration tests include this file and replay
-//! the committed corpus through it.
+//! The bodies of the fuzz targets. The integration tests include this file and replay the committed
+//! corpus.
 //!
-//! The first byte of `plan` and `apply` chooses: even, the rest is a request as it is; odd, the
-//! rest is what [`generate`] builds a signature, a policy and a request from.
+//! In `plan` and `apply`, the first byte decides: if it is even, the rest is an encoded request; if
+//! it is odd, [`generate`] builds a signature, a policy and a request from the rest.
 pub mod apply;
 pub mod check;
 pub mod choices;
@@ -21,7 +21,7 @@ pub use scan::scan;
 use bytes::Bytes;
 use tfs_sidecar::wire::Rope;
 
-/// The bytes as chunks of this size.
+/// The bytes in chunks of this size.
 pub fn cut(bytes: &[u8], size: usize) -> Rope {
     bytes.chunks(size.max(1)).map(Bytes::copy_from_slice).collect()
 }

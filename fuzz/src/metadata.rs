@@ -1,5 +1,4 @@
-//! Target `metadata`: what a server says of its signatures, as a whole answer or as the map inside
-//! it.
+//! Target `metadata`: decodes signatures, from a whole metadata response or from the map in it.
 use prost::Message as _;
 use tfs_sidecar::proto::tensorflow::serving::{GetModelMetadataResponse, SignatureDefMap};
 use tfs_sidecar::repair::{Mode, ModelPolicy};
@@ -21,7 +20,7 @@ pub fn metadata(data: &[u8]) {
     assert_eq!(signatures.changes_to(&signatures), Vec::<String>::new());
     let changes = signatures.changes_to(world::signatures(0));
     assert_eq!(changes.is_empty(), world::signatures(0).changes_to(&signatures).is_empty());
-    // Sorted, so that looking up finds each.
+    // The lookup relies on the order.
     for signature in signatures.iter() {
         assert!(signature.inputs.iter().all(|info| signature.input(&info.alias) == Some(info)));
         assert!(signature.outputs.iter().all(|info| signature.output(&info.alias) == Some(info)));

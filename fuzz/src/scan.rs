@@ -1,5 +1,5 @@
-//! Target `scan`: every view over arbitrary bytes, in chunks of several sizes, against prost as a
-//! second opinion.
+//! Target `scan`: scans arbitrary bytes in chunks of several sizes and compares the result with
+//! prost.
 use std::collections::BTreeSet;
 
 use prost::Message as _;
@@ -15,7 +15,7 @@ use tfs_sidecar::wire::{PredictView, Rope, WireError};
 use super::check::{in_range, prost_errs, same_heads};
 use super::cut;
 
-/// The first byte is the size of the second cut, the rest the message.
+/// The first byte is the second chunk size, and the rest is the message.
 pub fn scan(data: &[u8]) {
     let Some((size, bytes)) = data.split_first() else { return };
     let whole = cut(bytes, bytes.len());
@@ -52,7 +52,7 @@ fn predict(bytes: &[u8], whole: &Rope, cuts: &[Rope]) {
                 same_heads(&input.tensor, whole, &decoded.inputs[&input.key]);
             }
         }
-        // Limits of our own; prost skips what it does not know with a depth of its own.
+        // These are our own limits. prost has its own limit on the depth of unknown fields.
         Err(WireError::TooMany { .. } | WireError::TooDeep { .. }) => {}
         Err(error) => panic!("prost reads what the scan refuses: {error}"),
     }
@@ -88,13 +88,13 @@ fn infer(bytes: &[u8], whole: &Rope, cuts: &[Rope]) {
         let scanned = if decodes { InferView::scan_multi(&again) } else { InferView::scan_single(&again) };
         let scanned = scanned.expect("what is written anew scans");
         let renamed = scanned.tasks.iter().all(|task| task.model_spec.effective_signature() == "another");
-        // A Classify request without a model spec has no place for a name.
+        // Without a model spec, a Classify request has no signature name to rewrite.
         assert!(renamed || view.tasks.iter().any(|task| !task.model_spec.present));
         assert_eq!((scanned.examples, scanned.tasks.len()), (view.examples, view.tasks.len()));
     }
 }
 
-/// `None` for a refusal by a limit; what prost reads is not refused otherwise.
+/// `None` if a limit was exceeded. Anything else that prost decodes must scan.
 fn limits(view: &Result<InferView, WireError>) -> Option<&InferView> {
     match view {
         Ok(view) => Some(view),

@@ -1,13 +1,12 @@
-//! Fixed signatures, of the models whose golden requests are the seeds, and a few requests to try
-//! on any signature.
+//! Fixed signatures of the models in the golden tests, whose requests are the seeds, and a few
+//! requests to try on any signature.
 use std::sync::LazyLock;
 
 use tfs_sidecar::repair::notation;
 use tfs_sidecar::signature::{Signature, Signatures};
 use tfs_sidecar::wire::Rope;
 
-/// Each line is one model: signatures with ` & ` between them. The seeds' writer has the same
-/// order.
+/// One model on each line, with ` & ` between its signatures. `seeds.py` uses the same order.
 pub const MODELS: &[(&str, &str)] = &[
     (
         "mlp",
@@ -69,12 +68,12 @@ fn one(text: &str) -> Vec<Signature> {
     parsed.iter().map(|signature| signature.as_ref().clone()).collect()
 }
 
-/// The signatures of a model of the table.
+/// The signatures of a model in the table.
 pub fn signatures(index: usize) -> &'static Signatures {
     &SIGNATURES[index % SIGNATURES.len()]
 }
 
-/// The place of a model in the table, by its name.
+/// The index of a model in the table.
 pub fn index(model: &str) -> Option<usize> {
     MODELS.iter().position(|(name, _)| *name == model)
 }
