@@ -184,10 +184,8 @@ impl PolicyKeys {
     /// not is written out as switched back.
     fn of(policy: &Policy, over: Option<&Policy>) -> Self {
         let mut rules = BTreeMap::new();
-        if let Some(over) = over {
-            if !over.drop_extra.is_empty() {
-                rules.insert("drop_extra".to_owned(), Rule::Switch("off"));
-            }
+        if over.is_some_and(|over| !over.drop_extra.is_empty()) {
+            rules.insert("drop_extra".to_owned(), Rule::Switch("off"));
         }
         let default = RuleSet::default();
         for rule in REPAIRS.iter().filter(|rule| matches!(rule.switch, Switch::Off | Switch::On)) {

@@ -32,7 +32,7 @@ pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, Ap
         match (&step.change, step.index) {
             (Change::SignatureName { new, .. }, _) => edit.signature_name = Some(new.clone()),
             (Change::Added { descriptor, values }, _) => {
-                edit.added.push((descriptor.key.clone(), added(descriptor, values)?))
+                edit.added.push((descriptor.key.clone(), added(descriptor, values)?));
             }
             (Change::Dropped { .. }, Some(index)) => edit.entries.push((index, EntryEdit::Drop)),
             (Change::Key { .. } | Change::Tensor { .. }, Some(index)) if !changed.contains(&index) => {

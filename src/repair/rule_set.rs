@@ -120,10 +120,11 @@ mod tests {
 
     #[test]
     fn a_stage_yields_its_rules_in_the_order_of_the_registry() {
-        let mut all = RuleSet::default();
-        REPAIRS.iter().for_each(|rule| all.set(rule, true));
-        let mut none = RuleSet::default();
-        REPAIRS.iter().for_each(|rule| none.set(rule, false));
+        let (mut all, mut none) = (RuleSet::default(), RuleSet::default());
+        for rule in REPAIRS {
+            all.set(rule, true);
+            none.set(rule, false);
+        }
         let stages = [
             Stage::Signature,
             Stage::Names,
