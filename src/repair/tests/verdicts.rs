@@ -341,6 +341,7 @@ fn a_request_is_split_into_256_calls_at_most() {
     };
     assert_eq!(calls(512), (Action::Apply, Calls::Split { rows: 512, per_call: 2, whole: false }));
     assert_eq!(calls(514), (Action::Refuse, Calls::One));
+    assert_eq!(calls(511), (Action::Refuse, Calls::One), "not a whole number of batches");
     assert_eq!(calls(1 << 24).0, Action::Refuse);
     let mut case = Case::new("x:float[-1,0] -> y:float[-1]", &format!("x:float[{},0]", i64::MAX));
     set(&mut case.policy.defaults, "split_oversize", true);
