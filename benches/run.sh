@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures and writes docs/benchmarks.md: times and allocations by `micro`, instructions by callgrind where valgrind is installed.
+# Generates docs/benchmarks.md: times and allocations from `micro`, instructions from callgrind if valgrind is installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 cargo=${CARGO:-cargo}
@@ -8,7 +8,7 @@ micro=$("$cargo" metadata --no-deps --format-version 1 | sed 's/.*"target_direct
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Instructions of a call: what 20 calls more cost, so that starting up and building the requests fall out.
+# Instructions of a call: the cost of 20 more calls, which excludes startup and building the requests.
 count() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null "$micro" repeat "$1" "$2" 2>&1 | sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }

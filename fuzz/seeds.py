@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Inputs for the fuzz targets: out of the golden requests, and between folders and the packed files of the repository.
+"""Makes inputs for the fuzz targets from the golden requests, and packs and unpacks the committed files.
 
-seeds.py golden FOLDER        a folder for each target, with seeds out of the golden requests
-seeds.py unpack FILE FOLDER   a line of base64 to a file each
-seeds.py pack FOLDER FILE     and back
+seeds.py golden FOLDER        writes a folder for each target, with seeds from the golden requests
+seeds.py unpack FILE FOLDER   writes each base64 line to a file
+seeds.py pack FOLDER FILE     the reverse
 """
 import base64
 import hashlib
@@ -14,9 +14,9 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = re.findall(r'^ *\(\s*"(\w+)",', (HERE / "src/world.rs").read_text(), re.M)
-MOST = 700
-# What the target wants before the request of a record.
-HEADS = {
+MAX_SIZE = 700
+# The bytes that each target expects before the request.
+PREFIXES = {
     "scan": lambda model: b"\x07",
     "plan": lambda model: bytes([0, model, 1, 7]),
     "apply": lambda model: bytes([0, model, 1, 7]),
@@ -36,13 +36,13 @@ def golden(folder):
         words = record["id"].split(".")
         names = (words[0], "_".join(words[:2]))
         model = next((at for at, name in enumerate(MODELS) if name in names), 0)
-        seeds = [(target, head(model) + request) for target, head in HEADS.items()]
+        seeds = [(target, prefix(model) + request) for target, prefix in PREFIXES.items()]
         if record["method"].endswith("GetModelMetadata"):
             seeds = [("metadata", b"\x00" + answer)]
         elif answer:
             seeds.append(("scan", b"\x07" + answer))
         for target, seed in seeds:
-            if len(seed) <= MOST:
+            if len(seed) <= MAX_SIZE:
                 write(folder / target, seed)
 
 
