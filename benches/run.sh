@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Runs the micro-benchmarks and writes docs/benchmarks.md: times and allocations, and instructions
-# if valgrind is installed.
+# Generates docs/benchmarks.md: times and allocations from `micro`, instructions from callgrind if valgrind is installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 cargo=${CARGO:-cargo}
@@ -9,8 +8,7 @@ micro=$("$cargo" metadata --no-deps --format-version 1 | sed 's/.*"target_direct
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Instructions per call: the cost of 20 additional calls, which leaves out startup and building the
-# requests.
+# Instructions of a call: the cost of 20 more calls, which excludes startup and building the requests.
 count() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null "$micro" repeat "$1" "$2" 2>&1 | sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }
@@ -21,4 +19,4 @@ if command -v valgrind >/dev/null; then
 fi
 "$micro" table "$work/counts" > "$work/table.md"
 mv "$work/table.md" ../docs/benchmarks.md
-echo "wrote docs/benchmarks.md"
+echo "docs/benchmarks.md is written"

@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
-# Builds a fuzz target with stable Rust and runs it: run.sh TARGET SECONDS [libFuzzer options].
-# TARGET is scan, plan, apply or metadata. Interesting inputs are kept in fuzz/.corpus/TARGET,
-# failing ones in fuzz/.crashes/. `run.sh minimise` rewrites the committed corpus, one line of
-# base64 per input.
+# Builds a fuzz target with stable Rust and runs it: run.sh TARGET SECONDS [libFuzzer options]. TARGET: scan, plan, apply, metadata.
+# New inputs are saved in fuzz/.corpus/TARGET and failing ones in fuzz/.crashes/. `run.sh minimise` rewrites the committed corpus, which
+# has one base64 input on each line.
 set -euo pipefail
 cd "$(dirname "$0")"
-target=${1:?a target is missing: scan, plan, apply, metadata, or minimise}
+target=${1:?expected a target: scan, plan, apply, metadata, or: minimise}
 seconds=${2:-60}
 [ $# -ge 2 ] && shift 2 || shift 1
 
-# An LLVM pass adds the coverage that guides libFuzzer; stable rustc runs it when asked to.
+# libFuzzer needs coverage instrumentation. Stable rustc can run the LLVM pass that adds it.
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
 flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
 flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares"
-# With an explicit --target the flags do not apply to build scripts and macros.
+# With an explicit --target, the flags do not apply to build scripts and macros.
 host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="$flags" "${CARGO:-cargo}" build --quiet --release --locked --target "$host"
 built=$("${CARGO:-cargo}" metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$host/release
@@ -22,11 +21,11 @@ fixtures=../tests/fixtures/fuzz
 mkdir -p .crashes
 if [ "$target" = minimise ]; then
     for name in scan plan apply metadata; do
-        [ "$name" = metadata ] && most=200 || most=700
+        [ "$name" = metadata ] && max=200 || max=700
         ./seeds.py unpack "$fixtures/$name.b64" ".corpus/$name"
         rm -rf ".small/$name" && mkdir -p ".small/$name"
-        # One input per edge, not per execution count of an edge: a few hundred small inputs.
-        "$built/$name" -merge=1 -use_counters=0 -max_len="$most" ".small/$name" ".corpus/$name" >".small/$name.log" 2>&1
+        # Keep one input for each edge, regardless of execution counts: a few hundred small ones.
+        "$built/$name" -merge=1 -use_counters=0 -max_len="$max" ".small/$name" ".corpus/$name" >".small/$name.log" 2>&1
         ./seeds.py pack ".small/$name" "$fixtures/$name.b64"
     done
     exit

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes fuzz inputs from the golden requests, and packs and unpacks the committed corpus.
+"""Makes inputs for the fuzz targets from the golden requests, and packs and unpacks the committed files.
 
-seeds.py golden FOLDER        writes seeds from the golden requests, one folder per target
-seeds.py unpack FILE FOLDER   writes one file per line of base64
-seeds.py pack FOLDER FILE     writes one line of base64 per file
+seeds.py golden FOLDER        writes a folder for each target, with seeds from the golden requests
+seeds.py unpack FILE FOLDER   writes each base64 line to a file
+seeds.py pack FOLDER FILE     the reverse
 """
 import base64
 import hashlib
@@ -14,8 +14,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = re.findall(r'^ *\(\s*"(\w+)",', (HERE / "src/world.rs").read_text(), re.M)
-MAX_BYTES = 700
-# The bytes a target expects before the request.
+MAX_SIZE = 700
+# The bytes that each target expects before the request.
 PREFIXES = {
     "scan": lambda model: b"\x07",
     "plan": lambda model: bytes([0, model, 1, 7]),
@@ -42,7 +42,7 @@ def golden(folder):
         elif answer:
             seeds.append(("scan", b"\x07" + answer))
         for target, seed in seeds:
-            if len(seed) <= MAX_BYTES:
+            if len(seed) <= MAX_SIZE:
                 write(folder / target, seed)
 
 
@@ -58,5 +58,5 @@ def pack(folder, file):
 
 
 if __name__ == "__main__":
-    command, *paths = sys.argv[1:]
-    {"golden": golden, "unpack": unpack, "pack": pack}[command](*map(pathlib.Path, paths))
+    way, *paths = sys.argv[1:]
+    {"golden": golden, "unpack": unpack, "pack": pack}[way](*map(pathlib.Path, paths))

@@ -1,4 +1,4 @@
-//! An allocator that counts the allocations of each thread.
+//! An allocator that counts the allocations of the calling thread.
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -8,47 +8,47 @@ struct Counting;
 static ALLOCATOR: Counting = Counting;
 
 thread_local! {
-    static ALLOCATIONS: Cell<Allocations> = const { Cell::new(Allocations { times: 0, bytes: 0 }) };
+    static COUNTER: Cell<Allocations> = const { Cell::new(Allocations { times: 0, bytes: 0 }) };
 }
 
-/// The number of allocations and their total bytes.
+/// Number of allocations, and their total size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allocations {
     pub times: u64,
     pub bytes: u64,
 }
 
-#[expect(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
-// SAFETY: every call is forwarded unchanged to the system allocator.
+#[expect(unsafe_code, reason = "an allocator cannot be written without")]
+// SAFETY: every call is passed to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
+        record(layout.size());
         unsafe { System.alloc(layout) }
     }
 
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(place, layout) }
     }
 
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size.saturating_sub(layout.size()));
-        unsafe { System.realloc(pointer, layout, size) }
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        record(size.saturating_sub(layout.size()));
+        unsafe { System.realloc(place, layout, size) }
     }
 }
 
-fn note(bytes: usize) {
-    // A thread that is exiting no longer has a counter.
-    let _ = ALLOCATIONS.try_with(|allocations| {
-        let before = allocations.get();
-        allocations.set(Allocations { times: before.times + 1, bytes: before.bytes + bytes as u64 });
+fn record(bytes: usize) {
+    // A thread that is ending no longer has a counter.
+    let _ = COUNTER.try_with(|counter| {
+        let before = counter.get();
+        counter.set(Allocations { times: before.times + 1, bytes: before.bytes + bytes as u64 });
     });
 }
 
-/// The allocations of one call, after one warm-up call.
+/// The allocations of one call, after a warm-up call.
 pub fn allocations(mut call: impl FnMut()) -> Allocations {
     call();
-    let before = ALLOCATIONS.get();
+    let before = COUNTER.get();
     call();
-    let after = ALLOCATIONS.get();
+    let after = COUNTER.get();
     Allocations { times: after.times - before.times, bytes: after.bytes - before.bytes }
 }

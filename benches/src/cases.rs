@@ -1,4 +1,4 @@
-//! The measured cases: requests of four sizes, planned and repaired, and each cast.
+//! The benchmark cases: requests of four sizes that conform or are repaired, and each cast.
 use std::hint::black_box;
 
 use bytes::Bytes;
@@ -7,14 +7,14 @@ use tfs_sidecar::signature::Signatures;
 use tfs_sidecar::tensor::{DataType, Shape, ValueList};
 use tfs_sidecar::wire::{PredictView, Rope, emit};
 
-/// The chunk size of a peer's HTTP/2 frames.
+/// Chunk sizes, as HTTP/2 frames deliver them.
 const CHUNK: usize = 16 * 1024;
 
 pub struct Case {
     pub name: String,
     pub bytes: usize,
     pub run: Box<dyn Fn()>,
-    /// Whether instructions are counted too.
+    /// Whether instructions are counted as well.
     pub counted: bool,
 }
 
@@ -71,8 +71,7 @@ pub fn all() -> Vec<Case> {
         let declared: Vec<String> = dims[1..].iter().map(ToString::to_string).collect();
         let signature = format!("input_tensor:float[-1,{}]", declared.join(","));
         let whole = request(dims, *list);
-        // Without its batch dimension a batch would have several readings, so M and XL lack an
-        // inner dimension of 1 instead.
+        // Several rows do not lack a batch dimension, so for M and XL the model declares one more.
         let (short, wider) = match dims {
             [1, inner @ ..] => (request(inner, *list), signature.clone()),
             dims => {
@@ -80,7 +79,7 @@ pub fn all() -> Vec<Case> {
                 (request(dims, *list), format!("input_tensor:float[-1,{}]", all.join(",")))
             }
         };
-        for (split, chunk) in [("whole", usize::MAX), ("16 KiB chunks", CHUNK)] {
+        for (chunks, chunk) in [("whole", usize::MAX), ("16 KiB chunks", CHUNK)] {
             if chunk < usize::MAX && *name == "S" {
                 continue;
             }
@@ -89,7 +88,7 @@ pub fn all() -> Vec<Case> {
                 (rope(&whole, chunk), notation::signature(&signature).expect("it parses"));
             assert_eq!(planned(&message, &signatures, &policy).1.action, Action::Forward);
             cases.push(Case {
-                name: format!("plan {name} {split}"),
+                name: format!("plan {name} {chunks}"),
                 bytes: whole.len(),
                 counted: true,
                 run: Box::new(move || _ = black_box(planned(black_box(&message), &signatures, &policy))),
@@ -99,7 +98,7 @@ pub fn all() -> Vec<Case> {
                 (rope(&short, chunk), notation::signature(&wider).expect("it parses"));
             assert_eq!(planned(&message, &signatures, &policy).1.action, Action::Apply);
             cases.push(Case {
-                name: format!("repair {name} {split}"),
+                name: format!("repair {name} {chunks}"),
                 bytes: short.len(),
                 counted: true,
                 run: Box::new(move || {
@@ -113,7 +112,7 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// A packed list of 64-bit integers of different lengths, so that the elements must be counted.
+/// A packed list of 64-bit integers, whose elements differ in length and so must be counted.
 fn varints() -> Case {
     let values: Vec<u8> = (0..262_144_i64).flat_map(|at| (at * 37).to_le_bytes()).collect();
     let list = emit::packed(ValueList::Int64, DataType::INT64, &values);
@@ -131,8 +130,8 @@ fn varints() -> Case {
     Case { name: "count varints".to_owned(), bytes, run, counted: true }
 }
 
-/// A pair of dtypes with `bytes` of source elements. They are small integers, so that every cast
-/// succeeds.
+/// Pairs of dtypes, each with `bytes` bytes of source elements: small integers, so that every cast
+/// passes.
 pub fn casts(bytes: usize) -> Vec<(DataType, DataType, Vec<u8>)> {
     use DataType as D;
     let pairs = [

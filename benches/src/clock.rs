@@ -1,4 +1,4 @@
-//! The time of a call: the best of many rounds, which is the least disturbed one.
+//! Times a call: the best of many rounds, which has the least interference.
 use std::time::{Duration, Instant};
 
 const ROUNDS: u32 = 60;
@@ -14,7 +14,8 @@ pub fn seconds(mut call: impl FnMut()) -> f64 {
     best
 }
 
-/// The time of `call` relative to `base`, measured alternately so that both see the same machine.
+/// The time of `call` divided by that of `base`, measured alternately so that conditions are the
+/// same.
 pub fn ratio(mut call: impl FnMut(), mut base: impl FnMut()) -> f64 {
     let (calls, bases) = (times_per_round(&mut call), times_per_round(&mut base));
     let (mut best, mut best_base) = (f64::MAX, f64::MAX);

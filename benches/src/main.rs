@@ -1,5 +1,5 @@
-//! Micro-benchmarks: `micro table` measures all cases and prints docs/benchmarks.md; `micro repeat
-//! CASE N` runs one case for an instruction counter.
+//! Micro-benchmarks: `micro table` runs everything and prints docs/benchmarks.md; `micro repeat
+//! CASE N` runs one case under an instruction counter.
 mod alloc;
 mod cases;
 mod clock;

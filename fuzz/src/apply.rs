@@ -1,4 +1,4 @@
-//! Target `apply`: applying a plan gives a request that needs no plan, and changes nothing else.
+//! Target `apply`: a repaired request needs no further repair, and everything else is unchanged.
 use tfs_sidecar::repair::calls::{Calls, requests};
 use tfs_sidecar::repair::policy::{MissingInputs, Mode};
 use tfs_sidecar::repair::{Action, Change, ModelPolicy, Outcome, Verdict, apply as carry_out};
@@ -18,18 +18,18 @@ pub fn apply(data: &[u8]) {
     if verdict.action != Action::Apply {
         return;
     }
-    let view = PredictView::scan(&message).expect("it was scanned before");
-    let after = carry_out(&message, &view, &verdict.plan).expect("a plan can be applied");
-    let scanned = PredictView::scan(&after).expect("a repaired request scans");
+    let view = PredictView::scan(&message).expect("it was judged");
+    let after = carry_out(&message, &view, &verdict.plan).expect("what was planned can be done");
+    let scanned = PredictView::scan(&after).expect("what was made scans");
     check::in_range(&scanned, after.len());
     conforms(&after, &signatures, &policy, &verdict);
     rest_is_kept(&message, &view, &after, &scanned, &verdict);
     calls(&after, &signatures, &policy, &verdict);
 }
 
-/// A second verdict needs no steps, except for rows that are not changed in the request itself.
+/// The repaired request conforms, except for rows, which are not changed in the request itself.
 fn conforms(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, before: &Verdict) {
-    let again = judged(after, signatures, policy, None).expect("a repaired request scans");
+    let again = judged(after, signatures, policy, None).expect("what was made scans");
     assert_eq!(again.plan.calls, before.plan.calls, "{before:?}\n{again:?}");
     if again.plan.calls == Calls::One {
         // Missing inputs are not a problem if they are forwarded.
@@ -41,8 +41,7 @@ fn conforms(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, before:
     assert!(only_rows, "{before:?}\n{again:?}");
 }
 
-/// Inputs that no step names keep their exact bytes, and values that no step changes keep their
-/// elements.
+/// Inputs without steps keep their bytes, and values that no step changes keep their elements.
 fn rest_is_kept(message: &Rope, view: &PredictView, after: &Rope, scanned: &PredictView, verdict: &Verdict) {
     let steps = &verdict.plan.steps;
     let (mut dropped, mut added) = (0, 0);
@@ -55,7 +54,7 @@ fn rest_is_kept(message: &Rope, view: &PredictView, after: &Rope, scanned: &Pred
     for (index, input) in view.inputs.iter().enumerate() {
         let own: Vec<_> = steps.iter().filter(|step| step.index == Some(index)).collect();
         if own.is_empty() {
-            let kept = scanned.input(&input.key).expect("an unchanged input is still there");
+            let kept = scanned.input(&input.key).expect("an input that no step names stays");
             assert_eq!(after.slice(kept.entry.clone()), message.slice(input.entry.clone()));
             continue;
         }
@@ -88,11 +87,11 @@ fn elements(message: &Rope, input: &InputView, carrier: Carrier) -> Vec<u8> {
         all.extend_from_slice(block);
         Ok(())
     })
-    .expect("planned values can be read");
+    .expect("values that were planned with can be read");
     all
 }
 
-/// If there are several calls, each is a conforming request.
+/// Each call of a split request conforms.
 fn calls(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, verdict: &Verdict) {
     let few = match verdict.plan.calls {
         Calls::One => return,

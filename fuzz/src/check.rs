@@ -1,10 +1,10 @@
-//! Properties of every scanned request, whatever its bytes.
+//! Properties of a scanned request, whatever its bytes are.
 use tfs_sidecar::proto::tensorflow::TensorProto;
 use tfs_sidecar::tensor::ValueList;
 use tfs_sidecar::wire::scan::Reader;
 use tfs_sidecar::wire::{PredictView, Rope, TensorView};
 
-/// Every range in a view is within the message.
+/// Every range of a view is inside the message.
 pub fn in_range(view: &PredictView, length: usize) {
     for input in &view.inputs {
         assert!(input.entry.end <= length && input.entry.start < input.entry.end);
@@ -17,7 +17,7 @@ pub fn in_range(view: &PredictView, length: usize) {
     }
 }
 
-/// Compares a scanned tensor with the one prost decodes.
+/// A scanned tensor equals the one that prost decodes, except for the values.
 pub fn same_heads(view: &TensorView, message: &Rope, decoded: &TensorProto) {
     assert_eq!(view.dtype.number(), decoded.dtype);
     let shape = decoded.tensor_shape.clone().unwrap_or_default();
@@ -49,8 +49,7 @@ pub fn same_heads(view: &TensorView, message: &Rope, decoded: &TensorProto) {
     }
 }
 
-/// Whether prost reads these bytes differently from the protobuf specification: it does not check
-/// the wire type of a map field.
+/// Whether prost decodes these bytes incorrectly: it does not check the wire type of a map field.
 pub fn prost_errs(bytes: &[u8], map: u32) -> bool {
     let rope = Rope::from(bytes.to_vec());
     let mut reader = Reader::new(&rope);

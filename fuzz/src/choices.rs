@@ -1,4 +1,5 @@
-//! Reads decisions from the fuzzer's bytes. When the bytes run out, every decision is the first.
+//! Reads decisions from the fuzzer's bytes. When the bytes run out, every decision is the first
+//! choice.
 
 #[derive(Debug)]
 pub struct Choices<'a> {
@@ -25,7 +26,7 @@ impl<'a> Choices<'a> {
         self.byte() & 1 == 1
     }
 
-    /// True once in `n` on average, and false when the bytes have run out.
+    /// True once in `n` times, and never after the bytes have run out.
     pub fn rarely(&mut self, n: u8) -> bool {
         self.byte() % n == n - 1
     }

@@ -1,4 +1,4 @@
-//! Hand-written protobuf, for the unusual encodings that a library's encoder does not write.
+//! Encodes protobuf by hand, including odd encodings that no real encoder writes.
 use tfs_sidecar::wire::emit::put_varint;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,13 +25,13 @@ impl Message {
     }
 }
 
-/// The same number in more bytes than necessary, at most ten.
+/// Writes a varint with more bytes than necessary, at most ten.
 pub fn long_varint(out: &mut Vec<u8>, value: u64, extra: usize) {
     let start = out.len();
     put_varint(out, value);
     let extra = extra.min(10 - (out.len() - start));
     if extra > 0 {
-        *out.last_mut().expect("a varint has at least one byte") |= 0x80;
+        *out.last_mut().expect("a varint has a byte") |= 0x80;
         out.extend(std::iter::repeat_n(0x80, extra - 1));
         out.push(0);
     }

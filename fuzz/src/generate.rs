@@ -1,5 +1,5 @@
-//! Builds a signature, a policy and a request from bytes: nearly correct requests in every encoding
-//! that protobuf allows.
+//! Builds a signature, a policy and an almost correct request from bytes, in every encoding that
+//! protobuf allows.
 use tfs_sidecar::repair::policy::{
     InputPolicy, Literal, MissingInputs, Pad, Rank1, ShortLists, Unrepairable,
 };
@@ -10,13 +10,13 @@ use tfs_sidecar::tensor::{DataType, PartialShape, Shape, ValueList};
 use super::choices::Choices;
 use super::encode::{Message, long_varint};
 
-/// Aliases, keys and graph tensors share these names, so that they match often.
+/// The names of aliases, keys and graph tensors: few, so that they often match.
 const NAMES: &[&str] = &["x", "y", "ids", "mask", "input_tensor", "model/x", "examples", "", "ä\n"];
 const SIGNATURES: &[&str] = &["serving_default", "other", "", "__saved_model_init_op", "nowhere"];
-/// Dimensions of declared shapes; a request sends similar ones.
+/// Dims of declared shapes. Requests send similar ones.
 const DECLARED: &[i64] = &[-1, 1, 3, 2, 4, 0, 128];
 const SENT: &[i64] = &[1, 2, 3, 4, 0, 8, 128, -1, 1 << 40, i64::MAX];
-/// The maximum number of values in a generated tensor.
+/// Maximum number of values in a generated tensor.
 const MAX_VALUES: u64 = 600;
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Case {
     pub policy: ModelPolicy,
     pub raised: Option<Mode>,
     pub message: Vec<u8>,
-    /// The chunk size of the second split.
+    /// Chunk size for the second run.
     pub cut: usize,
 }
 
@@ -85,15 +85,14 @@ fn policy(choices: &mut Choices<'_>, signature: &Signature) -> ModelPolicy {
     let bits = choices.byte();
     policy.unrepairable = if bits & 1 == 0 { Unrepairable::Reject } else { Unrepairable::Forward };
     policy.missing_inputs = if bits & 2 == 0 { MissingInputs::Forward } else { MissingInputs::Refuse };
-    (policy.batch_first, policy.column_vector, policy.round_f64) =
-        (bits & 4 == 0, bits & 8 == 0, bits & 16 == 0);
+    policy.round_f64 = bits & 16 == 0;
     policy.short_lists = if bits & 32 == 0 { ShortLists::Refuse } else { ShortLists::Allow };
     policy.refuse_zero_rows = bits & 64 != 0;
     policy.max_rows = [0, 0, 1, 2][choices.below(4)];
     for rule in REPAIRS {
         match rule.tier {
-            Tier::Two if choices.flag() => drop(policy.on.insert(rule.name.to_owned())),
-            Tier::One if choices.rarely(12) => drop(policy.off.insert(rule.name.to_owned())),
+            Tier::Two if choices.flag() => policy.rules.set(rule, true),
+            Tier::One if choices.rarely(12) => policy.rules.set(rule, false),
             _ => {}
         }
     }
@@ -195,7 +194,7 @@ fn entry(choices: &mut Choices<'_>, message: &mut Message, key: &str, info: &Ten
         entry.bytes(2, &tensor.0);
     }
     if choices.rarely(12) {
-        // A second value is merged into the first.
+        // A second value field is merged into the first.
         entry.bytes(2, &self::tensor(choices, info).0);
     }
     message.bytes(2, &entry.0);
@@ -278,7 +277,7 @@ fn values(choices: &mut Choices<'_>, tensor: &mut Message, dtype: DataType, elem
     }
 }
 
-/// Bytes for small integers, for ones, or arbitrary.
+/// Bytes of small integers, ones, or random values.
 fn numbers(choices: &mut Choices<'_>, size: usize) -> Vec<u8> {
     let kind = choices.below(5);
     let element: Vec<u8> = match kind {
@@ -315,7 +314,7 @@ fn list_of(choices: &mut Choices<'_>, tensor: &mut Message, list: ValueList, cou
     let long = choices.below(12).saturating_sub(8);
     let same = (choices.number(), choices.below(3));
     let mut left = count * pairs + odd;
-    // The list as one packed field, as single fields, or alternating.
+    // The list as one packed field, single fields, or both alternating.
     let way = choices.below(4);
     while left > 0 {
         let take = if way < 2 { left } else { 1 + choices.below(left.min(250) as usize) as u64 };

@@ -1,8 +1,8 @@
-//! The bodies of the fuzz targets. The integration tests include this file to replay the committed
+//! The bodies of the fuzz targets. The integration tests include this file and replay the committed
 //! corpus.
 //!
-//! In `plan` and `apply`, an even first byte means that the rest is the request itself; an odd one
-//! means that [`generate`] builds a signature, a policy and a request from the rest.
+//! In `plan` and `apply`, the first byte decides: if it is even, the rest is an encoded request; if
+//! it is odd, [`generate`] builds a signature, a policy and a request from the rest.
 pub mod apply;
 pub mod check;
 pub mod choices;

@@ -1,4 +1,4 @@
-//! Target `metadata`: reads a server's signatures from a whole answer or from the map inside it.
+//! Target `metadata`: decodes signatures, from a whole metadata response or from the map in it.
 use prost::Message as _;
 use tfs_sidecar::proto::tensorflow::serving::{GetModelMetadataResponse, SignatureDefMap};
 use tfs_sidecar::repair::{Mode, ModelPolicy};
@@ -20,7 +20,7 @@ pub fn metadata(data: &[u8]) {
     assert_eq!(signatures.changes_to(&signatures), Vec::<String>::new());
     let changes = signatures.changes_to(world::signatures(0));
     assert_eq!(changes.is_empty(), world::signatures(0).changes_to(&signatures).is_empty());
-    // Sorted, so that lookup finds each one.
+    // The lookup relies on the order.
     for signature in signatures.iter() {
         assert!(signature.inputs.iter().all(|info| signature.input(&info.alias) == Some(info)));
         assert!(signature.outputs.iter().all(|info| signature.output(&info.alias) == Some(info)));

@@ -1,7 +1,7 @@
-//! Target `plan`: the verdict on any request under any signature and policy. No panic, no
-//! dependence on chunk boundaries, and each mode does what it promises.
+//! Target `plan`: judges any request with any signature and policy. There is no panic, chunk
+//! boundaries do not matter, and each mode acts as documented.
 use tfs_sidecar::repair::{
-    Action, Mode, ModelPolicy, Outcome, Policy, REPAIRS, Request, Tier, Verdict, judge, report,
+    Action, Mode, ModelPolicy, Outcome, Policy, REPAIRS, Repair, Request, Tier, Verdict, judge, report,
 };
 use tfs_sidecar::signature::Signatures;
 use tfs_sidecar::wire::{PredictView, Rope};
@@ -17,7 +17,7 @@ pub fn plan(data: &[u8]) {
     for size in [1, case.cut] {
         let chunks = cut(&case.message, size);
         let again = judged(&chunks, &case.signatures, &case.policy, case.raised);
-        assert_eq!(again, verdict, "the verdict depends on chunk boundaries");
+        assert_eq!(again, verdict, "chunk boundaries change the verdict");
     }
     let modes = Mode::ALL.map(|mode| {
         let mut policy = case.policy.clone();
@@ -29,7 +29,7 @@ pub fn plan(data: &[u8]) {
     assert!(observe.action != Action::Apply && strict.action != Action::Apply);
     assert_eq!(repair.plan, strict.plan);
     assert_eq!(repair.action == Action::Apply, repair.outcome == Outcome::Repaired);
-    // A conforming request conforms under every setting for requests that do not.
+    // Whether a request conforms does not depend on the mode.
     assert_eq!(strict.outcome == Outcome::Conforming, repair.outcome == Outcome::Conforming);
     if repair.outcome == Outcome::Repaired {
         assert_eq!((strict.action, strict.outcome), (Action::Refuse, Outcome::Rejected));
@@ -37,20 +37,22 @@ pub fn plan(data: &[u8]) {
     }
 }
 
-/// Decodes the case from a target's bytes.
+/// The case that the bytes encode.
 pub fn case(data: &[u8]) -> Option<Case> {
-    let (way, rest) = data.split_first()?;
-    if way & 1 == 1 {
+    let (kind, rest) = data.split_first()?;
+    if kind & 1 == 1 {
         return Some(generate::case(Choices::new(rest)));
     }
     let [model, rules, cut, message @ ..] = rest else { return None };
     let mut policy = Policy { max_elements: 1 << 20, ..Policy::default() };
     for rule in REPAIRS.iter().filter(|rule| rule.tier == Tier::Two) {
         if rules & 1 == 1 {
-            policy.on.insert(rule.name.to_owned());
+            policy.rules.set(rule, true);
         }
     }
-    policy.batch_first = rules & 2 == 0;
+    if let Some(rule) = Repair::find("batch_first") {
+        policy.rules.set(rule, rules & 2 == 0);
+    }
     policy.round_f64 = rules & 4 == 0;
     policy.refuse_zero_rows = rules & 8 != 0;
     policy.max_rows = u64::from(rules >> 4 & 1);
@@ -63,7 +65,8 @@ pub fn case(data: &[u8]) -> Option<Case> {
     })
 }
 
-/// The verdict on a message, with all its texts rendered; `None` if the message does not scan.
+/// The verdict on a message, after checking that all texts can be rendered. `None` if the message
+/// is invalid.
 pub fn judged(
     message: &Rope,
 
@@ -71,8 +74,7 @@ pub fn judged(
     policy: &ModelPolicy,
     raised: Option<Mode>,
 ) -> Option<Verdict> {
-    // Without a model spec there is no signature to check against: the pipeline answers before this
-    // point.
+    // Without a model spec there is no signature. Such requests are refused before they are judged.
     let view = PredictView::scan(message).ok().filter(|view| view.model_spec.present)?;
     let verdict = judge(&Request { message, view: &view, signatures, policy, raised });
     let is_line = |text: &str| text.chars().all(|char| (' '..='~').contains(&char));

@@ -1,4 +1,5 @@
-//! Target `scan`: compares every view of arbitrary bytes, in chunks of several sizes, with prost.
+//! Target `scan`: scans arbitrary bytes in chunks of several sizes and compares the result with
+//! prost.
 use std::collections::BTreeSet;
 
 use prost::Message as _;
@@ -14,7 +15,7 @@ use tfs_sidecar::wire::{PredictView, Rope, WireError};
 use super::check::{in_range, prost_errs, same_heads};
 use super::cut;
 
-/// The first byte is the chunk size of the second split, the rest the message.
+/// The first byte is the second chunk size, and the rest is the message.
 pub fn scan(data: &[u8]) {
     let Some((size, bytes)) = data.split_first() else { return };
     let whole = cut(bytes, bytes.len());
@@ -27,7 +28,7 @@ pub fn scan(data: &[u8]) {
 fn predict(bytes: &[u8], whole: &Rope, cuts: &[Rope]) {
     let view = PredictView::scan(whole);
     for cut in cuts {
-        assert_eq!(PredictView::scan(cut), view, "the view depends on chunk boundaries");
+        assert_eq!(PredictView::scan(cut), view, "the cut of the chunks is seen");
     }
     if let Ok(view) = &view {
         in_range(view, bytes.len());
@@ -51,9 +52,9 @@ fn predict(bytes: &[u8], whole: &Rope, cuts: &[Rope]) {
                 same_heads(&input.tensor, whole, &decoded.inputs[&input.key]);
             }
         }
-        // Our own limits; prost skips unknown fields with a different depth limit.
+        // These are our own limits. prost has its own limit on the depth of unknown fields.
         Err(WireError::TooMany { .. } | WireError::TooDeep { .. }) => {}
-        Err(error) => panic!("prost accepts what the scan refuses: {error}"),
+        Err(error) => panic!("prost reads what the scan refuses: {error}"),
     }
 }
 
@@ -85,20 +86,20 @@ fn infer(bytes: &[u8], whole: &Rope, cuts: &[Rope]) {
         let names = vec![Some("another"); view.tasks.len()];
         let again = view.rewrite(whole, &names);
         let scanned = if decodes { InferView::scan_multi(&again) } else { InferView::scan_single(&again) };
-        let scanned = scanned.expect("a rewritten message scans");
+        let scanned = scanned.expect("what is written anew scans");
         let renamed = scanned.tasks.iter().all(|task| task.model_spec.effective_signature() == "another");
-        // A Classify request without a model spec has no field for a name.
+        // Without a model spec, a Classify request has no signature name to rewrite.
         assert!(renamed || view.tasks.iter().any(|task| !task.model_spec.present));
         assert_eq!((scanned.examples, scanned.tasks.len()), (view.examples, view.tasks.len()));
     }
 }
 
-/// `None` if a limit refuses the message. The scan refuses nothing else that prost accepts.
+/// `None` if a limit was exceeded. Anything else that prost decodes must scan.
 fn limits(view: &Result<InferView, WireError>) -> Option<&InferView> {
     match view {
         Ok(view) => Some(view),
         Err(WireError::TooMany { .. } | WireError::TooDeep { .. }) => None,
-        Err(error) => panic!("prost accepts what the scan refuses: {error}"),
+        Err(error) => panic!("prost reads what the scan refuses: {error}"),
     }
 }
 
@@ -112,7 +113,7 @@ fn answer(bytes: &[u8], whole: &Rope, cuts: &[Rope]) {
     }
     if PredictResponse::decode(bytes).is_ok() && !prost_errs(bytes, 1) {
         let limit = matches!(view, Err(WireError::TooMany { .. } | WireError::TooDeep { .. }));
-        assert!(limit || view.is_ok(), "prost accepts what the scan refuses");
+        assert!(limit || view.is_ok(), "prost reads what the scan refuses");
     }
     let Ok(view) = view else { return };
     let Some(rows) = view.outputs.first().and_then(|output| output.tensor.shape.first().copied()) else {
@@ -125,10 +126,10 @@ fn answer(bytes: &[u8], whole: &Rope, cuts: &[Rope]) {
     let kept = if few { rows.clamp(0, 2) } else { 0 };
     for message in [whole, &cuts[0]] {
         if let Ok(short) = reply::cut(message, kept, rows) {
-            let scanned = ReplyView::scan(&short).expect("a split answer scans");
+            let scanned = ReplyView::scan(&short).expect("an answer that was cut scans");
             assert_eq!(scanned.outputs.len(), view.outputs.len());
             if let Ok(joined) = reply::join(&[(short.clone(), kept), (short, kept)]) {
-                ReplyView::scan(&joined).expect("a joined answer scans");
+                ReplyView::scan(&joined).expect("joined answers scan");
             }
         }
     }

@@ -1,12 +1,12 @@
-//! Fixed signatures of the models in the golden requests, and a few requests to try on any
-//! signature.
+//! Fixed signatures of the models in the golden tests, whose requests are the seeds, and a few
+//! requests to try on any signature.
 use std::sync::LazyLock;
 
 use tfs_sidecar::repair::notation;
 use tfs_sidecar::signature::{Signature, Signatures};
 use tfs_sidecar::wire::Rope;
 
-/// One model per line, with ` & ` between its signatures. `seeds.py` reads the order from here.
+/// One model on each line, with ` & ` between its signatures. `seeds.py` uses the same order.
 pub const MODELS: &[(&str, &str)] = &[
     (
         "mlp",
@@ -64,11 +64,11 @@ static SIGNATURES: LazyLock<Vec<Signatures>> =
     LazyLock::new(|| MODELS.iter().map(|(_, text)| text.split(" & ").flat_map(one).collect()).collect());
 
 fn one(text: &str) -> Vec<Signature> {
-    let parsed = notation::signature(text).expect("the table is valid notation");
+    let parsed = notation::signature(text).expect("the table is in the notation");
     parsed.iter().map(|signature| signature.as_ref().clone()).collect()
 }
 
-/// The signatures of a model of the table.
+/// The signatures of a model in the table.
 pub fn signatures(index: usize) -> &'static Signatures {
     &SIGNATURES[index % SIGNATURES.len()]
 }
@@ -81,7 +81,7 @@ pub fn index(model: &str) -> Option<usize> {
 static PROBES: LazyLock<Vec<Rope>> = LazyLock::new(|| {
     ["x:float[2]", "x:double[1,2] y:int64[1]", "@other x:string[1]{a}", "", "x:float[]{1} x:int32[0]"]
         .iter()
-        .map(|text| notation::request("m", text).expect("a probe is valid notation"))
+        .map(|text| notation::request("m", text).expect("a probe is in the notation"))
         .collect()
 });
 

@@ -1,4 +1,4 @@
-//! The fuzz target `apply`: passes libFuzzer's bytes to the body in `src/apply.rs`.
+//! The fuzz target `apply`: passes libFuzzer's bytes to the body of the same name.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| tfs_sidecar_fuzz::apply(data));

@@ -213,10 +213,15 @@ fn each_policy(config: &mut Config, mut change: impl FnMut(&mut crate::repair::p
 mod tests {
     use super::*;
     use crate::config::LogFormat;
-    use crate::repair::policy::{Literal, Mode, Pad, Rank1};
+    use crate::repair::Repair;
+    use crate::repair::policy::{Literal, Mode, Pad, Policy, Rank1};
 
     fn from(text: &str) -> Result<Config, Problems> {
         load(&Settings::default(), Some(File { name: "c.yaml", text }))
+    }
+
+    fn is_on(policy: &Policy, rule: &str) -> bool {
+        policy.rules.contains(Repair::find(rule).unwrap())
     }
 
     fn flag(source: &str, value: &str) -> Setting {
@@ -235,7 +240,7 @@ mod tests {
         let config = from(include_str!("example.yaml")).unwrap();
         let churn = &config.models["churn"];
         let policy = churn.for_signature("serving_default");
-        assert!(policy.on.contains("flatten") && policy.drop_extra.contains("user_id"));
+        assert!(is_on(policy, "flatten") && policy.drop_extra.contains("user_id"));
         assert_eq!(policy.aliases["input_3"], "input_5");
         assert_eq!(policy.inputs["dropout_keep_prob"].default, Some(Literal::Float(1.0)));
         assert!(policy.inputs["dropout_keep_prob"].scalar);
@@ -299,11 +304,15 @@ models:
         let (default, signature) = (model.for_signature("other"), model.for_signature("s"));
         assert_eq!((default.mode, signature.mode), (Mode::Repair, Mode::Strict));
         assert!(!default.round_f64 && !signature.round_f64);
-        assert!(default.on.contains("flatten") && !signature.on.contains("flatten"));
-        assert!(signature.on.contains("unflatten") && !signature.batch_first && default.batch_first);
+        assert!(is_on(default, "flatten") && !is_on(signature, "flatten"));
+        assert!(
+            is_on(signature, "unflatten")
+                && !is_on(signature, "batch_first")
+                && is_on(default, "batch_first")
+        );
         assert_eq!(signature.drop_extra.iter().collect::<Vec<_>>(), ["b", "c"]);
-        assert!(default.off.is_empty());
-        assert!(config.policy("undeclared").defaults.off.contains("infer_dim"));
+        assert!(is_on(default, "infer_dim"));
+        assert!(!is_on(&config.policy("undeclared").defaults, "infer_dim"));
     }
 
     #[test]

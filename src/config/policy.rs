@@ -1,16 +1,14 @@
 //! The policies in the file: `defaults`, then each model over it, then each signature over its
 //! model.
-use std::collections::BTreeSet;
-
 use super::Config;
 use super::problem::Problem;
 use super::rules::{self, Spelled};
 use super::section::{Key, Section, duration, key, number, switch};
 use super::yaml::{Entry, Node, Value};
-use crate::repair::Switch;
 use crate::repair::policy::{
     InputPolicy, Literal, MissingInputs, Mode, ModelPolicy, Pad, Policy, Rank1, ShortLists, Unrepairable,
 };
+use crate::repair::{REPAIRS, Repair, Switch};
 
 pub(super) const MODES: &[(&str, Mode)] =
     &[("off", Mode::Off), ("observe", Mode::Observe), ("repair", Mode::Repair), ("strict", Mode::Strict)];
@@ -198,8 +196,11 @@ fn apply_policy(section: &Section<'_>, policy: &mut Policy, level: Level) {
         &mut policy.missing_inputs,
         &[("forward", MissingInputs::Forward), ("refuse", MissingInputs::Refuse)],
     );
-    section.value("batch_first", &mut policy.batch_first, switch);
-    section.value("column_vector", &mut policy.column_vector, switch);
+    for rule in REPAIRS.iter().filter(|rule| rule.switch == Switch::Policy) {
+        let mut on = policy.rules.contains(rule);
+        section.value(rule.name, &mut on, switch);
+        policy.rules.set(rule, on);
+    }
     section.choice("round_f64", &mut policy.round_f64, &[("allow", true), ("refuse", false)]);
     section.choice(
         "short_lists",
@@ -236,11 +237,8 @@ fn apply_rule(
     match rule.spelled {
         Spelled::Known(Switch::Off | Switch::On | Switch::Policy) => {
             let Some(on) = section.scalar(&path, node, switch) else { return };
-            match (rule.name, rule.spelled) {
-                ("batch_first", _) => policy.batch_first = on,
-                ("column_vector", _) => policy.column_vector = on,
-                (_, Spelled::Known(Switch::On)) => set(&mut policy.on, name, on),
-                _ => set(&mut policy.off, name, !on),
+            if let Some(repair) = Repair::find(rule.name) {
+                policy.rules.set(repair, on);
             }
         }
         Spelled::Known(Switch::Inputs) => match &node.value {
@@ -273,14 +271,6 @@ fn apply_rule(
     }
 }
 
-fn set(names: &mut BTreeSet<String>, name: &str, present: bool) {
-    if present {
-        names.insert(name.to_owned());
-    } else {
-        names.remove(name);
-    }
-}
-
 fn apply_signature(section: &Section<'_>, policy: &mut Policy) {
     apply_policy(section, policy, Level::Signature);
     if let Some(aliases) = section.named("aliases") {
@@ -309,7 +299,8 @@ fn apply_signature(section: &Section<'_>, policy: &mut Policy) {
     if let Some(batching) = section.section("batching", BATCHING) {
         apply_batching(&batching, policy);
     }
-    if policy.on.contains("split_oversize") && policy.max_rows == 0 {
+    let splits = Repair::find("split_oversize").is_some_and(|rule| policy.rules.contains(rule));
+    if splits && policy.max_rows == 0 {
         let problem = Problem::at(
             section.place,
             section.at("rules.split_oversize"),

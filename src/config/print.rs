@@ -7,6 +7,7 @@ use super::{Config, UndeclaredModels};
 use crate::repair::policy::{
     InputPolicy, Literal, MissingInputs, ModelPolicy, Policy, Rank1, ShortLists, Unrepairable,
 };
+use crate::repair::{REPAIRS, Repair, RuleSet, Switch};
 
 /// Every setting with the value that holds, defaults included.
 pub fn effective(config: &Config) -> String {
@@ -183,15 +184,18 @@ impl PolicyKeys {
     /// not is written out as switched back.
     fn of(policy: &Policy, over: Option<&Policy>) -> Self {
         let mut rules = BTreeMap::new();
-        if let Some(over) = over {
-            rules.extend(over.on.iter().map(|name| (name.clone(), Rule::Switch("off"))));
-            rules.extend(over.off.iter().map(|name| (name.clone(), Rule::Switch("on"))));
-            if !over.drop_extra.is_empty() {
-                rules.insert("drop_extra".to_owned(), Rule::Switch("off"));
+        if over.is_some_and(|over| !over.drop_extra.is_empty()) {
+            rules.insert("drop_extra".to_owned(), Rule::Switch("off"));
+        }
+        let default = RuleSet::default();
+        for rule in REPAIRS.iter().filter(|rule| matches!(rule.switch, Switch::Off | Switch::On)) {
+            let on = policy.rules.contains(rule);
+            let said = on != default.contains(rule)
+                || over.is_some_and(|over| over.rules.contains(rule) != default.contains(rule));
+            if said {
+                rules.insert(rule.name.to_owned(), Rule::Switch(switch(on)));
             }
         }
-        rules.extend(policy.on.iter().map(|name| (name.clone(), Rule::Switch("on"))));
-        rules.extend(policy.off.iter().map(|name| (name.clone(), Rule::Switch("off"))));
         if !policy.drop_extra.is_empty() {
             rules.insert("drop_extra".to_owned(), Rule::Inputs(policy.drop_extra.iter().cloned().collect()));
         }
@@ -205,8 +209,8 @@ impl PolicyKeys {
                 MissingInputs::Forward => "forward",
                 MissingInputs::Refuse => "refuse",
             },
-            batch_first: switch(policy.batch_first),
-            column_vector: switch(policy.column_vector),
+            batch_first: switch(is_on(policy, "batch_first")),
+            column_vector: switch(is_on(policy, "column_vector")),
             round_f64: if policy.round_f64 { "allow" } else { "refuse" },
             short_lists: match policy.short_lists {
                 ShortLists::Refuse => "refuse",
@@ -219,6 +223,10 @@ impl PolicyKeys {
             batching: (policy.max_rows != 0).then(|| BTreeMap::from([("max_rows", policy.max_rows)])),
         }
     }
+}
+
+fn is_on(policy: &Policy, rule: &str) -> bool {
+    Repair::find(rule).is_some_and(|rule| policy.rules.contains(rule))
 }
 
 impl Input {

@@ -1,5 +1,4 @@
-//! Carrying out a plan: the request's bytes with the steps' changes in them, values touched only by
-//! steps that cast.
+//! Applies a plan to the bytes of a request. Values are rewritten only by steps that change them.
 use super::cast_chain::CastChain;
 use super::descriptor::Descriptor;
 use super::pad::pad;
@@ -9,8 +8,8 @@ use crate::tensor::{DataType, ValueList};
 use crate::wire::emit::{self, EntryEdit, RequestEdit, TensorEdit};
 use crate::wire::{InputView, PredictView, Rope, WireError};
 
-/// Why a plan could not be encoding out. Planning has seen every value that a step casts, so none
-/// of these is expected.
+/// Why a plan could not be applied. Planning has checked every value that a step casts, so none of
+/// these is expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     #[error("the plan names input {index}, which the request does not have")]
@@ -21,8 +20,11 @@ pub enum ApplyError {
     Values { input: String, error: WireError },
 }
 
-/// The request that the plan makes of a scanned one. What no step names stays the very bytes that
-/// came.
+/// The request after the steps of the plan. Everything that no step changes keeps its original
+/// bytes.
+///
+/// # Errors
+/// If the plan was made for another request.
 pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, ApplyError> {
     let mut edit = RequestEdit::default();
     let mut changed: Vec<usize> = Vec::new();
@@ -30,7 +32,7 @@ pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, Ap
         match (&step.change, step.index) {
             (Change::SignatureName { new, .. }, _) => edit.signature_name = Some(new.clone()),
             (Change::Added { descriptor, values }, _) => {
-                edit.added.push((descriptor.key.clone(), added(descriptor, values)?))
+                edit.added.push((descriptor.key.clone(), added(descriptor, values)?));
             }
             (Change::Dropped { .. }, Some(index)) => edit.entries.push((index, EntryEdit::Drop)),
             (Change::Key { .. } | Change::Tensor { .. }, Some(index)) if !changed.contains(&index) => {
@@ -104,16 +106,16 @@ fn tensor_edit<'a>(
     } else if let Some((chain, true)) = state {
         let bytes = chain.convert(message, &input.tensor, after.values);
         let bytes = bytes.map_err(|error| ApplyError::Values { input: input.key.clone(), error })?;
-        // Values that were moved go where the step says; fewer values than elements can only be
-        // said with a list.
-        let fills = moved || after.shape.elements() != Ok(after.values);
+        // Moved values belong in the dtype's own list, and only a list can have fewer values than
+        // elements.
+        let as_list = moved || after.shape.elements() != Ok(after.values);
         edit.values =
-            Some(if fills { typed_list(after.dtype, &bytes) } else { emit::content(Rope::from(bytes)) });
+            Some(if as_list { typed_list(after.dtype, &bytes) } else { emit::content(Rope::from(bytes)) });
     }
     Ok(edit)
 }
 
-/// Fewer values than elements can only be said with a typed list: `tensor_content` has no fill.
+/// The values as a typed list, which unlike `tensor_content` may have fewer values than elements.
 fn typed_list(dtype: DataType, bytes: &[u8]) -> Rope {
     let list = dtype.info().map_or(ValueList::Int, |info| info.list);
     if list == ValueList::String {
@@ -122,7 +124,7 @@ fn typed_list(dtype: DataType, bytes: &[u8]) -> Rope {
     emit::packed(list, dtype, bytes)
 }
 
-/// As TensorFlow reads a list that is shorter than its shape.
+/// Repeats the last value, as TensorFlow does for a list that is shorter than its shape.
 fn repeat_last(bytes: &mut Vec<u8>, size: usize, elements: u64) {
     let whole = usize::try_from(elements).unwrap_or(0) * size;
     if bytes.len() >= size && bytes.len() < whole {

@@ -1,33 +1,30 @@
-//! One request as several calls, or as a fuller one: planned like every repair, and the answers put
-//! together again.
+//! Requests that are split into several upstream calls or padded to a full batch, and the responses
+//! put back together.
 use super::policy::Policy;
 use super::problem::Problem;
 use super::reason::Reason;
-use super::{Change, Repair, Step};
+use super::{Change, Propose, Stage, Step};
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{PartialShape, Shape};
 use crate::wire::emit::{EntryEdit, RequestEdit, rewrite};
 use crate::wire::rows::{self, RowsError};
 use crate::wire::{PredictView, Rope, reply};
 
-/// The calls that a request becomes.
+/// The upstream calls that are made with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Calls {
     #[default]
     One,
-    /// Calls of at most `per_call` rows each, their answers joined. `whole`: when the answers' rows
-    /// do not fit, the request may be sent as it is instead.
+    /// Calls of at most `per_call` rows each, whose responses are joined. `whole`: if the rows of
+    /// the responses do not fit, the request may be sent unsplit instead.
     Split { rows: i64, per_call: i64, whole: bool },
-    /// One call of `to` rows, filled up with copies of the last; the answer is cut back.
+    /// One call of `to` rows, padded with copies of the last row; the response is cut back.
     Pad { rows: i64, to: i64 },
 }
 
-/// Calls that one request may become: one value can stand for millions of rows, and each call is a
-/// message.
+/// Maximum number of calls for one request. One value can stand for millions of rows, and each call
+/// is a message of its own.
 const MAX_CALLS: u64 = 256;
-
-/// The largest batch that a request is filled up to, a row at a time.
-const MAX_PADDED_ROWS: i64 = 65_536;
 
 impl Calls {
     fn count(self) -> u64 {
@@ -40,8 +37,28 @@ impl Calls {
     }
 }
 
-/// Looks whether the rows of a request are the one thing that is wrong with it, and whether a rule
-/// fixes that.
+/// What a rule of [`Propose::Calls`] sees: a request that conforms except for its number of rows,
+/// which is the same in all inputs that are not scalars.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallsCase<'a> {
+    /// Dimension 0 as the signature declares it.
+    pub declared: i64,
+    /// Dimension 0 as it was sent.
+    pub rows: i64,
+    pub policy: &'a Policy,
+    shapes: &'a [(&'a TensorInfo, &'a Shape)],
+}
+
+impl CallsCase<'_> {
+    /// The inputs that have rows, with their sent shapes: all but the scalars.
+    pub(crate) fn batched(&self) -> impl Iterator<Item = (&TensorInfo, &Shape)> {
+        let shapes = self.shapes.iter().copied();
+        shapes.filter(|(info, _)| info.shape.dims().is_some_and(|dims| dims.first() == Some(&self.declared)))
+    }
+}
+
+/// Plans the calls, if the number of rows is the only thing wrong with the request and a rule fixes
+/// it.
 pub(super) fn plan(
     signature: &Signature,
     policy: &Policy,
@@ -50,14 +67,16 @@ pub(super) fn plan(
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
 ) -> Calls {
-    let on = |name: &str| Repair::find(name).filter(|rule| rule.is_on(policy));
+    let mut rules = policy.rules.of(Stage::Rows).peekable();
+    if rules.peek().is_none() {
+        return Calls::One;
+    }
     let (Some(declared), Some(rows)) = (
         common(shapes, |info, _| info.shape.dims()?.first().copied()),
         common(shapes, |_, shape| shape.first().copied()),
     ) else {
         return Calls::One;
     };
-    let with_rows = |info: &TensorInfo| matches!((info.shape.dims(), declared), (Some([first, ..]), declared) if *first == declared);
     let fits = |(info, shape): &(&TensorInfo, &Shape)| fits_but_rows(&info.shape, shape);
     if shapes.len() != signature.inputs.len()
         || !shapes.iter().all(fits)
@@ -65,29 +84,18 @@ pub(super) fn plan(
     {
         return Calls::One;
     }
-    let fixed = declared > 0 && declared != rows;
-    let max_rows = i64::try_from(policy.max_rows).unwrap_or(i64::MAX);
-    let (rule, calls) = if declared == -1 && max_rows > 0 && rows > max_rows {
-        (on("split_oversize"), Calls::Split { rows, per_call: max_rows, whole: true })
-    } else if fixed && rows > declared && rows % declared == 0 {
-        (on("fan_out"), Calls::Split { rows, per_call: declared, whole: false })
-    } else if fixed
-        && (2..=MAX_PADDED_ROWS).contains(&declared)
-        && (1..declared).contains(&rows)
-        && shapes.iter().all(|(info, shape)| !with_rows(info) || fits_filled_up(shape, declared, policy))
-    {
-        (on("pad_static_batch"), Calls::Pad { rows, to: declared })
-    } else {
-        return Calls::One;
-    };
-    let Some(rule) = rule.filter(|_| calls.count() <= MAX_CALLS) else { return Calls::One };
-    for (info, shape) in shapes.iter().filter(|(info, _)| with_rows(info)) {
+    let case = CallsCase { declared, rows, policy, shapes };
+    let proposed = rules.find_map(|rule| {
+        let Propose::Calls(propose) = rule.propose else { return None };
+        propose(&case).filter(|calls| calls.count() <= MAX_CALLS).map(|calls| (rule, calls))
+    });
+    let Some((rule, calls)) = proposed else { return Calls::One };
+    for (info, shape) in case.batched() {
         let rows = match calls {
             Calls::Split { per_call, .. } => per_call,
             Calls::Pad { to, .. } => to,
             Calls::One => rows,
         };
-        let new: Shape = [rows].into_iter().chain(shape.iter().skip(1).copied()).collect();
         let fixes = problems.iter().find(|problem| is_row_problem(problem, info)).cloned();
         let fixes = fixes.unwrap_or_else(|| {
             Problem::new(
@@ -96,24 +104,24 @@ pub(super) fn plan(
                 format!("{} rows in {shape}, at most {rows} go into one call", shape[0]),
             )
         });
-        let change = Change::Rows { old: (*shape).clone(), new };
+        let change = Change::Rows { old: shape.clone(), new: with_rows(shape, rows) };
         steps.push(Step { rule, input: info.alias.clone(), index: None, change, fixes });
     }
     problems.retain(|problem| !shapes.iter().any(|(info, _)| is_row_problem(problem, info)));
     calls
 }
 
-/// Whether a tensor filled up to `rows` rows keeps to the limit on elements.
-fn fits_filled_up(shape: &Shape, rows: i64, policy: &Policy) -> bool {
-    let full: Shape = [rows].into_iter().chain(shape.iter().skip(1).copied()).collect();
-    full.elements().is_ok_and(|elements| elements <= policy.max_elements)
+/// The shape with another dimension 0.
+pub(super) fn with_rows(shape: &Shape, rows: i64) -> Shape {
+    [rows].into_iter().chain(shape.iter().skip(1).copied()).collect()
 }
 
 fn is_row_problem(problem: &Problem, info: &TensorInfo) -> bool {
     problem.input == info.alias && matches!(problem.reason, Reason::StaticBatch | Reason::DimMismatch)
 }
 
-/// What every input that is not a scalar has in common; `None` if they differ or there is none.
+/// The value that all inputs except scalars have in common; `None` if they differ or there are
+/// none.
 fn common(shapes: &[(&TensorInfo, &Shape)], of: impl Fn(&TensorInfo, &Shape) -> Option<i64>) -> Option<i64> {
     let mut found = None;
     for (info, shape) in shapes {
@@ -144,7 +152,10 @@ fn outputs_have_rows(signature: &Signature, filter: &[String]) -> bool {
     signature.outputs.iter().filter(fetched).all(|info| info.shape.rank().is_some_and(|rank| rank > 0))
 }
 
-/// The messages of the calls, and the rows of each, of a message that conforms but for its rows.
+/// The messages of the calls, each with its number of rows. `message` conforms except for its rows.
+///
+/// # Errors
+/// If the message cannot be cut between its rows.
 pub fn requests(message: &Rope, calls: Calls) -> Result<Vec<(Rope, i64)>, RowsError> {
     let view = PredictView::scan(message)?;
     match calls {
@@ -155,7 +166,7 @@ pub fn requests(message: &Rope, calls: Calls) -> Result<Vec<(Rope, i64)>, RowsEr
                 let last = rows::take(message, tensor, &(rows as u64 - 1..rows as u64))?;
                 Ok([all].into_iter().chain(std::iter::repeat_n(last, (to - rows) as usize)).collect())
             };
-            Ok(vec![(with_rows(message, &view, rows, to, pieces)?, to)])
+            Ok(vec![(replace_rows(message, &view, rows, to, pieces)?, to)])
         }
         Calls::Split { rows, per_call, .. } => {
             let mut all = Vec::new();
@@ -165,7 +176,7 @@ pub fn requests(message: &Rope, calls: Calls) -> Result<Vec<(Rope, i64)>, RowsEr
                 let part = |message: &Rope, tensor: &crate::wire::TensorView| {
                     Ok(vec![rows::take(message, tensor, &(start as u64..end as u64))?])
                 };
-                all.push((with_rows(message, &view, rows, end - start, part)?, end - start));
+                all.push((replace_rows(message, &view, rows, end - start, part)?, end - start));
                 start = end;
             }
             Ok(all)
@@ -173,8 +184,11 @@ pub fn requests(message: &Rope, calls: Calls) -> Result<Vec<(Rope, i64)>, RowsEr
     }
 }
 
-/// The answer of the request out of the answers of its calls: each with the rows that it was asked
-/// for.
+/// The response to the request, from the responses to its calls. Each part comes with the number of
+/// rows that were sent.
+///
+/// # Errors
+/// If a response does not have as many rows as its call, or the responses do not match.
 pub fn answer(parts: &[(Rope, i64)], calls: Calls) -> Result<Rope, RowsError> {
     match (calls, parts) {
         (Calls::Pad { rows, to }, [(only, _)]) => reply::cut(only, rows, to),
@@ -182,7 +196,7 @@ pub fn answer(parts: &[(Rope, i64)], calls: Calls) -> Result<Rope, RowsError> {
     }
 }
 
-fn with_rows(
+fn replace_rows(
     message: &Rope,
     view: &PredictView,
     rows: i64,
@@ -191,7 +205,7 @@ fn with_rows(
 ) -> Result<Rope, RowsError> {
     let mut edit = RequestEdit::default();
     for (index, input) in view.inputs.iter().enumerate() {
-        // Scalars go into every call as they are.
+        // Scalars are the same in every call.
         if input.tensor.shape.first() == Some(&rows) {
             let tensor = rows::join(&input.tensor, new, pieces(message, &input.tensor)?);
             edit.entries.push((index, EntryEdit::Change(Box::new(tensor))));

@@ -1,5 +1,4 @@
-//! A tensor's values from where they were sent through the casts of its steps: checked while
-//! planning, converted while applying.
+//! The casts that a tensor's values go through: checked while planning, converted while applying.
 use smallvec::SmallVec;
 
 use super::descriptor::{Descriptor, Encoding};
@@ -8,7 +7,7 @@ use crate::wire::rope::Rope;
 use crate::wire::values::{self, Carrier, Stop};
 use crate::wire::{TensorView, WireError};
 
-/// The carrier that is read, and the casts that its elements go through, in order.
+/// Where the values are read from, and the casts that they go through, in order.
 #[derive(Debug, Clone)]
 pub(super) struct CastChain {
     carrier: Option<Carrier>,
@@ -17,14 +16,14 @@ pub(super) struct CastChain {
     dtype: DataType,
 }
 
-/// A cast and the dtype that it makes.
+/// A cast and the dtype of its result.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     cast: Cast,
     to: DataType,
 }
 
-/// A value that a cast would not keep, and the dtype that does not have it.
+/// A value that a cast would change, and the dtype that cannot hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Loss {
     pub(super) fault: CastFault,
@@ -32,7 +31,7 @@ pub(super) struct Loss {
 }
 
 impl CastChain {
-    /// The values as a sent tensor carries them.
+    /// The values as they were sent, without casts.
     pub(super) fn new(sent: &Descriptor) -> Self {
         let (carrier, dtype) = match sent.encoding {
             Encoding::Nothing => (None, sent.dtype),
@@ -44,14 +43,14 @@ impl CastChain {
         Self { carrier, casts: SmallVec::new(), dtype }
     }
 
-    /// The chain with one more cast, of a tensor whose descriptor so far is `before`. `None` when
+    /// The chain with one more cast. `before` is the descriptor of the tensor so far. `None` if
     /// there is no such cast.
     pub(super) fn then(&self, before: &Descriptor, to: DataType, exactness: Exactness) -> Option<Self> {
         let mut next = self.clone();
         let own = matches!(before.encoding, Encoding::List(list) if before.dtype.info().is_some_and(|info| info.list == list));
         if self.casts.is_empty() && own && self.dtype != before.dtype {
-            // `int_val` carries the small integers as int32: 300 in a uint8 tensor is no uint8,
-            // although TensorFlow would make 44 of it.
+            // `int_val` holds small integers as int32. 300 in a uint8 tensor is out of range,
+            // although TensorFlow would read it as 44.
             next.casts.push(Link {
                 cast: Cast::new(self.dtype, before.dtype, Exactness::Exact)?,
                 to: before.dtype,
@@ -63,7 +62,7 @@ impl CastChain {
         Some(next)
     }
 
-    /// The first value that one of the casts would not keep.
+    /// Fails on the first value that one of the casts would change.
     pub(super) fn check(&self, message: &Rope, tensor: &TensorView) -> Result<(), Stop<Loss>> {
         let Some((first, rest)) = self.casts.split_first() else { return Ok(()) };
         let mut scratch = Scratch::default();
@@ -74,7 +73,7 @@ impl CastChain {
                 move |fault: CastFault| Loss { fault: CastFault { index: fault.index + done, ..fault }, to }
             };
             first.cast.check(block).map_err(locate(first))?;
-            // Two casts in a row are rare: only then the values in between are needed.
+            // Intermediate values are needed only for two or more casts, which is rare.
             if !rest.is_empty() {
                 scratch.fill(&first.cast, block);
                 for (at, link) in rest.iter().enumerate() {
@@ -97,8 +96,8 @@ impl CastChain {
         values: u64,
     ) -> Result<Vec<u8>, WireError> {
         let width = self.casts.last().map_or(1, |link| link.cast.to_size());
-        // Planning counted the values, so this is no more than the message had, times the ratio of
-        // two dtypes' sizes.
+        // Planning counted the values, so this is bounded by the size of the message times the
+        // ratio of the two dtypes' sizes.
         let mut out = Vec::with_capacity(usize::try_from(values).unwrap_or(0).saturating_mul(width));
         let mut scratch = Scratch::default();
         let read = self.read(message, tensor, &mut |block| {
@@ -132,7 +131,8 @@ impl CastChain {
     }
 }
 
-/// The dtype of a list's elements as they are read: its own, or for bit patterns the tensor's.
+/// The dtype of a list's elements as they are read: the list's own, or the tensor's if the list
+/// holds bit patterns.
 fn element_dtype(list: ValueList, tensor: DataType) -> DataType {
     list.native().unwrap_or(tensor)
 }

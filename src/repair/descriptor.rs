@@ -1,5 +1,4 @@
-//! What a rule sees of a tensor and what it turns it into: name, dtype, shape, and which field
-//! carries the values.
+//! The descriptor of a tensor: name, dtype, shape, and which field holds the values.
 use std::fmt;
 
 use crate::tensor::{DataType, Shape, ValueList};
@@ -7,12 +6,12 @@ use crate::tensor::{DataType, Shape, ValueList};
 /// Where a tensor's values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// Nowhere: no value was sent, and none is needed.
+    /// Nowhere: no value was sent.
     Nothing,
     /// In `tensor_content`.
     Content,
-    /// In a typed list: as many values as elements, or fewer of them, the last of which TensorFlow
-    /// repeats.
+    /// In a typed list. It may have fewer values than elements; TensorFlow then repeats the last
+    /// one.
     List(ValueList),
 }
 
@@ -26,7 +25,7 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// A tensor at one point of a plan. A step's parameters are the descriptors before and after it, so
+/// A tensor at one point of a plan. A step is described by the descriptors before and after it, so
 /// a new rule needs no new kind of step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
@@ -35,8 +34,7 @@ pub struct Descriptor {
     pub dtype: DataType,
     pub shape: Shape,
     pub encoding: Encoding,
-    /// Elements that are encoding: the element count, or fewer where TensorFlow repeats the last
-    /// one.
+    /// Number of encoded elements: the element count, or fewer if TensorFlow repeats the last one.
     pub values: u64,
 }
 

@@ -1,10 +1,10 @@
-//! Whether a tensor has the values that its shape and dtype say: TensorFlow fills what is missing
-//! with zeros and drops what is over, both silently, so this is checked before anything is
+//! Whether a tensor has as many values as its shape and dtype say. TensorFlow silently replaces
+//! missing values with zeros and drops surplus ones, so this is checked before anything is
 //! forwarded.
 //!
-//! The rules are those of `Tensor::FromProto` (tensorflow/core/framework/tensor.cc), measured:
-//! `tensor_content` must have exactly elements × size bytes and wins over any list; a list of one
-//! value fills the tensor; a shorter list repeats its last value.
+//! The rules are those of `Tensor::FromProto` (tensorflow/core/framework/tensor.cc), confirmed by
+//! experiment: `tensor_content` must have exactly elements × size bytes and takes precedence over
+//! any list; a list of one value fills the tensor; the last value of a shorter list is repeated.
 use super::descriptor::{Descriptor, Encoding};
 use super::policy::{Policy, ShortLists};
 use super::problem::{Problem, Weight};
@@ -15,22 +15,23 @@ use crate::wire::scan::Reader;
 use crate::wire::tensor::MAX_RANK;
 use crate::wire::{InputView, TensorView};
 
-/// More bytes than any machine can address: a shape that claims them is not large, it is wrong.
+/// More bytes than any machine can address: a shape that needs them is not large, it is malformed.
 const ABSURD_BYTES: u64 = 1 << 47;
-/// A message of a few bytes may make a tensor of this many by repeating one value, and no more.
+/// Maximum size of a tensor that repeats its last value: a message of a few bytes could otherwise
+/// make the server allocate any amount.
 const MAX_FILL_BYTES: u64 = 256 << 20;
 
-/// What the sent values are like.
+/// The result of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Encoded {
-    /// As the shape says: the descriptor to plan with.
+    /// The values match the shape. Planning continues with the descriptor.
     Sound(Descriptor),
-    /// Not so. The descriptor is what dtype and shape are still compared with, its values cannot be
+    /// They do not. Dtype and shape of the descriptor are still checked, but its values cannot be
     /// read.
     Faulty(Descriptor, Problem),
 }
 
-/// Checks one input as it was sent. `input` is the name for messages.
+/// Checks one input as it was sent. `input` is its name in error messages.
 pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Policy) -> Encoded {
     let tensor = &sent.tensor;
     let mut descriptor = Descriptor {
@@ -71,12 +72,12 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
         return Encoded::Faulty(descriptor, problem(Reason::Malformed, what));
     };
     if matches!(dtype.class, Class::Handle) {
-        // Never checked, never changed: a client has no use for these dtypes, and the server
+        // Never checked, never changed: clients have no use for these dtypes, and the server
         // refuses them itself.
         return Encoded::Sound(descriptor);
     }
-    // Before the values are looked at: the server makes room for the shape, whatever there is to
-    // put into it.
+    // Checked before the values: the server allocates memory for the shape, however few values
+    // there are.
     if let Some(problem) = too_large(&tensor.shape, input, policy) {
         return Encoded::Faulty(descriptor, problem);
     }
@@ -95,7 +96,7 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
     Encoded::Sound(descriptor)
 }
 
-/// A shape of more elements than the operator allows.
+/// The problem of a shape that has more elements than the operator allows.
 pub(super) fn too_large(shape: &Shape, input: &str, policy: &Policy) -> Option<Problem> {
     let elements = shape.elements().ok().filter(|elements| *elements > policy.max_elements)?;
     let what = format!("{elements} elements in {shape}, at most {} are allowed", policy.max_elements);
@@ -154,7 +155,7 @@ fn encoding(
     })
 }
 
-/// Elements in a typed list: pairs for the complex ones.
+/// Number of elements in a typed list. The complex lists have two values for each element.
 pub(super) fn list_elements(tensor: &TensorView, list: ValueList) -> u64 {
     let values = tensor.list_values(list);
     if matches!(list, ValueList::SComplex | ValueList::DComplex) { values / 2 } else { values }
@@ -190,8 +191,8 @@ fn content_size(
     })
 }
 
-/// TensorFlow's own encoding of a string tensor: all lengths as varints, then all bytes, and
-/// nothing else (`DecodeStringList`).
+/// Checks TensorFlow's encoding of a string tensor (`DecodeStringList`): the lengths of all strings
+/// as varints, then the bytes of all strings, and nothing else.
 fn string_content(message: &Rope, tensor: &TensorView, elements: u64) -> Result<(), Problem> {
     let Some(content) = &tensor.content else { return Ok(()) };
     let mut reader = Reader::of_range(message, content);
@@ -207,7 +208,7 @@ fn string_content(message: &Rope, tensor: &TensorView, elements: u64) -> Result<
     })();
     sound.ok_or_else(|| {
         let what =
-            format!("{} bytes in tensor_content that are no encoding of {elements} string(s)", content.len());
+            format!("{} bytes in tensor_content that do not encode {elements} string(s)", content.len());
         Problem::new(Reason::StringInContent, "", what).hint("put strings into string_val")
     })
 }

@@ -1,6 +1,6 @@
-//! What a client can do about its problems: found with the whole request in sight, once all
-//! problems are known. A hint is text and nothing else: no repair follows from it, so it may say
-//! what is likely.
+//! Hints: what the client can do about its problems. They are added once all problems of the
+//! request are known. A hint is only text and triggers no repair, so it may say what is merely
+//! likely.
 use super::layout;
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
@@ -11,18 +11,18 @@ use crate::spelling::close;
 use crate::tensor::{Class, DataType, PartialShape, Relation, Shape, relation};
 use crate::wire::{InputView, PredictView};
 
-/// Problems that get a hint; a hostile request could have thousands.
-const MAX: usize = 16;
-/// Inputs that are looked through for two that were swapped.
+/// Maximum number of problems that get a hint; a hostile request could have thousands.
+const MAX_HINTS: usize = 16;
+/// Maximum number of inputs that are searched for two that were swapped.
 const MAX_PAIRED: usize = 32;
-/// Bytes after which a list of signatures stops.
-const LONGEST_LIST: usize = 400;
+/// A list of signatures stops after this many bytes.
+const MAX_LIST_LENGTH: usize = 400;
 
 const EXAMPLES: &str = "this signature takes serialized tf.Example protos";
-const MAYBE_EXAMPLES: &str = "this signature takes strings, as a rule serialized tf.Example protos";
+const MAYBE_EXAMPLES: &str = "this signature takes strings, usually serialized tf.Example protos";
 
-/// Adds hints to the problems of a Predict request. `bound` says which sent input is held to which
-/// declared one.
+/// Adds hints to the problems of a Predict request. `bound` lists which sent input was checked
+/// against which declared one.
 pub(super) fn add(
     problems: &mut [Problem],
     signature: &Signature,
@@ -35,7 +35,7 @@ pub(super) fn add(
     let swapped = swapped(view, bound);
     let missing = missing(signature, view, bound);
     let mut said_examples = false;
-    for problem in problems.iter_mut().take(MAX).filter(|problem| problem.weight == Weight::Plain) {
+    for problem in problems.iter_mut().take(MAX_HINTS).filter(|problem| problem.weight == Weight::Plain) {
         let tensor = bound
             .iter()
             .find(|(_, info)| info.alias == problem.input)
@@ -57,7 +57,7 @@ pub(super) fn add(
                 swap(swapped, info).or_else(|| match problem.reason {
                     Reason::DtypeMismatch => dtype(signature, info, sent.tensor.dtype),
                     _ if !problem.hint.is_empty() => None,
-                    // Bytes for numbers: their number says nothing.
+                    // Bytes were sent for numbers or the reverse: the shape says nothing.
                     _ if (sent.tensor.dtype == DataType::STRING) != (info.dtype == DataType::STRING) => None,
                     _ => shape(info, &sent.tensor.shape),
                 })
@@ -70,7 +70,8 @@ pub(super) fn add(
     }
 }
 
-/// What a client would have to send for a step not to be needed: the hint of mode `strict`.
+/// The problem that a step fixes, with a hint what to send so that the step is not needed. Mode
+/// `strict` reports it.
 pub(super) fn of_step(step: &Step) -> Problem {
     let problem = step.fixes.clone();
     let hint = match &step.change {
@@ -93,7 +94,7 @@ pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
     close(name, known).map(|known| format!("did you mean '{}'?", ascii(known)))
 }
 
-/// The signatures of a model with their inputs, as far as one line goes.
+/// The signatures of a model with their inputs, on one line of limited length.
 pub(super) fn list(signatures: &Signatures) -> String {
     const INPUTS: usize = 8;
     let mut text = String::new();
@@ -102,7 +103,7 @@ pub(super) fn list(signatures: &Signatures) -> String {
         if !text.is_empty() {
             text += ", ";
         }
-        if text.len() > LONGEST_LIST {
+        if text.len() > MAX_LIST_LENGTH {
             return format!("{text}and {left} more");
         }
         left -= 1;
@@ -117,7 +118,7 @@ pub(super) fn list(signatures: &Signatures) -> String {
     if text.is_empty() { "none".to_owned() } else { text }
 }
 
-/// Inputs that were not sent under their own names: what an unknown name may have meant.
+/// Inputs that were not sent under their own names: what an unknown name may have been meant to be.
 fn missing<'a>(signature: &'a Signature, view: &PredictView, bound: &[(usize, &TensorInfo)]) -> Vec<&'a str> {
     let mut sent = vec![false; signature.inputs.len()];
     for (index, _) in bound {
@@ -128,14 +129,14 @@ fn missing<'a>(signature: &'a Signature, view: &PredictView, bound: &[(usize, &T
     signature.inputs.iter().zip(sent).filter(|(_, sent)| !sent).map(|(info, _)| info.alias.as_str()).collect()
 }
 
-/// Said of a signature that, by all that can be seen, parses `tf.Example`s.
+/// The hint for a signature that apparently parses `tf.Example`s.
 fn examples(signature: &Signature) -> Option<&'static str> {
     let [info] = signature.inputs.as_slice() else { return None };
     let one_a_row = info.shape.dims().is_none_or(|dims| dims == [-1]);
     if info.dtype != DataType::STRING || !one_a_row {
         return None;
     }
-    // What `tf.estimator` and TFX call the placeholder.
+    // The placeholder names of `tf.estimator` and TFX.
     let placeholder = ["input_example_tensor", "tf_example"];
     let method = signature.method_name.rsplit('/').next().unwrap_or_default();
     if ["examples", "input_example_tensor"].contains(&info.alias.as_str())
@@ -147,7 +148,8 @@ fn examples(signature: &Signature) -> Option<&'static str> {
     (info.alias == "inputs").then_some(MAYBE_EXAMPLES)
 }
 
-/// Aliases of two inputs whose tensors would fit each other's place, and fit nowhere as they are.
+/// Aliases of two inputs whose tensors do not fit where they are, but would fit if they were
+/// swapped.
 fn swapped<'a>(view: &PredictView, bound: &[(usize, &'a TensorInfo)]) -> Option<(&'a str, &'a str)> {
     let misfits: Vec<(&InputView, &TensorInfo)> = bound
         .iter()
@@ -161,7 +163,7 @@ fn swapped<'a>(view: &PredictView, bound: &[(usize, &'a TensorInfo)]) -> Option<
             .filter(|(right, right_info)| fits(left, right_info) && fits(right, left_info))
             .map(|(_, right_info)| (left_info.alias.as_str(), right_info.alias.as_str()))
     });
-    // Where three could have changed places, nobody knows which two did.
+    // If more than one pair is possible, nothing tells which one was swapped.
     match (pairs.next(), pairs.next()) {
         (Some(pair), None) => Some(pair),
         _ => None,
@@ -179,7 +181,7 @@ fn swap(swapped: Option<(&str, &str)>, info: &TensorInfo) -> Option<String> {
     Some(format!("{own}'s tensor would fit input {other}, and {other}'s would fit {own}"))
 }
 
-/// As it is, or after a cast that tier 1 may make.
+/// Whether the tensor fits, possibly after a cast of tier 1.
 fn fits(sent: &InputView, info: &TensorInfo) -> bool {
     let castable = matches!(
         relation(sent.tensor.dtype, info.dtype),
@@ -200,7 +202,7 @@ fn dtype(signature: &Signature, info: &TensorInfo, sent: DataType) -> Option<Str
         (DataType::STRING, Class::Signed | Class::Unsigned) => {
             Some("this input takes numbers, such as token ids: tokenize or parse the text first".to_owned())
         }
-        // The problem itself says what to do with bytes.
+        // The problem text itself says what to do with bytes.
         (DataType::STRING, _) => None,
         (_, Class::String) => examples(signature).map(str::to_owned),
         _ => Some(format!("send {}", info.dtype)),
@@ -215,8 +217,8 @@ fn shape(info: &TensorInfo, sent: &Shape) -> Option<String> {
         .or_else(|| rows(declared, sent, elements))
 }
 
-/// Whether the values make whole rows; only where the ranks differ, else it is the sizes that are
-/// wrong, not their places.
+/// Whether the values form whole rows. Only if the ranks differ: otherwise the sizes are wrong, not
+/// their positions.
 fn rows(declared: &[i64], sent: &[i64], elements: u64) -> Option<String> {
     let (first, inner) = declared.split_first()?;
     if declared.len() == sent.len() || elements == 0 {

@@ -1,5 +1,5 @@
-//! The decision on Classify, Regress and MultiInference: is there such a signature, and are there
-//! examples.
+//! The decision on Classify, Regress and MultiInference requests: whether the signatures exist, and
+//! whether there are examples.
 use super::judge::{Found, Verdict, choose_signature};
 use super::policy::{Mode, ModelPolicy};
 use super::problem::Problem;
@@ -9,7 +9,7 @@ use crate::signature::Signatures;
 use crate::wire::Rope;
 use crate::wire::infer::InferView;
 
-/// Decides on a request of examples; a step's `index` is the index of its task.
+/// Decides on a request of examples. The `index` of a step is the index of its task.
 pub fn judge_infer(
     view: &InferView,
     signatures: &Signatures,
@@ -18,13 +18,13 @@ pub fn judge_infer(
 ) -> Verdict {
     let mut found = Found::default();
     let mut signature = None;
-    let mut held_to = &policy.defaults;
+    let mut checked_by = &policy.defaults;
     for (index, task) in view.tasks.iter().enumerate() {
         match choose_signature(&task.model_spec, signatures, policy) {
             Ok((chosen, step)) => {
                 found.steps.extend(step.map(|step| super::Step { index: Some(index), ..step }));
                 if signature.is_none() {
-                    held_to = policy.for_signature(&chosen.name);
+                    checked_by = policy.for_signature(&chosen.name);
                     signature = Some(chosen);
                 }
             }
@@ -35,11 +35,11 @@ pub fn judge_infer(
         let what = "Input is empty. Expected at least one tensorflow.Example";
         found.problems.push(Problem::new(Reason::NotAnExample, "", what));
     }
-    let mode = raised.map_or(held_to.mode, |raised| raised.max(held_to.mode));
-    found.verdict(signature, mode, held_to)
+    let mode = raised.map_or(checked_by.mode, |raised| raised.max(checked_by.mode));
+    found.verdict(signature, mode, checked_by)
 }
 
-/// The request with the signature names that the plan gives its tasks.
+/// The request with the signature names that the plan gives to its tasks.
 pub fn apply_infer(message: &Rope, view: &InferView, plan: &Plan) -> Rope {
     let mut names: Vec<Option<&str>> = vec![None; view.tasks.len()];
     for step in &plan.steps {

@@ -1,38 +1,37 @@
-//! The decision on one request: what it needs, what is wrong with it, and what its mode makes of
-//! that.
+//! The decision on one request: the repairs it needs, its problems, and what to do about them.
 use std::sync::Arc;
 
 use super::policy::{MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
-use super::{Change, Plan, Propose, Repair, Stage, Step, calls, hints, missing, names, rows, tensor};
+use super::{Change, Plan, Propose, REPAIRS, Stage, Step, calls, hints, missing, names, rows, tensor};
 use crate::signature::{Signature, Signatures};
 use crate::tensor::Shape;
 use crate::wire::{ModelSpec, PredictView, Rope};
 
-/// Everything that a decision depends on.
+/// Everything that the decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     pub message: &'a Rope,
     pub view: &'a PredictView,
     pub signatures: &'a Signatures,
     pub policy: &'a ModelPolicy,
-    /// The mode that the request's own metadata asks for; it can only raise the policy's.
+    /// The mode that the client requested; it can only raise the policy's mode.
     pub raised: Option<Mode>,
 }
 
 /// What to do with the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Send the very bytes that came.
+    /// Send the request unchanged.
     Forward,
-    /// Send what [`apply`](super::apply()) makes of it.
+    /// Send the result of [`apply`](super::apply()).
     Apply,
-    /// Answer with the problems.
+    /// Reply with the problems.
     Refuse,
 }
 
-/// How the request counts.
+/// How the request is counted in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Conforming,
@@ -42,17 +41,17 @@ pub enum Outcome {
     Passed,
 }
 
-/// The decision, with its reasons.
+/// The decision and the reasons for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// The signature that the request was held to; `None` when there is none of its name.
+    /// The signature that the request was checked against; `None` if it does not exist.
     pub signature: Option<Arc<Signature>>,
     pub mode: Mode,
-    /// What would make the request conform, as far as rules reach; made only under
+    /// The steps that make the request conform, as far as rules can; executed only for
     /// [`Action::Apply`].
     pub plan: Plan,
-    /// What no rule fixes, in the order of the stages; in mode `strict` also what rules would have
-    /// fixed.
+    /// The problems that no rule fixes, in the order of the stages. In mode `strict` also the
+    /// problems that rules would have fixed.
     pub problems: Vec<Problem>,
     pub action: Action,
     pub outcome: Outcome,
@@ -83,26 +82,26 @@ pub fn judge(request: &Request<'_>) -> Verdict {
     found.verdict(signature, mode, policy)
 }
 
-/// The signature that the request means, with the step that says so where its name is another.
+/// The signature that the request means, with the step that renames it if the names differ.
 pub(super) fn choose_signature(
     spec: &ModelSpec,
     signatures: &Signatures,
     policy: &ModelPolicy,
 ) -> Result<(Arc<Signature>, Option<Step>), Problem> {
-    let asked = spec.effective_signature();
-    if let Some(signature) = signatures.get(asked) {
+    let requested = spec.effective_signature();
+    if let Some(signature) = signatures.get(requested) {
         return Ok((signature.clone(), None));
     }
-    // TF Serving's own words first: clients and dashboards may look for them.
+    // TF Serving's own text comes first: clients and dashboards may search for it.
     let what =
-        format!("Serving signature key \"{asked}\" not found; the model has {}", hints::list(signatures));
+        format!("Serving signature key \"{requested}\" not found; the model has {}", hints::list(signatures));
     let known = signatures.servable().map(|signature| signature.name.as_str());
-    let hint = hints::did_you_mean(asked, known).unwrap_or_default();
+    let hint = hints::did_you_mean(requested, known).unwrap_or_default();
     let problem = Problem::new(Reason::SignatureUnknown, "", what).hint(hint);
-    for rule in Repair::of(Stage::Signature) {
+    for rule in REPAIRS.iter().copied().filter(|rule| rule.stage == Stage::Signature) {
         let Propose::Signature(propose) = rule.propose else { continue };
         let Some(signature) = propose(signatures).and_then(|name| signatures.get(&name)) else { continue };
-        if rule.is_on(policy.for_signature(&signature.name)) {
+        if policy.for_signature(&signature.name).rules.contains(rule) {
             let change =
                 Change::SignatureName { old: spec.signature_name.clone(), new: signature.name.clone() };
             let step = Step { rule, input: String::new(), index: None, change, fixes: problem };
@@ -129,7 +128,7 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         .find(|(info, shape)| info.has_rows() && info.shape.accepts(shape))
         .and_then(|(_, shape)| shape.first());
     missing::fill(signature, policy, rows.copied(), &mut found.steps, &mut found.problems);
-    // An input that was added has as many rows as the others, and goes into the calls with them.
+    // Added inputs have as many rows as the others and are split into calls with them.
     for step in &found.steps {
         if let Change::Added { descriptor, .. } = &step.change
             && let Some(info) = signature.input(&step.input)
@@ -167,7 +166,7 @@ fn check_outputs(filter: &[String], signature: &Signature, problems: &mut Vec<Pr
     }
 }
 
-/// Nobody reads more; a hostile filter could name thousands.
+/// Nobody reads more than this, and a hostile filter could name thousands.
 const MAX_OUTPUT_PROBLEMS: usize = 16;
 
 #[derive(Debug, Default)]
@@ -178,14 +177,14 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// What the mode makes of it (the table "Modes, per model" of the repair contract).
+    /// The verdict that the mode makes of the findings.
     pub(super) fn verdict(
         mut self,
         signature: Option<Arc<Signature>>,
         mode: Mode,
         policy: &Policy,
     ) -> Verdict {
-        self.problems.sort_by_key(|problem| stage_of(problem.reason));
+        self.problems.sort_by_key(|problem| problem.reason.stage());
         if mode == Mode::Observe {
             self.problems.retain(|problem| problem.weight != Weight::ShortList);
         }
@@ -197,7 +196,7 @@ impl Found {
         }
         if mode == Mode::Strict {
             self.problems.splice(0..0, self.steps.iter().map(hints::of_step));
-            self.problems.sort_by_key(|problem| stage_of(problem.reason));
+            self.problems.sort_by_key(|problem| problem.reason.stage());
         }
         let clean = self.steps.is_empty() && self.problems.is_empty();
         let shielded = self.problems.iter().any(|problem| problem.weight == Weight::Shield);
@@ -221,34 +220,5 @@ impl Found {
             action,
             outcome,
         }
-    }
-}
-
-/// model and signature → names → encoding → dtype → shape → rows.
-const fn stage_of(reason: Reason) -> u8 {
-    match reason {
-        Reason::ModelUnknown | Reason::SignatureUnknown | Reason::Draining | Reason::UpstreamUnavailable => 0,
-        Reason::QueueFull | Reason::Deadline => 0,
-        Reason::OutputUnknown
-        | Reason::NameUnknown
-        | Reason::NameAmbiguous
-        | Reason::InputMissing
-        | Reason::InputExtra => 1,
-        Reason::Malformed
-        | Reason::TooLarge
-        | Reason::ContentSize
-        | Reason::ValueCount
-        | Reason::ValueField
-        | Reason::StringInContent
-        | Reason::ShapeNotConcrete
-        | Reason::NotAnExample => 2,
-        Reason::DtypeMismatch | Reason::CastOutOfRange | Reason::CastInexact => 3,
-        Reason::RankTooLow
-        | Reason::RankTooHigh
-        | Reason::DimMismatch
-        | Reason::ShapeMismatch
-        | Reason::ShapeAmbiguous
-        | Reason::StaticBatch => 4,
-        Reason::BatchMismatch => 5,
     }
 }

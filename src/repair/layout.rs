@@ -1,10 +1,9 @@
-//! Axes in another order than declared, and images of other channels or sizes: what to do about
-//! each, in words.
+//! Hints for axes in the wrong order and for images with the wrong channels or size.
 //!
-//! Reordering axes or channels moves values, which no rule does: here it is only named.
+//! Reordering axes or channels would move values. No rule does that, so there is only a hint.
 use crate::signature::TensorInfo;
 
-/// Channels of a grey, a colour and a transparent image.
+/// Channels of a greyscale, a colour and a transparent image.
 const CHANNELS: [i64; 3] = [1, 3, 4];
 
 /// Whether the declared shape looks like that of images: `[-1,224,224,3]`, `[-1,3,224,224]`,
@@ -13,7 +12,7 @@ pub(super) fn is_image(info: &TensorInfo) -> bool {
     info.shape.dims().and_then(channel_axis).is_some()
 }
 
-/// What to say when the axes are those that are declared, in another order.
+/// The hint for the declared axes in another order.
 pub(super) fn order(declared: &[i64], sent: &[i64]) -> Option<String> {
     if let (Some(wanted), Some([n, a, b, c])) = (four(declared, -1), four(sent, 1)) {
         if is_channel(wanted[3]) && accepts(&wanted, &[n, b, c, a]) {
@@ -27,7 +26,7 @@ pub(super) fn order(declared: &[i64], sent: &[i64]) -> Option<String> {
         return None;
     }
     if declared.len() == 2 {
-        // Not one row: a column of values has the same bytes as its transpose, and other hints.
+        // A single column is excluded: it has the same bytes as its transpose, and its own hints.
         let transposed = declared[0] < 0 && declared[1] == sent[0] && sent[1] > 1;
         return transposed.then(|| "looks transposed: dimension 0 is the rows".to_owned());
     }
@@ -44,10 +43,10 @@ pub(super) fn order(declared: &[i64], sent: &[i64]) -> Option<String> {
     permuted.then(|| "the dimensions are in another order: transpose before sending".to_owned())
 }
 
-/// What to say when an image has other channels than declared, or another size.
+/// The hint for an image with other channels than declared, or another size.
 pub(super) fn image(declared: &[i64], sent: &[i64]) -> Option<String> {
     let axis = channel_axis(declared)?;
-    // The batch axis may have been left out: the inner axes are the same from the right.
+    // The batch axis may be missing, so inner axes are counted from the right.
     let batched = declared.len().checked_sub(sent.len()).filter(|missing| *missing <= 1)?;
     let found = *sent.get(axis.checked_sub(batched)?)?;
     let wanted = declared[axis];
@@ -72,12 +71,13 @@ pub(super) fn image(declared: &[i64], sent: &[i64]) -> Option<String> {
         .then(|| format!("resize the image to {}x{} before sending", declared[size[0]], declared[size[1]]))
 }
 
-/// The axis of the channels; `None` where the shape is not that of images.
+/// The channel axis; `None` if the shape is not that of images.
 fn channel_axis(declared: &[i64]) -> Option<usize> {
     match *declared {
         [_, _, _, channels] if is_channel(channels) => Some(3),
         [_, channels, height, width] if is_channel(channels) && (height < 0) == (width < 0) => Some(1),
-        // A series of three values a step is `[-1,100,3]`; an image has two sizes of one kind.
+        // Height and width are either both declared or both open. `[-1,100,3]` is a series of 100
+        // steps with three values each.
         [height, width, channels] if is_channel(channels) && (height < 0) == (width < 0) => Some(2),
         _ => None,
     }
@@ -87,7 +87,7 @@ fn is_channel(size: i64) -> bool {
     CHANNELS.contains(&size)
 }
 
-/// With a batch axis of `first` where there is none.
+/// The dimensions with a batch axis, which is `first` if there was none.
 fn four(dims: &[i64], first: i64) -> Option<[i64; 4]> {
     match *dims {
         [n, a, b, c] => Some([n, a, b, c]),

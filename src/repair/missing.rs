@@ -1,22 +1,22 @@
-//! Inputs that were not sent: the operator's defaults, and the masks of rows that were filled up.
+//! Inputs that were not sent: the operator's defaults, and the masks of padded rows.
 use super::descriptor::{Descriptor, Encoding};
 use super::notation;
 use super::pad::has_room;
 use super::policy::{Literal, Policy};
 use super::problem::Problem;
-use super::{AddedValues, Change, Propose, Reason, Repair, Stage, Step, ValueChange};
+use super::{AddedValues, Change, Propose, Reason, Stage, Step, ValueChange};
 use crate::signature::{Signature, TensorInfo};
 
 /// What a rule sees of an input that was not sent.
 #[derive(Debug, Clone, Copy)]
-pub struct MissingCase<'a> {
+pub(crate) struct MissingCase<'a> {
     pub info: &'a TensorInfo,
     pub policy: &'a Policy,
-    /// Rows of the inputs that were sent, after repair, where they have any.
+    /// Number of rows of the sent inputs after repair, if they have rows.
     pub rows: Option<i64>,
 }
 
-/// Turns `INPUT_MISSING` problems into steps where the policy says what to send.
+/// Turns `INPUT_MISSING` problems into steps if the policy says what to send.
 pub(super) fn fill(
     signature: &Signature,
     policy: &Policy,
@@ -35,11 +35,10 @@ pub(super) fn fill(
             steps.push(Step { fixes: problem.clone(), ..step.clone() });
             return false;
         }
-        for rule in Repair::of(Stage::Missing) {
+        for rule in policy.rules.of(Stage::Missing) {
             let Propose::Missing(propose) = rule.propose else { continue };
             let literal = policy.input(&info.alias).and_then(|input| input.default.clone());
-            let descriptor =
-                rule.is_on(policy).then(|| propose(&MissingCase { info, policy, rows })).flatten();
+            let descriptor = propose(&MissingCase { info, policy, rows });
             let (Some(descriptor), Some(literal)) = (descriptor, literal) else { continue };
             if notation::element(descriptor.dtype, &literal).is_err() {
                 continue;
@@ -53,7 +52,7 @@ pub(super) fn fill(
     });
 }
 
-/// The mask of an input that a step filled up, when the policy names one that the signature has.
+/// The mask of an input that a step padded, if the policy names one and the signature has it.
 fn mask(step: &Step, signature: &Signature, policy: &Policy) -> Option<(String, Step)> {
     let Change::Tensor { before, after, values: Some(ValueChange::Pad(_)) } = &step.change else {
         return None;
@@ -62,15 +61,15 @@ fn mask(step: &Step, signature: &Signature, policy: &Policy) -> Option<(String, 
     let info = signature
         .input(alias)
         .filter(|info| info.shape.accepts(&after.shape) && info.shape.rank().is_some())?;
-    // What 0 and 1 are in a quantized dtype is not known here, and a mask can be wider than what
-    // was filled up.
-    let says = |value| notation::element(info.dtype, &Literal::Int(value)).is_ok();
+    // The encodings of 0 and 1 in a quantized dtype are unknown, and the mask may need more bytes
+    // than the padded input.
+    let has = |value| notation::element(info.dtype, &Literal::Int(value)).is_ok();
     let fits = |size| has_room(after.values, size, policy.max_elements);
-    info.dtype.size().filter(|size| fits(*size) && says(0) && says(1))?;
+    info.dtype.size().filter(|size| fits(*size) && has(0) && has(1))?;
     let (encoding, values) = (Encoding::Content, after.values);
     let descriptor =
         Descriptor { key: alias.clone(), dtype: info.dtype, shape: after.shape.clone(), encoding, values };
     let change = Change::Added { descriptor, values: AddedValues::Mask { sent: before.shape.clone() } };
-    let made = Step { rule: step.rule, input: alias.clone(), index: None, change, fixes: step.fixes.clone() };
-    Some((alias.clone(), made))
+    let step = Step { rule: step.rule, input: alias.clone(), index: None, change, fixes: step.fixes.clone() };
+    Some((alias.clone(), step))
 }

@@ -1,43 +1,45 @@
-//! Which sent input is which declared one: bindings by name, the rules that rename, and what is
-//! left over or missing.
+//! Matches sent inputs with declared ones: by name, by the rules that rename, and what is left over
+//! or missing.
 use super::policy::Policy;
 use super::problem::Problem;
 use super::reason::Reason;
-use super::{Change, Propose, Repair, Stage, Step};
+use super::{Change, Propose, Stage, Step};
 use crate::signature::{Signature, Signatures, TensorInfo};
 use crate::wire::{PredictView, Rope};
 
-/// The state of the names stage that a rule looks at.
+/// What a rule of the names stage sees.
 #[derive(Debug, Clone, Copy)]
-pub struct NameCase<'a> {
+pub(crate) struct NameCase<'a> {
     pub message: &'a Rope,
     pub view: &'a PredictView,
     pub signature: &'a Signature,
-    /// All signatures of the model: a name that another one has was meant for that.
+    /// All signatures of the model: a name that another signature has was meant for that one.
     pub signatures: &'a Signatures,
     pub policy: &'a Policy,
-    /// Indices of sent inputs whose key is no alias of the signature and that no rule has bound
+    /// Indices of sent inputs whose key is not an alias of the signature and that no rule has bound
     /// yet.
     pub unbound: &'a [usize],
-    /// Declared inputs that nothing is bound to yet.
+    /// Declared inputs that no sent input is bound to yet.
     pub missing: &'a [&'a TensorInfo],
 }
 
-/// What a rule of the names stage does.
+/// What a rule of the names stage proposes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Naming {
+pub(crate) enum Naming {
+    /// The rule does not apply.
     No,
-    /// Sent inputs get aliases: index and alias.
+    /// Rename sent inputs: index and alias.
     Rename(Vec<(usize, String)>),
-    /// Sent inputs are left out.
+    /// Remove sent inputs.
     Drop(Vec<usize>),
-    /// The rule found two readings.
+    /// The rule found two interpretations.
     Ambiguous(Problem),
 }
 
-/// Unknown names above which no rule is asked.
+/// With more unknown names than this, no rule is tried.
 const MAX_UNKNOWN: usize = 256;
-/// Names that a refusal speaks of: nobody reads more, and a hostile request could bring thousands.
+/// Maximum number of names in a refusal: nobody reads more, and a hostile request could have
+/// thousands.
 const MAX_REPORTED: usize = 32;
 
 /// The outcome of the names stage.
@@ -74,11 +76,11 @@ pub(super) fn bind<'a>(
     let missing = |taken: &[bool]| -> Vec<&'a TensorInfo> {
         signature.inputs.iter().zip(taken).filter(|(_, taken)| !**taken).map(|(info, _)| info).collect()
     };
-    for rule in Repair::of(Stage::Names) {
+    for rule in policy.rules.of(Stage::Names) {
         let Propose::Names(propose) = rule.propose else { continue };
-        // A crowd of unknown names is nobody's slip; comparing each with each would only cost time.
-        if !rule.is_on(policy) || unbound.len() > MAX_UNKNOWN {
-            continue;
+        // So many unknown names are not a mistake, and comparing them all would be quadratic.
+        if unbound.len() > MAX_UNKNOWN {
+            break;
         }
         let open = missing(&taken);
         let case =
@@ -111,8 +113,8 @@ pub(super) fn bind<'a>(
     }
     let open: Vec<_> = missing(&taken).into_iter().filter(|info| !info.has_default).collect();
     if names.problems.is_empty() {
-        // One input declared and one sent are compared as a pair, whether or not a rename is
-        // allowed, so that all is said at once.
+        // If one input is declared and one was sent, they are compared even if no rename is
+        // allowed, so that all problems are reported at once.
         if let ([index], [info]) = (unbound.as_slice(), open.as_slice())
             && signature.inputs.len() == 1
         {
@@ -143,7 +145,7 @@ fn unknown(key: &str, signature: &Signature, missing: bool) -> Problem {
     problem
 }
 
-/// The declared inputs, a few of them by name.
+/// The names of the declared inputs, up to a limit.
 pub(super) fn list(signature: &Signature) -> String {
     const SHOWN: usize = 12;
     let mut text: Vec<String> =

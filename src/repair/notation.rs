@@ -1,38 +1,46 @@
-//! Signatures and requests in one line, as the command line, the docs and the test tables write them.
+//! Signatures and requests as one line of text, for the command line, the docs and test tables.
 //!
 //! ```text
-//! signature := ("@" name)? input* (" -> " output*)?      input := name ("=" graph tensor)? ":" dtype shape
-//! request   := ("@" name)? tensor*                       tensor := name ":" dtype shape ("@" field)? ("=" count)? ("{" value,... "}")?
+//! signature := ("@" name)? input* (" -> " output*)?
+//! input     := name ("=" graph tensor)? ":" dtype shape
+//! request   := ("@" name)? tensor*
+//! tensor    := name ":" dtype shape ("@" field)? ("=" count)? ("{" value,... "}")?
 //! ```
-//! `x:float[-1,128]`, `x:float` (unknown rank), `x=serving_default_x:0:float[-1,2] -> y:float[-1,10]`;
-//! a request's tensors carry as many ones as their shape has elements (`=6` for another count) in `tensor_content`, or in the named
-//! field (`x:float[1,2]@int_val`), or the values in braces; strings are `text`.
+//! Signatures: `x:float[-1,128]`, `x:float` (unknown rank),
+//! `x=serving_default_x:0:float[-1,2] -> y:float[-1,10]`.
+//!
+//! Tensors of a request have the values in braces, or otherwise as many ones as their shape has
+//! elements (`=6` for another count). The values are in `tensor_content`, or in the named field
+//! (`x:float[1,2]@int_val`). Strings are `text`.
 use super::policy::Literal;
 use crate::signature::{Signature, Signatures, TensorInfo};
 use crate::tensor::{Cast, DataType, Exactness, PartialShape, Shape, ValueList};
 use crate::wire::emit;
 use crate::wire::rope::Rope;
 
-/// Values that a tensor in this notation may have: it is typed by hand.
+/// Maximum number of values of a tensor in this notation, which is typed by hand.
 const MAX_VALUES: u64 = 1 << 24;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotationError {
-    #[error("expected `name:dtype[shape]`, found `{found}`")]
+    #[error("expected `name:dtype[shape]`, got `{found}`")]
     Tensor { found: String },
-    #[error("expected a dtype such as float or int64, found `{found}`")]
+    #[error("expected a dtype such as float or int64, got `{found}`")]
     Dtype { found: String },
-    #[error("expected a shape such as [1,128], found `{found}`")]
+    #[error("expected a shape such as [1,128], got `{found}`")]
     Shape { found: String },
-    #[error("expected a field such as tensor_content or float_val, found `{found}`")]
+    #[error("expected a field such as tensor_content or float_val, got `{found}`")]
     Field { found: String },
-    #[error("expected a value of dtype {dtype}, found `{found}`")]
+    #[error("expected a value of dtype {dtype}, got `{found}`")]
     Value { dtype: DataType, found: String },
-    #[error("expected at most {MAX_VALUES} values, found {found}")]
+    #[error("too many values: {found} (limit {MAX_VALUES})")]
     TooMany { found: u64 },
 }
 
-/// One signature; its name is `serving_default` unless one is given.
+/// Parses a signature. Its name is `serving_default` unless one is given.
+///
+/// # Errors
+/// If the text is not in the notation.
 pub fn signature(text: &str) -> Result<Signatures, NotationError> {
     let (inputs, outputs) = text.split_once("->").unwrap_or((text, ""));
     let mut name = crate::signature::DEFAULT_SIGNATURE.to_owned();
@@ -71,7 +79,10 @@ fn info(word: &str) -> Result<TensorInfo, NotationError> {
     })
 }
 
-/// A Predict request for a model of this name.
+/// Builds a Predict request for a model of this name.
+///
+/// # Errors
+/// If the text is not in the notation.
 pub fn request(model: &str, text: &str) -> Result<Rope, NotationError> {
     let mut spec = emit::field(1, Rope::from(model.as_bytes().to_vec()));
     let mut inputs = Rope::new();
@@ -86,15 +97,18 @@ pub fn request(model: &str, text: &str) -> Result<Rope, NotationError> {
     Ok(message)
 }
 
-/// One entry of a request's `inputs`.
+/// Builds one entry of a request's `inputs`.
+///
+/// # Errors
+/// If the word is not in the notation.
 pub fn tensor(word: &str) -> Result<Rope, NotationError> {
     let wrong = || NotationError::Tensor { found: word.to_owned() };
-    let (descriptor, values) = match word.split_once('{') {
-        Some((descriptor, values)) => (descriptor, Some(values.strip_suffix('}').ok_or_else(wrong)?)),
+    let (spec, values) = match word.split_once('{') {
+        Some((spec, values)) => (spec, Some(values.strip_suffix('}').ok_or_else(wrong)?)),
         None => (word, None),
     };
-    let bracket = descriptor.rfind(']').map_or(descriptor.len(), |at| at + 1);
-    let (typed, mut rest) = descriptor.split_at(bracket);
+    let bracket = spec.rfind(']').map_or(spec.len(), |at| at + 1);
+    let (typed, mut rest) = spec.split_at(bracket);
     let (name, typed) = typed.rsplit_once(':').ok_or_else(wrong)?;
     let (dtype, shape) = typed.split_at(typed.find('[').unwrap_or(typed.len()));
     let dtype = parse_dtype(dtype)?;
@@ -113,7 +127,7 @@ pub fn tensor(word: &str) -> Result<Rope, NotationError> {
     }
     let values: Vec<Literal> = match values {
         Some(list) => {
-            // Digits in a string tensor are text: the dtype says so.
+            // Digits in a string tensor are text.
             let parse = |value: &str| match dtype {
                 DataType::STRING => Literal::Text(value.to_owned()),
                 _ => literal(value),
@@ -171,7 +185,10 @@ fn carrier(dtype: DataType, field: &str, values: &[Literal]) -> Result<Rope, Not
     }
 }
 
-/// One value in a dtype's own little-endian bytes; it must be exact.
+/// One value as little-endian bytes of the dtype.
+///
+/// # Errors
+/// If the dtype does not have the value.
 pub fn element(dtype: DataType, value: &Literal) -> Result<Vec<u8>, NotationError> {
     let wrong = || NotationError::Value { dtype, found: format!("{value:?}") };
     let (from, bytes) = match value {
@@ -181,7 +198,7 @@ pub fn element(dtype: DataType, value: &Literal) -> Result<Vec<u8>, NotationErro
         Literal::Int(int) => (DataType::INT64, int.to_le_bytes().to_vec()),
         Literal::Float(float) => (DataType::DOUBLE, float.to_le_bytes().to_vec()),
     };
-    // What people write in decimals is meant as the nearest float, as it is everywhere else.
+    // A decimal fraction means the nearest float, as everywhere else.
     let cast = Cast::new(from, dtype, Exactness::Round).ok_or_else(wrong)?;
     cast.check(&bytes).map_err(|_| wrong())?;
     let mut out = Vec::new();

@@ -1,17 +1,16 @@
-//! Filling up rows: elements of a smaller shape in the front corner of a larger one, the rest one
-//! value.
+//! Pads a tensor at the end of each axis with one value.
 use crate::tensor::Shape;
 
-/// Bytes that a tensor may be filled up to: a single short row could ask for any length.
+/// Maximum size of a padded tensor: a single short row could otherwise be padded to any length.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Whether a filled-up tensor of so many elements of `size` bytes keeps to the limits.
+/// Whether a padded tensor of this many elements of `size` bytes is within the limits.
 pub(super) fn has_room(elements: u64, size: usize, max_elements: u64) -> bool {
     elements <= max_elements.min(MAX_BYTES / size.max(1) as u64)
 }
 
-/// `src` holds the elements of `from`, row-major; the answer those of `to`, which has the same rank
-/// and is no smaller anywhere.
+/// Pads `src`, the row-major elements of a tensor of shape `from`, to shape `to`, which has the
+/// same rank and no smaller dimension.
 pub(super) fn pad(src: &[u8], from: &Shape, to: &Shape, element: &[u8]) -> Vec<u8> {
     let elements = usize::try_from(to.elements().unwrap_or(0)).unwrap_or(0);
     let mut out = element.repeat(elements);
@@ -21,7 +20,7 @@ pub(super) fn pad(src: &[u8], from: &Shape, to: &Shape, element: &[u8]) -> Vec<u
     if row == 0 {
         return out;
     }
-    // Bytes from one index of an axis to the next in the larger tensor, for all axes but the last.
+    // Byte strides of the larger tensor, for all axes but the last.
     let mut strides: Vec<usize> = Vec::with_capacity(outer.len());
     let mut stride = size;
     for extent in to.iter().skip(1).rev() {
@@ -49,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_stand_in_the_front_corner() {
+    fn values_keep_their_index() {
         let padded = pad(&[1, 2, 3, 4], &Shape::from([2, 2]), &Shape::from([2, 3]), &[0]);
         assert_eq!(padded, [1, 2, 0, 3, 4, 0]);
         let padded = pad(&[1, 2, 3, 4], &Shape::from([2, 1, 2]), &Shape::from([2, 2, 3]), &[9]);

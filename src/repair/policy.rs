@@ -1,21 +1,22 @@
-//! What an operator allows: modes, policies and the switches of the rules, as plain data that the
-//! configuration fills.
+//! What the operator allows: modes, policies and rule switches. Plain data, filled from the
+//! configuration.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-/// How far the sidecar goes with the requests of a model; ordered, so that a request may only move
-/// up.
+use super::RuleSet;
+
+/// How far the sidecar intervenes in the requests of a model. Ordered: a client may only raise it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Mode {
-    /// Forward everything unread.
+    /// Forward everything unchecked.
     Off,
-    /// Forward everything, and count what would have been repaired or refused.
+    /// Forward everything, but count what would have been repaired or refused.
     Observe,
-    /// Repair what has one right reading, refuse the rest.
+    /// Repair what has exactly one correct interpretation, refuse the rest.
     #[default]
     Repair,
-    /// Refuse whatever does not conform.
+    /// Refuse everything that does not conform.
     Strict,
 }
 
@@ -50,27 +51,27 @@ impl FromStr for Mode {
 #[error("expected one of `off`, `observe`, `repair`, `strict`")]
 pub struct UnknownMode;
 
-/// What happens in mode `repair` to a request that no rule can fix.
+/// What to do in mode `repair` with a request that no rule can fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unrepairable {
-    /// It is answered here, with all its problems.
+    /// Refuse it, and list all its problems.
     #[default]
     Reject,
-    /// It goes on unchanged and the server decides.
+    /// Forward it unchanged and let TF Serving decide.
     Forward,
 }
 
-/// What happens when the only fault of a request is that inputs are missing.
+/// What to do with a request whose only problem is missing inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MissingInputs {
-    /// It goes on: the signature may have defaults that GetModelMetadata does not show.
+    /// Forward it: the signature may have defaults that GetModelMetadata does not show.
     #[default]
     Forward,
     Refuse,
 }
 
-/// Whether a typed list of more than one value may be shorter than the shape (TensorFlow repeats
-/// the last value).
+/// Whether a typed list of several values may be shorter than the shape. TensorFlow repeats the
+/// last value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ShortLists {
     #[default]
@@ -78,7 +79,7 @@ pub enum ShortLists {
     Allow,
 }
 
-/// How a vector is read that meets a signature of `[-1,-1]` (rule `rank1_is`).
+/// How to read a vector where `[-1,-1]` is declared (rule `rank1_is`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rank1 {
     /// `[n]` is one row of n values: `[1,n]`.
@@ -87,7 +88,7 @@ pub enum Rank1 {
     OnePerRow,
 }
 
-/// A value written in the configuration, turned into the input's dtype when it is used.
+/// A value from the configuration, converted to the input's dtype when it is used.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Literal {
     Bool(bool),
@@ -96,19 +97,18 @@ pub enum Literal {
     Text(String),
 }
 
-/// How short rows of an input are filled up (rule `pad_ragged`).
+/// How short rows of an input are padded (rule `pad_ragged`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pad {
     pub value: Literal,
-    /// The input that says which values are real: 1 for a value that came, 0 for one that was
-    /// filled in.
+    /// The input that tells which values are real: 1 for a sent value, 0 for padding.
     pub mask: Option<String>,
 }
 
-/// The opt-in rules that take a value, by input.
+/// The values of opt-in rules for one input.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct InputPolicy {
-    /// Sent when the request leaves the input out (rule `input_defaults`).
+    /// Sent when the client omits the input (rule `input_defaults`).
     pub default: Option<Literal>,
     /// The input takes a scalar although its rank is unknown (rule `scalar_inputs`).
     pub scalar: bool,
@@ -116,34 +116,31 @@ pub struct InputPolicy {
     pub pad: Option<Pad>,
 }
 
-/// What one signature's requests are held to.
+/// How the requests of one signature are treated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     pub mode: Mode,
     pub unrepairable: Unrepairable,
     pub missing_inputs: MissingInputs,
-    /// Rule `batch_first`, the one rule of tier 1 that assumes.
-    pub batch_first: bool,
-    pub column_vector: bool,
-    /// Whether float64 may be rounded to float32; otherwise every value must survive exactly.
+    /// Whether float64 may be rounded to float32. If not, every value must be exact in float32.
     pub round_f64: bool,
     pub short_lists: ShortLists,
-    /// Whether an explanation is put behind the text of an error that TF Serving answers.
+    /// Whether an explanation is appended to TF Serving's error messages.
     pub explain_upstream: bool,
-    /// Elements that one tensor may claim.
+    /// Maximum number of elements in one tensor.
     pub max_elements: u64,
-    /// Whether a request of zero rows is refused: true when TF Serving runs with
-    /// `--enable_batching`, where such a request hangs past its deadline and keeps a server thread.
+    /// Whether a request with zero rows is refused. True if TF Serving runs with
+    /// `--enable_batching`, where such a request hangs past its deadline and blocks a server
+    /// thread.
     pub refuse_zero_rows: bool,
-    /// Tier 2 rules switched on by name, and tier 1 rules switched off by name.
-    pub on: BTreeSet<String>,
-    pub off: BTreeSet<String>,
-    /// Sent input name to declared input name (rule `aliases`).
+    /// The rules that are switched on.
+    pub rules: RuleSet,
+    /// Sent input names and the declared inputs that they mean (rule `aliases`).
     pub aliases: BTreeMap<String, String>,
-    /// Inputs that are dropped when the signature does not have them (rule `drop_extra`).
+    /// Inputs to drop if the signature does not have them (rule `drop_extra`).
     pub drop_extra: BTreeSet<String>,
     pub inputs: BTreeMap<String, InputPolicy>,
-    /// Rows of one call when `split_oversize` is on; 0 for no limit.
+    /// Maximum number of rows in one call when `split_oversize` is on; 0 means no limit.
     pub max_rows: u64,
 }
 
@@ -153,15 +150,12 @@ impl Default for Policy {
             mode: Mode::default(),
             unrepairable: Unrepairable::default(),
             missing_inputs: MissingInputs::default(),
-            batch_first: true,
-            column_vector: true,
             round_f64: true,
             short_lists: ShortLists::default(),
             explain_upstream: true,
             max_elements: 1 << 28,
             refuse_zero_rows: false,
-            on: BTreeSet::new(),
-            off: BTreeSet::new(),
+            rules: RuleSet::default(),
             aliases: BTreeMap::new(),
             drop_extra: BTreeSet::new(),
             inputs: BTreeMap::new(),
@@ -171,14 +165,13 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// What the configuration says of one input; nothing said is the default.
+    /// The settings of one input, if it has any.
     pub fn input(&self, alias: &str) -> Option<&InputPolicy> {
         self.inputs.get(alias)
     }
 }
 
-/// The policies of one model: one for each signature that the configuration names, and one for all
-/// others.
+/// The policies of one model: one for each signature in the configuration, and one for all others.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelPolicy {
     pub defaults: Policy,

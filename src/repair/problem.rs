@@ -1,5 +1,4 @@
-//! One thing that is wrong with a request, in the signature's words, and the wording of all of
-//! them.
+//! A problem of a request, and the text of it.
 use std::fmt;
 
 use super::reason::Reason;
@@ -7,29 +6,28 @@ use crate::signature::TensorInfo;
 use crate::tensor::{PartialShape, Shape};
 use crate::wire::WireError;
 
-/// A fault of a request. `Display` gives one line of ASCII: `input 'x': rank 1 [100], expected rank
-/// 2 [-1,100] (RANK_TOO_LOW; hint)`.
+/// Something that is wrong with a request. `Display` gives one line of ASCII: `input 'x': rank 1
+/// [100], expected rank 2 [-1,100] (RANK_TOO_LOW; hint)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub reason: Reason,
-    /// The input's alias, the sent key where no alias is known, or empty for the whole request.
+    /// The input's alias, or the sent key if no alias is known. Empty for the whole request.
     pub input: String,
-    /// What is wrong: expected and found.
+    /// What was sent and what was expected.
     pub what: String,
-    /// What to do about it; empty when `what` says it all.
+    /// What to do about it; empty if `what` makes it clear.
     pub hint: String,
     pub weight: Weight,
 }
 
-/// Whether modes treat a problem in a way of its own.
+/// Whether modes treat a problem specially.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Weight {
     #[default]
     Plain,
-    /// Refused in every mode but `off`: it is known to hang or kill TF Serving.
+    /// Refused in every mode but `off`: it is known to hang or crash TF Serving.
     Shield,
-    /// Accepted in mode `observe`: legal for TensorFlow, which repeats the last value of a short
-    /// list.
+    /// Accepted in mode `observe`: TensorFlow allows it and repeats the last value of a short list.
     ShortList,
 }
 
@@ -60,10 +58,10 @@ impl Problem {
         Self::new(Reason::Malformed, "", error.to_string())
     }
 
-    /// A shape that does not fit, before any rule was tried. `sent` is concrete.
+    /// The problem of a shape that does not fit. `sent` is concrete.
     pub fn shape(info: &TensorInfo, sent: &Shape) -> Self {
         let PartialShape::Known(declared) = &info.shape else {
-            // Only an input that the policy calls a scalar is held to anything.
+            // With unknown rank, only an input that the policy declares a scalar is checked.
             return Self::new(
                 Reason::RankTooHigh,
                 &info.alias,

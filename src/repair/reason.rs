@@ -1,10 +1,11 @@
-//! The closed set of reasons for which a request is refused: a metric label, `ErrorInfo.reason`,
-//! and what each means and asks for.
+//! The reasons for which a request is refused, in one table: label, stage, meaning and remedy.
 use std::fmt;
 
+use super::Stage;
+
 macro_rules! reasons {
-    ($(#[doc = $about:literal] $variant:ident = $label:literal: $remedy:literal,)*) => {
-        /// Why a request does not conform or is not served.
+    ($(#[doc = $about:literal] $variant:ident = $label:literal, $stage:ident: $remedy:literal,)*) => {
+        /// Why a request does not conform or is not served: a metric label and `ErrorInfo.reason`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $(#[doc = $about] $variant,)* }
 
@@ -14,6 +15,11 @@ macro_rules! reasons {
             /// The label, as clients and dashboards see it.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $label,)* }
+            }
+
+            /// The stage that finds it. Problems are listed in the order of the stages.
+            pub(super) const fn stage(self) -> Stage {
+                match self { $(Self::$variant => Stage::$stage,)* }
             }
 
             /// What it means, for docs/errors.md.
@@ -31,63 +37,63 @@ macro_rules! reasons {
 
 reasons! {
     /// Fewer dimensions than declared.
-    RankTooLow = "RANK_TOO_LOW": "Send the shape that the message shows; as a rule the batch dimension is missing.",
+    RankTooLow = "RANK_TOO_LOW", Shape: "Send the shape that the message shows. Usually the batch dimension is missing.",
     /// More dimensions than declared.
-    RankTooHigh = "RANK_TOO_HIGH": "Send the shape that the message shows; as a rule there is one batch dimension too many.",
+    RankTooHigh = "RANK_TOO_HIGH", Shape: "Send the shape that the message shows. Usually there is one batch dimension too many.",
     /// One dimension differs.
-    DimMismatch = "DIM_MISMATCH": "Send the declared size. Images: check channels and size; vectors: check the number of features.",
+    DimMismatch = "DIM_MISMATCH", Shape: "Send the declared size. Images: check channels and size; vectors: check the number of features.",
     /// Several dimensions differ.
-    ShapeMismatch = "SHAPE_MISMATCH": "Compare the sent shape with the declared one; the axes may be in another order.",
-    /// A rule found two shapes that conform.
-    ShapeAmbiguous = "SHAPE_AMBIGUOUS": "Send the shape that is meant, or have the operator configure a rule that says so.",
-    /// A size is negative or the rank was sent as unknown.
-    ShapeNotConcrete = "SHAPE_NOT_CONCRETE": "Send the real sizes.",
-    /// Inputs have different row counts.
-    BatchMismatch = "BATCH_MISMATCH": "Send every input with the same number of rows.",
-    /// Only dim 0 differs, and the model fixes it above 1.
-    StaticBatch = "STATIC_BATCH": "Send as many rows as the model was exported for; the operator may switch on `fan_out` or `pad_static_batch`.",
-    /// Another dtype, and no cast keeps the values.
-    DtypeMismatch = "DTYPE_MISMATCH": "Send the declared dtype.",
+    ShapeMismatch = "SHAPE_MISMATCH", Shape: "Compare the sent shape with the declared one. The axes may be in another order.",
+    /// Two different shapes would conform.
+    ShapeAmbiguous = "SHAPE_AMBIGUOUS", Shape: "Send the intended shape, or ask the operator to configure a rule for it.",
+    /// A size is negative, or the rank was sent as unknown.
+    ShapeNotConcrete = "SHAPE_NOT_CONCRETE", Encoding: "Send the actual sizes.",
+    /// Inputs have different numbers of rows.
+    BatchMismatch = "BATCH_MISMATCH", Rows: "Send every input with the same number of rows.",
+    /// Only dim 0 differs, and the model declares a fixed size above 1 for it.
+    StaticBatch = "STATIC_BATCH", Shape: "Send as many rows as the model was exported for. The operator can switch on `fan_out` or `pad_static_batch`.",
+    /// Another dtype, and no cast would keep the values.
+    DtypeMismatch = "DTYPE_MISMATCH", Dtype: "Send the declared dtype.",
     /// A value is outside the declared dtype's range.
-    CastOutOfRange = "CAST_OUT_OF_RANGE": "Send values that the declared dtype can hold.",
-    /// A value is in range but not representable.
-    CastInexact = "CAST_INEXACT": "Send the declared dtype, rounded where rounding is right.",
-    /// `tensor_content` has another length than shape and dtype say.
-    ContentSize = "CONTENT_SIZE": "Make dtype, shape and bytes agree; twice the bytes is often float64 sent as float.",
-    /// A typed list has another number of values than the shape says.
-    ValueCount = "VALUE_COUNT": "Send one value for each element, or exactly one for all.",
-    /// The values are in a field that TensorFlow does not read for the dtype.
-    ValueField = "VALUE_FIELD": "Put the values into the dtype's own field, such as `float_val` for float.",
+    CastOutOfRange = "CAST_OUT_OF_RANGE", Dtype: "Send values that the declared dtype can hold.",
+    /// A value is in range, but the declared dtype does not have it exactly.
+    CastInexact = "CAST_INEXACT", Dtype: "Send the declared dtype, and round the values yourself if that is acceptable.",
+    /// The length of `tensor_content` does not match shape and dtype.
+    ContentSize = "CONTENT_SIZE", Encoding: "Make dtype, shape and bytes agree. Twice the expected bytes are often float64 sent as float.",
+    /// The number of values in a typed list does not match the shape.
+    ValueCount = "VALUE_COUNT", Encoding: "Send one value for each element, or exactly one for all.",
+    /// The values are in a field that TensorFlow does not read for this dtype.
+    ValueField = "VALUE_FIELD", Encoding: "Put the values into the field of the dtype, such as `float_val` for float.",
     /// A string tensor's `tensor_content` is not in TensorFlow's encoding.
-    StringInContent = "STRING_IN_CONTENT": "Put strings into `string_val`.",
-    /// An input has a name that the signature does not know, while another is missing.
-    NameUnknown = "NAME_UNKNOWN": "Use the keys of the signature's inputs; the message lists them.",
+    StringInContent = "STRING_IN_CONTENT", Encoding: "Put strings into `string_val`.",
+    /// The signature has no input of this name, and another input is missing.
+    NameUnknown = "NAME_UNKNOWN", Names: "Use the input names of the signature. The message lists them.",
     /// A name could mean two inputs.
-    NameAmbiguous = "NAME_AMBIGUOUS": "Use the keys of the signature's inputs.",
-    /// An input was left out.
-    InputMissing = "INPUT_MISSING": "Send every input of the signature.",
-    /// There is one input too many.
-    InputExtra = "INPUT_EXTRA": "Leave the input out; the operator may switch on `drop_extra` for it.",
-    /// `output_filter` names what the signature does not give, or names it twice.
-    OutputUnknown = "OUTPUT_UNKNOWN": "Use the keys of the signature's outputs, each once, or leave `output_filter` empty.",
+    NameAmbiguous = "NAME_AMBIGUOUS", Names: "Use the input names of the signature.",
+    /// An input was not sent.
+    InputMissing = "INPUT_MISSING", Names: "Send every input of the signature.",
+    /// The signature has no input of this name, and no input is missing.
+    InputExtra = "INPUT_EXTRA", Names: "Do not send the input. The operator can switch on `drop_extra` for it.",
+    /// `output_filter` has an unknown output, or one output twice.
+    OutputUnknown = "OUTPUT_UNKNOWN", Names: "Use the output names of the signature, each once, or leave `output_filter` empty.",
     /// The model has no signature of that name.
-    SignatureUnknown = "SIGNATURE_UNKNOWN": "Use a signature that the message lists.",
-    /// TensorFlow Serving does not serve the model or version, or the sidecar may not.
-    ModelUnknown = "MODEL_UNKNOWN": "Compare `model_spec` with the server's model configuration.",
+    SignatureUnknown = "SIGNATURE_UNKNOWN", Signature: "Use one of the signatures that the message lists.",
+    /// TensorFlow Serving does not serve the model or version, or the sidecar is not configured to.
+    ModelUnknown = "MODEL_UNKNOWN", Signature: "Compare `model_spec` with the server's model configuration.",
     /// A Classify, Regress or MultiInference request without examples.
-    NotAnExample = "NOT_AN_EXAMPLE": "Send at least one `tf.Example`.",
-    /// The bytes are no such message.
-    Malformed = "MALFORMED": "Build the request with the generated protobuf classes.",
+    NotAnExample = "NOT_AN_EXAMPLE", Encoding: "Send at least one `tf.Example`.",
+    /// The bytes are not a valid message.
+    Malformed = "MALFORMED", Encoding: "Build the request with the generated protobuf classes.",
     /// More bytes or elements than the limits allow.
-    TooLarge = "TOO_LARGE": "Send less at once, or have the limit that the message names raised.",
+    TooLarge = "TOO_LARGE", Encoding: "Send less at once, or ask the operator to raise the limit that the message names.",
     /// Too many requests are in flight.
-    QueueFull = "QUEUE_FULL": "Send it again after a pause; the details say how long.",
-    /// The request's time was over before there was an answer.
-    Deadline = "DEADLINE": "Allow more time; the message says what was waited for.",
+    QueueFull = "QUEUE_FULL", Signature: "Retry after a pause. The error details say how long.",
+    /// The deadline passed before there was a response.
+    Deadline = "DEADLINE", Signature: "Allow more time. The message says what the request was waiting for.",
     /// The sidecar is being shut down.
-    Draining = "DRAINING": "Send it to another instance.",
+    Draining = "DRAINING", Signature: "Retry on another instance.",
     /// TensorFlow Serving cannot be reached.
-    UpstreamUnavailable = "UPSTREAM_UNAVAILABLE": "Send it again; the operator looks at TensorFlow Serving.",
+    UpstreamUnavailable = "UPSTREAM_UNAVAILABLE", Signature: "Retry. If it persists, the operator must check TensorFlow Serving.",
 }
 
 impl fmt::Display for Reason {

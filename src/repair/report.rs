@@ -1,5 +1,4 @@
-//! A verdict in words: the one renderer of refusals, of the repair metadata, of dry runs, logs and
-//! the command line.
+//! Renders a verdict as text, for refusals, repair metadata, dry runs, logs and the command line.
 use std::borrow::Cow;
 
 use super::problem::Problem;
@@ -7,7 +6,7 @@ use super::{Action, Change, Outcome, Step, ValueChange, Verdict};
 use crate::tensor::Exactness;
 use crate::wire::PredictView;
 
-/// Longest name that is printed whole.
+/// Maximum number of characters of a name; longer ones are cut.
 const MAX_NAME: usize = 128;
 
 /// The gRPC message of a refusal: the model, the signature, and every problem.
@@ -22,8 +21,8 @@ pub fn repair_entry(step: &Step) -> String {
     format!("{};{};{}", ascii(&step.input), step.rule.name, change(step))
 }
 
-/// `old->new`: shapes as `[1,2]`, dtypes by name, names bare, and ` lossy` after a cast that may
-/// round.
+/// A change as `old->new`, with shapes as `[1,2]`, dtypes and inputs by name, and ` lossy` after a
+/// cast that may round.
 pub fn change(step: &Step) -> String {
     match &step.change {
         Change::SignatureName { old, new } | Change::Key { old, new } => {
@@ -46,8 +45,7 @@ pub fn change(step: &Step) -> String {
     }
 }
 
-/// The verdict on a request for somebody who reads it at leisure: what was sent, what would be
-/// done, and what comes of it.
+/// Explains a verdict on several lines: what was sent, what would be repaired, and the result.
 pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
     let mut lines = Vec::new();
     match &verdict.signature {
@@ -90,10 +88,9 @@ pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A name that came from a client, fit for a header and a log: printable ASCII, cut where it is
-/// long.
+/// A name from a client, made safe for headers and logs: printable ASCII of limited length.
 pub fn ascii(name: &str) -> Cow<'_, str> {
-    // Nearly every name is fit as it is.
+    // Nearly all names need no change.
     if name.len() <= MAX_NAME && name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Cow::Borrowed(name);
     }
@@ -102,8 +99,8 @@ pub fn ascii(name: &str) -> Cow<'_, str> {
     Cow::Owned(one_line(&short) + cut)
 }
 
-/// Printable ASCII on one line; everything else is escaped. Old Go clients turn a newline in a
-/// message into INTERNAL.
+/// The text as one line of printable ASCII, with everything else escaped. Old Go clients turn a
+/// status message with a newline into INTERNAL.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,12 +1,11 @@
-//! The rows of a request: whether its inputs agree on how many there are, and whether there are
-//! any.
+//! The rows of a request: whether all inputs have the same number, and whether there are any.
 use super::policy::Policy;
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{PartialShape, Shape};
 
-/// Looks at the inputs as they will be sent, those that are added among them.
+/// Checks the inputs as they will be sent, including the added ones.
 pub(super) fn check(
     signature: &Signature,
     policy: &Policy,
@@ -23,9 +22,9 @@ pub(super) fn check(
     problems.extend(differ(signature, shapes));
 }
 
-/// Row counts must be equal only where every input of known rank declares dim 0 as -1 and there is
-/// more than one input: anything else (a sparse triplet, a scalar beside a batch) has its own
-/// meaning that no signature tells.
+/// Row counts must be equal only if there are several inputs and all inputs of known rank declare
+/// dim 0 as -1. Anything else, such as a sparse triplet or a scalar beside a batch, has a meaning
+/// of its own that the signature does not tell.
 fn differ(signature: &Signature, shapes: &[(&TensorInfo, &Shape)]) -> Option<Problem> {
     let known = |info: &&TensorInfo| info.shape != PartialShape::UnknownRank;
     if signature.inputs.len() < 2 || !signature.inputs.iter().filter(known).all(TensorInfo::has_rows) {

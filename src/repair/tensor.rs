@@ -1,11 +1,12 @@
-//! One input against one declared tensor: encoding, dtype and shape, with the rules that fix each.
+//! Checks one input against its declaration: encoding, dtype and shape, with the rules that fix
+//! each.
 use super::cast_chain::CastChain;
 use super::descriptor::Descriptor;
 use super::encoding::{self, Encoded};
 use super::policy::Policy;
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
-use super::{Change, Propose, Repair, Stage, Step, ValueChange};
+use super::{Change, Propose, Stage, Step, ValueChange};
 use crate::signature::TensorInfo;
 use crate::tensor::{CastFault, DataType, Exactness, FaultKind, PartialShape};
 use crate::wire::rope::Rope;
@@ -13,9 +14,9 @@ use crate::wire::tensor::MAX_RANK;
 use crate::wire::values::Stop;
 use crate::wire::{InputView, TensorView};
 
-/// What a rule sees: the tensor as the steps before left it, and what is declared.
+/// What a rule of one tensor sees: the tensor as the previous steps left it, and the declaration.
 #[derive(Clone, Copy)]
-pub struct TensorCase<'a> {
+pub(crate) struct TensorCase<'a> {
     pub descriptor: &'a Descriptor,
     pub info: &'a TensorInfo,
     pub policy: &'a Policy,
@@ -28,38 +29,37 @@ impl std::fmt::Debug for TensorCase<'_> {
     }
 }
 
-/// What a rule says to a case.
+/// What a rule of one tensor proposes.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Proposal {
-    /// It is not for this case.
+pub(crate) enum Proposal {
+    /// The rule does not apply.
     No,
     /// The tensor becomes this.
     Becomes(Descriptor),
     /// The tensor becomes this, and its values change.
     Changes(Descriptor, ValueChange),
-    /// It is for this case, but must not be made: this is what the client is told in place of the
-    /// plain mismatch.
+    /// The rule would apply, but not to these values: this problem is reported instead of the plain
+    /// mismatch.
     Fault(Problem),
 }
 
-/// The values as they were sent, and how the steps so far cast them.
+/// The values as they were sent, and the casts of the steps so far.
 struct SentValues<'a> {
     message: &'a Rope,
     tensor: &'a TensorView,
     chain: CastChain,
 }
 
-/// The plan of one input: the steps that were found, the problems that no step fixes, and the shape
-/// that it ends with.
+/// The plan of one input: the steps, the problems that no step fixes, and the resulting descriptor.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TensorPlan {
+pub(super) struct TensorPlan {
     pub steps: Vec<Step>,
     pub problems: Vec<Problem>,
     pub descriptor: Descriptor,
 }
 
-/// Plans one input against its declaration. `index` is the input's place in the scanned request.
-pub fn plan(
+/// Plans one input. `index` is its index in the scanned request.
+pub(super) fn plan(
     message: &Rope,
     sent: &InputView,
     index: usize,
@@ -94,14 +94,14 @@ impl Planner<'_> {
                 Some(Ok(descriptor)) => (descriptor, true),
                 Some(Err(descriptor)) => (descriptor, false),
             };
-        // Inputs of unknown rank are taken as they are: nothing says what would be right.
+        // An input of unknown rank is never changed: nothing says what would be correct.
         let scalar = self.policy.input(&info.alias).is_some_and(|input| input.scalar);
         let fixed = info.shape == PartialShape::UnknownRank && !scalar;
         if descriptor.dtype != info.dtype && descriptor.dtype.info().is_some() {
             let problem = dtype_problem(info, descriptor.dtype);
             if !sound {
-                // The values cannot be read, so whether they would survive a cast is open; only
-                // what no cast could fix is said.
+                // The values cannot be read, so it is unknown whether a cast would be exact. The
+                // problem is reported only if no cast exists.
                 if crate::tensor::relation(descriptor.dtype, info.dtype).is_none() {
                     self.problems.push(problem);
                 }
@@ -125,8 +125,8 @@ impl Planner<'_> {
         descriptor
     }
 
-    /// Tries the rules of a stage, in their order, on one problem. `Err` gives the descriptor back
-    /// unfixed, with the problem noted.
+    /// Tries the rules of a stage on one problem, in order. If none fixes it, the problem is
+    /// recorded and `Err` returns the unchanged descriptor.
     fn fix(
         &mut self,
         stage: Stage,
@@ -137,11 +137,8 @@ impl Planner<'_> {
             self.problems.push(problem);
             return Err(descriptor);
         }
-        for rule in Repair::of(stage) {
+        for rule in self.policy.rules.of(stage) {
             let Propose::Tensor(propose) = rule.propose else { continue };
-            if !rule.is_on(self.policy) {
-                continue;
-            }
             let case = TensorCase {
                 descriptor: &descriptor,
                 info: self.info,
@@ -157,8 +154,8 @@ impl Planner<'_> {
                     return Err(descriptor);
                 }
             };
-            // How many elements there are is known from here on: no later rule makes more, but
-            // filling up, which has its own bound.
+            // The number of elements is known from here on. Later rules add none, except padding,
+            // which has its own limit.
             if stage == Stage::Encoding
                 && let Some(problem) = encoding::too_large(&after.shape, &self.info.alias, self.policy)
             {
@@ -170,7 +167,7 @@ impl Planner<'_> {
             {
                 self.values.chain = chain;
             } else if stage == Stage::Encoding && values.is_none() {
-                // The step found out where the values are.
+                // The step determined where the values are.
                 self.values.chain = CastChain::new(&after);
             }
             let change = Change::Tensor { before: descriptor, after: after.clone(), values };
@@ -184,9 +181,11 @@ impl Planner<'_> {
 }
 
 impl TensorCase<'_> {
-    /// Whether every value of the tensor, as the steps so far leave it, survives a cast to `dtype`;
-    /// if not, the problem to report.
-    pub fn check_cast(&self, dtype: DataType, exactness: Exactness) -> Result<(), Problem> {
+    /// Checks that every value of the tensor, as the steps so far left it, can be cast to `dtype`.
+    ///
+    /// # Errors
+    /// The problem to report for the first value that cannot.
+    pub(crate) fn check_cast(&self, dtype: DataType, exactness: Exactness) -> Result<(), Problem> {
         let alias = &self.info.alias;
         let Some(chain) = self.values.chain.then(self.descriptor, dtype, exactness) else {
             return Err(dtype_problem(self.info, self.descriptor.dtype));
@@ -197,8 +196,8 @@ impl TensorCase<'_> {
         })
     }
 
-    /// Values in the sent carrier, as elements of the dtype that they have there.
-    pub fn tensor(&self) -> &TensorView {
+    /// The tensor as it was sent.
+    pub(crate) fn tensor(&self) -> &TensorView {
         self.values.tensor
     }
 }
@@ -220,7 +219,7 @@ pub(super) fn dtype_problem(info: &TensorInfo, sent: DataType) -> Problem {
 fn cast_problem(input: &str, dtype: DataType, fault: &CastFault) -> Problem {
     let (reason, why) = match fault.kind {
         FaultKind::OutOfRange => (Reason::CastOutOfRange, "is out of range for"),
-        FaultKind::Inexact => (Reason::CastInexact, "has no exact counterpart in"),
+        FaultKind::Inexact => (Reason::CastInexact, "cannot be represented exactly in"),
     };
     Problem::new(reason, input, format!("value {} at index {} {why} {dtype}", fault.value, fault.index))
 }

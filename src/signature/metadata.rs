@@ -1,4 +1,4 @@
-//! Signatures out of what GetModelMetadata answers: an `Any` that holds a `SignatureDefMap`.
+//! Reads signatures from a GetModelMetadata response, which has a `SignatureDefMap` in an `Any`.
 use std::collections::HashMap;
 
 use prost::Message as _;
@@ -9,23 +9,26 @@ use crate::proto::tensorflow::tensor_info::Encoding;
 use crate::proto::tensorflow::{SignatureDef, TensorInfo as ProtoInfo, TensorProto, TensorShapeProto};
 use crate::tensor::{DataType, PartialShape, Shape};
 
-/// The one metadata field that TF Serving knows (`get_model_metadata_impl.cc`).
+/// The only metadata field that TF Serving supports (`get_model_metadata_impl.cc`).
 pub const METADATA_FIELD: &str = "signature_def";
 const MESSAGE: &str = "tensorflow.serving.SignatureDefMap";
 
+/// Why a response has no signatures.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    #[error("expected metadata `signature_def`, found {found:?}")]
+    #[error("expected metadata `signature_def`, got {found:?}")]
     Missing { found: Vec<String> },
-    #[error("expected a {MESSAGE} in metadata `signature_def`, found `{found}`")]
+    #[error("expected a {MESSAGE} in metadata `signature_def`, got `{found}`")]
     Type { found: String },
     #[error("metadata `signature_def` cannot be decoded: {0}")]
     Decode(#[from] prost::DecodeError),
 }
 
 impl Signatures {
-    /// The signatures in an answer, and the version that it speaks of, which the request need not
-    /// have named.
+    /// The signatures in a response, and the version that they belong to.
+    ///
+    /// # Errors
+    /// If the response has no valid `SignatureDefMap`.
     pub fn from_metadata(response: &GetModelMetadataResponse) -> Result<(Self, Option<i64>), MetadataError> {
         use crate::proto::tensorflow::serving::model_spec::VersionChoice;
         let Some(any) = response.metadata.get(METADATA_FIELD) else {
@@ -61,8 +64,7 @@ fn signature(name: String, def: SignatureDef) -> Signature {
 
 fn tensor_info(alias: String, info: ProtoInfo, defaults: &HashMap<String, TensorProto>) -> TensorInfo {
     let (tensor_name, shape) = match info.encoding {
-        // A TensorInfo without a shape says nothing of it: unknown rank, so that such an input is
-        // never changed.
+        // Without a shape in `TensorInfo` the rank is unknown, so such an input is never changed.
         Some(Encoding::Name(name)) => {
             (name, info.tensor_shape.map_or(PartialShape::UnknownRank, partial_shape))
         }

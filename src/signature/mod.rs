@@ -1,5 +1,4 @@
-//! Floor 1: what a model declares: its signatures, with each input's and output's name, dtype and
-//! shape.
+//! Layer 1: the signatures of a model, with the name, dtype and shape of each input and output.
 pub mod metadata;
 
 use std::collections::BTreeMap;
@@ -10,23 +9,23 @@ pub use metadata::MetadataError;
 use crate::tensor::{DataType, PartialShape};
 pub use crate::wire::DEFAULT_SIGNATURE;
 
-/// One input or output of a signature, as `tensorflow.TensorInfo` declares it.
+/// One input or output of a signature (`tensorflow.TensorInfo`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// The name that requests use: the key in the signature's map.
+    /// The name in requests: the key in the signature's map.
     pub alias: String,
-    /// The graph tensor, such as `serving_default_x:0`; empty for sparse and composite tensors,
+    /// The graph tensor, such as `serving_default_x:0`. Empty for sparse and composite tensors,
     /// which Predict cannot feed.
     pub tensor_name: String,
     pub dtype: DataType,
     pub shape: PartialShape,
-    /// Whether the signature itself carries a value for it (`SignatureDef.defaults`).
+    /// Whether the signature has a default value for it (`SignatureDef.defaults`).
     pub has_default: bool,
 }
 
 impl TensorInfo {
-    /// Dim 0 is declared -1. This is a necessary sign of a batch dimension, never a proof: an image
-    /// signature can be `[-1,-1,3]`.
+    /// Whether dim 0 is declared -1. A batch dimension is, but the reverse is not certain: an image
+    /// can be declared as `[-1,-1,3]`.
     pub fn has_rows(&self) -> bool {
         self.shape.dims().and_then(|dims| dims.first()) == Some(&-1)
     }
@@ -46,7 +45,7 @@ impl Signature {
         find(&self.inputs, alias)
     }
 
-    /// The place of an input in `inputs`.
+    /// The index of an input in `inputs`.
     pub fn input_index(&self, alias: &str) -> Option<usize> {
         self.inputs.binary_search_by(|info| info.alias.as_str().cmp(alias)).ok()
     }
@@ -76,13 +75,13 @@ impl Signatures {
         self.by_name.values()
     }
 
-    /// The signatures that clients may name: without the pseudo-signatures
-    /// (`__saved_model_init_op`) that TF2 exports carry.
+    /// The signatures that clients may use: all but the pseudo-signatures of TF2 exports, such as
+    /// `__saved_model_init_op`.
     pub fn servable(&self) -> impl Iterator<Item = &Arc<Signature>> {
         self.iter().filter(|signature| !signature.name.starts_with("__"))
     }
 
-    /// What differs between two versions, a line a difference, for the log.
+    /// The differences from another version, one line each, for the log.
     pub fn changes_to(&self, newer: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         for signature in self.iter() {

@@ -1,14 +1,12 @@
-//! TensorFlow's dtypes: one table of numbers, names, element sizes and value fields, and what is
-//! read from it.
+//! TensorFlow's dtypes: one table of numbers, names, element sizes and value fields.
 use std::borrow::Cow;
 use std::fmt;
 
-/// A dtype by its number in `tensorflow.DataType`; a number that the table does not know stays
-/// representable.
+/// A dtype by its number in `tensorflow.DataType`. Unknown numbers are allowed.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DataType(i32);
 
-/// What the table knows of one dtype.
+/// A row of the table.
 #[derive(Debug)]
 pub struct DtypeInfo {
     pub dtype: DataType,
@@ -18,9 +16,9 @@ pub struct DtypeInfo {
     pub enum_name: &'static str,
     /// Other spellings in common use, lowercase: NumPy's names and short forms.
     pub aliases: &'static [&'static str],
-    /// Bytes an element takes in `tensor_content`; `None` where elements have no fixed size.
+    /// Size of an element in `tensor_content`; `None` if elements have no fixed size.
     pub size: Option<usize>,
-    /// The repeated field that carries the values when `tensor_content` does not.
+    /// The typed list for values that are not in `tensor_content`.
     pub list: ValueList,
     pub class: Class,
 }
@@ -39,7 +37,7 @@ pub enum Class {
     Handle,
 }
 
-/// Which repeated field of `TensorProto` carries values that are not in `tensor_content`.
+/// A typed list: the field of `TensorProto` for values that are not in `tensor_content`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValueList {
     Float,
@@ -50,13 +48,13 @@ pub enum ValueList {
     Int64,
     Bool,
     DComplex,
-    /// The bits of half or of bfloat16, one pattern in each int32.
+    /// The bits of half or bfloat16, one value in each int32.
     Half,
     ResourceHandle,
     Variant,
     Uint32,
     Uint64,
-    /// Not repeated: one bytes field, a byte an element, for the float8 dtypes and float4.
+    /// Not repeated: one bytes field with one byte for each element of a float8 dtype or float4.
     Float8,
 }
 
@@ -80,7 +78,7 @@ macro_rules! dtypes {
     };
 }
 
-// Row n - 1 is dtype n, without gaps: `info` indexes.
+// Dtype n is in row n - 1, without gaps: `info` relies on it.
 dtypes! {
     FLOAT = 1, "float", Some(4), Float, Float, ["float32", "f32"];
     DOUBLE = 2, "double", Some(8), Double, Float, ["float64", "f64"];
@@ -117,16 +115,17 @@ dtypes! {
     FLOAT4_E2M1FN = 33, "float4_e2m1fn", Some(1), Float8, Float, [];
 }
 
-/// A reference dtype (`DT_FLOAT_REF`, a graph variable's) is its base's number plus this.
+/// The number of a reference dtype, such as `DT_FLOAT_REF` of a graph variable, is that of its base
+/// plus this.
 const REF: i32 = 100;
 
 // === impl DataType ===
 
 impl DataType {
-    /// What proto3 says when the field is absent.
+    /// The value of an absent field in proto3.
     pub const INVALID: Self = Self(0);
 
-    /// Any number, known or not.
+    /// The dtype of this number, known or not.
     pub const fn from_number(number: i32) -> Self {
         Self(number)
     }
@@ -166,7 +165,7 @@ impl DataType {
         }
     }
 
-    /// Reads a dtype as people write it, in any case: `float`, `float32`, `DT_FLOAT`, `f32`.
+    /// Parses a name in any case: `float`, `float32`, `DT_FLOAT`, `f32`.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let is = |spelling: &&str| text.eq_ignore_ascii_case(spelling);
@@ -176,7 +175,7 @@ impl DataType {
             .map(|info| info.dtype)
     }
 
-    /// Bytes an element takes in `tensor_content`; `None` for string, resource, variant and unknown
+    /// Size of an element in `tensor_content`; `None` for string, resource, variant and unknown
     /// dtypes.
     pub fn size(self) -> Option<usize> {
         self.info()?.size
@@ -202,7 +201,7 @@ impl fmt::Debug for DataType {
 
 // === impl ValueList ===
 
-/// Field number, field name and the dtype that the list's elements have by themselves.
+/// Field number, field name and native dtype of each list.
 const LISTS: &[(ValueList, u32, &str, Option<DataType>)] = &[
     (ValueList::Float, 5, "float_val", Some(DataType::FLOAT)),
     (ValueList::Double, 6, "double_val", Some(DataType::DOUBLE)),
@@ -228,7 +227,7 @@ impl ValueList {
 
     /// The field's number in `TensorProto`.
     pub const fn field(self) -> u32 {
-        // LISTS is in the order of the variants (tested).
+        // LISTS has the order of the variants, which a test checks.
         LISTS[self as usize].1
     }
 
@@ -242,8 +241,7 @@ impl ValueList {
         LISTS[self as usize].2
     }
 
-    /// The dtype that the elements have by themselves; `None` for bit patterns, strings and
-    /// handles.
+    /// The dtype of the elements on the wire; `None` for bit patterns, strings and handles.
     pub const fn native(self) -> Option<DataType> {
         LISTS[self as usize].3
     }
@@ -254,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_tensorflows() {
+    fn the_table_matches_tensorflow() {
         let rows: Vec<String> = DTYPES
             .iter()
             .map(|i| {
@@ -301,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_finds_its_own_row() {
+    fn each_number_has_its_own_row() {
         for (row, info) in DTYPES.iter().enumerate() {
             assert_eq!(info.dtype.number(), row as i32 + 1);
             assert_eq!(info.dtype.info().map(|found| found.name), Some(info.name));
@@ -328,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_is_read_and_means_one_dtype() {
+    fn every_spelling_is_parsed_and_unambiguous() {
         let mut seen = std::collections::HashMap::new();
         for info in DTYPES {
             for spelling in [info.name, info.enum_name].iter().chain(info.aliases) {

@@ -1,24 +1,22 @@
-//! The byte-sized floats (five float8 formats and float4) as tables of the values that their bytes
-//! stand for.
+//! The one-byte floats (five float8 formats and float4), as tables of the value of each byte.
 
-/// What the bit patterns above the largest finite value mean.
+/// How a format encodes NaN and infinity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Specials {
     /// As IEEE 754: the top exponent is infinity (mantissa 0) or NaN.
     Ieee,
     /// `FN`, finite and NaN: only the all-ones pattern of each sign is NaN.
     NanAtAllOnes,
-    /// `FNUZ`, finite, NaN, unsigned zero: the pattern of minus zero is the one NaN.
+    /// `FNUZ`, finite, NaN, unsigned zero: the pattern of minus zero is the only NaN.
     NanAtMinusZero,
     /// Every pattern is a finite value.
     None,
 }
 
-/// One byte-sized format: sign, exponent and mantissa bits from high to low, in the low bits of the
-/// byte.
+/// A one-byte format: sign, exponent and mantissa from high to low, in the low bits of the byte.
 #[derive(Debug)]
 pub(super) struct TinyFloat {
-    /// Bits of the whole pattern; those above are ignored when reading and 0 when writing.
+    /// Number of bits used. The others are ignored when reading and 0 when writing.
     width: u32,
     mantissa_bits: u32,
     bias: i32,
@@ -49,13 +47,13 @@ impl TinyFloat {
         self.values[usize::from(byte)]
     }
 
-    /// The byte of a value that the format holds exactly; `None` for any other. Minus zero becomes
-    /// zero where there is no minus zero.
+    /// The byte of a value, or `None` if the format does not have it exactly. Minus zero becomes
+    /// zero if the format has no minus zero.
     pub(super) fn encode(&self, value: f64) -> Option<u8> {
         let mut pattern = if value.is_nan() {
             (0..1 << self.width).find(|&byte| self.decode(byte as u8).is_nan())?
         } else {
-            // The values of one sign ascend with their patterns, NaN last.
+            // Values of one sign ascend with their patterns, and NaN comes last.
             let half = &self.values[..1 << (self.width - 1)];
             half.partition_point(|&known| f64::from(known) < value.abs())
         };
@@ -106,8 +104,8 @@ const fn power_of_two(exponent: i32) -> f32 {
 mod tests {
     use super::*;
 
-    /// One line a format: its name and, for each byte, the bits of its float32 value as ml_dtypes
-    /// reads it.
+    /// One line for each format: its name and, for each byte, the bits of the float32 value
+    /// according to ml_dtypes.
     const ML_DTYPES: &str = include_str!("../../tests/fixtures/casts/float8.txt");
 
     fn formats() -> [(&'static str, &'static TinyFloat); 6] {
@@ -122,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_has_the_value_that_ml_dtypes_gives_it() {
+    fn every_byte_has_the_same_value_as_in_ml_dtypes() {
         for (name, format) in formats() {
             let line = ML_DTYPES.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
             let bits: Vec<u32> = line.split(' ').map(|hex| u32::from_str_radix(hex, 16).unwrap()).collect();
@@ -131,7 +129,7 @@ mod tests {
                 let expected = f32::from_bits(bits[usize::from(byte) % bits.len()]);
                 let found = format.decode(byte);
                 let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
-                assert!(same, "{name} {byte:#04x}: expected {expected}, found {found}");
+                assert!(same, "{name} {byte:#04x}: expected {expected}, got {found}");
             }
         }
     }
@@ -149,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_format_does_not_hold_is_refused() {
+    fn values_that_a_format_does_not_have_are_refused() {
         for (name, format) in formats() {
             for value in [1.03, -1.03, 1e-30, 1e30, -1e300, f64::MIN_POSITIVE] {
                 assert_eq!(format.encode(value), None, "{name} {value}");

@@ -1,4 +1,4 @@
-//! What a tensor is: dtypes, shapes and casts between dtypes. No protobuf and no I/O.
+//! Layer 0: dtypes, shapes and casts between dtypes. No protobuf and no I/O.
 mod cast;
 mod dtype;
 mod float8;

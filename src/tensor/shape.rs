@@ -1,32 +1,32 @@
-//! Shapes: a tensor's as it was sent, and a signature's with sizes left open.
+//! Shapes: of sent tensors, and of signatures, whose sizes can be open.
 use std::fmt;
 use std::ops::Deref;
 
 use smallvec::SmallVec;
 
-/// TensorFlow refuses a shape of more dimensions.
+/// TensorFlow refuses shapes with more dimensions.
 const MAX_RANK: usize = 254;
 
-/// A tensor's dimensions as sent, row-major: concrete, or with negative sizes that TensorFlow would
-/// refuse.
+/// The dimensions of a tensor, row-major. A sent shape can have negative sizes, which TensorFlow
+/// refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Shape(SmallVec<[i64; 6]>);
 
-/// A declared shape: -1 stands for any size.
+/// A declared shape, in which -1 stands for any size.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PartialShape {
     UnknownRank,
     Known(Shape),
 }
 
-/// Why a shape has no number of elements.
+/// Why the elements of a shape cannot be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
-    #[error("expected a size of at least 0 for dimension {axis}, found {size}")]
+    #[error("expected a size of at least 0 for dimension {axis}, got {size}")]
     NegativeDim { axis: usize, size: i64 },
-    #[error("expected at most {max} elements, found more at dimension {axis}", max = i64::MAX)]
+    #[error("too many elements (limit {max}) at dimension {axis}", max = i64::MAX)]
     TooManyElements { axis: usize },
-    #[error("expected at most {MAX_RANK} dimensions, found {rank}")]
+    #[error("too many dimensions: {rank} (limit {MAX_RANK})")]
     TooManyDims { rank: usize },
 }
 
@@ -38,8 +38,11 @@ impl Shape {
         Self::default()
     }
 
-    /// The number of elements, multiplied left to right as TensorFlow does: a product beyond int64
-    /// is an error even when a later dimension is 0.
+    /// The number of elements. Like TensorFlow it multiplies from left to right, so an overflow of
+    /// int64 is an error even if a later dimension is 0.
+    ///
+    /// # Errors
+    /// If a size is negative, or there are too many elements or dimensions.
     pub fn elements(&self) -> Result<u64, ShapeError> {
         if self.rank() > MAX_RANK {
             return Err(ShapeError::TooManyDims { rank: self.rank() });
@@ -54,7 +57,7 @@ impl Shape {
         Ok(elements.unsigned_abs())
     }
 
-    /// Adds a dimension at the end.
+    /// Appends a dimension.
     pub fn push(&mut self, size: i64) {
         self.0.push(size);
     }
@@ -64,12 +67,12 @@ impl Shape {
         self.0.len()
     }
 
-    /// Whether every dimension has a size.
+    /// Whether no size is negative.
     pub fn is_concrete(&self) -> bool {
         self.0.iter().all(|&size| size >= 0)
     }
 
-    /// Reads `[1,128]`, `1,128` or `[-1, 128]`; a scalar is `[]`. No size below -1.
+    /// Parses `[1,128]`, `1,128` or `[-1, 128]`; a scalar is `[]`. Sizes below -1 are refused.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let inner = match text.strip_prefix('[') {
@@ -124,8 +127,8 @@ impl fmt::Display for Shape {
 // === impl PartialShape ===
 
 impl PartialShape {
-    /// Whether a tensor of this shape may be sent: concrete, of the same rank, each size equal or
-    /// declared -1.
+    /// Whether a tensor of this shape conforms: no size is negative, the rank is the same, and each
+    /// size is equal or declared -1.
     pub fn accepts(&self, shape: &Shape) -> bool {
         let fits = |dims: &[i64]| {
             dims.len() == shape.rank()
@@ -139,7 +142,7 @@ impl PartialShape {
         self.dims().map(<[i64]>::len)
     }
 
-    /// The declared sizes, -1 for any, if the rank is known.
+    /// The declared sizes, if the rank is known.
     pub fn dims(&self) -> Option<&[i64]> {
         match self {
             Self::UnknownRank => None,
@@ -147,7 +150,7 @@ impl PartialShape {
         }
     }
 
-    /// Reads what [`Shape::parse`] reads, and `unknown rank`.
+    /// Parses the same as [`Shape::parse`], and `unknown rank`.
     pub fn parse(text: &str) -> Option<Self> {
         if text.trim().eq_ignore_ascii_case("unknown rank") {
             return Some(Self::UnknownRank);
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_are_counted_as_tensorflow_counts_them() {
+    fn elements_are_counted_as_in_tensorflow() {
         assert_eq!(elements([]), Ok(1));
         assert_eq!(elements([2, 3, 4]), Ok(24));
         assert_eq!(elements([0, 1 << 62]), Ok(0));
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_are_read_and_written() {
+    fn shapes_are_parsed_and_printed() {
         let dims = |text| Shape::parse(text).map(|shape| shape.to_vec());
         assert_eq!(dims("[1,128]"), Some(vec![1, 128]));
         assert_eq!(dims("1,128"), Some(vec![1, 128]));
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_declared_shape_accepts_what_conforms() {
+    fn a_declared_shape_accepts_only_conforming_shapes() {
         let accepts = |declared: &str, sent: &str| {
             PartialShape::parse(declared).unwrap().accepts(&Shape::parse(sent).unwrap())
         };

@@ -1,5 +1,4 @@
-//! Writing a request anew around the slices of the old one that stay: new heads are a few bytes,
-//! values are not copied.
+//! Rewrites a request: a few new bytes between slices of the old ones, and values are not copied.
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -11,37 +10,37 @@ use super::rope::Rope;
 use super::tensor::{DTYPE, TENSOR_SHAPE, TensorView};
 use crate::tensor::{Class, DataType, Shape, ValueList};
 
-/// What changes in one tensor; `None` stays as it was sent.
+/// The changes to one tensor; `None` leaves a part as it was sent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TensorEdit {
     pub key: Option<String>,
     pub dtype: Option<DataType>,
     pub shape: Option<Shape>,
-    /// Encoded fields of `TensorProto` that replace all of its values: see [`content`] and
+    /// Encoded fields of `TensorProto` that replace all of its values; see [`content`] and
     /// [`list`].
     pub values: Option<Rope>,
 }
 
-/// What becomes of one entry of `inputs`.
+/// The change to one entry of `inputs`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EntryEdit {
     Change(Box<TensorEdit>),
     Drop,
 }
 
-/// What becomes of a request.
+/// The changes to a request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RequestEdit {
     pub signature_name: Option<String>,
     /// By index in [`PredictView::inputs`].
     pub entries: Vec<(usize, EntryEdit)>,
-    /// Entries that were not sent: key, and an encoded `TensorProto`.
+    /// New entries: key and encoded `TensorProto`.
     pub added: Vec<(String, Bytes)>,
 }
 
-/// The request with the edits in it. Everything that no edit names is the old bytes, in their old
-/// order; entries that a later one with the same key replaces are left out, since renaming the
-/// later one would bring them back to life.
+/// The request with the edits applied. Everything else keeps its bytes and order. Entries that a
+/// later one with the same key replaces are removed: if the later one were renamed, they would take
+/// effect.
 pub fn rewrite(message: &Rope, view: &PredictView, edit: &RequestEdit) -> Rope {
     let mut cuts: Vec<(Range<usize>, Rope)> = Vec::new();
     for shadowed in &view.shadowed {
@@ -79,7 +78,7 @@ pub(super) fn splice(message: &Rope, range: Range<usize>, mut cuts: Vec<(Range<u
     out
 }
 
-/// Cuts that give a message's `model_spec` (field 1) another signature name.
+/// The replacements that give a message's `model_spec` (field 1) another signature name.
 pub(super) fn respec(
     message: &Rope,
     spec: &ModelSpec,
@@ -107,7 +106,7 @@ fn entry(message: &Rope, input: &InputView, edit: &TensorEdit) -> Rope {
     map_entry_of(message, input, edit, INPUTS)
 }
 
-/// An entry of a map of tensors, in the field of this number, with an edit in it.
+/// An entry of a map of tensors, in the field of this number, with an edit applied.
 pub(super) fn map_entry_of(message: &Rope, input: &InputView, edit: &TensorEdit, map: u32) -> Rope {
     let key = edit.key.as_deref().unwrap_or(&input.key);
     map_field(map, key.as_bytes(), tensor(message, &input.tensor, edit))
@@ -122,31 +121,31 @@ pub(crate) fn map_entry(key: &[u8], value: Rope) -> Rope {
 }
 
 fn map_field(map: u32, key: &[u8], value: Rope) -> Rope {
-    let mut head = Vec::with_capacity(key.len() + 12);
-    put_tag(&mut head, 1, 2);
-    put_varint(&mut head, key.len() as u64);
-    head.extend_from_slice(key);
-    put_tag(&mut head, 2, 2);
-    put_varint(&mut head, value.len() as u64);
-    let mut outer = Vec::with_capacity(head.len() + 12);
+    let mut header = Vec::with_capacity(key.len() + 12);
+    put_tag(&mut header, 1, 2);
+    put_varint(&mut header, key.len() as u64);
+    header.extend_from_slice(key);
+    put_tag(&mut header, 2, 2);
+    put_varint(&mut header, value.len() as u64);
+    let mut outer = Vec::with_capacity(header.len() + 12);
     put_tag(&mut outer, map, 2);
-    put_varint(&mut outer, (head.len() + value.len()) as u64);
-    outer.extend_from_slice(&head);
+    put_varint(&mut outer, (header.len() + value.len()) as u64);
+    outer.extend_from_slice(&header);
     let mut out = Rope::from(outer);
     out.append(value);
     out
 }
 
 fn tensor(message: &Rope, view: &TensorView, edit: &TensorEdit) -> Rope {
-    let mut head = Vec::new();
+    let mut header = Vec::new();
     if let Some(dtype) = edit.dtype {
-        put_tag(&mut head, DTYPE, 0);
-        put_varint(&mut head, i64::from(dtype.number()) as u64);
+        put_tag(&mut header, DTYPE, 0);
+        put_varint(&mut header, i64::from(dtype.number()) as u64);
     }
     if let Some(shape) = &edit.shape {
-        put_shape(&mut head, shape);
+        put_shape(&mut header, shape);
     }
-    let mut out = Rope::from(head);
+    let mut out = Rope::from(header);
     for run in &view.runs {
         let replaced = match run.field {
             DTYPE => edit.dtype.is_some(),
@@ -177,8 +176,8 @@ pub fn list(list: ValueList, payload: Rope) -> Rope {
     field(list.field(), payload)
 }
 
-/// A typed list of elements that are given little-endian, each in the width of `dtype`: packed, as
-/// proto3 writes it.
+/// A typed list in packed form, as proto3 writes it. `elements` are little-endian, each as wide as
+/// `dtype`.
 pub fn packed(list: ValueList, dtype: DataType, elements: &[u8]) -> Rope {
     let size = dtype.size().unwrap_or(1);
     let signed = dtype.info().is_some_and(|info| info.class == Class::Signed);
@@ -191,8 +190,7 @@ pub fn packed(list: ValueList, dtype: DataType, elements: &[u8]) -> Rope {
         _ => {
             let mut payload = Vec::with_capacity(elements.len());
             for element in elements.chunks_exact(size) {
-                // Negative numbers are ten bytes long in every integer list but those of unsigned
-                // ones.
+                // Negative numbers are sign-extended: ten bytes, whatever their width.
                 let negative = signed && element.last().is_some_and(|byte| byte & 0x80 != 0);
                 let mut wide = [if negative { 0xff } else { 0 }; 8];
                 wide[..size].copy_from_slice(element);
@@ -204,28 +202,28 @@ pub fn packed(list: ValueList, dtype: DataType, elements: &[u8]) -> Rope {
     self::list(list, Rope::from(payload))
 }
 
-/// A `TensorProto` from nothing.
+/// A new encoded `TensorProto`.
 pub fn new_tensor(dtype: DataType, shape: &Shape, values: &Rope) -> Bytes {
-    let mut head = Vec::new();
-    put_tag(&mut head, DTYPE, 0);
-    put_varint(&mut head, i64::from(dtype.number()) as u64);
-    put_shape(&mut head, shape);
-    let mut out = Rope::from(head);
+    let mut header = Vec::new();
+    put_tag(&mut header, DTYPE, 0);
+    put_varint(&mut header, i64::from(dtype.number()) as u64);
+    put_shape(&mut header, shape);
+    let mut out = Rope::from(header);
     out.append(values.clone());
     out.to_bytes()
 }
 
 pub(crate) fn field(number: u32, payload: Rope) -> Rope {
-    let mut head = Vec::with_capacity(12);
-    put_tag(&mut head, number, 2);
-    put_varint(&mut head, payload.len() as u64);
-    let mut out = Rope::from(head);
+    let mut header = Vec::with_capacity(12);
+    put_tag(&mut header, number, 2);
+    put_varint(&mut header, payload.len() as u64);
+    let mut out = Rope::from(header);
     out.append(payload);
     out
 }
 
-/// `TensorShapeProto`: field 2 is a dim, whose field 1 is its size; a size of 0 is left out as
-/// proto3 does.
+/// Writes a `TensorShapeProto`: field 2 is a dim, whose field 1 is its size. A size of 0 is
+/// omitted, as proto3 does.
 fn put_shape(out: &mut Vec<u8>, shape: &Shape) {
     let mut dims: SmallVec<[u8; 64]> = SmallVec::new();
     let mut size = Vec::with_capacity(12);
@@ -248,7 +246,7 @@ fn put_tag(out: &mut Vec<u8>, field: u32, wire: u32) {
     put_varint(out, u64::from(field << 3 | wire));
 }
 
-/// A base-128 varint, as protobuf writes it.
+/// Writes a base-128 varint.
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -268,7 +266,7 @@ mod tests {
 
     const UNKNOWN_FIELD: [u8; 4] = [0xba, 0x3e, 1, 7]; // field 999, one byte
 
-    /// Encoded once: the order of a map differs from one encoding to the next.
+    /// Encoded once, because the order of map entries differs between encodings.
     static REQUEST: LazyLock<(Rope, PredictRequest)> = LazyLock::new(|| {
         let request = super::super::predict::tests::request();
         let mut bytes = request.encode_to_vec();
@@ -294,13 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn no_edit_is_the_same_bytes() {
+    fn without_edits_the_bytes_stay_the_same() {
         let (out, ..) = rewritten(&RequestEdit::default());
         assert_eq!(out, request().0);
     }
 
     #[test]
-    fn only_what_an_edit_names_changes() {
+    fn an_edit_changes_nothing_else() {
         let edit = TensorEdit {
             key: Some("a".into()),
             dtype: Some(DataType::DOUBLE),
@@ -361,6 +359,6 @@ mod tests {
         let range = whole.as_ptr_range();
         let fresh: usize =
             out.segments().iter().filter(|chunk| !range.contains(&chunk.as_ptr())).map(Bytes::len).sum();
-        assert!(fresh < 40, "{fresh} bytes written anew");
+        assert!(fresh < 40, "{fresh} new bytes");
     }
 }

@@ -1,5 +1,4 @@
-//! Classify, Regress and MultiInference requests: their model specs read and their examples
-//! counted, nothing else.
+//! Classify, Regress and MultiInference requests: reads the model specs and counts the examples.
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -9,11 +8,11 @@ use super::model_spec::ModelSpec;
 use super::rope::Rope;
 use super::scan::{Reader, Wire, WireError, text};
 
-/// Tasks that a MultiInference request may have; TF Serving refuses a signature that is named
-/// twice, so real ones have a handful.
+/// Maximum number of tasks in a MultiInference request. TF Serving refuses duplicate signatures, so
+/// real requests have a handful.
 const MAX_TASKS: usize = 1024;
 
-/// One thing that is asked for: the whole request for Classify and Regress, an `InferenceTask` for
+/// One inference: the whole request for Classify and Regress, an `InferenceTask` for
 /// MultiInference.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InferTask {
@@ -25,17 +24,21 @@ pub struct InferTask {
     field: Option<(Range<usize>, Range<usize>)>,
 }
 
+/// A scanned request of examples.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InferView {
     pub tasks: SmallVec<[InferTask; 1]>,
-    /// `tensorflow.Example`s in the input, of either kind of list.
+    /// Number of `tensorflow.Example`s in the input, in either kind of list.
     pub examples: u64,
-    /// The kind of list that they are in; another `input` field is merged into it.
+    /// The field number of the list that they are in. A list of the other kind replaces it.
     kind: u32,
 }
 
 impl InferView {
-    /// Reads a `ClassificationRequest` or a `RegressionRequest`; the two have the same fields.
+    /// Scans a `ClassificationRequest` or a `RegressionRequest`, which have the same fields.
+    ///
+    /// # Errors
+    /// If the bytes are not such a message.
     pub fn scan_single(message: &Rope) -> Result<Self, WireError> {
         let mut view = Self::default();
         let mut task = InferTask::default();
@@ -58,7 +61,10 @@ impl InferView {
         Ok(view)
     }
 
-    /// Reads a `MultiInferenceRequest`.
+    /// Scans a `MultiInferenceRequest`.
+    ///
+    /// # Errors
+    /// If the bytes are not such a message.
     pub fn scan_multi(message: &Rope) -> Result<Self, WireError> {
         let mut view = Self::default();
         let mut reader = Reader::new(message);
@@ -100,8 +106,8 @@ impl InferView {
         Ok(view)
     }
 
-    /// `Input` is a oneof of an `ExampleList` (1) and an `ExampleListWithContext` (2); both have
-    /// their examples in field 1.
+    /// `Input` is a oneof of `ExampleList` (1) and `ExampleListWithContext` (2). Both have the
+    /// examples in field 1.
     fn count_examples(&mut self, mut input: Reader<'_>) -> Result<(), WireError> {
         while let Some(field) = input.next_field()? {
             if !matches!(field.number, 1 | 2) {
@@ -119,7 +125,7 @@ impl InferView {
         Ok(())
     }
 
-    /// The request with other signature names: one for each task, `None` where it stays.
+    /// The request with new signature names, one for each task; `None` keeps the name.
     pub fn rewrite(&self, message: &Rope, names: &[Option<&str>]) -> Rope {
         let mut cuts = Vec::new();
         for (task, name) in self.tasks.iter().zip(names) {
@@ -170,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn examples_of_repeated_input_fields_are_merged_as_protobuf_does() {
+    fn repeated_input_fields_are_merged_as_in_protobuf() {
         let with_context =
             |examples| Kind::ExampleListWithContext(ExampleListWithContext { examples, context: None });
         let other = Some(Input { kind: Some(with_context(vec![Example::default(); 4])) });
@@ -186,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn each_task_of_a_multi_inference_has_its_own_name() {
+    fn each_multi_inference_task_can_be_renamed() {
         let task = |name: &str| InferenceTask {
             model_spec: spec(name),
             method_name: "tensorflow/serving/classify".into(),

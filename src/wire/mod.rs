@@ -1,19 +1,17 @@
-//! Floor 1: reading and writing protobuf messages around their tensor values, without decoding or
-//! copying these.
+//! Layer 1: reads and rewrites protobuf messages without decoding or copying their tensor values.
 //!
-//! A message stays the [`Rope`] of chunks that it came in. A scan notes *where* things are (byte
-//! ranges); tensor values are never decoded unless a cast has to look at them. What is written anew
-//! is a few dozen bytes of heads between slices of the old chunks, so fields that this program has
-//! never heard of go on as they were.
+//! A message stays the [`Rope`] of chunks in which it was received. A scan records *where* things
+//! are (byte ranges). Tensor values are decoded only if a cast needs them. A rewrite puts a few
+//! dozen new bytes between slices of the old chunks, so unknown fields are passed on unchanged.
 pub mod emit;
 pub mod infer;
-pub mod model_spec;
-pub mod predict;
+mod model_spec;
+mod predict;
 pub mod reply;
-pub mod rope;
-pub mod rows;
+pub(crate) mod rope;
+pub(crate) mod rows;
 pub mod scan;
-pub mod tensor;
+pub(crate) mod tensor;
 pub mod values;
 
 pub use model_spec::{DEFAULT_SIGNATURE, ModelSpec, VersionChoice};

@@ -1,5 +1,4 @@
-//! `tensorflow.serving.ModelSpec` as it lies in a request: which model, which version, which
-//! signature.
+//! `tensorflow.serving.ModelSpec` in a request: model, version and signature.
 use std::fmt;
 use std::ops::Range;
 
@@ -11,10 +10,10 @@ use super::scan::{Reader, Wire, WireError, text};
 /// The signature that TF Serving uses when a request names none (`kDefaultServingSignatureDefKey`).
 pub const DEFAULT_SIGNATURE: &str = "serving_default";
 
-/// The version that a request asks for (the oneof `version_choice`).
+/// The requested version (the oneof `version_choice`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum VersionChoice {
-    /// None named: the highest version that is served.
+    /// No version given: TF Serving uses the highest one that it serves.
     #[default]
     Latest,
     Version(i64),
@@ -24,14 +23,15 @@ pub enum VersionChoice {
 /// The merged content of a request's `model_spec` fields.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelSpec {
-    /// Whether the request has the field at all; TF Serving tells a missing spec from an empty one.
+    /// Whether the request has the field. TF Serving distinguishes a missing spec from an empty
+    /// one.
     pub present: bool,
     pub name: String,
     pub version: VersionChoice,
     /// Empty means `serving_default`.
     pub signature_name: String,
-    /// The payloads of the `model_spec` fields, and the `signature_name` fields in them: what a
-    /// rewrite cuts.
+    /// The payloads of the `model_spec` fields and the `signature_name` fields in them, for
+    /// rewriting.
     pub(super) payloads: SmallVec<[Range<usize>; 1]>,
     pub(super) signature_fields: SmallVec<[Range<usize>; 1]>,
 }
@@ -43,7 +43,7 @@ impl ModelSpec {
         if self.signature_name.is_empty() { DEFAULT_SIGNATURE } else { &self.signature_name }
     }
 
-    /// Reads one `model_spec` field; a later one is merged over an earlier one, as protobuf does.
+    /// Reads one `model_spec` field. A later one is merged into an earlier one, as in protobuf.
     pub(super) fn merge(
         &mut self,
         rope: &Rope,
@@ -83,7 +83,7 @@ impl ModelSpec {
     }
 }
 
-/// As TF Serving prints a servable: `Latest(m)`, `Specific(m, 3)`.
+/// The same text as TF Serving's for a servable: `Latest(m)`, `Specific(m, 3)`.
 impl fmt::Display for ModelSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.version {
@@ -94,7 +94,8 @@ impl fmt::Display for ModelSpec {
     }
 }
 
-/// `google.protobuf.Int64Value`; a repeated one is merged over `before`.
+/// A `google.protobuf.Int64Value`. If it has no value, the result is `before`, as when messages are
+/// merged.
 fn int64_value(mut reader: Reader<'_>, before: i64) -> Result<i64, WireError> {
     let mut value = before;
     while let Some(field) = reader.next_field()? {

@@ -1,5 +1,5 @@
-//! `tensorflow.serving.PredictRequest` as it lies in its rope: the model spec read, each input's
-//! heads read, values located.
+//! Scans a `tensorflow.serving.PredictRequest`: reads everything but the tensor values, and locates
+//! those.
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -10,19 +10,19 @@ use super::rope::Rope;
 use super::scan::{Reader, Wire, WireError, text};
 use super::tensor::TensorView;
 
-/// Inputs that a request may have, far above any real signature: what a hostile message could make
-/// us remember has a bound.
+/// Maximum number of inputs in a request, far above any real signature. It limits the memory that a
+/// hostile message can use.
 const MAX_INPUTS: usize = 16_384;
-/// Output names that a request may ask for.
+/// Maximum number of names in `output_filter`.
 const MAX_FILTERS: usize = 16_384;
-/// Up to this many inputs, comparing each with each is cheaper than a hash table.
+/// Up to this many inputs, comparing all pairs is cheaper than a hash table.
 const FEW: usize = 16;
 
 /// One entry of the `inputs` map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputView {
     pub key: String,
-    /// The map entry's field, its tag included.
+    /// The field of the map entry, including its tag.
     pub entry: Range<usize>,
     pub tensor: TensorView,
 }
@@ -31,10 +31,10 @@ pub struct InputView {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PredictView {
     pub model_spec: ModelSpec,
-    /// The `model_spec` fields, tags included.
+    /// The `model_spec` fields, including their tags.
     pub(super) spec_fields: SmallVec<[Range<usize>; 1]>,
-    /// In the order of the message; of several entries with one key the last, as protobuf reads a
-    /// map.
+    /// In the order of the message. Of several entries with the same key the last one, as protobuf
+    /// reads a map.
     pub inputs: SmallVec<[InputView; 2]>,
     /// Entries that a later one with the same key replaces.
     pub(super) shadowed: SmallVec<[Range<usize>; 0]>,
@@ -42,11 +42,11 @@ pub struct PredictView {
 }
 
 impl PredictView {
-    /// Reads the heads of a request: one pass, no tensor value is decoded, nothing is allocated for
-    /// what a length merely claims.
+    /// Scans a request in one pass. No tensor value is decoded, and nothing is allocated for a
+    /// length before the bytes are known to be there.
     ///
     /// # Errors
-    /// The first place at which the bytes are not a `PredictRequest`.
+    /// The first position at which the bytes are not a `PredictRequest`.
     pub fn scan(message: &Rope) -> Result<Self, WireError> {
         let mut view = Self::default();
         let mut reader = Reader::new(message);
@@ -181,7 +181,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_heads_are_read_and_the_values_located() {
+    fn a_scan_reads_the_message_and_locates_the_values() {
         let bytes = Bytes::from(request().encode_to_vec());
         for cut in [1, 2, 3, 7, 1000] {
             let rope: Rope = bytes.chunks(cut).map(Bytes::copy_from_slice).collect();
@@ -198,7 +198,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn of_two_entries_with_one_key_the_last_counts() {
+    fn the_last_of_two_entries_with_the_same_key_counts() {
         let mut one = request();
         one.inputs.retain(|key, _| key == "x");
         let mut two = one.clone();
@@ -211,7 +211,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_cut_of_a_message_is_an_error_or_a_shorter_message_and_never_a_panic() {
+    fn a_truncated_message_does_not_panic() {
         let bytes = request().encode_to_vec();
         for end in 0..bytes.len() {
             let _ = PredictView::scan(&Rope::from(bytes[..end].to_vec()));
@@ -220,7 +220,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_tensor_of_alternating_fields_is_refused_before_it_costs_memory() {
+    fn a_tensor_of_many_alternating_fields_is_refused() {
         let mut tensor = Vec::new();
         for _ in 0..1000 {
             tensor.extend([0x2d, 0, 0, 0, 0, 0x38, 1]);

@@ -1,20 +1,25 @@
-//! `tensorflow.serving.PredictResponse` as it lies in its rope, cut and joined by rows.
+//! Cuts and joins `tensorflow.serving.PredictResponse` messages by rows.
 use super::emit::{self, map_entry_of};
 use super::predict::{InputView, entry};
 use super::rope::Rope;
 use super::rows::{self, RowsError};
 use super::scan::{Reader, Wire, WireError};
 
-/// Outputs of an answer; TF Serving's own messages, so this only guards against a broken peer.
+/// Maximum number of outputs in a response. The messages come from TF Serving, so this only guards
+/// against a broken server.
 const MAX_OUTPUTS: usize = 16_384;
 
-/// A scanned answer.
+/// A scanned response.
 #[derive(Debug, Clone, Default)]
 pub struct ReplyView {
     pub outputs: Vec<InputView>,
 }
 
 impl ReplyView {
+    /// Scans a response.
+    ///
+    /// # Errors
+    /// If the bytes are not a `PredictResponse`.
     pub fn scan(message: &Rope) -> Result<Self, WireError> {
         let mut view = Self::default();
         let mut reader = Reader::new(message);
@@ -36,7 +41,10 @@ impl ReplyView {
     }
 }
 
-/// The first `rows` rows of an answer that has `of`.
+/// The first `rows` rows of a response that has `of` rows.
+///
+/// # Errors
+/// If an output does not have `of` rows, or cannot be cut.
 pub fn cut(message: &Rope, rows: i64, of: i64) -> Result<Rope, RowsError> {
     let view = ReplyView::scan(message)?;
     let mut cuts = Vec::with_capacity(view.outputs.len());
@@ -49,8 +57,11 @@ pub fn cut(message: &Rope, rows: i64, of: i64) -> Result<Rope, RowsError> {
     Ok(emit::splice(message, 0..message.len(), cuts))
 }
 
-/// Answers of consecutive rows as one: `parts` are the messages and the rows that each was asked
-/// for. The model spec is the first's.
+/// Joins responses for consecutive rows. `parts` are the messages, each with the number of rows
+/// that was sent. The model spec is that of the first.
+///
+/// # Errors
+/// If the outputs of the responses differ, or an output does not have the expected number of rows.
 pub fn join(parts: &[(Rope, i64)]) -> Result<Rope, RowsError> {
     let Some((first, _)) = parts.first() else { return Ok(Rope::new()) };
     let views: Vec<ReplyView> =
@@ -106,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_joined_in_order_and_cut_back() {
+    fn responses_are_joined_in_order_and_cut_back() {
         let joined = join(&[(rope(&[1.0, 2.0]), 2), (rope(&[3.0]), 1)]).unwrap();
         assert_eq!(PredictResponse::decode(joined.to_bytes()).unwrap(), reply(&[1.0, 2.0, 3.0]));
         let back = cut(&joined, 2, 3).unwrap();
@@ -114,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_with_other_rows_is_not_guessed_at() {
+    fn an_output_with_unexpected_rows_is_an_error() {
         assert_eq!(join(&[(rope(&[1.0]), 2)]), Err(RowsError::Count { expected: 2, found: 1 }));
         assert_eq!(cut(&rope(&[1.0]), 1, 4), Err(RowsError::Count { expected: 4, found: 1 }));
     }

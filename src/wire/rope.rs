@@ -1,11 +1,11 @@
-//! A message as the chain of byte chunks that it came in: sliced, joined and sent on without being
-//! copied.
+//! A message as a list of byte chunks, as received: it can be sliced, joined and sent without
+//! copying.
 use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use smallvec::SmallVec;
 
-/// Chunks of one message, in order; no chunk is empty.
+/// The chunks of one message, in order. No chunk is empty.
 #[derive(Debug, Clone, Default)]
 pub struct Rope {
     segments: SmallVec<[Bytes; 4]>,
@@ -29,7 +29,7 @@ impl Rope {
         self.segments.extend(other.segments);
     }
 
-    /// Bytes in all.
+    /// Total number of bytes.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -60,7 +60,7 @@ impl Rope {
         Chunks { segments: &self.segments[segment..], start, left: range.end.saturating_sub(range.start) }
     }
 
-    /// The same bytes without a copy: every piece shares its chunk's memory.
+    /// A byte range as a rope that shares the memory of the chunks.
     pub fn slice(&self, range: Range<usize>) -> Self {
         let mut out = Self::new();
         let mut chunks = self.chunks(range);
@@ -110,7 +110,7 @@ impl FromIterator<Bytes> for Rope {
     }
 }
 
-/// Two ropes are equal when their bytes are, however they are cut.
+/// Ropes are equal if their bytes are, however they are divided into chunks.
 impl PartialEq for Rope {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len
@@ -122,7 +122,7 @@ impl PartialEq for Rope {
     }
 }
 
-/// See [`Rope::chunks`].
+/// Iterator of [`Rope::chunks`].
 #[derive(Debug, Clone)]
 pub struct Chunks<'a> {
     segments: &'a [Bytes],
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn every_slice_of_every_cut_has_the_same_bytes() {
+    fn slices_have_the_bytes_of_their_range() {
         let whole = "abcdefghij";
         let cut = rope(&["ab", "", "cdefg", "h", "ij"]);
         assert_eq!((cut.len(), cut.segments().len()), (10, 4));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn equality_does_not_see_the_cuts() {
+    fn equality_ignores_chunk_boundaries() {
         assert_eq!(rope(&["abc", "d"]), rope(&["a", "bcd"]));
         assert_ne!(rope(&["abc", "d"]), rope(&["abc", "e"]));
         assert_ne!(rope(&["abc"]), rope(&["abcd"]));

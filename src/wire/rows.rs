@@ -1,5 +1,4 @@
-//! Rows of a tensor: slices and joins along dimension 0, sharing the memory of the values wherever
-//! they lie.
+//! Slices and joins tensors along dimension 0 without copying their values.
 use std::ops::Range;
 
 use super::emit::{self, TensorEdit};
@@ -8,17 +7,18 @@ use super::scan::{Reader, Wire, WireError};
 use super::tensor::{Layout, TensorView, layout};
 use crate::tensor::{Shape, ValueList};
 
+/// Why rows could not be cut or joined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowsError {
-    #[error("expected a tensor with rows, found shape {shape}")]
+    #[error("expected a tensor with rows, got shape {shape}")]
     NoRows { shape: Shape },
-    #[error("expected {expected} rows, found {found}")]
+    #[error("expected {expected} rows, got {found}")]
     Count { expected: i64, found: i64 },
-    #[error("expected a value for each element, found a shorter list")]
+    #[error("the list of values is shorter than the shape")]
     ShortList,
     #[error("strings in tensor_content cannot be cut")]
     StringContent,
-    #[error("expected the same outputs in every answer, found others")]
+    #[error("the responses have different outputs")]
     Outputs,
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -26,22 +26,28 @@ pub enum RowsError {
 
 /// The values of some rows.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// Bytes of `tensor_content`.
     Content(Rope),
     /// Encoded fields of a typed list.
     List(Rope),
-    /// The one value of all elements, as its encoded field.
+    /// The one value that all elements share, as an encoded field.
     Fill(Rope),
 }
 
-/// The rows of a tensor.
-pub fn rows_of(tensor: &TensorView) -> Result<i64, RowsError> {
+/// The number of rows of a tensor.
+///
+/// # Errors
+/// If the tensor is a scalar.
+pub(crate) fn rows_of(tensor: &TensorView) -> Result<i64, RowsError> {
     tensor.shape.first().copied().ok_or_else(|| RowsError::NoRows { shape: tensor.shape.clone() })
 }
 
-/// The values of a range of rows; nothing is copied.
-pub fn take(message: &Rope, tensor: &TensorView, rows: &Range<u64>) -> Result<Piece, RowsError> {
+/// The values of a range of rows, not copied.
+///
+/// # Errors
+/// If the tensor has no rows, or its values cannot be cut between rows.
+pub(crate) fn take(message: &Rope, tensor: &TensorView, rows: &Range<u64>) -> Result<Piece, RowsError> {
     let no_rows = || RowsError::NoRows { shape: tensor.shape.clone() };
     let (_, inner) = tensor.shape.split_first().ok_or_else(no_rows)?;
     let stride = Shape::from(inner).elements().map_err(|_| no_rows())?;
@@ -65,7 +71,7 @@ pub fn take(message: &Rope, tensor: &TensorView, rows: &Range<u64>) -> Result<Pi
     Err(RowsError::ShortList)
 }
 
-/// The fields that hold a range of a list's wire values.
+/// Encoded fields with a range of a list's wire values.
 fn list_slice(
     message: &Rope,
     tensor: &TensorView,
@@ -113,7 +119,7 @@ fn list_slice(
     Ok(out)
 }
 
-/// Where, in a packed list of varints, the values of the range lie.
+/// The bytes of a range of values in a packed list of varints.
 fn packed_varints(
     mut values: Reader<'_>,
     at: &mut u64,
@@ -136,8 +142,8 @@ fn packed_varints(
     Ok(start..end.max(start))
 }
 
-/// The tensor with its first dimension set and these values, in their order.
-pub fn join(tensor: &TensorView, rows: i64, pieces: Vec<Piece>) -> TensorEdit {
+/// The edit that gives a tensor this number of rows and these values, in order.
+pub(crate) fn join(tensor: &TensorView, rows: i64, pieces: Vec<Piece>) -> TensorEdit {
     let mut content = Rope::new();
     let mut fields = Rope::new();
     let mut fill = None;
@@ -186,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn every_carrier_is_cut_between_rows_and_joined_in_order() {
+    fn rows_are_cut_and_joined_in_every_encoding() {
         let floats =
             TensorProto { dtype: 1, float_val: (0..8).map(|value| value as f32).collect(), ..tensor(4, 2) };
         let ints = TensorProto { dtype: 9, int64_val: vec![1, -1, 300, 4, 5, 70_000, 7, 8], ..tensor(4, 2) };

@@ -1,9 +1,13 @@
-//! Reading protobuf fields from a rope: tags, lengths and byte ranges, with every limit checked before it is believed.
+//! Reads protobuf fields from a rope: tags, lengths and byte ranges. Every length is checked before
+//! it is used.
 //!
 //! The grammar (protobuf encoding, proto3):
 //! ```text
-//! message := field*          field := tag payload          tag := varint (number << 3 | wire type), number 1..2^29-1
-//! payload := varint | 8 bytes | length-delimited (varint n, n bytes) | group (field* end tag) | 4 bytes
+//! message := field*
+//! field   := tag payload
+//! tag     := varint (number << 3 | wire type), number 1..2^29-1
+//! payload := varint | 8 bytes | length-delimited (varint n, n bytes)
+//!          | group (field* end tag) | 4 bytes
 //! varint  := at most 10 bytes, 7 bits each, least significant first
 //! ```
 use std::ops::Range;
@@ -12,11 +16,11 @@ use bytes::Bytes;
 
 use super::rope::Rope;
 
-/// protobuf's own bound on nesting; only unknown groups can nest here, all known messages have a
+/// Protobuf's own limit on nesting. Only unknown groups can nest here; all known messages have a
 /// fixed depth.
 const MAX_GROUP_DEPTH: usize = 100;
 
-/// Why bytes are not the message that they should be. Positions are byte offsets in the message.
+/// Why bytes are not a valid message. Positions are byte offsets in the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     #[error("the message ends at byte {at} in the middle of a field")]
@@ -29,7 +33,7 @@ pub enum WireError {
     FieldNumber { at: usize },
     #[error("a tag at byte {at} has wire type {wire}, which does not exist")]
     WireType { at: usize, wire: u8 },
-    #[error("field {field} at byte {at} has wire type {wire}, which is not its own")]
+    #[error("field {field} at byte {at} has the wrong wire type {wire}")]
     FieldType { at: usize, field: u32, wire: u8 },
     #[error("a group at byte {at} is not closed properly")]
     Group { at: usize },
@@ -37,12 +41,13 @@ pub enum WireError {
     TooDeep { at: usize },
     #[error("a string at byte {at} is not valid UTF-8")]
     Utf8 { at: usize },
-    #[error("a packed list at byte {at} has {length} bytes, which is no multiple of {size}")]
+    #[error("a packed list at byte {at} has {length} bytes, which is not a multiple of {size}")]
     Packed { at: usize, length: usize, size: usize },
-    #[error("expected at most {limit} {what}, found more at byte {at}")]
+    #[error("too many {what} (limit {limit}) at byte {at}")]
     TooMany { at: usize, what: &'static str, limit: usize },
 }
 
+/// The wire types of protobuf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     Varint,
@@ -64,20 +69,24 @@ impl Wire {
     }
 }
 
-/// One field as it lies in the message.
+/// One field of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     pub number: u32,
     pub wire: Wire,
     /// Tag and payload.
     pub span: Range<usize>,
-    /// The payload alone: for [`Wire::Bytes`] without its length.
+    /// The payload alone, without the length of [`Wire::Bytes`].
     pub payload: Range<usize>,
     /// The value of a varint; 0 for the other wire types.
     pub varint: u64,
 }
 
 impl Field {
+    /// Checks the wire type.
+    ///
+    /// # Errors
+    /// If the field has another wire type.
     pub fn expect(&self, wire: Wire) -> Result<(), WireError> {
         if self.wire == wire {
             return Ok(());
@@ -86,16 +95,17 @@ impl Field {
     }
 }
 
-/// Goes over the fields of a byte range of a rope, once, forwards.
+/// Reads the fields of a byte range of a rope, front to back.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     segments: &'a [Bytes],
-    /// Index in the first of `segments`.
+    /// Offset in the first of `segments`.
     at: usize,
     /// Offset in the whole rope.
     position: usize,
     end: usize,
-    /// Where the payload of the last length-delimited field begins: chunks and index in the first.
+    /// Where the payload of the last length-delimited field starts: chunks, and offset in the
+    /// first.
     payload_start: (&'a [Bytes], usize),
 }
 
@@ -105,8 +115,8 @@ impl<'a> Reader<'a> {
         Self { segments, at: 0, position: 0, end: rope.len(), payload_start: (segments, 0) }
     }
 
-    /// A reader of the payload of the length-delimited field that was read last, without a walk
-    /// from the start.
+    /// A reader of the payload of the length-delimited field that was read last. Unlike
+    /// [`Self::of_range`] it does not walk over the chunks from the start.
     pub fn inner(&self, field: &Field) -> Self {
         let (segments, at) = self.payload_start;
         Self {
@@ -118,7 +128,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A reader of any range of the rope; walks over its chunks from the start.
+    /// A reader of any range of the rope. Walks over the chunks from the start.
     pub fn of_range(rope: &'a Rope, range: &Range<usize>) -> Self {
         let mut reader = Self::new(rope);
         reader.advance(range.start.min(rope.len()));
@@ -135,6 +145,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field, or `None` at the end of the range.
+    ///
+    /// # Errors
+    /// If the bytes are not a valid field.
     pub fn next_field(&mut self) -> Result<Option<Field>, WireError> {
         if self.is_at_end() {
             return Ok(None);
@@ -188,8 +201,7 @@ impl<'a> Reader<'a> {
         Ok(Field { number, wire, span: start..self.position, payload: body..self.position, varint })
     }
 
-    /// Skips an unknown group with a stack of its own, so that hostile nesting cannot use up the
-    /// thread's.
+    /// Skips an unknown group without recursion, so that hostile nesting cannot overflow the stack.
     fn skip_group(&mut self, start: usize, number: u32) -> Result<(), WireError> {
         let mut open = [0_u32; MAX_GROUP_DEPTH];
         open[0] = number;
@@ -214,10 +226,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Reads a varint.
+    ///
+    /// # Errors
+    /// If it is longer than 10 bytes, or the range ends inside it.
     pub fn varint(&mut self) -> Result<u64, WireError> {
         let at = self.position;
         let mut value = 0_u64;
-        // Nearly every varint lies whole in the current chunk.
+        // Nearly every varint lies entirely in the current chunk.
         if let Some(chunk) = self.segments.first()
             && self.end - at >= 10
             && let Some(window) = chunk.get(self.at..self.at + 10)
@@ -264,7 +280,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Moves on by what is known to be there.
+    /// Skips bytes that are known to be there.
     fn advance(&mut self, bytes: usize) {
         self.position += bytes;
         self.at += bytes;
@@ -278,7 +294,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A proto3 string: it must be UTF-8, as protobuf's own parsers demand.
+/// Reads a proto3 string, which must be UTF-8 as protobuf's own parsers require.
 pub(super) fn text(rope: &Rope, range: &Range<usize>) -> Result<String, WireError> {
     let mut bytes = Vec::with_capacity(range.len());
     for chunk in rope.chunks(range.clone()) {
@@ -302,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_the_same_wherever_the_chunks_are_cut() {
+    fn chunk_boundaries_do_not_change_the_fields() {
         // 1: varint 300, 2: "hi", 3: fixed32, 4: fixed64, 9: group { 1: varint 1 }
         let bytes = [
             0x08, 0xac, 0x02, 0x12, 2, b'h', b'i', 0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6, 7, 8, 0x4b,
@@ -317,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_named_with_its_place() {
+    fn each_error_has_its_position() {
         let cases: [(&[u8], WireError); 9] = [
             (&[0x08], WireError::Truncated { at: 1 }),
             (&[0x0d, 1, 2], WireError::Truncated { at: 3 }),
@@ -335,13 +351,13 @@ mod tests {
     }
 
     #[test]
-    fn a_claimed_length_of_2_to_the_63_is_no_allocation() {
+    fn a_length_of_2_to_the_63_allocates_nothing() {
         let bytes = [0x0a, 255, 255, 255, 255, 255, 255, 255, 255, 127];
         assert_eq!(fields(&bytes, 99), Err(WireError::Length { at: 0, claimed: (1 << 63) - 1, left: 0 }));
     }
 
     #[test]
-    fn nesting_is_bounded_without_recursion() {
+    fn the_depth_of_groups_is_limited() {
         let deep = [0x0b; 1000];
         assert_eq!(fields(&deep, 99), Err(WireError::TooDeep { at: 100 }));
         let mut closed = vec![0x0b; 100];

@@ -1,5 +1,4 @@
-//! One `tensorflow.TensorProto` as it lies in a message: its heads read, its values only located
-//! and counted.
+//! Scans a `tensorflow.TensorProto`: reads dtype and shape, and locates and counts the values.
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -8,38 +7,38 @@ use super::rope::Rope;
 use super::scan::{Field, Reader, Wire, WireError};
 use crate::tensor::{DataType, Shape, ValueList};
 
-/// Dims kept of a sent shape; TensorFlow itself takes ranks up to 254
-/// (`TensorShape::MaxDimensions`).
-pub const MAX_RANK: usize = 254;
+/// The highest rank that TensorFlow accepts (`TensorShape::MaxDimensions`).
+pub(crate) const MAX_RANK: usize = 254;
 
-/// Alternations between fields that one tensor may have. Encoders write each field in one piece;
-/// only hostile bytes alternate.
+/// Maximum number of runs in a tensor. Encoders write each field in one piece; only hostile
+/// messages alternate between fields.
 const MAX_RUNS: usize = 256;
 
 pub(super) const DTYPE: u32 = 1;
 pub(super) const TENSOR_SHAPE: u32 = 2;
 pub(super) const TENSOR_CONTENT: u32 = 4;
 
-/// Neighbouring fields of one number: a whole typed list, packed or not, is one run.
+/// Adjacent fields of the same number. A whole typed list, packed or not, is one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub field: u32,
-    /// All of its fields, tags included.
+    /// All of its fields, including their tags.
     pub span: Range<usize>,
-    /// Values in it: elements of a typed list (single floats for complex pairs), bytes of
-    /// `tensor_content` and `float8_val`.
+    /// Number of values: of a typed list its elements (two for each complex number), of
+    /// `tensor_content` and `float8_val` the bytes.
     pub values: u64,
 }
 
-/// What a `TensorProto` says of itself. Repeated occurrences are merged as protobuf merges them.
+/// A scanned `TensorProto`. Repeated fields are merged as in protobuf.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TensorView {
     pub dtype: DataType,
-    /// The sent dims; at most `MAX_RANK` + 1 of them are kept, which is already one too many.
+    /// The sent dims. At most `MAX_RANK` + 1 are kept, which is enough to see that there are too
+    /// many.
     pub shape: Shape,
     pub unknown_rank: bool,
     pub runs: SmallVec<[Run; 3]>,
-    /// Payload of the last `tensor_content` field; an empty one counts as absent, as in proto3.
+    /// Payload of the last `tensor_content` field. An empty one counts as absent, as in proto3.
     pub content: Option<Range<usize>>,
 }
 
@@ -116,8 +115,8 @@ impl TensorView {
         Ok(())
     }
 
-    /// The typed lists that have values, with how many wire values each has, in field order of
-    /// first appearance.
+    /// The typed lists that have values, each with its number of wire values, in the order of their
+    /// first occurrence.
     pub fn lists(&self) -> SmallVec<[(ValueList, u64); 2]> {
         let mut lists: SmallVec<[(ValueList, u64); 2]> = SmallVec::new();
         for run in &self.runs {
@@ -130,21 +129,22 @@ impl TensorView {
         lists
     }
 
-    /// Wire values in one typed list; single floats, not pairs, for the complex lists.
+    /// Number of wire values in one typed list. A complex number counts as two.
     pub fn list_values(&self, list: ValueList) -> u64 {
         self.runs.iter().filter(|run| run.field == list.field()).map(|run| run.values).sum()
     }
 }
 
-/// How the elements of a typed list lie on the wire.
+/// How the elements of a typed list are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
     Varint,
     Fixed32,
     Fixed64,
-    /// One field an element: strings, messages.
+    /// One field for each element: strings, messages.
     Bytes,
-    /// The one singular field, `float8_val`: one byte an element; the last occurrence wins.
+    /// The only singular field, `float8_val`: one byte for each element. The last occurrence
+    /// counts.
     Blob,
 }
 
@@ -188,8 +188,8 @@ fn count(rope: &Rope, list: ValueList, field: &Field) -> Result<u64, WireError> 
     }
 }
 
-/// A varint ends at each byte below 0x80; the blocks keep the sums in bytes, so that the compiler
-/// can count 16 or 32 at once.
+/// Counts the bytes below 0x80, each of which ends a varint. The sum of a block fits in a byte, so
+/// the compiler can process 16 or 32 bytes at once.
 fn count_varints(rope: &Rope, field: &Field) -> Result<u64, WireError> {
     let mut ends = 0_u64;
     let mut last = 0;

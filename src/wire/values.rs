@@ -1,27 +1,27 @@
-//! A tensor's values as blocks of whole little-endian elements, wherever they lie: `tensor_content`
-//! or a typed list, packed or not.
+//! Reads the values of a tensor in blocks of whole little-endian elements, from `tensor_content` or
+//! from a typed list, packed or not.
 use super::rope::{Chunks, Rope};
 use super::scan::{Reader, Wire, WireError};
 use super::tensor::{Layout, Run, TensorView, layout};
 use crate::tensor::ValueList;
 
-/// The largest element, a complex128.
+/// Size of the largest element, a complex128.
 const MAX_ELEMENT: usize = 16;
-/// Varints decoded before they are handed on.
+/// Bytes of decoded varints that are passed on at once.
 const BLOCK: usize = 4096;
 
-/// Which of a tensor's carriers is read.
+/// The field that the values are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
-    /// `tensor_content`, elements of this many bytes.
+    /// `tensor_content`, with elements of this many bytes.
     Content { size: usize },
-    /// A typed list, each element in the width of its native dtype: 4 bytes for `float_val` and
+    /// A typed list. Elements are as wide as their native dtype: 4 bytes for `float_val` and
     /// `int_val`, 2 for `half_val` (its low 16 bits), 8 for a pair of `scomplex_val`, 1 for
     /// `bool_val` and `float8_val`.
     List(ValueList),
 }
 
-/// Why reading stopped: the bytes, or the reader's own reason.
+/// Why reading stopped: invalid bytes, or an error of the sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop<E> {
     Wire(WireError),
@@ -34,12 +34,12 @@ impl<E> From<WireError> for Stop<E> {
     }
 }
 
-/// Hands all values to `sink` in order, in blocks of whole elements; a rest that is no whole
-/// element is not handed on.
+/// Passes all values to `sink` in order, in blocks of whole elements. An incomplete element at the
+/// end is dropped. Nothing is read from lists of strings and handles, whose elements have no fixed
+/// width.
 ///
 /// # Errors
-/// The sink's own, or a varint that no decoder takes. Lists of strings and handles have no elements
-/// of a fixed width: nothing is read.
+/// An error of the sink, or an invalid varint.
 pub fn read<E>(
     message: &Rope,
     tensor: &TensorView,
@@ -55,7 +55,7 @@ pub fn read<E>(
         Carrier::List(list) => match layout(list) {
             Layout::Bytes => Ok(()),
             Layout::Blob => {
-                // A singular field: the last occurrence is the value.
+                // A singular field: the last occurrence counts.
                 let mut last = None;
                 each_field(message, tensor, list, &mut |_, field| {
                     last = Some(field.payload.clone());
@@ -75,7 +75,7 @@ pub fn read<E>(
     }
 }
 
-/// Bytes that [`read`] delivers for an element of the list.
+/// Size of the elements that [`read`] delivers for a list.
 pub const fn width(list: ValueList) -> usize {
     match list {
         ValueList::Float | ValueList::Int | ValueList::Uint32 => 4,
@@ -138,8 +138,8 @@ fn varints<E>(
     if filled > 0 { sink(&block[..filled]).map_err(Stop::Sink) } else { Ok(()) }
 }
 
-/// Cuts chunks at element boundaries; an element that lies over two chunks is put together in a
-/// small buffer.
+/// Cuts chunks at element boundaries. An element that spans two chunks is assembled in a small
+/// buffer.
 struct Aligner {
     size: usize,
     carry: [u8; MAX_ELEMENT],
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn content_and_lists_give_the_same_elements_wherever_the_chunks_are_cut() {
+    fn chunk_boundaries_do_not_change_the_elements() {
         let floats: Vec<f32> = (0..50).map(|value| value as f32 * 0.5).collect();
         let raw: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
         let ints: Vec<i64> = (-2000..2000).map(|value| value * 1_000_003).collect();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn unpacked_elements_read_as_packed_ones() {
+    fn unpacked_elements_are_read_like_packed_ones() {
         // Two unpacked float_val elements (tag 5, fixed32), then a packed one.
         let bytes = [0x2d, 0, 0, 128, 63, 0x2d, 0, 0, 0, 64, 0x2a, 4, 0, 0, 64, 64];
         let rope = Rope::from(bytes.to_vec());

@@ -1,5 +1,4 @@
-//! Every rule with the configuration that switches it on, through a running sidecar and without
-//! one; and docs/repairs.md, from the registry.
+//! Tests every rule with the configuration that switches it on, and generates docs/repairs.md.
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -10,8 +9,7 @@ use tfs_sidecar::config::load::{File, Settings, load};
 use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
 use tfs_sidecar::proto::tensorflow::{SignatureDef, TensorProto};
 use tfs_sidecar::repair::{
-    Action, LATER, Outcome, Propose, REPAIRS, Repair, Request, Stage, Switch, Tier, Verdict, apply, judge,
-    notation,
+    Action, LATER, Outcome, REPAIRS, Repair, Request, Stage, Switch, Tier, Verdict, apply, judge, notation,
 };
 use tfs_sidecar::wire::{PredictView, Rope};
 
@@ -20,7 +18,7 @@ use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::requests::{FLOAT, Predict, floats, outputs};
 use crate::support::sidecar::Setup;
 
-/// The configuration in which a rule's example holds, for a model `m`.
+/// The configuration of a rule's example, for a model `m`.
 fn config(rule: &Repair) -> Config {
     let policy = match (rule.switch, rule.example.policy) {
         (_, "") => return Config::default(),
@@ -58,7 +56,7 @@ fn the_example_of_every_rule_is_true_under_its_configuration() {
         );
         let view = PredictView::scan(&message).unwrap();
         let after = apply(&message, &view, &verdict.plan).unwrap();
-        if rule.stage != Stage::Calls {
+        if rule.stage != Stage::Rows {
             let again = decide(rule, &config, &after);
             assert_eq!((again.plan.steps.len(), again.outcome), (0, Outcome::Conforming), "{}", rule.name);
             let expected = notation::request("m", rule.example.becomes).unwrap();
@@ -80,7 +78,7 @@ fn the_example_of_every_rule_is_true_under_its_configuration() {
         }
         if rule.tier == Tier::Two {
             let off = decide(rule, &Config::default(), &message);
-            assert!(!off.plan.steps.iter().any(|step| step.rule == *rule), "{} is on by itself", rule.name);
+            assert!(!off.plan.steps.iter().any(|step| step.rule == *rule), "{} is on by default", rule.name);
         }
     }
 }
@@ -103,7 +101,7 @@ fn ints(tensor: &TensorProto) -> Vec<i32> {
 }
 
 #[test]
-fn rows_are_filled_up_and_masked() {
+fn short_rows_are_padded_and_masked() {
     let policy = "inputs: {ids: {pad: {value: 7, mask: mask}}}";
     let after = applied("pad_ragged", "ids:int32[-1,3] mask:int32[-1,3]", "ids:int64[2,2]{1,2,3,4}", policy);
     assert_eq!(ints(&after.inputs["ids"]), [1, 2, 7, 3, 4, 7]);
@@ -111,7 +109,7 @@ fn rows_are_filled_up_and_masked() {
 }
 
 #[test]
-fn defaults_take_the_dtype_and_the_rows_of_the_request() {
+fn defaults_have_the_declared_dtype_and_the_rows_of_the_request() {
     let policy = "inputs: {rate: {default: 0.5}, on: {default: true, scalar: true}, name: {default: x}}";
     let signature = "x:float[-1,2] rate:half[-1,1] on:bool name:string[]";
     let after = applied("input_defaults", signature, "x:float[3,2]", policy);
@@ -122,7 +120,7 @@ fn defaults_take_the_dtype_and_the_rows_of_the_request() {
     assert_eq!(after.inputs["name"].string_val, [Bytes::from_static(b"x")]);
 }
 
-/// A model that doubles each value; of a fixed batch, unless `rows` is -1.
+/// A model that doubles each value, with a fixed batch unless `rows` is -1.
 fn doubling(name: &str, rows: i64) -> Model {
     let signature = Sig::new("serving_default").input("x", FLOAT, &[rows, 1]).output("y", FLOAT, &[rows, 1]);
     let compute = move |request: &PredictRequest, _: &SignatureDef| {
@@ -134,7 +132,7 @@ fn doubling(name: &str, rows: i64) -> Model {
             .chain(x.float_val.iter().copied())
             .collect();
         if rows > 0 {
-            assert_eq!(sent.len(), rows as usize, "a model of a fixed batch takes just that");
+            assert_eq!(sent.len(), rows as usize, "the model takes only its fixed batch");
         }
         let doubled: Vec<f32> = sent.iter().map(|value| value * 2.0).collect();
         Ok([("y".to_owned(), floats(&[doubled.len() as i64, 1], &doubled))].into())
@@ -160,21 +158,21 @@ async fn doubled(rules: &str, rows: i64, values: &[f32]) -> (Vec<f32>, usize, Ve
 }
 
 #[tokio::test]
-async fn more_rows_than_a_fixed_batch_are_several_calls_and_one_answer() {
+async fn several_fixed_batches_are_several_calls_and_one_response() {
     let (answer, calls, repairs) = doubled("rules: {fan_out: on}", 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).await;
     assert_eq!((answer, calls), (vec![2.0, 4.0, 6.0, 8.0, 10.0, 12.0], 3));
     assert_eq!(repairs, ["x;fan_out;[6,1]->[2,1]"]);
 }
 
 #[tokio::test]
-async fn fewer_rows_are_filled_up_and_cut_back() {
+async fn missing_rows_are_padded_and_cut_from_the_response() {
     let (answer, calls, repairs) = doubled("rules: {pad_static_batch: on}", 4, &[1.0, 2.0, 3.0]).await;
     assert_eq!((answer, calls), (vec![2.0, 4.0, 6.0], 1));
     assert_eq!(repairs, ["x;pad_static_batch;[3,1]->[4,1]"]);
 }
 
 #[tokio::test]
-async fn too_many_rows_are_split_in_order() {
+async fn an_oversize_request_is_split_and_joined_in_order() {
     let rules = "rules: {split_oversize: on}, batching: {max_rows: 2}";
     let (answer, calls, repairs) = doubled(rules, -1, &[1.0, 2.0, 3.0, 4.0, 5.0]).await;
     assert_eq!((answer, calls), (vec![2.0, 4.0, 6.0, 8.0, 10.0], 3));
@@ -184,13 +182,13 @@ async fn too_many_rows_are_split_in_order() {
 #[test]
 fn the_documentation_shows_every_rule() {
     let mut text = String::from(
-        "# Repairs\n\nWritten by a test from the registry in `src/repair/mod.rs`; rewrite it with `UPDATE=1 cargo test`. Examples are in the notation \
-         of `tfs-sidecar explain`: `name:dtype[shape]`, and a test holds each of them.\n\nRules of a stage are tried in this order; the first that applies is \
-         made. Every step is told to the client (`tfs-sidecar-repair` metadata), counted (`tfs_sidecar_repairs_total`) and shown by a dry run.\n",
+        "# Repairs\n\nThis page is generated from the rules in `src/repair/rules/`; `UPDATE=1 cargo test` rewrites it. Examples use the notation of \
+         `tfs-sidecar explain`: `name:dtype[shape]`, and a test checks each of them.\n\nThe rules of a stage are tried in this order, and the first one that \
+         applies is used. Every step is reported to the client (`tfs-sidecar-repair` metadata), counted (`tfs_sidecar_repairs_total`) and shown in dry runs.\n",
     );
     for (tier, title) in [
-        (Tier::One, "Tier 1: on in mode `repair`"),
-        (Tier::Two, "Tier 2: an assumption, switched on by the operator"),
+        (Tier::One, "Tier 1: on by default in mode `repair`"),
+        (Tier::Two, "Tier 2: assumes something, off by default"),
     ] {
         write!(text, "\n## {title}\n").unwrap();
         for rule in REPAIRS.iter().filter(|rule| rule.tier == tier) {
@@ -203,11 +201,10 @@ fn the_documentation_shows_every_rule() {
             )
             .unwrap();
             if !example.policy.is_empty() {
-                writeln!(text, "under      {}", example.policy).unwrap();
+                writeln!(text, "config     {}", example.policy).unwrap();
             }
             let lossy = if rule.lossy { " Reported as lossy." } else { "" };
-            let calls =
-                if matches!(rule.propose, Propose::Calls) { " The request is checked as one." } else { "" };
+            let calls = if rule.stage == Stage::Rows { " The request is checked as a whole." } else { "" };
             let switch = match rule.switch {
                 Switch::Off => format!("off with `rules: {{{}: off}}`", rule.name),
                 Switch::Policy => format!("off with `{}: off`", rule.name),
@@ -218,7 +215,7 @@ fn the_documentation_shows_every_rule() {
             writeln!(text, "```\n\nSwitched {switch}.{lossy}{calls}").unwrap();
         }
     }
-    text.push_str("\n## Tier 3: changes content\n\nNone of these exists yet; the configuration knows their names and says so.\n\n");
+    text.push_str("\n## Tier 3: changes content\n\nNone of these rules exists yet. The configuration reserves their names.\n\n");
     for (name, what) in LATER {
         writeln!(text, "- `{name}`: {what}").unwrap();
     }
@@ -227,5 +224,5 @@ fn the_documentation_shows_every_rule() {
         std::fs::write(&path, &text).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == text, "docs/repairs.md is not what the registry says; run the tests once with UPDATE=1");
+    assert!(found == text, "docs/repairs.md is outdated; run the tests once with UPDATE=1");
 }

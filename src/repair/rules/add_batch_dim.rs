@@ -1,15 +1,15 @@
-//! One example without its batch dimension.
+//! Adds the batch dimension to a single example.
 use super::{Fit, accepts, shape_rule};
 use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "add_batch_dim",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Shape,
     lossy: false,
-    when: "The sent rank is one below the declared one, declared dim 0 is -1 or 1, the sent dims match the others, and a 1 at no other place gives another shape that conforms.",
+    when: "The sent rank is one below the declared rank, declared dim 0 is -1 or 1, and the sent dims match the other declared dims. Inserting a 1 anywhere else must not give another shape that conforms.",
     example: Example {
         signature: "x:float[-1,128]",
         request: "x:float[128]",
@@ -26,7 +26,7 @@ fn decide(sent: &Shape, declared: &Shape) -> Fit {
     }
 }
 
-/// The shape with a batch of one put in front, if it conforms to a declared dim 0 of -1 or 1.
+/// The shape with a batch dimension of 1 in front, if declared dim 0 is -1 or 1 and it conforms.
 pub(super) fn batch_in_front(sent: &Shape, declared: &Shape) -> Option<Shape> {
     if !matches!(declared.first(), Some(-1 | 1)) || sent.rank() + 1 != declared.rank() {
         return None;
@@ -35,7 +35,7 @@ pub(super) fn batch_in_front(sent: &Shape, declared: &Shape) -> Option<Shape> {
     accepts(declared, &front).then_some(front)
 }
 
-/// Other conforming shapes with a 1 put in: the axis, and the shape.
+/// Other conforming shapes with a 1 inserted: the axis and the shape.
 pub(super) fn elsewhere<'a>(
     sent: &'a Shape,
     declared: &'a Shape,

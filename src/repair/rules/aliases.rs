@@ -1,13 +1,13 @@
-//! Names that the operator says mean the same input, such as those of an earlier export.
+//! Renames inputs from a table of the operator, such as names of an earlier export.
 use crate::repair::{Example, NameCase, Naming, Problem, Propose, Reason, Repair, Stage, Switch, Tier};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "aliases",
     tier: Tier::Two,
     switch: Switch::Elsewhere("aliases: {SENT: DECLARED}"),
     stage: Stage::Names,
     lossy: false,
-    when: "The sent key stands in the signature's `aliases`, and the input that it means was not sent under its own key.",
+    when: "The sent key is listed in `aliases` of the signature, and the input that it stands for was not sent under its own key.",
     example: Example {
         signature: "a:float[-1] b:float[-1]",
         request: "input_3:float[1] b:float[1]",

@@ -1,14 +1,14 @@
-//! 0 and 1 for false and true, and the other way round.
+//! Casts 0 and 1 to false and true, and the reverse.
 use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{Exactness, Relation, relation};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "bool_numbers",
     tier: Tier::Two,
     switch: Switch::On,
     stage: Stage::Dtype,
     lossy: false,
-    when: "bool is sent where a number is declared (false is 0, true is 1), or numbers that are all 0 or 1 where bool is declared.",
+    when: "bool was sent where a number is declared (false is 0, true is 1), or numbers that are all 0 or 1 where bool is declared.",
     example: Example {
         signature: "flag:bool[-1]",
         request: "flag:int32[2]",

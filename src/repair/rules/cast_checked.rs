@@ -1,14 +1,14 @@
-//! The declared dtype is narrower, but each value that was sent exists in it.
+//! Casts to a narrower dtype if it has every value that was sent.
 use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{Exactness, Relation, relation};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "cast_checked",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Dtype,
     lossy: false,
-    when: "Integers into narrower integers or into floats, floats into narrower floats: every single value is checked to be exact, or the request is refused with the first one that is not. -1 never becomes 4294967295.",
+    when: "Integers are cast to narrower integers or to floats, and floats to narrower floats. Every value is checked; the request is refused if the declared dtype does not have it exactly. -1 never becomes 4294967295.",
     example: Example {
         signature: "ids:int32[-1]",
         request: "ids:int64[3]",

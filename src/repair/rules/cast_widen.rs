@@ -1,14 +1,14 @@
-//! Every value of the sent dtype exists in the declared one: the cast cannot lose anything.
+//! Casts to a dtype that has every value of the sent one, so nothing can be lost.
 use crate::repair::{Encoding, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{Exactness, Relation, relation};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "cast_widen",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Dtype,
     lossy: false,
-    when: "Every value of the sent dtype is exact in the declared one, such as uint8 to float, int32 to int64, half to float.",
+    when: "The declared dtype has every value of the sent dtype exactly, as in uint8 to float, int32 to int64, half to float.",
     example: Example {
         signature: "x:float[-1,2]",
         request: "x:uint8[1,2]",
@@ -22,8 +22,8 @@ fn propose(case: &TensorCase<'_>) -> Proposal {
     if relation(case.descriptor.dtype, case.info.dtype) != Some(Relation::Widens) {
         return Proposal::No;
     }
-    // Content needs no look; a list may hold varints that no decoder takes, or integers beyond its
-    // small dtype.
+    // Values in `tensor_content` are always valid. A list may hold malformed varints, or integers
+    // out of the range of its dtype.
     if matches!(case.descriptor.encoding, Encoding::List(_))
         && let Err(problem) = case.check_cast(case.info.dtype, Exactness::Exact)
     {

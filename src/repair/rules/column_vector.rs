@@ -1,15 +1,15 @@
-//! One example sent as a column: k rows of one value where a row of k is declared.
+//! Turns a column of k values into a row where a row of k is declared.
 use super::Fit;
 use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{PartialShape, Shape};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "column_vector",
     tier: Tier::One,
     switch: Switch::Policy,
     stage: Stage::Shape,
     lossy: false,
-    when: "`[-1,k]` with a fixed k above 1 is declared and exactly `[k,1]` was sent. `column_vector: off` refuses it.",
+    when: "`[-1,k]` with a fixed k above 1 is declared, and exactly `[k,1]` was sent. With `column_vector: off`, it is refused.",
     example: Example {
         signature: "x:float[-1,128]",
         request: "x:float[128,1]",
@@ -22,7 +22,9 @@ pub static REPAIR: Repair = Repair {
 fn propose(case: &TensorCase<'_>) -> Proposal {
     let PartialShape::Known(declared) = &case.info.shape else { return Proposal::No };
     match decide(&case.descriptor.shape, declared) {
-        Fit::One(shape) if case.policy.column_vector => Proposal::Becomes(case.descriptor.with_shape(shape)),
+        Fit::One(shape) if case.policy.rules.contains(&REPAIR) => {
+            Proposal::Becomes(case.descriptor.with_shape(shape))
+        }
         _ => Proposal::No,
     }
 }

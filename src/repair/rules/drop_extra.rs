@@ -1,13 +1,13 @@
-//! Inputs that the model does not have, and that the operator says may be left out.
+//! Drops inputs that the model does not have, if the operator allows it.
 use crate::repair::{Example, NameCase, Naming, Propose, Repair, Stage, Switch, Tier};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "drop_extra",
     tier: Tier::Two,
     switch: Switch::Inputs,
     stage: Stage::Names,
     lossy: false,
-    when: "The sent key is none of the signature's and stands in `drop_extra`.",
+    when: "The sent key is not an input of the signature and is listed in `drop_extra`.",
     example: Example {
         signature: "x:float[-1]",
         request: "x:float[1] user_id:int64[1]",

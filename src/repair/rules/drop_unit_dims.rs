@@ -1,16 +1,15 @@
-//! Axes of size 1 too many: a batch dimension added twice, a channel axis that the model does not
-//! have.
+//! Removes surplus axes of size 1, such as a batch dimension that was added twice.
 use super::{Fit, shape_rule};
 use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "drop_unit_dims",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Shape,
     lossy: false,
-    when: "The sent rank is above the declared one, and removing axes of size 1 reaches exactly one shape that conforms.",
+    when: "The sent rank is above the declared rank, and removing axes of size 1 gives exactly one shape that conforms.",
     example: Example {
         signature: "x:float[-1,64]",
         request: "x:float[2,1,64]",
@@ -20,11 +19,11 @@ pub static REPAIR: Repair = Repair {
     propose: shape_rule!(decide),
 };
 
-/// Ranks above this are nobody's mistake of a stray axis; the search below is quadratic in them.
+/// Higher ranks are not a mistake of a surplus axis, and the search below is quadratic in the rank.
 const MAX_RANK: usize = 32;
 
-/// Goes from the last axis to the first; `reached[j]` holds the (at most two) different shapes that
-/// the sent axes so far give for the declared axes from `j` on.
+/// Walks from the last axis to the first. `reached[j]` holds up to two different shapes that the
+/// sent axes so far can give for the declared axes from `j` on.
 fn decide(sent: &Shape, declared: &Shape) -> Fit {
     if sent.rank() <= declared.rank() || sent.rank() > MAX_RANK {
         return Fit::None;
@@ -37,12 +36,12 @@ fn decide(sent: &Shape, declared: &Shape) -> Fit {
         for (axis, found) in next.iter_mut().enumerate() {
             if axis < rank && (declared[axis] == -1 || declared[axis] == *size) {
                 for tail in &reached[axis + 1] {
-                    note(found, [*size].into_iter().chain(tail.iter().copied()).collect());
+                    add(found, [*size].into_iter().chain(tail.iter().copied()).collect());
                 }
             }
             if *size == 1 {
                 for tail in &reached[axis] {
-                    note(found, tail.clone());
+                    add(found, tail.clone());
                 }
             }
         }
@@ -51,7 +50,7 @@ fn decide(sent: &Shape, declared: &Shape) -> Fit {
     Fit::of(reached.swap_remove(0).into_iter().map(|dims| dims.into_iter().collect()))
 }
 
-fn note(found: &mut Vec<Vec<i64>>, shape: Vec<i64>) {
+fn add(found: &mut Vec<Vec<i64>>, shape: Vec<i64>) {
     if found.len() < 2 && !found.contains(&shape) {
         found.push(shape);
     }
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stray_axes_are_dropped_where_one_shape_is_left() {
+    fn surplus_axes_are_dropped_if_only_one_shape_is_possible() {
         let cases: [(&[i64], &[i64], Fit); 7] = [
             (&[2, 1, 64], &[-1, 64], Fit::One(Shape::from([2, 64]))),
             (&[1, 1, 248, 400, 3], &[-1, -1, -1, 3], Fit::One(Shape::from([1, 248, 400, 3]))),

@@ -1,18 +1,24 @@
-//! More rows than a model of a fixed batch takes: one call for each batch, the answers joined.
-use crate::repair::{Example, Propose, Repair, Stage, Switch, Tier};
+//! Splits a request with several fixed-size batches of rows into one call for each batch.
+use crate::repair::{Calls, CallsCase, Example, Propose, Repair, Stage, Switch, Tier};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "fan_out",
     tier: Tier::Two,
     switch: Switch::On,
-    stage: Stage::Calls,
+    stage: Stage::Rows,
     lossy: false,
-    when: "Every input's dim 0 is declared fixed at the same k, and all were sent with the same multiple of k rows: that many calls, their outputs joined on dim 0. An output without a row dimension makes it refuse, as do more than 256 calls.",
+    when: "Dim 0 of every input is declared as the same fixed k, and all inputs were sent with the same multiple of k rows. One call is made for every k rows, and the outputs are joined on dim 0. Does not apply if an output has no row dimension, or if more than 256 calls would be needed.",
     example: Example {
         signature: "x:float[2,3] -> y:float[2,1]",
         request: "x:float[6,3]",
         becomes: "x:float[6,3]",
         policy: "fan_out: on",
     },
-    propose: Propose::Calls,
+    propose: Propose::Calls(propose),
 };
+
+fn propose(case: &CallsCase<'_>) -> Option<Calls> {
+    let &CallsCase { declared, rows, .. } = case;
+    let multiple = declared > 0 && rows > declared && rows % declared == 0;
+    multiple.then_some(Calls::Split { rows, per_call: declared, whole: false })
+}

@@ -1,15 +1,15 @@
-//! Inner axes sent apart that the model takes as one: an image for a model of pixels.
+//! Merges inner axes that the model declares as one, such as an image for a model of pixels.
 use super::{Fit, is_permuted, regroup, shape_rule};
 use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "flatten",
     tier: Tier::Two,
     switch: Switch::On,
     stage: Stage::Shape,
     lossy: false,
-    when: "Merging adjacent axes into declared fixed dimensions reaches one conforming shape, with the row count kept or exactly one row; never when the sent dims are a permutation of the declared ones.",
+    when: "Merging adjacent axes into declared fixed dimensions gives exactly one conforming shape, with the same number of rows or with one row. Does not apply if the sent dims are a permutation of the declared ones.",
     example: Example {
         signature: "x:float[-1,784]",
         request: "x:float[5,28,28]",
@@ -33,8 +33,8 @@ fn decide(sent: &Shape, declared: &Shape) -> Fit {
     Fit::of([kept, alone].into_iter().flatten().filter_map(|rows| fill(rows, inner, sent)))
 }
 
-/// Axes declared -1 take one sent axis each, which `regroup` made sure of; its size follows from
-/// the others. Of an empty tensor, or one whose sizes multiply beyond any tensor's, it does not.
+/// The shape with the size of the axis that is declared -1. It follows from the other sizes, since
+/// `regroup` gave that axis one sent axis; not for an empty tensor, or if the sizes overflow.
 fn fill(rows: i64, inner: &[i64], sent: &Shape) -> Option<Shape> {
     let open = if inner.contains(&-1) {
         let total = product(sent.iter().copied())?;

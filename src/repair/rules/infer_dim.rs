@@ -1,15 +1,15 @@
-//! A size of -1 in the sent shape, as NumPy's reshape takes it: the number of values says what it
-//! is.
+//! Replaces a sent size of -1, as in NumPy's reshape, with the size that the number of values
+//! implies.
 use crate::repair::{Encoding, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{Shape, ValueList};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "infer_dim",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Encoding,
     lossy: false,
-    when: "Exactly one -1 stands in the sent shape, the number of values divides evenly by the other sizes, and the result conforms.",
+    when: "The sent shape has exactly one -1, the number of values is a multiple of the product of the other sizes, and the result conforms.",
     example: Example {
         signature: "x:float[-1,2]",
         request: "x:float[-1,2]=6",
@@ -41,7 +41,7 @@ fn propose(case: &TensorCase<'_>) -> Proposal {
     }
 }
 
-/// Where the values are and how many, when they are in the dtype's own carrier and nowhere else.
+/// Where the values are and how many, if they are only in `tensor_content` or the dtype's own list.
 fn encoding(case: &TensorCase<'_>) -> Option<(Encoding, u64)> {
     let tensor = case.tensor();
     let dtype = case.descriptor.dtype.info()?;

@@ -1,14 +1,14 @@
-//! An input that clients leave out, with the value that the operator gives it.
+//! Adds an input that clients omit, with a value of the operator.
 use crate::repair::{Descriptor, Encoding, Example, MissingCase, Propose, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "input_defaults",
     tier: Tier::Two,
     switch: Switch::Elsewhere("inputs: {NAME: {default: VALUE}}"),
     stage: Stage::Missing,
     lossy: false,
-    when: "A declared input was not sent and has a `default`: it is sent as a scalar (`scalar: true`, or a declared `[]`), in its fixed shape, or with as many rows as the other inputs have.",
+    when: "A declared input was not sent and has a `default`. It is sent as a scalar (`scalar: true`, or declared `[]`), in its fixed shape, or with as many rows as the other inputs.",
     example: Example {
         signature: "x:float[-1,2] keep_prob:float[]",
         request: "x:float[1,2]",
@@ -22,7 +22,7 @@ fn propose(case: &MissingCase<'_>) -> Option<Descriptor> {
     let input = case.policy.input(&case.info.alias)?;
     input.default.as_ref()?;
     let shape = match case.info.shape.dims() {
-        // A declared rank says more than the switch.
+        // A declared rank takes precedence over the switch.
         _ if input.scalar && case.info.shape.accepts(&Shape::scalar()) => Shape::scalar(),
         None => return None,
         Some([-1, inner @ ..]) if inner.iter().all(|size| *size >= 0) => {
@@ -34,7 +34,6 @@ fn propose(case: &MissingCase<'_>) -> Option<Descriptor> {
     let elements = shape.elements().ok().filter(|elements| *elements <= case.policy.max_elements)?;
     let dtype = case.info.dtype;
     let encoding = Encoding::List(dtype.info()?.list);
-    // TensorFlow fills a tensor from one value, but for strings as for numbers an empty one takes
-    // none.
+    // TensorFlow fills the tensor with the one value; an empty tensor must have none.
     Some(Descriptor { key: case.info.alias.clone(), dtype, shape, encoding, values: elements.min(1) })
 }

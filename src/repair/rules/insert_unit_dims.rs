@@ -1,16 +1,16 @@
-//! Axes of size 1 left out: the channel of a grey image, the second axis of a column of numbers.
+//! Inserts missing axes of size 1, such as the channel of a greyscale image.
 use super::add_batch_dim::batch_in_front;
 use super::{Fit, shape_rule};
 use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "insert_unit_dims",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Shape,
     lossy: false,
-    when: "The sent rank is below the declared one, and inserting axes of size 1 where 1 (or, at dim 0 only, -1) is declared reaches exactly one shape that conforms. A sent dim that fits declared dim 0 keeps its place.",
+    when: "The sent rank is below the declared rank, and inserting axes of size 1 where 1 (or, at dim 0 only, -1) is declared gives exactly one shape that conforms. If the first sent dim fits declared dim 0, it stays there.",
     example: Example {
         signature: "image:float[-1,28,28,1]",
         request: "image:float[5,28,28]",
@@ -20,20 +20,19 @@ pub static REPAIR: Repair = Repair {
     propose: shape_rule!(decide),
 };
 
-/// As for dropped axes: ranks above this are no mistake of a forgotten axis.
+/// Higher ranks are not a mistake of a missing axis.
 pub(super) const MAX_RANK: usize = 32;
 
 fn decide(sent: &Shape, declared: &Shape) -> Fit {
-    // A lone batch dimension in front is `add_batch_dim`'s and `batch_first`'s, with their
-    // switches.
+    // A single batch dimension in front is left to `add_batch_dim` and `batch_first`, which have
+    // their own switches.
     if sent.rank() >= declared.rank()
         || declared.rank() > MAX_RANK
         || batch_in_front(sent, declared).is_some()
     {
         return Fit::None;
     }
-    // The whole declared rank is filled, so a result is known by which axes are inserted; equal
-    // results come from ones beside ones.
+    // Inserting beside an existing 1 gives equal results, which count as one.
     let first_kept = fits(declared[0], sent.first().copied())
         .then(|| place(&sent[1..], &declared[1..]))
         .filter(|found| !found.is_empty());
@@ -49,8 +48,8 @@ fn fits(declared: i64, sent: Option<i64>) -> bool {
     sent.is_some_and(|sent| declared == -1 || declared == sent)
 }
 
-/// The (at most two) different ways to spread the sent dims over the declared ones, with ones
-/// inserted where 1 is declared.
+/// Up to two different ways to spread the sent dims over the declared ones, with ones inserted
+/// where 1 is declared.
 pub(super) fn place(sent: &[i64], declared: &[i64]) -> Vec<Vec<i64>> {
     let mut reached: Vec<Vec<Vec<i64>>> = vec![Vec::new(); sent.len() + 1];
     reached[sent.len()].push(Vec::new());
@@ -58,19 +57,19 @@ pub(super) fn place(sent: &[i64], declared: &[i64]) -> Vec<Vec<i64>> {
         let mut next: Vec<Vec<Vec<i64>>> = vec![Vec::new(); sent.len() + 1];
         for (at, found) in next.iter_mut().enumerate() {
             let size = sent.get(at).copied();
-            let mut note = |descriptor: i64, tails: &[Vec<i64>]| {
+            let mut add = |first: i64, tails: &[Vec<i64>]| {
                 for tail in tails {
-                    let shape: Vec<i64> = [descriptor].into_iter().chain(tail.iter().copied()).collect();
+                    let shape: Vec<i64> = [first].into_iter().chain(tail.iter().copied()).collect();
                     if found.len() < 2 && !found.contains(&shape) {
                         found.push(shape);
                     }
                 }
             };
             if let Some(size) = size.filter(|size| fits(*want, Some(*size))) {
-                note(size, &reached[at + 1]);
+                add(size, &reached[at + 1]);
             }
             if *want == 1 {
-                note(1, &reached[at]);
+                add(1, &reached[at]);
             }
         }
         reached = next;
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ones_are_inserted_where_the_signature_has_them() {
+    fn ones_are_inserted_where_they_are_declared() {
         let cases: [(&[i64], &[i64], Fit); 8] = [
             (&[7], &[-1, 1], Fit::One(Shape::from([7, 1]))),
             (&[5, 28, 28], &[-1, 28, 28, 1], Fit::One(Shape::from([5, 28, 28, 1]))),
@@ -100,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn two_places_for_one_dim_are_two_shapes() {
-        // 3 may come before or after the declared 1s only where a size is open.
+    fn inserting_beside_a_one_is_not_ambiguous() {
+        // The new axis may come before or after the sent 1: the shape is the same.
         let fit = decide(&Shape::from([2, 1, 5]), &Shape::from([-1, 1, -1, -1]));
         assert_eq!(fit, Fit::One(Shape::from([2, 1, 1, 5])));
     }

@@ -1,14 +1,14 @@
-//! Whole numbers sent as floats to a model of integers: 2.0 is 2.
+//! Casts whole numbers that were sent as floats to integers: 2.0 is 2.
 use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{Exactness, Relation, relation};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "integral_floats",
     tier: Tier::Two,
     switch: Switch::On,
     stage: Stage::Dtype,
     lossy: false,
-    when: "A float dtype is sent where an integer one is declared, and every value is whole and in range; NaN and infinities are refused.",
+    when: "A float dtype was sent where an integer dtype is declared, and every value is whole and in range. NaN and infinities are refused.",
     example: Example {
         signature: "ids:int64[-1]",
         request: "ids:float[2]",

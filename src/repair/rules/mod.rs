@@ -1,39 +1,52 @@
-//! The rules, one file each; `REPAIRS` in the parent lists them in the order tried.
-pub mod add_batch_dim;
-pub mod aliases;
-pub mod batch_first;
-pub mod bool_numbers;
-pub mod cast_checked;
-pub mod cast_round;
-pub mod cast_widen;
-pub mod column_vector;
-pub mod drop_extra;
-pub mod drop_unit_dims;
-pub mod fan_out;
-pub mod flatten;
-pub mod infer_dim;
-pub mod input_defaults;
-pub mod insert_unit_dims;
-pub mod integral_floats;
-pub mod move_values;
-pub mod only_signature;
-pub mod pad_ragged;
-pub mod pad_static_batch;
-pub mod rank1_is;
-pub mod rename_single;
-pub mod rename_tensor_name;
-pub mod round_ints;
-pub mod scalar_inputs;
-pub mod scalar_shape;
-pub mod singleton_move;
-pub mod split_oversize;
-pub mod string_content;
-pub mod suffix_match;
-pub mod unflatten;
-
+//! The registry of repairs, one file each, and what several of them share.
+use super::Repair;
 use crate::tensor::{PartialShape, Shape};
 
-/// A rule of the shape stage that only looks at the two shapes of an input of known rank.
+macro_rules! rules {
+    ($($module:ident,)*) => {
+        $(mod $module;)*
+
+        /// Every repair, in the order in which the rules of a stage are tried.
+        pub static REPAIRS: &[&Repair] = &[$(&$module::REPAIR,)*];
+    };
+}
+
+// A new repair is a file in this folder and a line here. Within a stage, the order matters.
+rules! {
+    only_signature,
+    rename_tensor_name,
+    aliases,
+    suffix_match,
+    drop_extra,
+    rename_single,
+    infer_dim,
+    move_values,
+    string_content,
+    cast_widen,
+    cast_round,
+    integral_floats,
+    bool_numbers,
+    round_ints,
+    cast_checked,
+    scalar_shape,
+    scalar_inputs,
+    rank1_is,
+    add_batch_dim,
+    batch_first,
+    column_vector,
+    drop_unit_dims,
+    insert_unit_dims,
+    singleton_move,
+    flatten,
+    unflatten,
+    pad_ragged,
+    input_defaults,
+    fan_out,
+    pad_static_batch,
+    split_oversize,
+}
+
+/// A rule of the shape stage that only compares the two shapes of an input of known rank.
 macro_rules! shape_rule {
     ($decide:path) => {
         $crate::repair::Propose::Tensor(|case| {
@@ -54,7 +67,7 @@ macro_rules! shape_rule {
 }
 pub(super) use shape_rule;
 
-/// How many conforming shapes a rule reaches.
+/// How many conforming shapes a rule finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fit {
     None,
@@ -72,18 +85,18 @@ impl Fit {
     }
 }
 
+/// The problem of a shape with two interpretations.
 pub(super) fn ambiguous(case: &super::TensorCase<'_>, one: &Shape, other: &Shape) -> super::Problem {
     let declared = &case.info.shape;
     let what = format!("shape {} could mean {one} or {other} for {declared}", case.descriptor.shape);
-    super::Problem::new(super::Reason::ShapeAmbiguous, &case.info.alias, what)
-        .hint("send the one that is meant")
+    super::Problem::new(super::Reason::ShapeAmbiguous, &case.info.alias, what).hint("send the shape you mean")
 }
 
 fn accepts(declared: &Shape, shape: &Shape) -> bool {
     PartialShape::Known(declared.clone()).accepts(shape)
 }
 
-/// The cast into the declared dtype; a tensor without values only gets another label.
+/// The cast to the declared dtype. Of a tensor without values, only the dtype changes.
 fn cast(case: &super::TensorCase<'_>, exactness: crate::tensor::Exactness) -> super::Proposal {
     let after = case.descriptor.with_dtype(case.info.dtype);
     if case.descriptor.encoding == super::Encoding::Nothing {
@@ -92,7 +105,7 @@ fn cast(case: &super::TensorCase<'_>, exactness: crate::tensor::Exactness) -> su
     super::Proposal::Changes(after, super::ValueChange::Cast(exactness))
 }
 
-/// The cast, if every value survives it, else what the client is told.
+/// The cast if it keeps every value, otherwise the problem to report.
 fn checked(case: &super::TensorCase<'_>, exactness: crate::tensor::Exactness) -> super::Proposal {
     match case.check_cast(case.info.dtype, exactness) {
         Ok(()) => cast(case, exactness),
@@ -100,10 +113,10 @@ fn checked(case: &super::TensorCase<'_>, exactness: crate::tensor::Exactness) ->
     }
 }
 
-/// Whether `axes`, in their order, multiply up to `wanted`: one or more neighbouring axes for a
-/// size, exactly one for a -1.
+/// Whether `axes` can be merged into `wanted` without reordering: one or more adjacent axes for
+/// each size, exactly one for each -1.
 fn regroup(wanted: &[i64], axes: &[i64]) -> bool {
-    // `reached[at]`: the wanted sizes so far use up the first `at` axes.
+    // `reached[at]`: the wanted sizes so far can be made of the first `at` axes.
     let mut reached = vec![false; axes.len() + 1];
     reached[0] = true;
     for want in wanted {
@@ -123,8 +136,8 @@ fn regroup(wanted: &[i64], axes: &[i64]) -> bool {
     reached[axes.len()]
 }
 
-/// The same sizes in another order: a transposed tensor, whose elements would have to move.
-/// Declared sizes of -1 match any.
+/// Whether the sizes are the declared ones in another order: a transposed tensor, whose elements
+/// would have to move. A declared -1 matches any size.
 fn is_permuted(sent: &Shape, declared: &Shape) -> bool {
     let mut left: Vec<i64> = sent.to_vec();
     let fixed = declared.iter().filter(|size| **size >= 0);

@@ -1,17 +1,17 @@
-//! The values are in another numeric list than the dtype's own, where TensorFlow would not look and
-//! read zeros.
+//! Moves values to the list of their dtype; in any other list, TensorFlow ignores them and reads
+//! zeros.
 use crate::repair::{
     Encoding, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier, ValueChange,
 };
 use crate::tensor::{Exactness, Relation, relation};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "move_values",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Encoding,
     lossy: false,
-    when: "The values are in one other numeric `*_val` field than the dtype's own, as many as the shape has elements, and each is exact in the dtype.",
+    when: "The values are in a numeric `*_val` field that does not belong to the dtype, and in no other field. There must be one for each element of the shape, and the dtype must have each value exactly.",
     example: Example {
         signature: "x:float[-1,2]",
         request: "x:float[1,2]@double_val",

@@ -1,15 +1,14 @@
-//! The model has one signature under another name than the request's: there is nothing else that it
-//! can mean.
+//! Corrects an unknown signature name if the model has only one signature.
 use crate::repair::{Example, Propose, Repair, Stage, Switch, Tier};
 use crate::signature::{DEFAULT_SIGNATURE, Signatures};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "only_signature",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Signature,
     lossy: false,
-    when: "The signature name is empty or unknown, the model has no `serving_default`, and exactly one signature whose name does not start with `__`.",
+    when: "The signature name is empty or unknown, and the model has no `serving_default` and exactly one signature whose name does not start with `__`.",
     example: Example {
         signature: "@predict x:float[-1,2]",
         request: "x:float[1,2]",

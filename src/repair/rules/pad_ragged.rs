@@ -1,17 +1,17 @@
-//! Rows shorter than the model's fixed length, filled up at the end with the operator's value.
+//! Pads rows that are shorter than the declared length with a value of the operator.
 use crate::repair::pad::has_room;
 use crate::repair::{
     Encoding, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier, ValueChange, notation,
 };
 use crate::tensor::Shape;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "pad_ragged",
     tier: Tier::Two,
     switch: Switch::Elsewhere("inputs: {NAME: {pad: {value: 0}}}"),
     stage: Stage::Shape,
     lossy: false,
-    when: "The ranks are equal, and inner sizes are below the declared fixed ones: each row is filled up at the end with `pad.value`. With `pad.mask`, that input is sent too, 1 for a value that came and 0 for one that was filled in, unless the client sent it.",
+    when: "The ranks are equal, and inner sizes are below the declared fixed ones: each row is padded at the end with `pad.value`. If `pad.mask` names an input that the client did not send, that input is added: 1 for a sent value, 0 for padding.",
     example: Example {
         signature: "ids:int32[-1,8]",
         request: "ids:int32[2,5]",

@@ -1,14 +1,13 @@
-//! One input is declared and one is sent: whatever it is called, it can only be that one, if it
-//! fits.
+//! Renames the only sent input to the only declared one, if it fits.
 use crate::repair::{Example, NameCase, Naming, Propose, Repair, Stage, Switch, Tier, tensor};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "rename_single",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Names,
     lossy: false,
-    when: "One input is declared and one is sent, under another key that no other signature of the model has, and it conforms or needs only repairs that are switched on.",
+    when: "One input is declared, and one was sent under another key. No other signature of the model has that key, and the input conforms or needs only repairs that are switched on.",
     example: Example {
         signature: "inputs:float[-1,2]",
         request: "images:float[1,2]",
@@ -23,8 +22,7 @@ fn propose(case: &NameCase<'_>) -> Naming {
     if case.signature.inputs.len() != 1 || case.view.inputs.len() != 1 {
         return Naming::No;
     }
-    // A name that another signature has is no other name for this input: the request was meant for
-    // that one.
+    // If another signature has the name, the request was probably meant for that signature.
     let key = &case.view.inputs[*index].key;
     if case.signatures.servable().any(|other| other.name != case.signature.name && other.input(key).is_some())
     {

@@ -1,15 +1,14 @@
-//! A client that names the graph's tensor (`serving_default_x:0`) means the input that is fed
-//! through it.
+//! Renames an input that was sent under its graph tensor's name, such as `serving_default_x:0`.
 use crate::repair::{Example, NameCase, Naming, Problem, Propose, Reason, Repair, Stage, Switch, Tier};
 use crate::signature::TensorInfo;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "rename_tensor_name",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Names,
     lossy: false,
-    when: "The sent key is a declared `TensorInfo.name`, with or without `:0`, and that input was not sent under its own key.",
+    when: "The sent key is the `TensorInfo.name` of a declared input, with or without `:0`, and that input was not sent under its own key.",
     example: Example {
         signature: "x=serving_default_x:0:float[-1,2] k:int32[-1]",
         request: "serving_default_x:float[1,2] k:int32[1]",
@@ -38,7 +37,7 @@ fn propose(case: &NameCase<'_>) -> Naming {
     if renames.is_empty() { Naming::No } else { Naming::Rename(renames) }
 }
 
-/// Output 0 of an op is written both `op` and `op:0`.
+/// `op` and `op:0` both mean output 0 of an op.
 fn is_name_of(key: &str, info: &TensorInfo) -> bool {
     !info.tensor_name.is_empty() && plain(key) == plain(&info.tensor_name)
 }

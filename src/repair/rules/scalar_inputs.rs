@@ -1,15 +1,15 @@
-//! A flag or a rate of unknown rank, sent as a vector of one, where the operator knows that a
-//! scalar is meant.
+//! Turns a vector of one value into a scalar, for inputs of unknown rank that the operator declares
+//! as scalars.
 use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{PartialShape, Shape};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "scalar_inputs",
     tier: Tier::Two,
     switch: Switch::Elsewhere("inputs: {NAME: {scalar: true}}"),
     stage: Stage::Shape,
     lossy: false,
-    when: "The input's rank is unknown, the operator says `scalar: true`, and one element was sent.",
+    when: "The input's rank is unknown, the operator configured `scalar: true`, and one element was sent.",
     example: Example {
         signature: "training:bool",
         request: "training:bool[1]",

@@ -1,9 +1,9 @@
-//! A model that takes exactly one value gets exactly one: it can only have the declared shape.
+//! Gives a single value the declared shape if that has exactly one element.
 use super::{Fit, shape_rule};
 use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "scalar_shape",
     tier: Tier::One,
     switch: Switch::Off,

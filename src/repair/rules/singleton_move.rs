@@ -1,16 +1,16 @@
-//! An axis of size 1 in another place: `[5,28,1]` for `[-1,1,28]`. No element moves.
+//! Moves an axis of size 1, as from `[5,28,1]` to `[5,1,28]`. No element moves.
 use super::insert_unit_dims::place;
 use super::{Fit, shape_rule};
 use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "singleton_move",
     tier: Tier::Two,
     switch: Switch::On,
     stage: Stage::Shape,
     lossy: false,
-    when: "The ranks are equal, and the sent axes other than 1 fill the declared ones in order, with ones only where 1 is declared, in exactly one way.",
+    when: "The ranks are equal, and there is exactly one way to match the sent sizes other than 1, in order, to the declared ones so that a 1 is left only where 1 is declared.",
     example: Example {
         signature: "x:float[-1,1,28]",
         request: "x:float[5,28,1]",

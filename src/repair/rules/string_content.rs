@@ -1,16 +1,17 @@
-//! The bytes of one string in `tensor_content`, where TensorFlow expects a list of lengths first.
+//! Moves the raw bytes of a string from `tensor_content`, where TensorFlow expects its own
+//! encoding.
 use crate::repair::{
     Encoding, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier, ValueChange,
 };
 use crate::tensor::{DataType, ValueList};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "string_content",
     tier: Tier::One,
     switch: Switch::Off,
     stage: Stage::Encoding,
     lossy: false,
-    when: "A string tensor of one element has no `string_val`, and raw bytes in `tensor_content` that are no valid TensorFlow string encoding.",
+    when: "A string tensor of one element has no `string_val`, and its `tensor_content` is not a valid TensorFlow string encoding. The bytes become the one string.",
     example: Example {
         signature: "image:string[-1]",
         request: "image:string[1]@tensor_content",

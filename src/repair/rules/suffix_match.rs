@@ -1,13 +1,13 @@
-//! Names that differ only by what an exporter puts in front: `serving_default_x`, `model/x`, `x`.
+//! Renames inputs whose names differ only by a prefix: `serving_default_x`, `model/x`, `x`.
 use crate::repair::{Example, NameCase, Naming, Propose, Repair, Stage, Switch, Tier};
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "suffix_match",
     tier: Tier::Two,
     switch: Switch::On,
     stage: Stage::Names,
     lossy: false,
-    when: "Every unknown key ends in the name of one missing input, or the other way round, at a `_`, `/`, `.` or `:`; one to one, all or none.",
+    when: "Every unknown key ends with `_`, `/`, `.` or `:` and the name of one missing input, or the reverse. Keys and inputs must match one to one, and either all unknown keys are renamed or none.",
     example: Example {
         signature: "ids:int32[-1] mask:int32[-1]",
         request: "model/ids:int32[1] model/mask:int32[1]",

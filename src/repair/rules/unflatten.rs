@@ -1,15 +1,15 @@
-//! One axis sent where the model takes several: 784 pixels for an image of 28 by 28.
+//! Splits an axis that the model declares as several, such as 784 pixels into an image of 28 by 28.
 use super::{Fit, is_permuted, regroup, shape_rule};
 use crate::repair::{Example, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
-pub static REPAIR: Repair = Repair {
+pub(super) static REPAIR: Repair = Repair {
     name: "unflatten",
     tier: Tier::Two,
     switch: Switch::On,
     stage: Stage::Shape,
     lossy: false,
-    when: "Splitting axes into adjacent declared fixed dimensions reaches one conforming shape, with the row count kept or exactly one row; never when the sent dims are a permutation of the declared ones.",
+    when: "Splitting axes into adjacent declared fixed dimensions gives exactly one conforming shape, with the same number of rows or with one row. Does not apply if the sent dims are a permutation of the declared ones.",
     example: Example {
         signature: "x:float[-1,28,28]",
         request: "x:float[5,784]",

@@ -1,4 +1,4 @@
-//! What a client is told to do: hint from case.
+//! Hints, case by case.
 use super::*;
 
 /// The hints of a verdict, in the order of its problems.
@@ -13,7 +13,7 @@ fn hints(verdict: &Verdict) -> String {
 }
 
 #[test]
-fn hint_from_case() {
+fn each_case_gets_the_expected_hint() {
     let nhwc = "looks like NCHW, this input is NHWC: transpose before sending";
     let nchw = "looks like NHWC, this input is NCHW: transpose before sending";
     let cases = [
@@ -94,7 +94,7 @@ fn hint_from_case() {
         (
             "inputs:string[-1]",
             "inputs:float[4]",
-            "this signature takes strings, as a rule serialized tf.Example protos",
+            "this signature takes strings, usually serialized tf.Example protos",
         ),
         (
             "examples:string[-1]",
@@ -142,7 +142,7 @@ fn hint_from_case() {
 }
 
 #[test]
-fn strict_says_what_a_repair_would_have_sent() {
+fn strict_mode_hints_at_what_the_repair_would_have_sent() {
     let cases = [
         ("text:float[-1,100]", "text:float[100]", "send shape [1,100]"),
         ("x:float[-1,2]", "x:double[2]", "send float | send shape [1,2]"),
@@ -156,10 +156,10 @@ fn strict_says_what_a_repair_would_have_sent() {
 }
 
 #[test]
-fn names_of_signatures_and_outputs_are_explained() {
+fn an_unknown_signature_gets_a_list_and_a_suggestion() {
     let case = Case::new("@score x:float[-1] y:int64[-1,2] -> z:float[-1]", "@scores x:float[1]");
     let mut strict = ModelPolicy::default();
-    strict.defaults.off.insert("only_signature".into());
+    set(&mut strict.defaults, "only_signature", false);
     let case = Case { policy: strict, ..case };
     assert_eq!(
         case.says(),
@@ -178,7 +178,7 @@ fn names_of_signatures_and_outputs_are_explained() {
 }
 
 #[test]
-fn a_hostile_request_costs_no_more_for_its_hints() {
+fn the_number_of_hints_is_limited() {
     let request: Vec<String> = (0..5000).map(|n| format!("input_ids{n}:float[1]")).collect();
     let verdict = Case::new("input_ids:int64[-1] mask:int64[-1]", &request.join(" ")).judge();
     let hinted = verdict.problems.iter().filter(|problem| !problem.hint.is_empty()).count();

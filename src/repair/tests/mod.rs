@@ -1,14 +1,17 @@
-//! What holds for every rule: its example, the promises of the contract, and what a sweep over
-//! dtypes and encodings shows.
-mod contract;
+//! Tests of all rules: examples, verdicts, hints, and properties over all dtypes and encodings.
 mod hints;
 mod properties;
+mod verdicts;
 
 use super::*;
 use crate::signature::Signatures;
 use crate::wire::{PredictView, Rope};
 
-/// A request in the notation of the command line, held to a signature in the same notation.
+fn set(policy: &mut Policy, rule: &str, on: bool) {
+    policy.rules.set(Repair::find(rule).unwrap(), on);
+}
+
+/// A request and the signature to check it against, both in the notation of the command line.
 struct Case {
     signatures: Signatures,
     message: Rope,

@@ -1,6 +1,6 @@
-//! What holds for all requests: a repaired one needs no repair, element order and other inputs'
-//! bytes are untouched, and a sweep over all dtype pairs and encodings in which "may I?" and "do
-//! it" agree.
+//! Properties of all requests: a repaired request needs no further repair, the order of elements
+//! and the bytes of other inputs do not change, and for all dtypes and encodings a planned cast
+//! succeeds.
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +24,7 @@ fn elements(message: &Rope, key: &str) -> Vec<u8> {
 }
 
 #[test]
-fn for_every_dtype_pair_and_encoding_what_is_planned_is_done() {
+fn planned_casts_succeed_for_every_dtype_pair_and_encoding() {
     let mut repaired = 0;
     for from in DataType::all().filter(|dtype| dtype.size().is_some()) {
         for to in DataType::all().filter(|dtype| dtype.size().is_some()) {
@@ -77,7 +77,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn a_shape_repair_relabels_the_same_bytes_and_is_final(
+    fn a_shape_repair_keeps_the_bytes_and_needs_no_second_repair(
         (declared, sent) in shapes(),
         dtype in prop::sample::select(vec!["float", "double", "int64", "half"]),
         list in any::<bool>(),
@@ -117,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 1_usize..50) {
+    fn judging_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 1_usize..50) {
         let message: Rope = bytes.chunks(cut).map(bytes::Bytes::copy_from_slice).collect();
         let case = Case::new("x:float[-1,2]", "");
         if let Ok(view) = PredictView::scan(&message) {

@@ -1,5 +1,4 @@
-//! Every cast against NumPy and ml_dtypes, by the values of tests/fixtures/casts/ (written by its
-//! generate.py).
+//! Compares every cast with NumPy and ml_dtypes, using tests/fixtures/casts/ (see its generate.py).
 use std::collections::HashMap;
 
 use super::lanes::BLOCK;
@@ -8,7 +7,7 @@ use crate::tensor::DataType;
 
 const CASTS: &str = include_str!("../../../tests/fixtures/casts/casts.txt");
 
-/// A line of the fixture: a pair of dtypes, the values, and what becomes of each.
+/// A line of the fixture: a pair of dtypes, values, and the result of each.
 struct Line {
     from: DataType,
     to: DataType,
@@ -74,7 +73,7 @@ fn the_fixture_has_every_cast() {
 }
 
 #[test]
-fn every_value_is_kept_or_refused_as_numpy_says() {
+fn every_value_is_kept_or_refused_as_in_numpy() {
     for line in lines() {
         let (exact, round) = (line.cast(Exactness::Exact), line.cast(Exactness::Round));
         let widens = relation(line.from, line.to) == Some(Relation::Widens);
@@ -101,7 +100,7 @@ fn every_value_is_kept_or_refused_as_numpy_says() {
 }
 
 #[test]
-fn a_pairs_own_loops_agree_with_the_lanes() {
+fn kernels_agree_with_the_lanes() {
     for line in lines() {
         for exactness in [Exactness::Exact, Exactness::Round] {
             let fast = line.cast(exactness);
@@ -119,7 +118,7 @@ fn a_pairs_own_loops_agree_with_the_lanes() {
 }
 
 #[test]
-fn a_long_tensor_is_its_elements_one_by_one() {
+fn a_long_tensor_is_cast_like_its_elements() {
     for line in lines() {
         let cast = line.cast(Exactness::Round);
         let passes = |verdict: char| "ern".contains(verdict);

@@ -1,4 +1,4 @@
-//! Straight loops for the everyday pairs, which the compiler vectorises. Whatever has none goes
+//! Simple loops for common pairs of dtypes, which the compiler vectorises. All other pairs go
 //! through the lanes.
 use std::ops::BitOr;
 
@@ -10,23 +10,22 @@ use super::lanes::BLOCK;
 use super::values::power_of_two;
 use crate::tensor::dtype::DataType;
 
-/// A pair's own loops.
+/// The loops of one pair of dtypes.
 #[derive(Debug)]
 pub(super) struct Kernel {
     /// Appends the converted lanes.
     pub(super) convert: fn(&[u8], &mut Vec<u8>),
-    /// Whether every value is exact in the target.
+    /// Whether the target has every value exactly.
     exact: Test,
-    /// Whether every value has a nearest one in the target.
+    /// Whether every value can be rounded to the target.
     round: Test,
 }
 
-/// Over blocks of at most [`BLOCK`] lanes.
+/// A test of a block of at most [`BLOCK`] lanes.
 type Test = fn(&[u8]) -> bool;
 
 impl Kernel {
-    /// The test for this strictness: `true` says that all values of the block pass, `false` that
-    /// one does not.
+    /// The test for this exactness. `false` means that some value of the block may not pass.
     pub(super) fn test(&self, exactness: Exactness) -> Test {
         match exactness {
             Exactness::Exact => self.exact,
@@ -35,7 +34,7 @@ impl Kernel {
     }
 }
 
-/// The loops of a pair of real dtypes, if it has its own.
+/// The loops of a pair of real dtypes, if there are any.
 pub(super) fn kernel(from: DataType, to: DataType) -> Option<&'static Kernel> {
     use DataType as D;
     Some(match (from, to) {
@@ -67,7 +66,7 @@ pub(super) fn kernel(from: DataType, to: DataType) -> Option<&'static Kernel> {
         (D::UINT16, D::DOUBLE) => &const { exact!(u16 => f64) },
         (D::INT32, D::DOUBLE) => &const { exact!(i32 => f64) },
         (D::UINT32, D::DOUBLE) => &const { exact!(u32 => f64) },
-        // Every integer has a nearest float: only `Exact` can fail.
+        // Every integer can be rounded to a float, so only `Exact` can fail.
         (D::INT32, D::FLOAT) => &const { checked!(i32 => f32, |v| f64::from(v as f32) == f64::from(v), any) },
         (D::UINT32, D::FLOAT) => {
             &const { checked!(u32 => f32, |v| f64::from(v as f32) == f64::from(v), any) }
@@ -110,14 +109,14 @@ macro_rules! checked {
     };
 }
 
-/// From 64 bits, where the processor converts one value at a time: a block of small integers, those
-/// that are of `$bits` bits after `$offset` is added, is known to be exact without converting any.
+/// From 64-bit integers, which the processor converts one at a time. A block of small integers (of
+/// `$bits` bits after `$offset` is added) is exact without converting any.
 macro_rules! wide_ints {
     ($from:ty => $to:ty, $offset:expr, $bits:literal) => {
         Kernel {
             exact: |src| {
-                // `as` saturates, so that the greatest integer would seem to come back from the
-                // float above it.
+                // `as` saturates: the largest integer would seem to come back from the float above
+                // it.
                 let comes_back = |value: $from| (value as $to) as $from == value && value != <$from>::MAX;
                 are_below(src, $offset, $bits) || all(src, |bytes| comes_back(<$from>::from_le_bytes(bytes)))
             },
@@ -126,7 +125,8 @@ macro_rules! wide_ints {
     };
 }
 
-/// `half` converts slices with the processor's instructions, eight times as fast as value by value.
+/// The `half` crate converts slices with special instructions, eight times as fast as single
+/// values.
 macro_rules! halves {
     ($from:ty, $to:ty, $convert:ident) => {
         Kernel {
@@ -147,8 +147,9 @@ macro_rules! halves {
     };
 }
 
-/// Into halves by slices too; what a value became is looked at by way back. From float64 there is
-/// no such kernel: on processors with the instruction `half` goes by float32, and rounds twice.
+/// To halves, also in slices. The test converts the result back and compares. There is no such
+/// kernel from float64: with the processor's instruction, `half` goes through float32 and rounds
+/// twice.
 macro_rules! into_halves {
     ($to:ty) => {
         Kernel {
@@ -201,8 +202,7 @@ come_back!(bf16);
 
 use {checked, exact, halves, into_halves, wide_ints};
 
-/// An iterator that knows its length: the vector grows once and is written without a buffer in
-/// between.
+/// Appends an iterator of known length: the vector grows once and no buffer is needed.
 fn append<const A: usize, const B: usize>(
     src: &[u8],
     dst: &mut Vec<u8>,
@@ -211,8 +211,7 @@ fn append<const A: usize, const B: usize>(
     dst.extend(src.as_chunks().0.iter().flat_map(|bytes| convert(*bytes)));
 }
 
-/// The bits that any word has. Sixteen unions side by side, since one would wait for itself at
-/// every step.
+/// The bitwise or of all words. Sixteen accumulators avoid a dependency chain.
 fn union<T>(src: &[u8], word: impl Fn([u8; 8]) -> T) -> T
 where
     T: BitOr<Output = T> + Default + Copy,
@@ -231,24 +230,23 @@ where
     unions.into_iter().fold(T::default(), |all, one| all | one)
 }
 
-/// Whether all integers are numbers of so many bits, without a sign, after `offset` is added.
+/// Whether all integers, after `offset` is added, fit in this many bits without a sign.
 fn are_below(src: &[u8], offset: u64, bits: u32) -> bool {
     union(src, |bytes| u64::from_le_bytes(bytes).wrapping_add(offset)) >> bits == 0
 }
 
-/// Whether all values are below 2^127 by a look at their upper halves: the everyday case, in a read
-/// of the bytes and no more. The few above that do not overflow, NaN and the infinities are not
-/// told from those that do.
+/// Whether the magnitude of all values is below 2^127, by their upper halves alone: the common
+/// case, as fast as reading the bytes. Larger values need the full test, even NaN and infinities.
 fn doubles_are_far_from_overflow(src: &[u8]) -> bool {
     /// The upper half of 2^127.
     const FAR: u32 = (power_of_two(127).to_bits() >> 32) as u32;
-    // Of a magnitude the half's top bit is clear; what is at least `FAR` sets it.
+    // The top bit of a magnitude is clear; the addition sets it if the magnitude is at least `FAR`.
     let upper = |bytes| (u64::from_le_bytes(bytes) >> 32) as u32 & 0x7fff_ffff;
     union(src, |bytes| upper(bytes) + ((1 << 31) - FAR)) >> 31 == 0
 }
 
-/// Looks at every value, without an early end: a loop without branches is vectorised, and a sum of
-/// u64 better than a conjunction of bools.
+/// Tests every value without an early exit: a loop without branches is vectorised, and a sum of u64
+/// better than a conjunction of bools.
 fn all<const A: usize>(src: &[u8], passes: impl Fn([u8; A]) -> bool) -> bool {
     src.as_chunks::<A>().0.iter().map(|bytes| u64::from(!passes(*bytes))).sum::<u64>() == 0
 }
@@ -261,9 +259,9 @@ fn double_is_float(value: f64) -> bool {
     f64::from(value as f32) == value || value.is_nan()
 }
 
-/// Whether rounding keeps a finite value finite. NaN and the infinities stay what they are.
+/// Whether rounding keeps a finite value finite. NaN and infinities do not change.
 fn double_is_near_float(value: f64) -> bool {
-    /// Halfway between the largest float and the power of two above it; the tie goes to infinity.
+    /// Halfway between the largest float and the power of two above it. The tie rounds to infinity.
     const OVERFLOW: f64 = f32::MAX as f64 + power_of_two(103);
     let magnitude = value.abs();
     !(OVERFLOW..f64::INFINITY).contains(&magnitude)

@@ -1,21 +1,20 @@
-//! The general way of a cast: each real dtype reads its bytes into wide numbers and writes its
-//! bytes from them.
+//! The general cast: each real dtype has a reader from bytes to wide numbers and a writer back.
 //!
-//! One reader and one writer a dtype instead of a function a pair. A complex element is two lanes
-//! of its real dtype.
+//! This needs one reader and one writer for each dtype instead of a function for each pair. A
+//! complex element is two lanes of its real dtype.
 use half::{bf16, f16};
 
 use super::values::{FloatFormat, IntRange, ValueSet};
 use crate::tensor::dtype::DataType;
 use crate::tensor::float8;
 
-/// Lanes that are worked on at once: few enough for the stack and the first cache.
+/// Number of lanes processed at once: few enough for the stack and the L1 cache.
 pub(super) const BLOCK: usize = 512;
 
-/// A real dtype as bytes.
+/// The byte representation of a real dtype.
 #[derive(Debug)]
 pub(super) struct Lane {
-    /// Bytes of one lane.
+    /// Size of one lane in bytes.
     pub(super) size: usize,
     pub(super) codec: Codec,
 }
@@ -26,20 +25,19 @@ pub(super) enum Codec {
     Int {
         range: IntRange,
         read: fn(&[u8], &mut [i128]),
-        /// Keeps the low bits of what is out of range.
+        /// Keeps the low bits of a value that is out of range.
         write: fn(&[i128], &mut [u8]),
     },
     Float {
         format: FloatFormat,
         read: fn(&[u8], &mut [f64]),
-        /// Takes what [`FloatFormat::nearest`] gives; beyond the format's range anything is
-        /// written.
+        /// Expects results of [`FloatFormat::nearest`]. Values out of range give arbitrary bytes.
         write: fn(&[f64], &mut [u8]),
     },
 }
 
 impl Lane {
-    /// The numbers that a lane holds.
+    /// The numbers that a lane can hold.
     pub(super) fn values(&self) -> ValueSet {
         match self.codec {
             Codec::Int { range, .. } => range.into(),
@@ -48,8 +46,7 @@ impl Lane {
     }
 }
 
-/// The lane of a dtype and the number of lanes of an element; `None` for dtypes that are no
-/// numbers.
+/// The lane of a dtype and the number of lanes of an element; `None` for non-numeric dtypes.
 pub(super) fn lane(dtype: DataType) -> Option<(&'static Lane, usize)> {
     let lane = match dtype {
         DataType::BOOL => &BOOL,
@@ -82,7 +79,7 @@ pub(super) fn lane(dtype: DataType) -> Option<(&'static Lane, usize)> {
     Some((lane, 1))
 }
 
-/// A lane from its value set and the two conversions between its bytes and a wide number.
+/// A lane, from its value set and the conversions between its bytes and a wide number.
 macro_rules! lanes {
     ($($id:ident: $kind:ident $field:ident, $size:literal, $values:expr, $read:expr, $write:expr;)*) => {
         $(static $id: Lane = Lane {
@@ -105,11 +102,11 @@ macro_rules! lanes {
 }
 
 lanes! {
-    // A bool byte that is neither 0 nor 1 is read as it is: TensorFlow refuses it, and so does
-    // `check`.
+    // A bool byte that is neither 0 nor 1 is read unchanged, so that `check` refuses it, as
+    // TensorFlow does.
     BOOL: Int range, 1, ints(0, 1), |b: [u8; 1]| i128::from(b[0]), |v: i128| [u8::from(v != 0)];
-    // Written with the bits above cleared, as ml_dtypes and TensorFlow write them; read whatever
-    // those say.
+    // The upper bits are cleared when writing, as in ml_dtypes and TensorFlow, and ignored when
+    // reading.
     INT2: Int range, 1, ints(-2, 1), |b: [u8; 1]| sign_extend(b[0], 2), |v: i128| [v as u8 & 3];
     INT4: Int range, 1, ints(-8, 7), |b: [u8; 1]| sign_extend(b[0], 4), |v: i128| [v as u8 & 15];
     UINT2: Int range, 1, ints(0, 3), |b: [u8; 1]| i128::from(b[0] & 3), |v: i128| [v as u8 & 3];

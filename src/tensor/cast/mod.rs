@@ -1,5 +1,5 @@
-//! Casts of numbers between dtypes: what a cast can lose, the check that it loses nothing, and the
-//! cast itself.
+//! Casts between numeric dtypes: what a cast can lose, the check that it loses nothing, and the
+//! cast.
 mod kernels;
 mod lanes;
 mod values;
@@ -18,15 +18,15 @@ use super::dtype::{Class, DataType};
 /// What a cast from one dtype to another can lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relation {
-    /// The same dtype. Of dtypes that are no numbers too; these have no [`Cast`].
+    /// The same dtype. Also for non-numeric dtypes, which have no [`Cast`].
     Same,
-    /// Every value of the source is exact in the target. (The sign of a zero may go: two float8
-    /// formats have no -0.0.)
+    /// The target has every value of the source exactly. The sign of a zero may be lost: some
+    /// float8 formats have no -0.0.
     Widens,
-    /// Some values are not: integers of less range, integers into floats, floats into narrower
-    /// floats.
+    /// The target lacks some values: integers to a smaller range, integers to floats, floats to
+    /// narrower floats.
     Narrows,
-    /// Only integral values in range are exact. -0.0 is 0; NaN and the infinities are out of range.
+    /// Only whole numbers in range are exact. -0.0 is 0; NaN and infinities are out of range.
     FloatToInt,
     /// False is 0 and true is 1.
     BoolToNumber,
@@ -34,9 +34,9 @@ pub enum Relation {
     NumberToBool,
 }
 
-/// What a cast from one dtype to another can lose; `None` says that there is no such cast: of
-/// strings, quantized dtypes, handles, reference and unknown dtypes, of complex to real, and
-/// between bool and complex.
+/// What a cast from one dtype to another can lose. `None` if there is no such cast: for strings,
+/// quantized dtypes, handles, reference and unknown dtypes, from complex to real, and between bool
+/// and complex.
 pub fn relation(from: DataType, to: DataType) -> Option<Relation> {
     let (source, target) = (from.info()?, to.info()?);
     if from == to {
@@ -55,18 +55,18 @@ pub fn relation(from: DataType, to: DataType) -> Option<Relation> {
     }
 }
 
-/// How strictly values are held to.
+/// How exact a cast must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exactness {
-    /// Each value must survive. From float to float NaN counts as exact where the target has one
-    /// (its payload may go), and an infinity where the target has one.
+    /// The target must have each value. Between floats, NaN and infinities are exact if the target
+    /// has them; the payload of a NaN may be lost.
     Exact,
-    /// Into a float or complex dtype: the nearest value, ties to even; a finite value that would
-    /// leave the target's range is refused. Into any other dtype the same as [`Exactness::Exact`].
+    /// To a float or complex dtype: rounded to the nearest value, ties to even. A finite value out
+    /// of the target's range is refused. To any other dtype the same as [`Exactness::Exact`].
     Round,
 }
 
-/// A value that a cast would not keep.
+/// A value that a cast would change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("element {index} ({value}) is {kind}")]
 pub struct CastFault {
@@ -77,16 +77,17 @@ pub struct CastFault {
     pub value: String,
 }
 
-/// Why a value is not kept.
+/// Why a value would change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// Beyond the target's least or greatest value, or a NaN or infinity that it does not have.
+    /// Beyond the smallest or largest value of the target, or a NaN or infinity that it does not
+    /// have.
     OutOfRange,
     /// Within the range, but between two values of the target.
     Inexact,
 }
 
-/// A cast between two dtypes of numbers, chosen once a tensor.
+/// A cast between two numeric dtypes, selected once for each tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct Cast {
     exactness: Exactness,
@@ -101,8 +102,8 @@ pub struct Cast {
 // === impl Cast ===
 
 impl Cast {
-    /// The cast from one dtype to another. It exists exactly when [`relation`] does, but not
-    /// between equal dtypes that are no numbers. Between equal dtypes of numbers it copies.
+    /// The cast from one dtype to another. It exists if [`relation`] does, except between equal
+    /// non-numeric dtypes. Between equal numeric dtypes it copies.
     pub fn new(from: DataType, to: DataType, exactness: Exactness) -> Option<Self> {
         let relation = relation(from, to)?;
         let ((source, source_lanes), (target, target_lanes)) = (lane(from)?, lane(to)?);
@@ -115,20 +116,23 @@ impl Cast {
         Some(Self { exactness, relation, source, target, source_lanes, target_lanes, kernel })
     }
 
-    /// Bytes of a source element.
+    /// Size of a source element in bytes.
     pub fn from_size(&self) -> usize {
         self.source.size * self.source_lanes
     }
 
-    /// Bytes of a target element.
+    /// Size of a target element in bytes.
     pub fn to_size(&self) -> usize {
         self.target.size * self.target_lanes
     }
 
-    /// Finds the first value that the cast would not keep. `src` is whole elements, little-endian,
-    /// as in `tensor_content`. Allocates nothing but the fault's text.
+    /// Checks that the cast keeps every value. `src` has whole elements, little-endian, as in
+    /// `tensor_content`. Allocates nothing except the text of the fault.
+    ///
+    /// # Errors
+    /// The first value that the cast would change.
     pub fn check(&self, src: &[u8]) -> Result<(), CastFault> {
-        // A bool byte other than 0 and 1 is no value of its dtype, so even bools are looked at.
+        // A bool byte other than 0 and 1 is invalid, so casts from bool are checked.
         if matches!(self.relation, Relation::Same | Relation::Widens) {
             return Ok(());
         }
@@ -147,8 +151,8 @@ impl Cast {
         Ok(())
     }
 
-    /// Appends the converted elements of `src` to `dst`. After [`Self::check`] said `Ok` the values
-    /// are exact or the nearest; otherwise those that it refuses become anything.
+    /// Appends the converted elements of `src` to `dst`. The result for values that [`Self::check`]
+    /// refuses is unspecified.
     pub fn convert(&self, src: &[u8], dst: &mut Vec<u8>) {
         let src = self.whole_elements(src);
         if self.relation == Relation::Same {
@@ -183,12 +187,12 @@ impl Cast {
         }
     }
 
-    /// `src` without a part of an element at its end: whoever sized the tensor has refused it.
+    /// `src` without an incomplete element at the end. Such a tensor has been refused before.
     fn whole_elements<'a>(&self, src: &'a [u8]) -> &'a [u8] {
         &src[..src.len() - src.len() % self.from_size()]
     }
 
-    /// The first lane of a block that the target does not hold.
+    /// The first lane of a block that the target does not have.
     fn first_fault(&self, bytes: &[u8]) -> Option<(usize, FaultKind)> {
         let target = self.target.values();
         let lanes = bytes.len() / self.source.size;
@@ -210,7 +214,7 @@ impl Cast {
         }
     }
 
-    /// Converts a block by way of wide numbers.
+    /// Converts a block through wide numbers.
     fn convert_block(&self, bytes: &[u8], converted: &mut [u8]) {
         let lanes = bytes.len() / self.source.size;
         let (mut ints, mut floats) = ([0; BLOCK], [0.0; BLOCK]);
@@ -242,7 +246,7 @@ impl Cast {
         }
     }
 
-    /// A source element as text, its floats as short as they are unambiguous.
+    /// A source element as text, with floats as short as possible.
     fn print(&self, element: &[u8]) -> String {
         let lanes: Vec<String> =
             element.chunks_exact(self.source.size).map(|lane| self.print_lane(lane)).collect();

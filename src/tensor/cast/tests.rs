@@ -1,4 +1,4 @@
-//! What holds for casts of all values, and the texts of their faults.
+//! Properties of all casts, and the texts of faults.
 use proptest::prelude::*;
 
 use super::values::power_of_two;
@@ -19,9 +19,9 @@ fn converted(cast: Cast, src: &[u8]) -> Vec<u8> {
     dst
 }
 
-/// Whether two tensors hold the same numbers, NaN and NaN among them.
+/// Whether two tensors hold the same numbers, where NaN equals NaN.
 fn same_numbers(dtype: DataType, left: &[u8], right: &[u8]) -> bool {
-    // Integers of 64 bits have one pattern a number, and no float that holds them all.
+    // No float has all 64-bit integers, so their bytes are compared.
     if left == right || matches!(dtype, DataType::INT64 | DataType::UINT64) {
         return left == right;
     }
@@ -49,7 +49,7 @@ fn what_each_cast_can_lose() {
     assert_eq!(table.join("\n"), TABLE.trim());
 }
 
-/// Rows are sources, columns targets, both in the order of the dtypes' numbers.
+/// Rows are sources and columns are targets, both in the order of the dtype numbers.
 const TABLE: &str = "
 =WiiiiWibniWniinnnnniiiin float
 n=iiiinibniWniinnnnniiiin double
@@ -78,7 +78,7 @@ WWWWWWWWbWWWWWWWWWWWWWn=W uint2
 WWiiiiWibWiWWiiWWWWWiiii= float4_e2m1fn";
 
 #[test]
-fn a_relation_and_a_cast_are_the_same_question() {
+fn a_cast_exists_if_a_relation_does() {
     for from in (-1..=140).map(DataType::from_number) {
         for to in (-1..=140).map(DataType::from_number) {
             let castable = Cast::new(from, to, Exactness::Exact).is_some();
@@ -90,9 +90,9 @@ fn a_relation_and_a_cast_are_the_same_question() {
     assert_eq!(relation(DataType::from_number(101), DataType::from_number(101)), None);
 }
 
-/// Tries each value of the dtypes of at most 16 bits: a proof of their rows of the table.
+/// Tries every value of the dtypes of at most 16 bits, which proves their rows of the table.
 #[test]
-fn widens_means_every_value() {
+fn widening_casts_keep_every_value() {
     for from in numbers().into_iter().filter(|dtype| dtype.size() <= Some(2) && *dtype != DataType::BOOL) {
         let size = from.size().unwrap();
         let all: Vec<u8> =
@@ -121,7 +121,7 @@ fn fault<const N: usize>(from: DataType, to: DataType, bytes: [u8; N]) -> (usize
 }
 
 #[test]
-fn faults_name_the_element() {
+fn faults_have_index_and_value() {
     use DataType as D;
     use FaultKind::{Inexact, OutOfRange};
     let said = |index, kind, value: &str| (index, kind, value.to_owned());
@@ -146,7 +146,7 @@ fn faults_name_the_element() {
 }
 
 #[test]
-fn nothing_is_cast_from_no_values() {
+fn casting_no_values_gives_no_values() {
     for from in numbers() {
         for to in numbers() {
             if let Some(cast) = Cast::new(from, to, Exactness::Exact) {
@@ -164,18 +164,18 @@ fn convert_appends() {
     assert_eq!(dst, [9, 0, 0, 0x80, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0]);
 }
 
-/// A pair of dtypes of numbers and some bytes.
+/// A pair of numeric dtypes and some bytes.
 fn tensors() -> impl Strategy<Value = (DataType, DataType, Vec<u8>)> {
     let dtype = || proptest::sample::select(numbers());
-    // Runs of zeros and ones make values that survive; anything makes those that do not.
+    // Zeros and ones make values that a cast keeps, random bytes values that it does not.
     let byte = prop_oneof![Just(0), Just(1), Just(0xff), Just(0x3f), any::<u8>()];
     (dtype(), dtype(), proptest::collection::vec(byte, 0..64))
 }
 
-/// Each of the values at each place of some lengths, among ones: a loop over many lanes at once
-/// must not lose any.
+/// Puts each value at each index of tensors of several lengths, among ones: a vectorised loop must
+/// not miss any.
 #[test]
-fn quick_looks_see_every_lane() {
+fn block_tests_check_every_lane() {
     use DataType as D;
     use Exactness::{Exact, Round};
     let largest = f64::from(f32::MAX);
@@ -226,7 +226,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn what_check_lets_pass_comes_back((from, to, bytes) in tensors()) {
+    fn values_that_pass_the_check_can_be_cast_back((from, to, bytes) in tensors()) {
         let casts = Cast::new(from, to, Exactness::Exact).zip(Cast::new(to, from, Exactness::Exact));
         let Some((there, back)) = casts else { return Ok(()) };
         for value in bytes.chunks_exact(there.from_size()) {
@@ -241,7 +241,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic((from, to, bytes) in tensors()) {
+    fn casting_arbitrary_bytes_does_not_panic((from, to, bytes) in tensors()) {
         for exactness in [Exactness::Exact, Exactness::Round] {
             if let Some(cast) = Cast::new(from, to, exactness) {
                 let _ = cast.check(&bytes);

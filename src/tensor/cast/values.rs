@@ -1,5 +1,5 @@
-//! The set of numbers that a dtype holds: what fits, what must be rounded, and what is out of
-//! range.
+//! The set of numbers that a dtype can hold, and how a number relates to it: exact, rounded or out
+//! of range.
 use super::{Exactness, FaultKind};
 
 /// The numbers of a real dtype.
@@ -19,7 +19,7 @@ pub(super) struct IntRange {
 /// A binary floating point format.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FloatFormat {
-    /// Significant bits, the hidden one included.
+    /// Number of significant bits, including the hidden one.
     pub(super) precision: i32,
     /// The smallest positive number is 2 to this power.
     pub(super) min_exponent: i32,
@@ -32,12 +32,12 @@ pub(super) struct FloatFormat {
 // === impl ValueSet ===
 
 impl ValueSet {
-    /// Whether each number of `self` is one of `wider`'s. Minus zero counts as zero.
+    /// Whether `wider` has every number of `self`. Minus zero counts as zero.
     pub(super) fn is_within(&self, wider: &Self) -> bool {
         match (self, wider) {
             (Self::Int(from), Self::Int(to)) => to.min <= from.min && from.max <= to.max,
             (Self::Int(range), Self::Float(format)) => {
-                // Integers are exact without a gap up to 2^precision, if the format reaches so far.
+                // All integers up to 2^precision are exact, if they are in the format's range.
                 let gapless = (1_i128 << format.precision).min(format.max as i128);
                 format.min_exponent <= 0 && -gapless <= range.min && range.max <= gapless
             }
@@ -52,7 +52,7 @@ impl ValueSet {
         }
     }
 
-    /// What is wrong with an integer as a value of this set.
+    /// Why an integer is not in this set, if it is not.
     pub(super) fn fault_of_int(&self, value: i128, exactness: Exactness) -> Option<FaultKind> {
         match self {
             Self::Int(range) => (!range.contains(value)).then_some(FaultKind::OutOfRange),
@@ -66,11 +66,11 @@ impl ValueSet {
         }
     }
 
-    /// What is wrong with a float as a value of this set.
+    /// Why a float is not in this set, if it is not.
     pub(super) fn fault_of_float(&self, value: f64, exactness: Exactness) -> Option<FaultKind> {
         match self {
             Self::Int(range) => {
-                // `as` saturates: what is beyond i128 stays out of every range. NaN would become 0.
+                // `as` saturates, so values beyond i128 stay out of range. NaN would become 0.
                 if !value.is_finite() || !range.contains(value as i128) {
                     return Some(FaultKind::OutOfRange);
                 }
@@ -117,27 +117,27 @@ impl FloatFormat {
     pub(super) const FLOAT: Self =
         Self { precision: 24, min_exponent: -149, max: f32::MAX as f64, has_infinity: true, has_nan: true };
 
-    /// The number of the format nearest to `value`, ties to even, as if exponents had no upper end:
-    /// the caller compares with `max`. NaN and infinities are returned as they are.
+    /// The number of the format nearest to `value`, ties to even, as if the exponent had no upper
+    /// limit: the caller compares with `max`. NaN and infinities are returned unchanged.
     pub(super) fn nearest(&self, value: f64) -> f64 {
         if self.precision >= Self::DOUBLE.precision || !value.is_finite() {
             return value;
         }
         let exponent = ((value.to_bits() >> 52) & 0x7ff) as i32 - 1023;
-        // The distance between the format's numbers around `value`. Below the formats' least
-        // exponents (all above f64's subnormals) it is constant, so an f64 subnormal needs no
-        // exponent of its own.
+        // The distance between the format's numbers around `value`. It is constant below the
+        // smallest exponent, which in all formats is above the subnormals of f64.
         let unit = (exponent - (self.precision - 1)).max(self.min_exponent);
         (value * power_of_two(-unit)).round_ties_even() * power_of_two(unit)
     }
 
-    /// As [`Self::nearest`], for an integer.
+    /// Like [`Self::nearest`], for an integer.
     pub(super) fn nearest_int(&self, value: i128) -> f64 {
         if self.precision >= Self::DOUBLE.precision {
             return value as f64;
         }
-        // Rounding twice, to f64 and then to the format, could round a near tie the wrong way.
-        // Rounded to odd, the f64 still says on which side of the tie the integer was.
+        // Rounding twice, to f64 and then to the format, could round a value near a tie the wrong
+        // way. If the first rounding is to odd, the f64 still tells on which side of the tie the
+        // integer was.
         let rounded = value as f64;
         if rounded as i128 == value {
             return self.nearest(rounded);

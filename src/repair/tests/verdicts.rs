@@ -1,10 +1,9 @@
-//! The rules of the contract, case by case: signature, request, and what is said of it.
+//! Verdicts, case by case: signature, request, and the resulting steps or problems.
 use super::*;
 
 #[test]
-fn every_example_is_true_and_repairs_once() {
-    // Those of tier 2 need a policy: the integration tests hold them with the configuration that
-    // switches them on.
+fn the_examples_of_tier_1_are_true_and_need_no_second_repair() {
+    // Rules of tier 2 need a configuration: the integration tests check them.
     for rule in REPAIRS.iter().filter(|rule| rule.tier == Tier::One) {
         let case = Case::new(rule.example.signature, rule.example.request);
         let verdict = case.judge();
@@ -36,7 +35,7 @@ fn every_example_is_true_and_repairs_once() {
 }
 
 #[test]
-fn names_are_unique_and_found() {
+fn rules_have_unique_names_and_are_found_by_them() {
     for (at, rule) in REPAIRS.iter().enumerate() {
         assert_eq!(Repair::find(rule.name), Some(*rule));
         assert!(REPAIRS[..at].iter().all(|other| other.name != rule.name), "{}", rule.name);
@@ -44,7 +43,7 @@ fn names_are_unique_and_found() {
 }
 
 #[test]
-fn plans_and_problems() {
+fn each_request_gets_the_expected_steps_or_problems() {
     let cases = [
         ("x:float[-1,128]", "x:float[1,128]", "conforms"),
         ("x:float[-1,128]", "x:float[128]", "x;add_batch_dim;[128]->[1,128]"),
@@ -68,7 +67,7 @@ fn plans_and_problems() {
         (
             "x:float[-1,-1,1]",
             "x:float[4,1]",
-            "input 'x': shape [4,1] could mean [1,4,1] or [4,1,1] for [-1,-1,1] (SHAPE_AMBIGUOUS; send the one that is meant)",
+            "input 'x': shape [4,1] could mean [1,4,1] or [4,1,1] for [-1,-1,1] (SHAPE_AMBIGUOUS; send the shape you mean)",
         ),
         ("x:int64[1]", "x:int64[]", "x;scalar_shape;[]->[1]"),
         ("x:string[-1]", "x:string[]", "x;add_batch_dim;[]->[1]"),
@@ -103,7 +102,7 @@ fn plans_and_problems() {
         (
             "x:float[-1]",
             "x:int32[1]{16777217}",
-            "input 'x': value 16777217 at index 0 has no exact counterpart in float (CAST_INEXACT)",
+            "input 'x': value 16777217 at index 0 cannot be represented exactly in float (CAST_INEXACT)",
         ),
         (
             "x:float[-1]",
@@ -141,7 +140,7 @@ fn plans_and_problems() {
         (
             "x:float[-1,2]",
             "x:float[1,2]@double_val{0.1,1}",
-            "input 'x': value 0.1 at index 0 has no exact counterpart in float (CAST_INEXACT)",
+            "input 'x': value 0.1 at index 0 cannot be represented exactly in float (CAST_INEXACT)",
         ),
         (
             "x:float[-1,2]",
@@ -207,7 +206,7 @@ fn plans_and_problems() {
 }
 
 #[test]
-fn what_each_mode_makes_of_a_request() {
+fn the_mode_decides_what_happens_to_a_request() {
     use {Action::*, Outcome::*};
     let conforming = ("x:float[-1,2]", "x:float[1,2]");
     let repairable = ("x:float[-1,2]", "x:float[2]");
@@ -240,18 +239,19 @@ fn what_each_mode_makes_of_a_request() {
 }
 
 #[test]
-fn switches_of_the_policy() {
+fn policy_switches_change_the_verdict() {
     let with = |signature: &str, request: &str, change: fn(&mut Policy)| {
         let mut case = Case::new(signature, request);
         change(&mut case.policy.defaults);
         case.says()
     };
     assert_eq!(
-        with("x:float[-1,-1]", "x:float[7]", |policy| policy.batch_first = false),
-        "input 'x': shape [7] could mean [1,7] or [7,1] for [-1,-1] (SHAPE_AMBIGUOUS; send the one that is meant)"
+        with("x:float[-1,-1]", "x:float[7]", |policy| set(policy, "batch_first", false)),
+        "input 'x': shape [7] could mean [1,7] or [7,1] for [-1,-1] (SHAPE_AMBIGUOUS; send the shape you mean)"
     );
     assert!(
-        with("x:float[-1,4]", "x:float[4,1]", |policy| policy.column_vector = false).contains("DIM_MISMATCH")
+        with("x:float[-1,4]", "x:float[4,1]", |policy| set(policy, "column_vector", false))
+            .contains("DIM_MISMATCH")
     );
     assert!(
         with("x:float[-1]", "x:double[1]{0.1}", |policy| policy.round_f64 = false).contains("CAST_INEXACT")
@@ -265,7 +265,7 @@ fn switches_of_the_policy() {
         "conforms"
     );
     assert!(
-        with("x:float[-1,2]", "x:float[2]", |policy| _ = policy.off.insert("add_batch_dim".into()))
+        with("x:float[-1,2]", "x:float[2]", |policy| set(policy, "add_batch_dim", false))
             .contains("RANK_TOO_LOW")
     );
     assert!(
@@ -277,14 +277,14 @@ fn switches_of_the_policy() {
 }
 
 #[test]
-fn a_crowd_of_unknown_names_costs_little_and_is_told_in_part() {
+fn only_the_first_of_many_unknown_names_are_reported() {
     let crowd: Vec<String> = (0..5000).map(|at| format!("n{at}:float[1]")).collect();
     let verdict = Case::new("a:float[-1] b:float[-1]", &crowd.join(" ")).judge();
     assert_eq!((verdict.action, verdict.problems.len()), (Action::Refuse, 34));
 }
 
 #[test]
-fn a_name_that_another_signature_has_is_no_other_name() {
+fn an_input_name_of_another_signature_is_not_renamed() {
     let mut case = Case::new("x:float[-1,2]", "ids:int64[2]");
     assert!(case.says().starts_with("x;rename_single;ids->x"), "{}", case.says());
     let other = notation::signature("@lookup ids:int64[-1]").unwrap();
@@ -294,7 +294,7 @@ fn a_name_that_another_signature_has_is_no_other_name() {
 }
 
 #[test]
-fn moved_values_go_where_the_step_says() {
+fn moved_values_go_to_the_list_of_their_dtype() {
     let case = Case::new("x:half[-1,2]", "x:half[1,2]@int_val{1,2}");
     assert_eq!(case.says(), "x;move_values;int_val->half_val");
     let after = case.applied();
@@ -303,7 +303,7 @@ fn moved_values_go_where_the_step_says() {
 }
 
 #[test]
-fn a_default_keeps_to_the_declared_rank() {
+fn a_default_has_the_declared_rank() {
     let mut case = Case::new("x:float[1] y:float[2,2] z:float", "x:float[1]");
     for name in ["y", "z"] {
         let input = policy::InputPolicy {
@@ -318,9 +318,9 @@ fn a_default_keeps_to_the_declared_rank() {
 }
 
 #[test]
-fn an_added_input_is_split_with_the_others() {
+fn an_added_input_is_split_like_the_others() {
     let mut case = Case::new("x:float[-1,2] y:float[-1] -> z:float[-1]", "x:float[3,2]");
-    case.policy.defaults.on.insert("split_oversize".to_owned());
+    set(&mut case.policy.defaults, "split_oversize", true);
     case.policy.defaults.max_rows = 2;
     let default = Some(policy::Literal::Int(1));
     case.policy.defaults.inputs.insert("y".to_owned(), policy::InputPolicy { default, ..Default::default() });
@@ -332,27 +332,28 @@ fn an_added_input_is_split_with_the_others() {
 }
 
 #[test]
-fn a_request_does_not_become_a_storm_of_calls() {
+fn a_request_is_split_into_256_calls_at_most() {
     let calls = |rows: i64| {
         let mut case = Case::new("x:float[2,1] -> y:float[2,1]", &format!("x:float[{rows},1]@float_val=1"));
-        case.policy.defaults.on.insert("fan_out".to_owned());
+        set(&mut case.policy.defaults, "fan_out", true);
         let verdict = case.judge();
         (verdict.action, verdict.plan.calls)
     };
     assert_eq!(calls(512), (Action::Apply, Calls::Split { rows: 512, per_call: 2, whole: false }));
     assert_eq!(calls(514), (Action::Refuse, Calls::One));
+    assert_eq!(calls(511), (Action::Refuse, Calls::One), "not a whole number of batches");
     assert_eq!(calls(1 << 24).0, Action::Refuse);
     let mut case = Case::new("x:float[-1,0] -> y:float[-1]", &format!("x:float[{},0]", i64::MAX));
-    case.policy.defaults.on.insert("split_oversize".to_owned());
+    set(&mut case.policy.defaults, "split_oversize", true);
     case.policy.defaults.max_rows = 2;
     assert_eq!((case.judge().action, case.judge().plan.calls), (Action::Forward, Calls::One));
 }
 
 #[test]
-fn a_batch_is_filled_up_within_bounds() {
+fn a_batch_is_padded_up_to_a_limit() {
     let filled = |batch: i64| {
         let mut case = Case::new(&format!("x:float[{batch},1] -> y:float[{batch},1]"), "x:float[3,1]");
-        case.policy.defaults.on.insert("pad_static_batch".to_owned());
+        set(&mut case.policy.defaults, "pad_static_batch", true);
         case.judge().plan.calls
     };
     assert_eq!(filled(65_536), Calls::Pad { rows: 3, to: 65_536 });
@@ -360,10 +361,10 @@ fn a_batch_is_filled_up_within_bounds() {
 }
 
 #[test]
-fn axes_whose_sizes_overflow_or_are_empty_are_not_merged_by_guess() {
+fn axes_are_not_merged_if_sizes_overflow_or_are_empty() {
     let flattened = |request: &str| {
         let mut case = Case::new("x:float[-1,-1,6]", request);
-        case.policy.defaults.on.insert("flatten".to_owned());
+        set(&mut case.policy.defaults, "flatten", true);
         case.says()
     };
     assert_eq!(flattened("x:float[4,5,2,3]"), "x;flatten;[4,5,2,3]->[4,5,6]");
@@ -372,7 +373,7 @@ fn axes_whose_sizes_overflow_or_are_empty_are_not_merged_by_guess() {
 }
 
 #[test]
-fn a_mask_is_added_only_where_its_dtype_says_zero_and_one_and_it_is_not_too_large() {
+fn a_mask_is_added_only_if_its_dtype_has_zero_and_one_and_it_is_not_too_large() {
     let case = |signature: &str, request: &str| {
         let mut case = Case::new(signature, request);
         let pad = policy::Pad { value: policy::Literal::Int(0), mask: Some("m".to_owned()) };
@@ -401,7 +402,7 @@ fn a_mask_is_added_only_where_its_dtype_says_zero_and_one_and_it_is_not_too_larg
     for dtype in ["string", "qint8", "quint16"] {
         assert!(!masked(dtype), "{dtype}");
     }
-    // 100 MB of int8 may be filled up; 400 MB of int32 beside it are too much.
+    // 100 MB of padded int8 are allowed; a mask of 400 MB of int32 is too large.
     let steps = |dtype: &str| {
         let signature = format!("x:int8[-1,100000000] m:{dtype}[-1,100000000]");
         case(&signature, "x:int8[1,1]").judge().plan.steps.len()
@@ -410,7 +411,7 @@ fn a_mask_is_added_only_where_its_dtype_says_zero_and_one_and_it_is_not_too_larg
 }
 
 #[test]
-fn an_input_that_is_added_without_rows_is_kept_from_a_server_that_batches() {
+fn an_added_input_without_rows_is_refused_if_the_server_batches() {
     let mut case = Case::new("x:int32[0,2] m:int32[-1,2]", "x:int32[0,1]");
     let pad = policy::Pad { value: policy::Literal::Int(0), mask: Some("m".to_owned()) };
     let input = policy::InputPolicy { pad: Some(pad), ..Default::default() };
@@ -421,7 +422,7 @@ fn an_input_that_is_added_without_rows_is_kept_from_a_server_that_batches() {
 }
 
 #[test]
-fn no_repair_makes_what_is_too_large_for_the_operator() {
+fn no_repair_exceeds_the_limit_on_elements() {
     let says = |signature: &str, request: &str| {
         let mut case = Case::new(signature, request);
         case.policy.defaults.max_elements = 5;
