@@ -14,7 +14,6 @@ use super::catalog::{Catalog, Entry, ModelVersion, Observation};
 use super::metadata_client::{available, metadata};
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::repair::policy::ModelPolicy;
 use crate::retry::backoff::Backoff;
 use crate::signature::Signatures;
 use crate::telemetry::metrics::{self, SignatureInput};
@@ -323,7 +322,7 @@ impl Worker {
     /// written in one go.
     fn apply(&self, model: &str, seen: Observation) -> Arc<Entry> {
         let before = self.catalog.entry(model).unwrap_or_default();
-        let policy = Arc::new(held_to(&self.config, model));
+        let policy = Arc::new(self.config.policy(model).clone());
         let read = !seen.read.is_empty();
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
@@ -367,16 +366,6 @@ impl Worker {
             self.changed.notify_one();
         }
     }
-}
-
-/// A model's policy under the limits of the whole sidecar.
-fn held_to(config: &Config, model: &str) -> ModelPolicy {
-    let mut policy = config.policy(model).clone();
-    for policy in policy.signatures.values_mut().chain([&mut policy.defaults]) {
-        policy.max_elements = policy.max_elements.min(config.limits.max_elements);
-        policy.refuse_zero_rows |= config.server_batching;
-    }
-    policy
 }
 
 /// Every input of every signature that is held.

@@ -82,7 +82,7 @@ pub async fn predict(
     let mut second = false;
     loop {
         // judge, apply
-        let verdict = metrics.stage(Stage::Plan, || decide(plain, &view, &served, options));
+        let verdict = metrics.stage(Stage::Plan, || decide(shard, plain, &view, &served, options));
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         metrics.served(served.metrics(signature));
         metrics.judged(&verdict);
@@ -158,13 +158,20 @@ fn make_plain(request: &mut Request<()>) {
     request.headers_mut().remove(header::CONTENT_LENGTH);
 }
 
-fn decide(plain: &Rope, view: &PredictView, served: &ModelVersion, options: RequestOptions) -> Verdict {
+fn decide(
+    shard: &Shard,
+    plain: &Rope,
+    view: &PredictView,
+    served: &ModelVersion,
+    options: RequestOptions,
+) -> Verdict {
     let raised = (options.mode > Mode::Off).then_some(options.mode);
     judge(&repair::Request {
         message: plain,
         view,
         signatures: &served.signatures,
         policy: &served.policy,
+        limits: shard.config.request_limits(),
         raised,
     })
 }

@@ -1,6 +1,6 @@
 //! One request as several calls, or as a fuller one: planned like every repair, and the answers put
 //! together again.
-use super::policy::Policy;
+use super::policy::{Limits, Policy};
 use super::problem::Problem;
 use super::reason::Reason;
 use super::{Change, Repair, Step};
@@ -45,6 +45,7 @@ impl Calls {
 pub(super) fn plan(
     signature: &Signature,
     policy: &Policy,
+    limits: Limits,
     output_filter: &[String],
     shapes: &[(&TensorInfo, &Shape)],
     steps: &mut Vec<Step>,
@@ -74,7 +75,7 @@ pub(super) fn plan(
     } else if fixed
         && (2..=MAX_PADDED_ROWS).contains(&declared)
         && (1..declared).contains(&rows)
-        && shapes.iter().all(|(info, shape)| !with_rows(info) || fits_filled_up(shape, declared, policy))
+        && shapes.iter().all(|(info, shape)| !with_rows(info) || fits_filled_up(shape, declared, limits))
     {
         (on("pad_static_batch"), Calls::Pad { rows, to: declared })
     } else {
@@ -104,9 +105,9 @@ pub(super) fn plan(
 }
 
 /// Whether a tensor filled up to `rows` rows keeps to the limit on elements.
-fn fits_filled_up(shape: &Shape, rows: i64, policy: &Policy) -> bool {
+fn fits_filled_up(shape: &Shape, rows: i64, limits: Limits) -> bool {
     let full: Shape = [rows].into_iter().chain(shape.iter().skip(1).copied()).collect();
-    full.elements().is_ok_and(|elements| elements <= policy.max_elements)
+    full.elements().is_ok_and(|elements| elements <= limits.max_elements)
 }
 
 fn is_row_problem(problem: &Problem, info: &TensorInfo) -> bool {

@@ -6,7 +6,7 @@
 //! `tensor_content` must have exactly elements × size bytes and wins over any list; a list of one
 //! value fills the tensor; a shorter list repeats its last value.
 use super::descriptor::{Descriptor, Encoding};
-use super::policy::{Policy, ShortLists};
+use super::policy::{Limits, Policy, ShortLists};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use crate::tensor::{Class, DataType, DtypeInfo, Shape, ValueList};
@@ -31,7 +31,13 @@ pub(super) enum Encoded {
 }
 
 /// Checks one input as it was sent. `input` is the name for messages.
-pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Policy) -> Encoded {
+pub(super) fn check(
+    message: &Rope,
+    sent: &InputView,
+    input: &str,
+    policy: &Policy,
+    limits: Limits,
+) -> Encoded {
     let tensor = &sent.tensor;
     let mut descriptor = Descriptor {
         key: sent.key.clone(),
@@ -77,7 +83,7 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
     }
     // Before the values are looked at: the server makes room for the shape, whatever there is to
     // put into it.
-    if let Some(problem) = too_large(&tensor.shape, input, policy) {
+    if let Some(problem) = too_large(&tensor.shape, input, limits) {
         return Encoded::Faulty(descriptor, problem);
     }
     if let Err(problem) = encoding(message, tensor, dtype, elements, policy, &mut descriptor) {
@@ -96,9 +102,9 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
 }
 
 /// A shape of more elements than the operator allows.
-pub(super) fn too_large(shape: &Shape, input: &str, policy: &Policy) -> Option<Problem> {
-    let elements = shape.elements().ok().filter(|elements| *elements > policy.max_elements)?;
-    let what = format!("{elements} elements in {shape}, at most {} are allowed", policy.max_elements);
+pub(super) fn too_large(shape: &Shape, input: &str, limits: Limits) -> Option<Problem> {
+    let elements = shape.elements().ok().filter(|elements| *elements > limits.max_elements)?;
+    let what = format!("{elements} elements in {shape}, at most {} are allowed", limits.max_elements);
     Some(Problem::new(Reason::TooLarge, input, what).weight(Weight::Shield))
 }
 

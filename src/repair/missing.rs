@@ -2,7 +2,7 @@
 use super::descriptor::{Descriptor, Encoding};
 use super::notation;
 use super::pad::has_room;
-use super::policy::{Literal, Policy};
+use super::policy::{Limits, Literal, Policy};
 use super::problem::Problem;
 use super::{AddedValues, Change, Propose, Reason, Repair, Stage, Step, ValueChange};
 use crate::signature::{Signature, TensorInfo};
@@ -12,6 +12,7 @@ use crate::signature::{Signature, TensorInfo};
 pub struct MissingCase<'a> {
     pub info: &'a TensorInfo,
     pub policy: &'a Policy,
+    pub limits: Limits,
     /// Rows of the inputs that were sent, after repair, where they have any.
     pub rows: Option<i64>,
 }
@@ -20,6 +21,7 @@ pub struct MissingCase<'a> {
 pub(super) fn fill(
     signature: &Signature,
     policy: &Policy,
+    limits: Limits,
     rows: Option<i64>,
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
@@ -27,7 +29,8 @@ pub(super) fn fill(
     if problems.iter().all(|problem| problem.reason != Reason::InputMissing) {
         return;
     }
-    let masks: Vec<(String, Step)> = steps.iter().filter_map(|step| mask(step, signature, policy)).collect();
+    let masks: Vec<(String, Step)> =
+        steps.iter().filter_map(|step| mask(step, signature, policy, limits)).collect();
     problems.retain(|problem| {
         let info = signature.input(&problem.input).filter(|_| problem.reason == Reason::InputMissing);
         let Some(info) = info else { return true };
@@ -39,7 +42,7 @@ pub(super) fn fill(
             let Propose::Missing(propose) = rule.propose else { continue };
             let literal = policy.input(&info.alias).and_then(|input| input.default.clone());
             let descriptor =
-                rule.is_on(policy).then(|| propose(&MissingCase { info, policy, rows })).flatten();
+                rule.is_on(policy).then(|| propose(&MissingCase { info, policy, limits, rows })).flatten();
             let (Some(descriptor), Some(literal)) = (descriptor, literal) else { continue };
             if notation::element(descriptor.dtype, &literal).is_err() {
                 continue;
@@ -54,7 +57,7 @@ pub(super) fn fill(
 }
 
 /// The mask of an input that a step filled up, when the policy names one that the signature has.
-fn mask(step: &Step, signature: &Signature, policy: &Policy) -> Option<(String, Step)> {
+fn mask(step: &Step, signature: &Signature, policy: &Policy, limits: Limits) -> Option<(String, Step)> {
     let Change::Tensor { before, after, values: Some(ValueChange::Pad(_)) } = &step.change else {
         return None;
     };
@@ -65,7 +68,7 @@ fn mask(step: &Step, signature: &Signature, policy: &Policy) -> Option<(String, 
     // What 0 and 1 are in a quantized dtype is not known here, and a mask can be wider than what
     // was filled up.
     let says = |value| notation::element(info.dtype, &Literal::Int(value)).is_ok();
-    let fits = |size| has_room(after.values, size, policy.max_elements);
+    let fits = |size| has_room(after.values, size, limits.max_elements);
     info.dtype.size().filter(|size| fits(*size) && says(0) && says(1))?;
     let (encoding, values) = (Encoding::Content, after.values);
     let descriptor =

@@ -38,7 +38,7 @@ pub use descriptor::{Descriptor, Encoding};
 pub use judge::{Action, Outcome, Request, Verdict, judge};
 pub use missing::MissingCase;
 pub use names::{NameCase, Naming};
-pub use policy::{Mode, ModelPolicy, Policy};
+pub use policy::{Limits, Mode, ModelPolicy, Policy};
 pub use problem::Problem;
 pub use reason::Reason;
 pub use tensor::{Proposal, TensorCase};

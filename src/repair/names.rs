@@ -1,6 +1,6 @@
 //! Which sent input is which declared one: bindings by name, the rules that rename, and what is
 //! left over or missing.
-use super::policy::Policy;
+use super::policy::{Limits, Policy};
 use super::problem::Problem;
 use super::reason::Reason;
 use super::{Change, Propose, Repair, Stage, Step};
@@ -16,6 +16,7 @@ pub struct NameCase<'a> {
     /// All signatures of the model: a name that another one has was meant for that.
     pub signatures: &'a Signatures,
     pub policy: &'a Policy,
+    pub limits: Limits,
     /// Indices of sent inputs whose key is no alias of the signature and that no rule has bound
     /// yet.
     pub unbound: &'a [usize],
@@ -55,6 +56,7 @@ pub(super) fn bind<'a>(
     signature: &'a Signature,
     signatures: &Signatures,
     policy: &Policy,
+    limits: Limits,
 ) -> Names<'a> {
     let mut names = Names::default();
     let mut unbound = Vec::new();
@@ -81,8 +83,16 @@ pub(super) fn bind<'a>(
             continue;
         }
         let open = missing(&taken);
-        let case =
-            NameCase { message, view, signature, signatures, policy, unbound: &unbound, missing: &open };
+        let case = NameCase {
+            message,
+            view,
+            signature,
+            signatures,
+            policy,
+            limits,
+            unbound: &unbound,
+            missing: &open,
+        };
         match propose(&case) {
             Naming::No => {}
             Naming::Rename(renames) => {

@@ -116,6 +116,22 @@ pub struct InputPolicy {
     pub pad: Option<Pad>,
 }
 
+/// What the whole sidecar accepts, whatever a model's policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest number of elements in one tensor.
+    pub max_elements: u64,
+    /// Whether requests with zero rows are refused. Needed when TF Serving runs with
+    /// `--enable_batching`: such a request hangs past its deadline and occupies a server thread.
+    pub refuse_zero_rows: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_elements: 1 << 28, refuse_zero_rows: false }
+    }
+}
+
 /// What one signature's requests are held to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -130,11 +146,6 @@ pub struct Policy {
     pub short_lists: ShortLists,
     /// Whether an explanation is put behind the text of an error that TF Serving answers.
     pub explain_upstream: bool,
-    /// Elements that one tensor may claim.
-    pub max_elements: u64,
-    /// Whether a request of zero rows is refused: true when TF Serving runs with
-    /// `--enable_batching`, where such a request hangs past its deadline and keeps a server thread.
-    pub refuse_zero_rows: bool,
     /// Tier 2 rules switched on by name, and tier 1 rules switched off by name.
     pub on: BTreeSet<String>,
     pub off: BTreeSet<String>,
@@ -158,8 +169,6 @@ impl Default for Policy {
             round_f64: true,
             short_lists: ShortLists::default(),
             explain_upstream: true,
-            max_elements: 1 << 28,
-            refuse_zero_rows: false,
             on: BTreeSet::new(),
             off: BTreeSet::new(),
             aliases: BTreeMap::new(),

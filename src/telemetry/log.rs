@@ -9,7 +9,7 @@ use crate::config::LogFormat;
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error("expected a log filter such as `info` or `info,tfs_sidecar=debug`, found `{filter}`")]
+    #[error("expected a log filter such as `info` or `info,tfs_sidecar=debug`, got `{filter}`")]
     Filter { filter: String },
     #[error("expected to set up logging first, found it set up already")]
     Twice,

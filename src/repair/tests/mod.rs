@@ -13,6 +13,7 @@ struct Case {
     signatures: Signatures,
     message: Rope,
     policy: ModelPolicy,
+    limits: Limits,
 }
 
 impl Case {
@@ -21,6 +22,7 @@ impl Case {
             signatures: notation::signature(signature).unwrap(),
             message: notation::request("m", request).unwrap(),
             policy: ModelPolicy::default(),
+            limits: Limits::default(),
         }
     }
 
@@ -40,6 +42,7 @@ impl Case {
             view: &view,
             signatures: &self.signatures,
             policy: &self.policy,
+            limits: self.limits,
             raised: None,
         })
     }
