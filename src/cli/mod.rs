@@ -151,8 +151,18 @@ mod tests {
     #[test]
     fn flags_become_the_configuration() {
         let config = loaded(&[
+            "--upstream",
+            "tfs:1",
             "--listen",
             "127.0.0.1:0",
+            "--admin-listen",
+            ":2",
+            "--rest-listen",
+            "off",
+            "--workers",
+            "3",
+            "--log-format",
+            "json",
             "--model",
             "a,b",
             "--model",
@@ -163,7 +173,12 @@ mod tests {
             "debug",
         ])
         .unwrap();
-        assert_eq!(config.listen.to_string(), "127.0.0.1:0");
+        assert_eq!(
+            (config.upstream.to_string(), config.listen.to_string()),
+            ("tfs:1".into(), "127.0.0.1:0".into())
+        );
+        assert_eq!((config.admin_listen.to_string(), config.workers), ("0.0.0.0:2".into(), 3));
+        assert_eq!(config.log_format, crate::config::LogFormat::Json);
         assert_eq!(config.models.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!((config.policy("a").defaults.mode.as_str(), config.log.as_str()), ("strict", "debug"));
     }

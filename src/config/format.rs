@@ -150,13 +150,13 @@ pub(super) struct Section {
 pub(super) struct Row {
     pub name: &'static str,
     pub help: &'static str,
-    pub default: Option<Default>,
+    pub default: Option<DefaultValue>,
     pub kind: Kind,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Default {
-    Value(Tree),
+pub(super) enum DefaultValue {
+    Printed(Tree),
     /// A default that depends on the machine, in words.
     Words(&'static str),
 }

@@ -37,7 +37,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         log_format: Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), "The format of log lines on stderr.";
         log: LogFilter, "Which log lines are written: a level, or `target=level,...`.";
         defaults = Field::<Config, _, _> { get: |config| &config.defaults.defaults, get_mut: |config| &mut config.defaults.defaults, format: &DEFAULTS }, "The policy of every model.";
-        models = Named { name: "MODEL", table: &MODEL, get: |config: &Config| &config.models, get_mut: |config| &mut config.models, base: of_defaults, inherits: true }, "Models and their policies. Their signatures are read at startup, and the sidecar is not ready before.";
+        models = Named { name: "MODEL", table: &MODEL, get: |config: &Config| &config.models, get_mut: |config| &mut config.models, base: of_defaults, inherits: true }, "Models and their policies. Their signatures are read at startup, and the sidecar is not ready until that is done.";
     },
     ..Table::EMPTY
 };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 
-use super::format::{Default, Kind, Row, Tree};
+use super::format::{DefaultValue, Kind, Row, Tree};
 use super::keys::CONFIG;
 use super::load::{File, Settings, load};
 use super::table::Keys as _;
@@ -67,9 +67,9 @@ fn takes(kind: &Kind) -> String {
 fn default(row: &Row) -> String {
     match &row.default {
         None => String::new(),
-        Some(Default::Words(words)) => (*words).to_owned(),
-        Some(Default::Value(Tree::Text(text))) => format!("`{text}`"),
-        Some(Default::Value(tree)) => format!("`{}`", serde_json::to_string(tree).unwrap()),
+        Some(DefaultValue::Words(words)) => (*words).to_owned(),
+        Some(DefaultValue::Printed(Tree::Text(text))) => format!("`{text}`"),
+        Some(DefaultValue::Printed(tree)) => format!("`{}`", serde_json::to_string(tree).unwrap()),
     }
 }
 

@@ -35,8 +35,8 @@ impl Format<Policy> for Rules {
         for rule in REPAIRS {
             let tree = match rule.switch {
                 Switch::On | Switch::Off => {
-                    let on = is_on(rule, policy);
-                    let said = on != is_on(rule, base) || on != is_on(rule, &standard);
+                    let on = rule.is_on(policy);
+                    let said = on != rule.is_on(base) || on != rule.is_on(&standard);
                     said.then(|| OnOff.write(&on))
                 }
                 Switch::Inputs if policy.drop_extra.is_empty() => {
@@ -111,10 +111,6 @@ impl Rules {
             }
         }
     }
-}
-
-fn is_on(rule: &Repair, policy: &Policy) -> bool {
-    rule.is_on(policy)
 }
 
 fn set(rule: &Repair, on: bool, policy: &mut Policy) {

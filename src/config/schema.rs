@@ -2,7 +2,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::Config;
-use super::format::{Default, Kind, Row, Section};
+use super::format::{DefaultValue, Kind, Row, Section};
 use super::keys::CONFIG;
 use super::table::Keys as _;
 
@@ -43,10 +43,10 @@ fn of(kind: &Kind) -> Json {
 fn property(row: &Row) -> Json {
     let mut schema = of(&row.kind);
     schema["description"] = match row.default {
-        Some(Default::Words(words)) => format!("{} Default: {words}.", row.help).into(),
+        Some(DefaultValue::Words(words)) => format!("{} Default: {words}.", row.help).into(),
         _ => row.help.into(),
     };
-    if let Some(Default::Value(tree)) = &row.default {
+    if let Some(DefaultValue::Printed(tree)) = &row.default {
         schema["default"] = json!(tree);
     }
     schema

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cursor::Cursor;
-use super::format::{Default, Format, Kind, Row, Section, Tree};
+use super::format::{DefaultValue, Format, Kind, Row, Section, Tree};
 use super::problem::{Problem, list};
 use super::yaml::Value;
 use crate::spelling::nearest;
@@ -87,8 +87,9 @@ impl<T> Keys<T> for Table<T> {
         rows.extend(self.keys.iter().map(|key| {
             let kind = key.field.describe(default);
             let printed = || key.field.print(default, default).filter(|_| matches!(kind, Kind::Value(_)));
-            let value = || printed().filter(|_| !self.required.contains(&key.name)).map(Default::Value);
-            let default = key.default.map(Default::Words).or_else(value);
+            let value =
+                || printed().filter(|_| !self.required.contains(&key.name)).map(DefaultValue::Printed);
+            let default = key.default.map(DefaultValue::Words).or_else(value);
             Row { name: key.name, help: key.help, default, kind }
         }));
         rows
