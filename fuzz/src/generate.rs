@@ -82,8 +82,8 @@ fn literal(choices: &mut Choices<'_>) -> Literal {
 
 fn policy(choices: &mut Choices<'_>, signature: &Signature) -> (ModelPolicy, Limits) {
     let max_elements = [4096, 1 << 16, 3][choices.below(3)];
-    let mut policy = Policy::default();
-    policy.mode = [Mode::Repair, Mode::Strict, Mode::Observe, Mode::Off][choices.below(12).saturating_sub(8)];
+    let mode = [Mode::Repair, Mode::Strict, Mode::Observe, Mode::Off][choices.below(12).saturating_sub(8)];
+    let mut policy = Policy { mode, ..Policy::default() };
     let bits = choices.byte();
     policy.unrepairable = if bits & 1 == 0 { Unrepairable::Reject } else { Unrepairable::Forward };
     policy.missing_inputs = if bits & 2 == 0 { MissingInputs::Forward } else { MissingInputs::Refuse };

@@ -203,7 +203,6 @@ mod tests {
             mode: Some(setting("TFS_SIDECAR_MODE", "observe")),
             models: vec![setting("--model", "b")],
             model_name: Some(setting("MODEL_NAME", "model")),
-            ..Settings::default()
         };
         let config = load(&settings, Some(File { name: "c.yaml", text })).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:3");
