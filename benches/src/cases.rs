@@ -2,7 +2,7 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use tfs_sidecar::repair::{Action, ModelPolicy, Request, Verdict, apply, judge, notation};
+use tfs_sidecar::repair::{Action, Limits, ModelPolicy, Request, Verdict, apply, judge, notation};
 use tfs_sidecar::signature::Signatures;
 use tfs_sidecar::tensor::{DataType, Shape, ValueList};
 use tfs_sidecar::wire::{PredictView, Rope, emit};
@@ -61,7 +61,7 @@ fn rope(bytes: &[u8], chunk: usize) -> Rope {
 
 fn planned(message: &Rope, signatures: &Signatures, policy: &ModelPolicy) -> (PredictView, Verdict) {
     let view = PredictView::scan(message).expect("the request is sound");
-    let verdict = judge(&Request { message, view: &view, signatures, policy, raised: None });
+    let verdict = judge(&Request { message, view: &view, signatures, policy, limits: Limits::default(), raised: None });
     (view, verdict)
 }
 

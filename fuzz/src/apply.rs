@@ -1,7 +1,7 @@
 //! Target `apply`: a repaired request needs no further repair, and everything else is unchanged.
 use tfs_sidecar::repair::calls::{Calls, requests};
 use tfs_sidecar::repair::policy::{MissingInputs, Mode};
-use tfs_sidecar::repair::{Action, Change, ModelPolicy, Outcome, Verdict, apply as carry_out};
+use tfs_sidecar::repair::{Action, Change, Limits, ModelPolicy, Outcome, Verdict, apply as carry_out};
 use tfs_sidecar::signature::Signatures;
 use tfs_sidecar::wire::values::{self, Carrier};
 use tfs_sidecar::wire::{InputView, PredictView, Rope};
@@ -11,10 +11,10 @@ use super::plan::{case, judged};
 use super::{check, cut};
 
 pub fn apply(data: &[u8]) {
-    let Some(Case { signatures, mut policy, message, cut: size, .. }) = case(data) else { return };
+    let Some(Case { signatures, mut policy, limits, message, cut: size, .. }) = case(data) else { return };
     policy.defaults.mode = Mode::Repair;
     let message = cut(&message, size);
-    let Some(verdict) = judged(&message, &signatures, &policy, None) else { return };
+    let Some(verdict) = judged(&message, &signatures, &policy, limits, None) else { return };
     if verdict.action != Action::Apply {
         return;
     }
@@ -22,14 +22,14 @@ pub fn apply(data: &[u8]) {
     let after = carry_out(&message, &view, &verdict.plan).expect("what was planned can be done");
     let scanned = PredictView::scan(&after).expect("what was made scans");
     check::in_range(&scanned, after.len());
-    conforms(&after, &signatures, &policy, &verdict);
+    conforms(&after, &signatures, &policy, limits, &verdict);
     rest_is_kept(&message, &view, &after, &scanned, &verdict);
-    calls(&after, &signatures, &policy, &verdict);
+    calls(&after, &signatures, &policy, limits, &verdict);
 }
 
 /// The repaired request conforms, except for rows, which are not changed in the request itself.
-fn conforms(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, before: &Verdict) {
-    let again = judged(after, signatures, policy, None).expect("what was made scans");
+fn conforms(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, limits: Limits, before: &Verdict) {
+    let again = judged(after, signatures, policy, limits, None).expect("what was made scans");
     assert_eq!(again.plan.calls, before.plan.calls, "{before:?}\n{again:?}");
     if again.plan.calls == Calls::One {
         // Missing inputs are not a problem if they are forwarded.
@@ -92,7 +92,7 @@ fn elements(message: &Rope, input: &InputView, carrier: Carrier) -> Vec<u8> {
 }
 
 /// Each call of a split request conforms.
-fn calls(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, verdict: &Verdict) {
+fn calls(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, limits: Limits, verdict: &Verdict) {
     let few = match verdict.plan.calls {
         Calls::One => return,
         Calls::Split { rows, per_call, .. } => rows / per_call <= 64,
@@ -104,7 +104,7 @@ fn calls(after: &Rope, signatures: &Signatures, policy: &ModelPolicy, verdict: &
     let made = requests(after, verdict.plan.calls);
     let Ok(made) = made else { return };
     for (call, _) in made {
-        let again = judged(&call, signatures, policy, None).expect("a call scans");
+        let again = judged(&call, signatures, policy, limits, None).expect("a call scans");
         assert_eq!(again.plan.calls, Calls::One, "{verdict:?}\n{again:?}");
         assert!(again.plan.steps.is_empty(), "{verdict:?}\n{again:?}");
     }

@@ -3,7 +3,7 @@
 use tfs_sidecar::repair::policy::{
     InputPolicy, Literal, MissingInputs, Pad, Rank1, ShortLists, Unrepairable,
 };
-use tfs_sidecar::repair::{Mode, ModelPolicy, Policy, REPAIRS, Tier};
+use tfs_sidecar::repair::{Limits, Mode, ModelPolicy, Policy, REPAIRS, Tier};
 use tfs_sidecar::signature::{Signature, Signatures, TensorInfo};
 use tfs_sidecar::tensor::{DataType, PartialShape, Shape, ValueList};
 
@@ -23,6 +23,7 @@ const MAX_VALUES: u64 = 600;
 pub struct Case {
     pub signatures: Signatures,
     pub policy: ModelPolicy,
+    pub limits: Limits,
     pub raised: Option<Mode>,
     pub message: Vec<u8>,
     /// Chunk size for the second run.
@@ -35,9 +36,9 @@ pub fn case(mut choices: Choices<'_>) -> Case {
     let raised = [None, Some(Mode::Off), Some(Mode::Observe), Some(Mode::Strict)][choices.below(4)];
     let count = 1 + choices.below(3);
     let defined: Vec<Signature> = (0..count).map(|at| signature(choices, SIGNATURES[at])).collect();
-    let policy = policy(choices, &defined[0]);
+    let (policy, limits) = policy(choices, &defined[0]);
     let message = request(choices, &defined[0]);
-    Case { signatures: defined.into_iter().collect(), policy, raised, message, cut }
+    Case { signatures: defined.into_iter().collect(), policy, limits, raised, message, cut }
 }
 
 fn dtype(choices: &mut Choices<'_>) -> DataType {
@@ -79,15 +80,16 @@ fn literal(choices: &mut Choices<'_>) -> Literal {
     }
 }
 
-fn policy(choices: &mut Choices<'_>, signature: &Signature) -> ModelPolicy {
-    let mut policy = Policy { max_elements: [4096, 1 << 16, 3][choices.below(3)], ..Policy::default() };
-    policy.mode = [Mode::Repair, Mode::Strict, Mode::Observe, Mode::Off][choices.below(12).saturating_sub(8)];
+fn policy(choices: &mut Choices<'_>, signature: &Signature) -> (ModelPolicy, Limits) {
+    let max_elements = [4096, 1 << 16, 3][choices.below(3)];
+    let mode = [Mode::Repair, Mode::Strict, Mode::Observe, Mode::Off][choices.below(12).saturating_sub(8)];
+    let mut policy = Policy { mode, ..Policy::default() };
     let bits = choices.byte();
     policy.unrepairable = if bits & 1 == 0 { Unrepairable::Reject } else { Unrepairable::Forward };
     policy.missing_inputs = if bits & 2 == 0 { MissingInputs::Forward } else { MissingInputs::Refuse };
     policy.round_f64 = bits & 16 == 0;
     policy.short_lists = if bits & 32 == 0 { ShortLists::Refuse } else { ShortLists::Allow };
-    policy.refuse_zero_rows = bits & 64 != 0;
+    let limits = Limits { max_elements, refuse_zero_rows: bits & 64 != 0 };
     policy.max_rows = [0, 0, 1, 2][choices.below(4)];
     for rule in REPAIRS {
         match rule.tier {
@@ -116,7 +118,7 @@ fn policy(choices: &mut Choices<'_>, signature: &Signature) -> ModelPolicy {
         };
         policy.inputs.insert(info.alias.clone(), input);
     }
-    ModelPolicy { defaults: policy, ..ModelPolicy::default() }
+    (ModelPolicy { defaults: policy, ..ModelPolicy::default() }, limits)
 }
 
 fn request(choices: &mut Choices<'_>, signature: &Signature) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Target `metadata`: decodes signatures, from a whole metadata response or from the map in it.
 use prost::Message as _;
 use tfs_sidecar::proto::tensorflow::serving::{GetModelMetadataResponse, SignatureDefMap};
-use tfs_sidecar::repair::{Mode, ModelPolicy};
+use tfs_sidecar::repair::{Limits, Mode, ModelPolicy};
 use tfs_sidecar::signature::Signatures;
 
 use super::plan::judged;
@@ -26,6 +26,6 @@ pub fn metadata(data: &[u8]) {
         assert!(signature.outputs.iter().all(|info| signature.output(&info.alias) == Some(info)));
     }
     for message in world::probes() {
-        judged(message, &signatures, &ModelPolicy::default(), Some(Mode::Repair));
+        judged(message, &signatures, &ModelPolicy::default(), Limits::default(), Some(Mode::Repair));
     }
 }

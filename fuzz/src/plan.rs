@@ -1,7 +1,8 @@
 //! Target `plan`: judges any request with any signature and policy. There is no panic, chunk
 //! boundaries do not matter, and each mode acts as documented.
 use tfs_sidecar::repair::{
-    Action, Mode, ModelPolicy, Outcome, Policy, REPAIRS, Repair, Request, Tier, Verdict, judge, report,
+    Action, Limits, Mode, ModelPolicy, Outcome, Policy, REPAIRS, Repair, Request, Tier, Verdict, judge,
+    report,
 };
 use tfs_sidecar::signature::Signatures;
 use tfs_sidecar::wire::{PredictView, Rope};
@@ -13,16 +14,16 @@ use super::{cut, world};
 pub fn plan(data: &[u8]) {
     let Some(case) = case(data) else { return };
     let whole = cut(&case.message, case.message.len());
-    let verdict = judged(&whole, &case.signatures, &case.policy, case.raised);
+    let verdict = judged(&whole, &case.signatures, &case.policy, case.limits, case.raised);
     for size in [1, case.cut] {
         let chunks = cut(&case.message, size);
-        let again = judged(&chunks, &case.signatures, &case.policy, case.raised);
+        let again = judged(&chunks, &case.signatures, &case.policy, case.limits, case.raised);
         assert_eq!(again, verdict, "chunk boundaries change the verdict");
     }
     let modes = Mode::ALL.map(|mode| {
         let mut policy = case.policy.clone();
         policy.defaults.mode = mode;
-        judged(&whole, &case.signatures, &policy, None)
+        judged(&whole, &case.signatures, &policy, case.limits, None)
     });
     let [Some(off), Some(observe), Some(repair), Some(strict)] = modes else { return };
     assert_eq!((off.action, off.outcome), (Action::Forward, Outcome::Passed));
@@ -44,7 +45,7 @@ pub fn case(data: &[u8]) -> Option<Case> {
         return Some(generate::case(Choices::new(rest)));
     }
     let [model, rules, cut, message @ ..] = rest else { return None };
-    let mut policy = Policy { max_elements: 1 << 20, ..Policy::default() };
+    let mut policy = Policy::default();
     for rule in REPAIRS.iter().filter(|rule| rule.tier == Tier::Two) {
         if rules & 1 == 1 {
             policy.rules.set(rule, true);
@@ -54,11 +55,12 @@ pub fn case(data: &[u8]) -> Option<Case> {
         policy.rules.set(rule, rules & 2 == 0);
     }
     policy.round_f64 = rules & 4 == 0;
-    policy.refuse_zero_rows = rules & 8 != 0;
+    let limits = Limits { max_elements: 1 << 20, refuse_zero_rows: rules & 8 != 0 };
     policy.max_rows = u64::from(rules >> 4 & 1);
     Some(Case {
         signatures: world::signatures(*model as usize).clone(),
         policy: ModelPolicy { defaults: policy, ..ModelPolicy::default() },
+        limits,
         raised: None,
         message: message.to_vec(),
         cut: *cut as usize,
@@ -72,11 +74,12 @@ pub fn judged(
 
     signatures: &Signatures,
     policy: &ModelPolicy,
+    limits: Limits,
     raised: Option<Mode>,
 ) -> Option<Verdict> {
     // Without a model spec there is no signature. Such requests are refused before they are judged.
     let view = PredictView::scan(message).ok().filter(|view| view.model_spec.present)?;
-    let verdict = judge(&Request { message, view: &view, signatures, policy, raised });
+    let verdict = judge(&Request { message, view: &view, signatures, policy, limits, raised });
     let is_line = |text: &str| text.chars().all(|char| (' '..='~').contains(&char));
     let refusal =
         report::refusal(&view.model_spec.name, view.model_spec.effective_signature(), &verdict.problems);

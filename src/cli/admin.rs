@@ -1,5 +1,5 @@
-//! Asks a running sidecar's admin address: one HTTP/1.0 request over TCP or a unix socket, no
-//! client library.
+//! A client for the admin address of a running sidecar: one HTTP/1.0 request over TCP or a Unix
+//! socket.
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -10,38 +10,37 @@ use super::{Failure, load_file, variable};
 use crate::config::load::Settings;
 use crate::config::{ListenAddr, UpstreamAddr};
 
-/// What came back.
+/// The response to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub status: u16,
     pub body: String,
 }
 
-/// The answers of the admin address are small; whatever else listens there must not fill the
-/// memory.
-const MAX_ANSWER: u64 = 1 << 20;
+/// Responses of the admin address are small. Some other server there must not fill the memory.
+const MAX_RESPONSE: u64 = 1 << 20;
 
 impl AdminArgs {
-    /// Where to ask: what was given, else where a sidecar with this environment and this
-    /// configuration listens.
+    /// The given address, or else the one that a sidecar in this environment listens on.
     pub(super) fn address(&self) -> Result<UpstreamAddr, Failure> {
         if let Some(given) = self.admin.as_deref().filter(|given| !given.is_empty()) {
             return match given.parse::<UpstreamAddr>() {
                 Ok(UpstreamAddr::Tls { .. }) => {
-                    Err(Failure::usage(anyhow!("expected an address without TLS, found `{given}`")))
+                    Err(Failure::usage(anyhow!("expected an address without TLS, got `{given}`")))
                 }
                 Ok(address) => Ok(address),
-                // What the sidecar itself takes: `:8602`.
+                // As in `admin_listen`: `:8602`.
                 Err(error) => given.parse::<ListenAddr>().map(reachable).map_err(|_| Failure::usage(error)),
             };
         }
-        let settings = Settings { admin_listen: variable("TFS_SIDECAR_ADMIN_LISTEN"), ..Settings::default() };
+        let listen = variable("TFS_SIDECAR_ADMIN_LISTEN").map(|setting| ("admin_listen", setting));
+        let settings = Settings { keys: listen.into_iter().collect(), ..Settings::default() };
         let file = variable("TFS_SIDECAR_CONFIG").map(|setting| setting.value);
         Ok(reachable(load_file(&settings, file.as_deref().map(std::path::Path::new))?.admin_listen))
     }
 }
 
-/// Where something that listens there is reached from the same machine.
+/// The address to connect to from the same machine.
 fn reachable(listen: ListenAddr) -> UpstreamAddr {
     match listen {
         ListenAddr::Unix(path) => UpstreamAddr::Unix(path),
@@ -56,54 +55,56 @@ fn reachable(listen: ListenAddr) -> UpstreamAddr {
     }
 }
 
-/// Sends one request without a body and reads the answer.
-pub(super) fn ask(
+/// Sends a request without a body and reads the response.
+pub(super) fn send(
     address: &UpstreamAddr,
     method: &str,
     path: &str,
-    within: Duration,
-) -> Result<Answer, Failure> {
+    timeout: Duration,
+) -> Result<Response, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = async {
+    let exchange = async {
         let request = format!(
             "{method} {path} HTTP/1.0\r\nhost: {address}\r\nuser-agent: tfs-sidecar/{}\r\n\r\n",
             env!("CARGO_PKG_VERSION")
         );
         match address {
             UpstreamAddr::Unix(path) => {
-                exchange(tokio::net::UnixStream::connect(path).await?, &request).await
+                roundtrip(tokio::net::UnixStream::connect(path).await?, &request).await
             }
             UpstreamAddr::Tcp { host, port } | UpstreamAddr::Tls { host, port } => {
-                exchange(tokio::net::TcpStream::connect((host.as_str(), *port)).await?, &request).await
+                roundtrip(tokio::net::TcpStream::connect((host.as_str(), *port)).await?, &request).await
             }
         }
     };
-    let answer = runtime.block_on(async { tokio::time::timeout(within, asked).await });
-    let context = || format!("cannot ask the sidecar at `{address}`");
+    let response = runtime.block_on(async { tokio::time::timeout(timeout, exchange).await });
+    let context = || format!("cannot reach the sidecar at `{address}`");
     let unreachable = |error: anyhow::Error| {
-        Failure::from(error.context(context()))
-            .hint("its admin address is what `admin_listen` says; give it with --admin")
+        Failure::from(error.context(context())).hint("set its admin address (`admin_listen`) with --admin")
     };
-    match answer {
-        Ok(Ok(answer)) => Ok(answer),
+    match response {
+        Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(unreachable(error)),
-        Err(_) => Err(unreachable(anyhow!("no answer within {}", humantime::format_duration(within)))),
+        Err(_) => Err(unreachable(anyhow!("no response within {}", humantime::format_duration(timeout)))),
     }
 }
 
-async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> anyhow::Result<Answer> {
+async fn roundtrip(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+) -> anyhow::Result<Response> {
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut bytes).await?;
-    parse(&String::from_utf8_lossy(&bytes)).context("expected an HTTP answer, found something else")
+    stream.take(MAX_RESPONSE).read_to_end(&mut bytes).await?;
+    parse(&String::from_utf8_lossy(&bytes)).context("the response is not HTTP")
 }
 
 /// `HTTP/1.1 200 OK`, headers, an empty line, the body.
-fn parse(text: &str) -> Option<Answer> {
+fn parse(text: &str) -> Option<Response> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut words = head.lines().next()?.split(' ');
     words.next().filter(|version| version.starts_with("HTTP/1."))?;
-    Some(Answer { status: words.next()?.parse().ok()?, body: body.to_owned() })
+    Some(Response { status: words.next()?.parse().ok()?, body: body.to_owned() })
 }
 
 #[cfg(test)]
@@ -113,8 +114,8 @@ mod tests {
 
     use super::*;
 
-    /// A server for one request; gives back what it was sent.
-    fn serve(answer: &'static str) -> (UpstreamAddr, std::thread::JoinHandle<String>) {
+    /// A server for one request; the thread returns the request.
+    fn serve(response: &'static str) -> (UpstreamAddr, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let server = std::thread::spawn(move || {
@@ -125,38 +126,38 @@ mod tests {
                 stream.read_exact(&mut byte).unwrap();
                 request.extend_from_slice(&byte);
             }
-            stream.write_all(answer.as_bytes()).unwrap();
+            stream.write_all(response.as_bytes()).unwrap();
             String::from_utf8(request).unwrap()
         });
         (address, server)
     }
 
     #[test]
-    fn an_answer_is_its_status_and_its_body() {
+    fn a_response_has_a_status_and_a_body() {
         let (address, server) = serve("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno");
-        let answer = ask(&address, "GET", "/readyz", Duration::from_secs(30)).unwrap();
-        assert_eq!(answer, Answer { status: 503, body: "no".to_owned() });
+        let response = send(&address, "GET", "/readyz", Duration::from_secs(30)).unwrap();
+        assert_eq!(response, Response { status: 503, body: "no".to_owned() });
         assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.0\r\nhost: 127.0.0.1:"));
     }
 
     #[test]
-    fn what_is_not_http_is_a_failure() {
+    fn a_response_other_than_http_is_a_failure() {
         let (address, server) = serve("220 mail.example\r\n\r\n");
-        let failure = ask(&address, "GET", "/readyz", Duration::from_secs(30)).unwrap_err();
-        assert!(format!("{:#}", failure.error).ends_with("expected an HTTP answer, found something else"));
+        let failure = send(&address, "GET", "/readyz", Duration::from_secs(30)).unwrap_err();
+        assert!(format!("{:#}", failure.error).ends_with("the response is not HTTP"));
         server.join().unwrap();
     }
 
     #[test]
-    fn an_answer_that_does_not_come_ends_the_waiting() {
+    fn a_missing_response_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let failure = ask(&address, "GET", "/readyz", Duration::from_millis(10)).unwrap_err();
-        assert!(format!("{:#}", failure.error).ends_with("no answer within 10ms"));
+        let failure = send(&address, "GET", "/readyz", Duration::from_millis(10)).unwrap_err();
+        assert!(format!("{:#}", failure.error).ends_with("no response within 10ms"));
     }
 
     #[test]
-    fn every_address_is_asked_where_it_can_be_reached() {
+    fn a_listen_address_becomes_one_to_connect_to() {
         for (listen, reached) in [
             ("0.0.0.0:8602", "127.0.0.1:8602"),
             ("[::]:1", "[::1]:1"),

@@ -1,4 +1,4 @@
-//! Every command, flag and environment variable, each declared once.
+//! Every command, flag and environment variable.
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::config::load::{Setting, Settings};
 
 /// A gRPC sidecar for TensorFlow Serving that checks, repairs and explains requests.
 ///
-/// It stands between the clients and TF Serving, reads what each model's signatures take, and holds
-/// every request to that: what has exactly one right reading is repaired and forwarded, the rest is
-/// answered with all that is wrong and how to fix it. Clients change nothing.
+/// It runs between the clients and TF Serving, reads the models' signatures, and checks every
+/// request against them. Requests with exactly one right reading are repaired and forwarded. Others
+/// are refused with a list of everything that is wrong and how to fix it. Clients need no changes.
 #[derive(Debug, Parser)]
 #[command(name = "tfs-sidecar", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(super) struct Cli {
@@ -21,57 +21,57 @@ pub(super) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Every flag can also be given as an environment variable, TFS_SIDECAR_ and the flag's name.
-A flag is over its variable, that over the configuration file, that over the default.
+Every flag can also be set as an environment variable: TFS_SIDECAR_ and the name of the flag.
+Precedence: flag > environment > file > default.
 
-Exit codes: 0 success, 1 failure, 2 a wrong flag or configuration.";
+Exit codes: 0 success, 1 failure, 2 invalid flag or configuration.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the sidecar.
     ///
-    /// TF Serving need not be there yet: the sidecar waits for it, and says on /readyz of the admin
-    /// address what is missing. SIGTERM and SIGINT drain: new requests are refused, those in flight
-    /// are finished. A second SIGINT stops at once.
+    /// TF Serving may start later: the sidecar waits for it, and /readyz on the admin address shows
+    /// what is missing. SIGTERM and SIGINT start a drain: new requests are refused, and requests in
+    /// flight are finished. A second SIGINT stops at once.
     Run(ConfigArgs),
-    /// Check the configuration and tell all its problems at once.
+    /// Check the configuration and report all problems at once.
     Check(CheckArgs),
-    /// Show what a model takes and gives.
+    /// Show the inputs and outputs of a model.
     Signature(SignatureArgs),
-    /// Explain what would be repaired or refused in a request, and why. Runs nothing.
+    /// Explain what would be repaired or refused in a request, and why, without sending it.
     ///
-    /// The signature comes from TF Serving (--upstream and --model) or from a file (--signature);
-    /// the request from a file (--request) or from a description (--input), for example --input
-    /// 'x:double[128]'.
+    /// The signature comes from TF Serving (--upstream and --model) or from a file (--signature).
+    /// The request comes from a file (--request) or from a description of its inputs (--input), for
+    /// example --input 'x:double[128]'.
     Explain(ExplainArgs),
-    /// Exit with 0 when the sidecar is ready: a probe for images without a shell.
+    /// Exit with 0 if the sidecar is ready. For probes in images without a shell.
     Healthcheck(HealthcheckArgs),
-    /// Drain the sidecar and wait until nothing is in flight.
+    /// Drain the sidecar and wait until no request is in flight.
     Drain(DrainArgs),
 }
 
-/// What `run` and `check` take; each is a `Setting` of the configuration.
+/// The flags of `run` and `check`, which override the configuration file.
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
     /// The configuration file (YAML)
     #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
-    /// Where TF Serving's gRPC is: host:port, https://host:port or unix:///path [default:
+    /// TF Serving's gRPC address: host:port, https://host:port or unix:///path [default:
     /// 127.0.0.1:8500]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_UPSTREAM", hide_env_values = true)]
     pub upstream: Option<String>,
-    /// Where clients reach the sidecar: ip:port or unix:///path; port 0 picks a free one [default:
+    /// Where clients connect with gRPC: ip:port or unix:///path. Port 0 picks a free port [default:
     /// 0.0.0.0:8600]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_LISTEN", hide_env_values = true)]
     pub listen: Option<String>,
-    /// Where TF Serving's REST API is offered; only `off` until a later release [default: off]
+    /// TF Serving's REST API: `off`, as it is not available yet [default: off]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_REST_LISTEN", hide_env_values = true)]
     pub rest_listen: Option<String>,
-    /// Where metrics, probes, drain and the page are [default: 127.0.0.1:8602]
+    /// Where metrics, health checks, drain and the status page are served [default: 127.0.0.1:8602]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_ADMIN_LISTEN", hide_env_values = true)]
     pub admin_listen: Option<String>,
-    /// A model to read at start and to wait for; repeat it, or separate names by commas [default:
-    /// $MODEL_NAME]
+    /// A model that must be available for readiness. Can be repeated, or a list separated by commas
+    /// [default: $MODEL_NAME]
     #[arg(
         long,
         value_name = "NAME",
@@ -80,14 +80,13 @@ pub(super) struct ConfigArgs {
         hide_env_values = true
     )]
     pub model: Vec<String>,
-    /// How far the sidecar goes: off, observe, repair or strict; over every mode in the file
-    /// [default: repair]
+    /// off, observe, repair or strict. Overrides every mode in the file [default: repair]
     #[arg(long, value_name = "MODE", env = "TFS_SIDECAR_MODE", hide_env_values = true)]
     pub mode: Option<String>,
-    /// Worker threads [default: one a core]
+    /// Worker threads [default: one per CPU]
     #[arg(long, value_name = "N", env = "TFS_SIDECAR_WORKERS", hide_env_values = true)]
     pub workers: Option<String>,
-    /// How log lines are written: text or json [default: text]
+    /// Format of log lines: text or json [default: text]
     #[arg(long, value_name = "FORMAT", env = "TFS_SIDECAR_LOG_FORMAT", hide_env_values = true)]
     pub log_format: Option<String>,
     /// Which log lines: off, error, warn, info, debug, trace, or target=level,... [default: info]
@@ -105,15 +104,15 @@ pub(super) struct ConfigArgs {
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Print the configuration that holds, defaults included, as YAML
+    /// Print the resulting configuration as YAML, including defaults
     #[arg(long, env = "TFS_SIDECAR_PRINT", hide_env_values = true)]
     pub print: bool,
 }
 
-/// Where a signature is asked for.
+/// The server that a signature comes from.
 #[derive(Debug, Args)]
 pub(super) struct UpstreamArgs {
-    /// Where TF Serving's gRPC is
+    /// TF Serving's gRPC address
     #[arg(
         long,
         value_name = "ADDR",
@@ -122,10 +121,10 @@ pub(super) struct UpstreamArgs {
         hide_env_values = true
     )]
     pub upstream: String,
-    /// The model [default: $MODEL_NAME]
+    /// The name of the model [default: $MODEL_NAME]
     #[arg(long, value_name = "NAME", env = "TFS_SIDECAR_MODEL", hide_env_values = true)]
     pub model: Option<String>,
-    /// How long TF Serving may take to answer
+    /// How long to wait for TF Serving
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
     pub timeout: Duration,
 }
@@ -134,7 +133,7 @@ pub(super) struct UpstreamArgs {
 pub(super) struct SignatureArgs {
     #[command(flatten)]
     pub server: UpstreamArgs,
-    /// Add a grpcurl command that the model answers
+    /// Add an example call with grpcurl
     #[arg(long, env = "TFS_SIDECAR_EXAMPLE", hide_env_values = true)]
     pub example: bool,
 }
@@ -143,10 +142,10 @@ pub(super) struct SignatureArgs {
 pub(super) struct ExplainArgs {
     #[command(flatten)]
     pub server: UpstreamArgs,
-    /// A GetModelMetadataResponse, in bytes, instead of asking TF Serving
+    /// A file with a serialized GetModelMetadataResponse, instead of TF Serving
     #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_SIGNATURE", hide_env_values = true)]
     pub signature: Option<PathBuf>,
-    /// A PredictRequest, in bytes
+    /// A file with a serialized PredictRequest
     #[arg(
         long,
         value_name = "FILE",
@@ -156,7 +155,7 @@ pub(super) struct ExplainArgs {
         hide_env_values = true
     )]
     pub request: Option<PathBuf>,
-    /// An input as name:dtype[shape]; repeat it for each
+    /// An input as name:dtype[shape]. Can be repeated
     #[arg(long, value_name = "INPUT", env = "TFS_SIDECAR_INPUT", hide_env_values = true)]
     pub input: Vec<String>,
     /// The signature that --input is for
@@ -168,19 +167,19 @@ pub(super) struct ExplainArgs {
         hide_env_values = true
     )]
     pub signature_name: String,
-    /// The configuration whose policies hold
+    /// The configuration file (YAML) with the model's policy
     #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
-    /// The mode that holds, over the configuration's
+    /// Overrides the mode in the configuration file
     #[arg(long, value_name = "MODE", env = "TFS_SIDECAR_MODE", hide_env_values = true)]
     pub mode: Option<String>,
 }
 
-/// Where a running sidecar is asked.
+/// The running sidecar.
 #[derive(Debug, Args)]
 pub(super) struct AdminArgs {
-    /// The admin address of the sidecar [default: what the sidecar in this environment listens on,
-    /// else 127.0.0.1:8602]
+    /// The admin address of the sidecar [default: admin_listen of this environment, else
+    /// 127.0.0.1:8602]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_ADMIN", hide_env_values = true)]
     pub admin: Option<String>,
 }
@@ -189,7 +188,7 @@ pub(super) struct AdminArgs {
 pub(super) struct HealthcheckArgs {
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// How long the answer may take
+    /// How long to wait for the response
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
     pub timeout: Duration,
 }
@@ -198,41 +197,45 @@ pub(super) struct HealthcheckArgs {
 pub(super) struct DrainArgs {
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// How long to wait; the sidecar itself waits no longer than its drain_timeout
+    /// How long to wait. The sidecar itself waits at most its drain_timeout
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
     pub timeout: Duration,
 }
 
 impl ConfigArgs {
     pub(super) fn settings(&self, matches: &ArgMatches) -> Settings {
-        let given =
-            |id: &str, value: &Option<String>| value.as_deref().and_then(|value| setting(matches, id, value));
+        // The names of the flags are those of the keys.
+        let keys = [
+            ("upstream", &self.upstream),
+            ("listen", &self.listen),
+            ("rest_listen", &self.rest_listen),
+            ("admin_listen", &self.admin_listen),
+            ("workers", &self.workers),
+            ("log_format", &self.log_format),
+            ("log", &self.log),
+        ];
+        let given = |id, value: &Option<String>| setting(matches, id, value.as_deref()?);
         Settings {
-            upstream: given("upstream", &self.upstream),
-            listen: given("listen", &self.listen),
-            rest_listen: given("rest_listen", &self.rest_listen),
-            admin_listen: given("admin_listen", &self.admin_listen),
+            keys: keys.iter().filter_map(|(key, value)| Some((*key, given(key, value)?))).collect(),
             models: self.model.iter().filter_map(|name| setting(matches, "model", name)).collect(),
             model_name: variable("MODEL_NAME"),
             mode: given("mode", &self.mode),
-            workers: given("workers", &self.workers),
-            log_format: given("log_format", &self.log_format),
-            log: given("log", &self.log),
         }
     }
 }
 
 impl UpstreamArgs {
-    /// The model of `--model`, or of the variable that TF Serving's image has.
+    /// The model of `--model`, or of `MODEL_NAME`, a variable of TF Serving's image.
     pub(super) fn model(&self) -> Result<String, Failure> {
         let named = self.model.clone().or_else(|| variable("MODEL_NAME").map(|setting| setting.value));
         named.ok_or_else(|| {
-            Failure::usage(anyhow::anyhow!("expected a model")).hint("give its name: --model NAME")
+            Failure::usage(anyhow::anyhow!("the name of the model is missing"))
+                .hint("set it with --model NAME")
         })
     }
 }
 
-/// An empty variable is one that a template did not fill in, and counts as absent.
+/// An empty variable counts as not set: templates leave such variables behind.
 fn setting(matches: &ArgMatches, id: &str, value: &str) -> Option<Setting> {
     let from_environment = matches.value_source(id) == Some(ValueSource::EnvVariable);
     let source = if from_environment { variable_of(id) } else { format!("--{}", id.replace('_', "-")) };
@@ -278,7 +281,7 @@ mod tests {
     fn the_documentation_shows_every_help_text() {
         let mut command = Cli::command();
         let mut text = format!(
-            "# Command line\n\nWritten by a test from `src/cli/args.rs`; rewrite it with `UPDATE=1 cargo test --lib`.\n\n```text\n{}```\n",
+            "# Command line\n\nGenerated by a test from `src/cli/args.rs`; update it with `UPDATE=1 cargo test --lib`.\n\n```text\n{}```\n",
             command.render_long_help()
         );
         let names: Vec<String> =

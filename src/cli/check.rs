@@ -1,5 +1,5 @@
-//! `check`: the configuration has no problems, or it would not have been loaded; shows it when
-//! asked to.
+//! `check`: reports that the configuration is valid, or prints it. Loading it has reported all
+//! problems before.
 use super::render;
 use crate::config::{Config, effective};
 

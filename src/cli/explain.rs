@@ -1,10 +1,10 @@
-//! `explain`: what would be repaired or refused in a request, and why; the same decision as on the
-//! way of a request.
+//! `explain`: what would be repaired or refused in a request, and why, by the same decision as for
+//! real requests.
 use anyhow::{Context as _, anyhow};
 use prost::Message as _;
 
 use super::args::ExplainArgs;
-use super::signature::ask;
+use super::signature::fetch;
 use super::{Exit, Failure, load_file, render};
 use crate::config::load::{Setting, Settings};
 use crate::explain::fed_outputs;
@@ -17,13 +17,17 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<Exit, Failure> {
     let mode = arguments.mode.clone().map(|value| Setting { value, source: "--mode".into() });
     let config = load_file(&Settings { mode, ..Settings::default() }, arguments.config.as_deref())?;
     let message = request(arguments)?;
-    let view = PredictView::scan(&message).context("the request cannot be read")?;
+    let view = PredictView::scan(&message).context("cannot parse the request")?;
     let (signatures, version) = signatures(arguments, &view)?;
     let model = arguments.server.model().unwrap_or_else(|_| view.model_spec.name.clone());
-    let policy = config.policy(&model);
-    let raised = None;
-    let verdict =
-        repair::judge(&Request { message: &message, view: &view, signatures: &signatures, policy, raised });
+    let verdict = repair::judge(&Request {
+        message: &message,
+        view: &view,
+        signatures: &signatures,
+        policy: config.policy(&model),
+        limits: config.request_limits(),
+        raised: None,
+    });
     let version = version.map_or_else(String::new, |version| format!(" version {version}"));
     let mut text = format!("model '{}'{version}\n", report::ascii(&model));
     text.push_str(&report::explain(&verdict, &view));
@@ -44,7 +48,7 @@ fn request(arguments: &ExplainArgs) -> Result<Rope, Failure> {
     let inputs = arguments.input.join(" ");
     let request = notation::request(&model, &format!("@{} {inputs}", arguments.signature_name));
     request.map_err(|error| {
-        Failure::usage(anyhow!(error).context("cannot read `--input`"))
+        Failure::usage(anyhow!(error).context("cannot parse `--input`"))
             .hint("write name:dtype[shape], such as x:float[1,128]")
     })
 }
@@ -54,14 +58,14 @@ fn signatures(arguments: &ExplainArgs, view: &PredictView) -> Result<(Signatures
         Some(path) => {
             let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
             GetModelMetadataResponse::decode(bytes.as_slice())
-                .with_context(|| format!("`{}` is no GetModelMetadataResponse", path.display()))?
+                .with_context(|| format!("`{}` is not a GetModelMetadataResponse", path.display()))?
         }
         None => {
             let named = arguments.server.model().or_else(|failure| match view.model_spec.name.as_str() {
                 "" => Err(failure),
                 name => Ok(name.to_owned()),
             });
-            ask(&arguments.server, &named?)?
+            fetch(&arguments.server, &named?)?
         }
     };
     Ok(Signatures::from_metadata(&response)?)

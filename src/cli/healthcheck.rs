@@ -1,21 +1,21 @@
 //! `healthcheck`: whether a running sidecar is ready.
 use anyhow::anyhow;
 
-use super::admin::ask;
+use super::admin::send;
 use super::args::HealthcheckArgs;
 use super::{Failure, render};
 
 pub(super) fn healthcheck(arguments: &HealthcheckArgs) -> Result<(), Failure> {
     let address = arguments.admin.address()?;
-    let answer = ask(&address, "GET", "/readyz", arguments.timeout)?;
-    if answer.status == 200 {
+    let response = send(&address, "GET", "/readyz", arguments.timeout)?;
+    if response.status == 200 {
         render::note("ready");
         return Ok(());
     }
-    Err(Failure::from(anyhow!("not ready ({}): {}", answer.status, missing(&answer.body))))
+    Err(Failure::from(anyhow!("not ready ({}): {}", response.status, missing(&response.body))))
 }
 
-/// What `/readyz` says is missing; its body as it is when it says it in another way.
+/// What is missing according to `/readyz`, or the body itself if it is not the expected JSON.
 fn missing(body: &str) -> String {
     let parsed: Option<serde_json::Value> = serde_json::from_str(body).ok();
     let list = parsed.as_ref().and_then(|value| value.get("missing")).and_then(|missing| missing.as_array());
@@ -38,10 +38,10 @@ mod tests {
     use crate::listener::admin::{AdminState, Drained, Readiness, View, router};
     use crate::telemetry::metrics::install;
 
-    /// A sidecar that waits for this.
-    struct Waiting(Vec<String>);
+    /// A sidecar that is not ready because of these.
+    struct NotReady(Vec<String>);
 
-    impl View for Waiting {
+    impl View for NotReady {
         fn measure(&self) {}
 
         fn ready(&self) -> Readiness {
@@ -66,18 +66,18 @@ mod tests {
         }
     }
 
-    /// Runs a command against a real admin door.
+    /// Runs a command against a real admin server.
     fn exit(command: &str, missing: &[&str]) -> Exit {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let view = Arc::new(Waiting(missing.iter().map(|&line| line.to_owned()).collect()));
-        let door = router(AdminState { view, metrics: install() });
+        let view = Arc::new(NotReady(missing.iter().map(|&line| line.to_owned()).collect()));
+        let router = router(AdminState { view, metrics: install() });
         let arguments = ["tfs-sidecar", command, "--admin", &address].map(Into::into);
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let command = std::thread::spawn(move || tell.send(crate::cli::main(arguments)));
-        runtime.spawn(async move { axum::serve(listener, door).await });
-        let exit = runtime.block_on(told).unwrap();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let command = std::thread::spawn(move || sender.send(crate::cli::main(arguments)));
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        let exit = runtime.block_on(receiver).unwrap();
         command.join().unwrap().unwrap();
         exit
     }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sidecar_that_waits_is_not() {
+    fn a_sidecar_that_is_not_ready_is_unhealthy_and_does_not_drain() {
         assert_eq!(
             (exit("healthcheck", &["a model"]), exit("drain", &["a request"])),
             (Exit::Failure, Exit::Failure)
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_one_line() {
+    fn the_missing_parts_are_one_line() {
         assert_eq!(
             missing(r#"{"ready":false,"missing":["draining","no connection"]}"#),
             "draining; no connection"

@@ -17,17 +17,16 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
 
+use crate::config::Config;
 use crate::config::load::{File, Setting, Settings, load};
-use crate::config::{Config, Problem, Problems};
-use crate::telemetry::log;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Success,
-    /// Something went wrong that is not the user's mistake.
+    /// The command failed, and not because of its arguments.
     Failure,
-    /// A wrong flag or a wrong configuration.
+    /// An invalid flag or configuration.
     Usage,
 }
 
@@ -41,17 +40,17 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub exit: Exit,
     pub error: anyhow::Error,
-    /// What to do next, a sentence each.
+    /// What to do about it.
     pub hints: Vec<String>,
 }
 
 impl Failure {
-    /// The user's mistake.
+    /// An invalid flag or configuration.
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Usage, error: error.into(), hints: Vec::new() }
     }
@@ -68,7 +67,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// Parses the command line, does what it says, and tells what went wrong.
+/// Parses the command line, runs the command, and reports failures.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
@@ -82,7 +81,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let matches = matches.subcommand().map_or(&matches, |(_, matches)| matches);
-    let done = match cli.command {
+    let result = match cli.command {
         Command::Run(arguments) => {
             load_config(&arguments, matches).and_then(run::run).map(|()| Exit::Success)
         }
@@ -95,7 +94,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
     };
-    match done {
+    match result {
         Ok(exit) => exit,
         Err(failure) => {
             render::failure(&failure);
@@ -104,19 +103,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-/// The configuration that flags, environment and file make together.
+/// The configuration from flags, environment and file.
 fn load_config(arguments: &args::ConfigArgs, matches: &ArgMatches) -> Result<Config, Failure> {
     load_file(&arguments.settings(matches), arguments.config.as_deref())
 }
 
-/// A variable that is no flag of the command, or none of this one; empty counts as absent.
+/// An environment variable that is not a flag of the command. An empty one counts as not set.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn variable(name: &str) -> Option<Setting> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
     Some(Setting { value, source: name.to_owned() })
 }
 
-/// Reads the file, when there is one, under the settings.
+/// Reads the file, if there is one, and applies the settings.
 fn load_file(settings: &Settings, path: Option<&Path>) -> Result<Config, Failure> {
     let path = path.filter(|path| !path.as_os_str().is_empty());
     let name = path.map(|path| path.display().to_string());
@@ -129,12 +128,7 @@ fn load_file(settings: &Settings, path: Option<&Path>) -> Result<Config, Failure
         })?),
     };
     let file = text.as_deref().zip(name.as_deref()).map(|(text, name)| File { name, text });
-    let config = load(settings, file).map_err(Failure::usage)?;
-    log::check(&config.log_filter).map_err(|error| {
-        let key = settings.log.as_ref().map_or("log", |setting| &setting.source);
-        Failure::usage(Problems { file: name, list: vec![Problem::new(key, error.to_string())] })
-    })?;
-    Ok(config)
+    load(settings, file).map_err(Failure::usage)
 }
 
 #[cfg(test)]
@@ -157,8 +151,18 @@ mod tests {
     #[test]
     fn flags_become_the_configuration() {
         let config = loaded(&[
+            "--upstream",
+            "tfs:1",
             "--listen",
             "127.0.0.1:0",
+            "--admin-listen",
+            ":2",
+            "--rest-listen",
+            "off",
+            "--workers",
+            "3",
+            "--log-format",
+            "json",
             "--model",
             "a,b",
             "--model",
@@ -169,26 +173,28 @@ mod tests {
             "debug",
         ])
         .unwrap();
-        assert_eq!(config.listen.to_string(), "127.0.0.1:0");
-        assert_eq!(config.models.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(
-            (config.policy("a").defaults.mode.as_str(), config.log_filter.as_str()),
-            ("strict", "debug")
+            (config.upstream.to_string(), config.listen.to_string()),
+            ("tfs:1".into(), "127.0.0.1:0".into())
         );
+        assert_eq!((config.admin_listen.to_string(), config.workers), ("0.0.0.0:2".into(), 3));
+        assert_eq!(config.log_format, crate::config::LogFormat::Json);
+        assert_eq!(config.models.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!((config.policy("a").defaults.mode.as_str(), config.log.as_str()), ("strict", "debug"));
     }
 
     #[test]
-    fn wrong_flags_are_told_together_by_their_names() {
+    fn invalid_flags_are_reported_together() {
         let failure =
             loaded(&["--listen", "here", "--mode", "stirct", "--workers", "0", "--rest-listen", "0.0.0.0:1"])
                 .unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         insta::assert_snapshot!(failure.error, @r"
         the configuration has 4 problems
-          `--listen`: expected `ip:port` or `unix:///path`, found `here`
-          `--rest-listen`: expected `off`, found `0.0.0.0:1`: the REST API comes with a later release
-          `--workers`: expected a whole number from 1 to 1024, found `0`
-          `--mode`: expected `off`, `observe`, `repair` or `strict`, found `stirct`
+          `--listen`: expected `ip:port` or `unix:///path`, got `here`
+          `--rest-listen`: expected `off`, got `0.0.0.0:1`: the REST API is not available yet
+          `--workers`: expected a whole number from 1 to 1024, got `0`
+          `--mode`: expected `off`, `observe`, `repair` or `strict`, got `stirct`
             hint: did you mean `strict`?
         ");
         let failure = loaded(&["--log", "inof"]).unwrap_err();
@@ -201,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_tell_the_users_mistakes_apart() {
+    fn usage_errors_have_their_own_exit_code() {
         assert_eq!(exit(&["check"]), Exit::Success);
         assert_eq!(exit(&["--help"]), Exit::Success);
         assert_eq!(exit(&["check", "--mode", "x"]), Exit::Usage);
         assert_eq!(exit(&["chekc"]), Exit::Usage);
         assert_eq!(exit(&[]), Exit::Usage);
-        // Nobody listens on the port of `discard`.
+        // Nothing listens on the port of `discard`.
         assert_eq!(exit(&["healthcheck", "--admin", "127.0.0.1:9"]), Exit::Failure);
         assert_eq!(exit(&["healthcheck", "--admin", "nowhere"]), Exit::Usage);
     }

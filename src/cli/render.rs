@@ -4,12 +4,12 @@ use std::io::{Write, stderr, stdout};
 
 use super::Failure;
 
-/// What was asked for, to stdout. A reader that went away is no failure.
+/// The output of a command, to stdout. A closed pipe is not an error.
 pub(super) fn data(text: &str) {
     write(&mut stdout().lock(), text);
 }
 
-/// A remark, to stderr.
+/// A message, to stderr.
 pub(super) fn note(text: &str) {
     write(&mut stderr().lock(), text);
 }
@@ -19,7 +19,7 @@ pub(super) fn failure(failure: &Failure) {
     note(&failure_text(failure));
 }
 
-/// Help and version to stdout, wrong flags to stderr, as clap words them.
+/// Help and version to stdout, usage errors to stderr, as clap renders them.
 pub(super) fn clap(error: &clap::Error) {
     let text = error.render().to_string();
     if error.use_stderr() { note(&text) } else { data(&text) }
@@ -27,11 +27,11 @@ pub(super) fn clap(error: &clap::Error) {
 
 fn write(to: &mut impl Write, text: &str) {
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    // Nobody is left to be told.
+    // There is nowhere to report a failed write.
     drop(to.write_all(text.as_bytes()).and_then(|()| to.write_all(end.as_bytes())).and_then(|()| to.flush()));
 }
 
-/// The error, what caused it, what caused that, and what to do.
+/// The error, its causes, and hints.
 fn failure_text(failure: &Failure) -> String {
     let mut text = format!("error: {}", failure.error);
     for cause in failure.error.chain().skip(1) {
@@ -43,7 +43,7 @@ fn failure_text(failure: &Failure) -> String {
     text
 }
 
-/// Columns as wide as their widest cell, two spaces between them, no blanks at the end of a line.
+/// Columns as wide as their widest cell, two spaces apart, without trailing blanks.
 pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = titles.map(|title| title.chars().count());
     for row in rows {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_shows_its_causes_and_what_to_do() {
+    fn a_failure_shows_its_causes_and_hints() {
         let error = anyhow!("connection refused").context("cannot reach `127.0.0.1:8602`");
         let failure = Failure::from(error).hint("is the sidecar running?");
         insta::assert_snapshot!(failure_text(&failure), @r"
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_under_their_titles() {
+    fn columns_are_aligned_with_their_titles() {
         let rows = [["x", "float", "[-1,2]"], ["längster", "int64", ""]].map(|row| row.map(str::to_owned));
         insta::assert_snapshot!(table(["name", "dtype", "shape"], &rows), @r"
         name      dtype  shape

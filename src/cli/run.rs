@@ -1,4 +1,4 @@
-//! `run`: starts the sidecar, and stops it when it is told to.
+//! `run`: starts the sidecar, and stops it on a signal.
 use std::future::Future;
 
 use anyhow::Context as _;
@@ -10,60 +10,61 @@ use crate::config::Config;
 use crate::server::Sidecar;
 use crate::telemetry::log;
 
-/// What the machine told the program.
+/// A signal to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Stop {
     Terminate,
     Interrupt,
 }
 
-/// How the program came to its end.
+/// How the sidecar stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Drained,
-    AtOnce,
+    Interrupted,
 }
 
 pub(super) fn run(config: Config) -> Result<(), Failure> {
-    log::init(config.log, &config.log_filter).map_err(Failure::usage)?;
+    log::init(config.log_format, &config.log).map_err(Failure::usage)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), upstream = %config.upstream, workers = config.workers, "starting");
     let sidecar = Sidecar::start(config).context("cannot start the sidecar")?;
     tracing::info!(server = "grpc", addr = %sidecar.grpc_addr(), "listening");
     tracing::info!(server = "admin", addr = %sidecar.admin_addr(), "listening");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let end = runtime
-        .block_on(async { Ok::<_, std::io::Error>(until_told(signals()?, || sidecar.shutdown()).await) })?;
+    let end = runtime.block_on(async {
+        Ok::<_, std::io::Error>(until_stopped(signals()?, || sidecar.shutdown()).await)
+    })?;
     tracing::info!(drained = end == End::Drained, "stopped");
     Ok(())
 }
 
-/// SIGTERM and SIGINT, in the order they come.
-fn signals() -> std::io::Result<mpsc::Receiver<Told>> {
+/// SIGTERM and SIGINT in order of arrival.
+fn signals() -> std::io::Result<mpsc::Receiver<Stop>> {
     let (sender, receiver) = mpsc::channel(4);
-    for (kind, told) in
-        [(SignalKind::terminate(), Told::Terminate), (SignalKind::interrupt(), Told::Interrupt)]
+    for (kind, stop) in
+        [(SignalKind::terminate(), Stop::Terminate), (SignalKind::interrupt(), Stop::Interrupt)]
     {
         let (mut stream, sender) = (signal(kind)?, sender.clone());
         tokio::spawn(
-            async move { while stream.recv().await.is_some() && sender.send(told).await.is_ok() {} },
+            async move { while stream.recv().await.is_some() && sender.send(stop).await.is_ok() {} },
         );
     }
     Ok(receiver)
 }
 
-/// The first signal drains. While it drains, a SIGINT stops at once: somebody is waiting at a
-/// terminal.
-async fn until_told<F: Future>(mut signals: mpsc::Receiver<Told>, drain: impl FnOnce() -> F) -> End {
-    if let Some(told) = signals.recv().await {
-        tracing::info!(signal = ?told, "draining");
+/// The first signal starts the drain. During the drain, a SIGINT stops at once: somebody is waiting
+/// at a terminal.
+async fn until_stopped<F: Future>(mut signals: mpsc::Receiver<Stop>, drain: impl FnOnce() -> F) -> End {
+    if let Some(stop) = signals.recv().await {
+        tracing::info!(signal = ?stop, "draining");
     }
     let mut drained = std::pin::pin!(drain());
     loop {
         tokio::select! {
             _ = &mut drained => return End::Drained,
-            told = signals.recv() => match told {
-                Some(Told::Interrupt) => return End::AtOnce,
-                Some(Told::Terminate) => {}
+            stop = signals.recv() => match stop {
+                Some(Stop::Interrupt) => return End::Interrupted,
+                Some(Stop::Terminate) => {}
                 None => {
                     drained.await;
                     return End::Drained;
@@ -77,37 +78,37 @@ async fn until_told<F: Future>(mut signals: mpsc::Receiver<Told>, drain: impl Fn
 mod tests {
     use super::*;
 
-    /// Sends the signals, and says whether draining ever ends by itself.
-    fn end(told: &[Told], finishes: bool) -> End {
+    /// How the program ends after these signals; `finishes` says whether the drain ever does.
+    fn end(stops: &[Stop], finishes: bool) -> End {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let (sender, receiver) = mpsc::channel(8);
-            for told in told {
-                sender.send(*told).await.unwrap();
+            for stop in stops {
+                sender.send(*stop).await.unwrap();
             }
             let drain = async || {
                 if !finishes {
                     std::future::pending::<()>().await;
                 }
             };
-            let end = until_told(receiver, drain).await;
+            let end = until_stopped(receiver, drain).await;
             drop(sender);
             end
         })
     }
 
     #[test]
-    fn the_first_signal_drains() {
-        assert_eq!(end(&[Told::Terminate], true), End::Drained);
-        assert_eq!(end(&[Told::Interrupt], true), End::Drained);
+    fn the_first_signal_starts_the_drain() {
+        assert_eq!(end(&[Stop::Terminate], true), End::Drained);
+        assert_eq!(end(&[Stop::Interrupt], true), End::Drained);
     }
 
     #[test]
     fn a_second_interrupt_stops_at_once_and_a_second_terminate_does_not() {
-        assert_eq!(end(&[Told::Terminate, Told::Interrupt], false), End::AtOnce);
+        assert_eq!(end(&[Stop::Terminate, Stop::Interrupt], false), End::Interrupted);
         assert_eq!(
-            end(&[Told::Interrupt, Told::Terminate, Told::Terminate, Told::Interrupt], false),
-            End::AtOnce
+            end(&[Stop::Interrupt, Stop::Terminate, Stop::Terminate, Stop::Interrupt], false),
+            End::Interrupted
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `signature`: what a model takes and gives, and a call that it answers.
+//! `signature`: a model's inputs and outputs, and an example call.
 use std::fmt::Write as _;
 
 use anyhow::anyhow;
@@ -12,7 +12,7 @@ use crate::tensor::ValueList;
 
 pub(super) fn signature(arguments: &SignatureArgs) -> Result<(), Failure> {
     let model = arguments.server.model()?;
-    let (signatures, version) = Signatures::from_metadata(&ask(&arguments.server, &model)?)?;
+    let (signatures, version) = Signatures::from_metadata(&fetch(&arguments.server, &model)?)?;
     let version = version.map_or_else(String::new, |version| format!(" version {version}"));
     let mut text = format!("model '{model}'{version}\n");
     for signature in signatures.servable() {
@@ -33,22 +33,22 @@ pub(super) fn signature(arguments: &SignatureArgs) -> Result<(), Failure> {
     }
     if arguments.example {
         let example = signatures.get(DEFAULT_SIGNATURE).or_else(|| signatures.servable().next());
-        let example = example.ok_or_else(|| anyhow!("the model has no signature to call"))?;
+        let example = example.ok_or_else(|| anyhow!("the model has no signature that can be called"))?;
         write!(text, "\n{}\n", grpcurl(&address(&arguments.server)?, &model, example))?;
     }
     render::data(&text);
     Ok(())
 }
 
-/// Asks the server that the arguments name.
-pub(super) fn ask(server: &UpstreamArgs, model: &str) -> Result<GetModelMetadataResponse, Failure> {
+/// Fetches the metadata of a model from the given server.
+pub(super) fn fetch(server: &UpstreamArgs, model: &str) -> Result<GetModelMetadataResponse, Failure> {
     let config = Config { upstream: address(server)?, ..Config::default() };
     crate::models::fetch::metadata(&config, model, server.timeout).map_err(|fault| {
         Failure::from(
             anyhow!(fault)
                 .context(format!("cannot read the signatures of model '{model}' from `{}`", server.upstream)),
         )
-        .hint("is TensorFlow Serving running there, with a model of this name?")
+        .hint("check that TensorFlow Serving runs there and serves a model of this name")
     })
 }
 
@@ -68,8 +68,8 @@ fn row(kind: &str, info: &TensorInfo) -> [String; 5] {
     ]
 }
 
-/// A call that works as printed: one row, every open size 1, all values 0 (one value fills a
-/// tensor).
+/// A call that works as printed: one row, unknown sizes as 1, all values 0 (a single value fills
+/// the tensor).
 fn grpcurl(upstream: &UpstreamAddr, model: &str, signature: &Signature) -> String {
     let inputs: Vec<String> =
         signature.inputs.iter().map(|info| format!("{}: {}", json(&info.alias), example(info))).collect();
@@ -97,7 +97,7 @@ fn example(info: &TensorInfo) -> String {
         .collect();
     let list = info.dtype.info().map_or(ValueList::Int, |dtype| dtype.list);
     let value = match list {
-        // "example", in the base64 that JSON has for bytes.
+        // "example" in base64, as JSON encodes bytes.
         ValueList::String => "[\"ZXhhbXBsZQ==\"]",
         ValueList::Bool => "[false]",
         ValueList::Float8 => "\"AA==\"",
@@ -122,7 +122,7 @@ mod tests {
     use crate::repair::notation;
 
     #[test]
-    fn the_example_is_a_call_of_one_row() {
+    fn the_example_is_a_call_with_one_row() {
         let signatures = notation::signature("x:float[-1,128] k:int32[] s:string[-1]").unwrap();
         let upstream = UpstreamAddr::Tcp { host: "127.0.0.1".into(), port: 8500 };
         insta::assert_snapshot!(grpcurl(&upstream, "m", signatures.get(DEFAULT_SIGNATURE).unwrap()), @r#"

@@ -1,18 +1,18 @@
-//! Addresses as people write them: where TF Serving is, and where the sidecar listens.
+//! Addresses: where TF Serving is, and where the sidecar listens.
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where TF Serving's gRPC is.
+/// Where TF Serving serves gRPC.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UpstreamAddr {
-    /// Plain HTTP/2: `host:port` or `http://host:port`. A literal IPv6 address comes without its
-    /// brackets.
+    /// Plain HTTP/2: `host:port` or `http://host:port`. An IPv6 address has no
+    /// brackets here.
     Tcp { host: String, port: u16 },
     /// `unix:///path`
     Unix(PathBuf),
-    /// HTTP/2 over TLS: `https://host:port`; without a port it is 443.
+    /// HTTP/2 over TLS: `https://host:port`; the default port is 443.
     Tls { host: String, port: u16 },
 }
 
@@ -20,23 +20,23 @@ pub enum UpstreamAddr {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddr {
     /// `0.0.0.0:8600`, `[::]:8600`, `:8600` (all IPv4 addresses), `localhost:8600`; port 0 picks a
-    /// free one.
+    /// free port.
     Tcp(SocketAddr),
     /// `unix:///path`
     Unix(PathBuf),
 }
 
-/// Why a text is no address.
+/// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    #[error("expected `host:port`, `https://host:port` or `unix:///path`, found `{found}`")]
-    Upstream { found: String },
-    #[error("expected `ip:port` or `unix:///path`, found `{found}`")]
-    Listen { found: String },
-    #[error("expected a port from 1 to 65535, found `{found}`")]
-    Port { found: String },
-    #[error("expected an absolute path after `unix://`, found `{found}`")]
-    Path { found: String },
+    #[error("expected `host:port`, `https://host:port` or `unix:///path`, got `{got}`")]
+    Upstream { got: String },
+    #[error("expected `ip:port` or `unix:///path`, got `{got}`")]
+    Listen { got: String },
+    #[error("expected a port from 1 to 65535, got `{got}`")]
+    Port { got: String },
+    #[error("expected an absolute path after `unix://`, got `{got}`")]
+    Path { got: String },
 }
 
 // === impl UpstreamAddr ===
@@ -51,11 +51,11 @@ impl FromStr for UpstreamAddr {
         let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
             (Some(rest), _) => (true, rest),
             (_, Some(rest)) => (false, rest),
-            // `grpc://` is what some clients write, `dns:///` what gRPC's own name syntax says.
+            // Some clients write `grpc://`; `dns:///` is gRPC's own syntax.
             _ => (false, text.strip_prefix("grpc://").or(text.strip_prefix("dns:///")).unwrap_or(text)),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let wrong = || AddressError::Upstream { found: text.to_owned() };
+        let wrong = || AddressError::Upstream { got: text.to_owned() };
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
             _ => (rest, None),
@@ -74,7 +74,7 @@ impl FromStr for UpstreamAddr {
         let port = match port {
             Some(port) => match port.parse::<u16>() {
                 Ok(port) if port != 0 => port,
-                _ => return Err(AddressError::Port { found: port.to_owned() }),
+                _ => return Err(AddressError::Port { got: port.to_owned() }),
             },
             None if tls => 443,
             None => return Err(wrong()),
@@ -111,14 +111,14 @@ impl FromStr for ListenAddr {
         if let Ok(address) = text.parse() {
             return Ok(Self::Tcp(address));
         }
-        let wrong = || AddressError::Listen { found: text.to_owned() };
+        let wrong = || AddressError::Listen { got: text.to_owned() };
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let ip = match host {
             "" | "*" => Ipv4Addr::UNSPECIFIED,
             "localhost" => Ipv4Addr::LOCALHOST,
             other => other.parse().map_err(|_| wrong())?,
         };
-        let port = port.parse().map_err(|_| AddressError::Port { found: port.to_owned() })?;
+        let port = port.parse().map_err(|_| AddressError::Port { got: port.to_owned() })?;
         Ok(Self::Tcp(SocketAddr::new(IpAddr::V4(ip), port)))
     }
 }
@@ -132,13 +132,13 @@ impl fmt::Display for ListenAddr {
     }
 }
 
-/// `unix:///run/x.sock` and gRPC's own `unix:/run/x.sock`.
+/// `unix:///run/x.sock`, or `unix:/run/x.sock` as in gRPC.
 fn socket_path(text: &str) -> Result<PathBuf, AddressError> {
     let path = text.strip_prefix("//").unwrap_or(text);
     if path.len() > 1 && path.starts_with('/') {
         Ok(PathBuf::from(path))
     } else {
-        Err(AddressError::Path { found: format!("unix:{text}") })
+        Err(AddressError::Path { got: format!("unix:{text}") })
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn upstream_addresses_are_read_and_written_back() {
+    fn upstream_addresses_are_parsed_and_printed() {
         for (text, shown) in [
             ("127.0.0.1:8500", "127.0.0.1:8500"),
             ("http://tfs.models.svc:8500/", "tfs.models.svc:8500"),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_upstream_is_told_apart() {
+    fn invalid_upstream_addresses_are_refused() {
         for text in [
             "",
             "8500",
@@ -181,11 +181,11 @@ mod tests {
         ] {
             assert!(text.parse::<UpstreamAddr>().is_err(), "{text}");
         }
-        assert_eq!("tfs:0".parse::<UpstreamAddr>(), Err(AddressError::Port { found: "0".to_owned() }));
+        assert_eq!("tfs:0".parse::<UpstreamAddr>(), Err(AddressError::Port { got: "0".to_owned() }));
     }
 
     #[test]
-    fn listen_addresses_are_read_and_written_back() {
+    fn listen_addresses_are_parsed_and_printed() {
         for (text, shown) in [
             ("0.0.0.0:8600", "0.0.0.0:8600"),
             (":8600", "0.0.0.0:8600"),

@@ -1,70 +1,63 @@
-//! From text to [`Config`]: flag over environment over file over default, and all problems at once.
+//! From text to [`Config`]: flag > environment > file > default, with all problems at once.
 use std::cell::RefCell;
-use std::fmt::Display;
-use std::str::FromStr;
 
-use super::problem::{Problem, Problems};
-use super::section::{choose, number};
-use super::{Config, ListenAddr, UpstreamAddr, file, policy, yaml};
-use crate::repair::policy::ModelPolicy;
+use super::cursor::Cursor;
+use super::format::Format as _;
+use super::keys::{CONFIG, POLICY};
+use super::problem::{Place, Problem, Problems};
+use super::table::{Keys, Table};
+use super::yaml::{self, Node, Value};
+use super::{Config, ListenAddr, UpstreamAddr};
+use crate::repair::policy::{ModelPolicy, Policy};
 
-/// What the command line and the environment say; `None` where they say nothing.
+/// What the command line and the environment set.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    pub upstream: Option<Setting>,
-    pub listen: Option<Setting>,
-    pub rest_listen: Option<Setting>,
-    pub admin_listen: Option<Setting>,
-    /// Added to the models that the file names.
+    /// Top-level keys of the file, such as `listen`. They override the file.
+    pub keys: Vec<(&'static str, Setting)>,
+    /// Added to the models in the file.
     pub models: Vec<Setting>,
-    /// The variable `MODEL_NAME` of TF Serving's image: the model when neither the file nor
-    /// `models` names one.
+    /// The variable `MODEL_NAME` of TF Serving's image: used if neither the file nor `models` names
+    /// a model.
     pub model_name: Option<Setting>,
-    /// Over every mode in the file.
+    /// Overrides every mode in the file.
     pub mode: Option<Setting>,
-    pub workers: Option<Setting>,
-    pub log_format: Option<Setting>,
-    pub log: Option<Setting>,
 }
 
-/// A value and where it was given: `--listen` or `TFS_SIDECAR_LISTEN`.
+/// A value and where it was set: `--listen` or `TFS_SIDECAR_LISTEN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     pub value: String,
     pub source: String,
 }
 
-/// The text of the configuration file and what messages call it.
+/// The text of the configuration file and its name for messages.
 #[derive(Debug, Clone, Copy)]
 pub struct File<'a> {
     pub name: &'a str,
     pub text: &'a str,
 }
 
-/// Reads everything that was given.
+/// Reads the file, then applies the settings.
 ///
 /// # Errors
-/// Every problem of the file, the flags and the environment together.
+/// All problems of the file, the flags and the environment together.
 pub fn load(settings: &Settings, file: Option<File<'_>>) -> Result<Config, Problems> {
     let mut config = Config::default();
-    let problems = RefCell::new(Vec::new());
+    let mut problems = Vec::new();
     if let Some(File { text, .. }) = file {
-        let mut found = Vec::new();
-        match yaml::parse(text, &mut found) {
+        match yaml::parse(text, &mut problems) {
             Ok(root) => {
-                problems.borrow_mut().append(&mut found);
-                file::apply(&root, &mut config, &problems);
+                let found = RefCell::default();
+                let root = Cursor { path: String::new(), node: &root, problems: &found };
+                (&CONFIG).read(&root, &mut config);
+                problems.append(&mut found.into_inner());
             }
-            Err(problem) => {
-                found.push(problem);
-                problems.borrow_mut().append(&mut found);
-            }
+            Err(problem) => problems.push(problem),
         }
     }
-    let mut problems = problems.into_inner();
     apply(settings, &mut config, &mut problems);
     check_together(&config, &mut problems);
-    finish(&mut config);
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -73,77 +66,71 @@ pub fn load(settings: &Settings, file: Option<File<'_>>) -> Result<Config, Probl
 }
 
 fn apply(settings: &Settings, config: &mut Config, problems: &mut Vec<Problem>) {
-    parsed(settings.upstream.as_ref(), &mut config.upstream, problems);
-    parsed(settings.listen.as_ref(), &mut config.listen, problems);
-    parsed(settings.admin_listen.as_ref(), &mut config.admin_listen, problems);
-    if let Some(Setting { value, source }) = &settings.rest_listen
-        && value != "off"
-    {
-        let text = format!("expected `off`, found `{value}`: the REST API comes with a later release");
-        problems.push(Problem::new(source, text));
-    }
-    if let Some(Setting { value, source }) = &settings.workers {
-        match number(value, 1, 1024) {
-            Ok(workers) => config.workers = workers,
-            Err(text) => problems.push(Problem::new(source, text)),
-        }
-    }
-    chosen(settings.log_format.as_ref(), file::LOG_FORMATS, &mut config.log, problems);
-    if let Some(log) = &settings.log {
-        config.log_filter.clone_from(&log.value);
+    for (key, setting) in &settings.keys {
+        set(&CONFIG, key, setting, config, problems);
     }
     let fallback =
         settings.model_name.as_ref().filter(|_| config.models.is_empty() && settings.models.is_empty());
     for Setting { value, source } in settings.models.iter().chain(fallback) {
         if value.is_empty() {
-            problems.push(Problem::new(source, "expected the name of a model, found an empty one"));
+            problems.push(Problem::new(source, "a name must not be empty"));
         } else if !config.models.contains_key(value) {
             config.models.insert(value.clone(), config.defaults.clone());
         }
     }
-    if settings.mode.is_some() {
-        let mut mode = config.defaults.defaults.mode;
-        chosen(settings.mode.as_ref(), policy::MODES, &mut mode, problems);
-        each_policy(config, |policy| policy.mode = mode);
+    if let Some(mode) = &settings.mode {
+        let mut policy = Policy::default();
+        set(&POLICY, "mode", mode, &mut policy, problems);
+        each_policy(config, |each| each.mode = policy.mode);
     }
 }
 
-fn parsed<T: FromStr<Err: Display>>(setting: Option<&Setting>, to: &mut T, problems: &mut Vec<Problem>) {
-    let Some(Setting { value, source }) = setting else { return };
-    match value.parse() {
-        Ok(value) => *to = value,
-        Err(error) => problems.push(Problem::new(source, <T::Err as ToString>::to_string(&error))),
-    }
+/// Reads a flag or a variable as if its key had that value in the file.
+fn set<T>(table: &Table<T>, key: &str, setting: &Setting, to: &mut T, problems: &mut Vec<Problem>) {
+    let Setting { value, source } = setting;
+    let value = Value::Scalar { text: value.clone(), plain: true };
+    let (node, found) = (Node { place: Place { line: 1, column: 1 }, value }, RefCell::default());
+    table.set(key, &Cursor { path: key.to_owned(), node: &node, problems: &found }, to);
+    let found = found.into_inner().into_iter();
+    problems.extend(found.map(|problem| Problem { key: source.clone(), place: None, ..problem }));
 }
 
-fn chosen<T: Copy>(
-    setting: Option<&Setting>,
-    choices: &[(&'static str, T)],
-    to: &mut T,
-    problems: &mut Vec<Problem>,
-) {
-    let Some(Setting { value, source }) = setting else { return };
-    match choose(value, choices) {
-        Ok(value) => *to = value,
-        Err(problem) => problems.push(Problem { key: source.clone(), ..problem }),
-    }
-}
-
-/// What is right alone and wrong together.
+/// Settings that are each valid but contradict each other.
 fn check_together(config: &Config, problems: &mut Vec<Problem>) {
-    let listens = match (&config.listen, &config.admin_listen) {
+    if same_address(&config.listen, &config.admin_listen) {
+        let text = format!("`listen` already uses the address `{}`", config.admin_listen);
+        problems.push(Problem::new("admin_listen", text));
+    }
+    if is_own_address(&config.listen, &config.upstream) {
+        let text = format!("`{}` is the address that the sidecar itself listens on", config.upstream);
+        let hint = "change TF Serving's port (`--port`) or the sidecar's (`listen`)";
+        problems.push(Problem::new("upstream", text).hint(hint));
+    }
+    let (tls, https) = (&config.upstream_tls, matches!(config.upstream, UpstreamAddr::Tls { .. }));
+    if !https && *tls != super::UpstreamTls::default() {
+        let text = format!("the upstream `{}` does not use TLS", config.upstream);
+        let hint = "write the upstream as `https://host:port`, or remove `upstream_tls`";
+        problems.push(Problem::new("upstream_tls", text).hint(hint));
+    }
+    if cfg!(not(feature = "tls")) && (config.listen_tls.is_some() || https) {
+        let key = if https { "upstream" } else { "listen_tls" };
+        problems.push(Problem::new(key, "this program was built without TLS"));
+    }
+}
+
+fn same_address(grpc: &ListenAddr, admin: &ListenAddr) -> bool {
+    match (grpc, admin) {
         (ListenAddr::Tcp(grpc), ListenAddr::Tcp(admin)) => {
             let overlap =
                 grpc.ip() == admin.ip() || grpc.ip().is_unspecified() || admin.ip().is_unspecified();
             grpc.port() != 0 && grpc.port() == admin.port() && overlap
         }
         (grpc, admin) => grpc == admin,
-    };
-    if listens {
-        let text = format!("expected another address than `listen` has, found `{}`", config.admin_listen);
-        problems.push(Problem::new("admin_listen", text));
     }
-    let itself = match (&config.listen, &config.upstream) {
+}
+
+fn is_own_address(listen: &ListenAddr, upstream: &UpstreamAddr) -> bool {
+    match (listen, upstream) {
         (ListenAddr::Unix(listen), UpstreamAddr::Unix(upstream)) => listen == upstream,
         (ListenAddr::Tcp(listen), UpstreamAddr::Tcp { host, port }) => {
             let local = host == "localhost"
@@ -155,52 +142,10 @@ fn check_together(config: &Config, problems: &mut Vec<Problem>) {
                     || listen.ip().to_string() == *host)
         }
         _ => false,
-    };
-    if itself {
-        let problem = Problem::new(
-            "upstream",
-            format!(
-                "expected TF Serving's address, found `{}`, where the sidecar itself listens",
-                config.upstream
-            ),
-        );
-        problems.push(problem.hint("give TF Serving another port (`--port`), or the sidecar (`listen`)"));
-    }
-    let tls = &config.upstream_tls;
-    if !matches!(config.upstream, UpstreamAddr::Tls { .. })
-        && (tls.ca.is_some() || tls.cert.is_some() || tls.domain.is_some())
-    {
-        let problem = Problem::new(
-            "upstream_tls",
-            format!("expected an `https://` upstream, found `{}`", config.upstream),
-        );
-        problems.push(problem.hint("write the upstream as `https://host:port`, or leave `upstream_tls` out"));
-    }
-    if matches!(config.upstream, UpstreamAddr::Tls { .. }) && tls.ca.is_none() {
-        let problem = Problem::new(
-            "upstream_tls.ca",
-            "expected the authorities that an `https://` upstream is trusted by, found none",
-        );
-        problems
-            .push(problem.hint("name a PEM file, such as the system's `/etc/ssl/certs/ca-certificates.crt`"));
-    }
-    if cfg!(not(feature = "tls"))
-        && (config.listen_tls.is_some() || matches!(config.upstream, UpstreamAddr::Tls { .. }))
-    {
-        problems.push(Problem::new("listen_tls", "expected no TLS: this program was built without it"));
     }
 }
 
-/// Settings of the whole program that every policy carries.
-fn finish(config: &mut Config) {
-    let (max_elements, refuse_zero_rows) = (config.limits.max_elements, config.server_batching);
-    each_policy(config, |policy| {
-        policy.max_elements = max_elements;
-        policy.refuse_zero_rows = refuse_zero_rows;
-    });
-}
-
-fn each_policy(config: &mut Config, mut change: impl FnMut(&mut crate::repair::policy::Policy)) {
+fn each_policy(config: &mut Config, mut change: impl FnMut(&mut Policy)) {
     let mut each = |model: &mut ModelPolicy| {
         change(&mut model.defaults);
         model.signatures.values_mut().for_each(&mut change);
@@ -212,7 +157,7 @@ fn each_policy(config: &mut Config, mut change: impl FnMut(&mut crate::repair::p
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LogFormat;
+    use crate::config::{LogFormat, effective};
     use crate::repair::Repair;
     use crate::repair::policy::{Literal, Mode, Pad, Policy, Rank1};
 
@@ -224,19 +169,19 @@ mod tests {
         policy.rules.contains(Repair::find(rule).unwrap())
     }
 
-    fn flag(source: &str, value: &str) -> Setting {
+    fn setting(source: &str, value: &str) -> Setting {
         Setting { value: value.to_owned(), source: source.to_owned() }
     }
 
     #[test]
-    fn nothing_given_is_the_defaults() {
+    fn without_any_setting_the_defaults_hold() {
         assert_eq!(load(&Settings::default(), None).unwrap(), Config::default());
         assert_eq!(from("").unwrap(), Config::default());
         assert_eq!(from("limits:\nmodels:\ndefaults: {}\n").unwrap(), Config::default());
     }
 
     #[test]
-    fn the_example_of_the_documentation_loads() {
+    fn the_example_in_the_documentation_loads() {
         let config = from(include_str!("example.yaml")).unwrap();
         let churn = &config.models["churn"];
         let policy = churn.for_signature("serving_default");
@@ -252,35 +197,36 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+    fn a_flag_overrides_the_file_and_the_file_overrides_the_default() {
         let text =
             "listen: 127.0.0.1:1\nadmin_listen: 127.0.0.1:2\nlog_format: json\nmodels: {a: {mode: strict}}\n";
         let settings = Settings {
-            listen: Some(flag("--listen", "127.0.0.1:3")),
-            mode: Some(flag("TFS_SIDECAR_MODE", "observe")),
-            models: vec![flag("--model", "b")],
-            model_name: Some(flag("MODEL_NAME", "model")),
-            workers: Some(flag("--workers", "3")),
-            ..Settings::default()
+            keys: vec![
+                ("listen", setting("--listen", "127.0.0.1:3")),
+                ("workers", setting("--workers", "3")),
+            ],
+            mode: Some(setting("TFS_SIDECAR_MODE", "observe")),
+            models: vec![setting("--model", "b")],
+            model_name: Some(setting("MODEL_NAME", "model")),
         };
         let config = load(&settings, Some(File { name: "c.yaml", text })).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:3");
         assert_eq!(config.admin_listen.to_string(), "127.0.0.1:2");
         assert_eq!(config.upstream.to_string(), "127.0.0.1:8500");
-        assert_eq!(config.log, LogFormat::Json);
+        assert_eq!(config.log_format, LogFormat::Json);
         assert_eq!(config.workers, 3);
         assert_eq!(config.models.keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(
             config.policy("a").defaults.mode,
             Mode::Observe,
-            "a mode on the command line is over every mode of the file"
+            "a mode on the command line overrides every mode in the file"
         );
         assert_eq!(config.policy("anything").defaults.mode, Mode::Observe);
     }
 
     #[test]
-    fn model_name_is_the_model_when_nothing_else_names_one() {
-        let settings = Settings { model_name: Some(flag("MODEL_NAME", "model")), ..Settings::default() };
+    fn model_name_is_used_if_nothing_else_names_a_model() {
+        let settings = Settings { model_name: Some(setting("MODEL_NAME", "model")), ..Settings::default() };
         assert!(load(&settings, None).unwrap().is_declared("model"));
         let file = File { name: "c.yaml", text: "models: {churn: }" };
         let config = load(&settings, Some(file)).unwrap();
@@ -288,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_over_its_model_and_a_model_over_the_defaults() {
+    fn a_signature_overrides_its_model_and_a_model_overrides_the_defaults() {
         let config = from(
             "defaults: {mode: observe, round_f64: refuse, rules: {infer_dim: off}}
 models:
@@ -316,20 +262,7 @@ models:
     }
 
     #[test]
-    fn every_policy_carries_the_settings_of_the_program() {
-        let config =
-            from("server_batching: on\nlimits: {max_elements: 7}\nmodels: {m: {signatures: {s: }}}\n")
-                .unwrap();
-        for policy in
-            [&config.defaults.defaults, &config.models["m"].defaults, &config.models["m"].signatures["s"]]
-        {
-            assert!(policy.refuse_zero_rows);
-            assert_eq!(policy.max_elements, 7);
-        }
-    }
-
-    #[test]
-    fn all_problems_are_told_at_once_with_their_places() {
+    fn all_problems_are_reported_at_once_with_their_places() {
         let text = "lisen: 0.0.0.0:8600
 upstream: 8500
 workers: 0
@@ -352,71 +285,165 @@ models:
   list: [1]
 ";
         let settings = Settings {
-            mode: Some(flag("--mode", "stirct")),
-            listen: Some(flag("TFS_SIDECAR_LISTEN", "here")),
+            mode: Some(setting("--mode", "stirct")),
+            keys: vec![("listen", setting("TFS_SIDECAR_LISTEN", "here"))],
             ..Settings::default()
         };
         let problems = load(&settings, Some(File { name: "c.yaml", text })).unwrap_err();
         insta::assert_snapshot!(problems, @r"
         the configuration has 24 problems
-          c.yaml:1:1: `lisen`: expected a known key, found an unknown one
+          c.yaml:1:1: unknown key `lisen`
             hint: did you mean `listen`?
-          c.yaml:2:11: `upstream`: expected `host:port`, `https://host:port` or `unix:///path`, found `8500`
-          c.yaml:3:10: `workers`: expected a whole number from 1 to 1024, found `0`
-          c.yaml:4:29: `limits.max_message_bytes`: expected at most 2147483647 bytes, found `3GiB`
-          c.yaml:4:55: `limits.max_inflight_bytes`: expected a size such as `512MiB`, found `lots`
-          c.yaml:5:16: `poll_interval`: expected a time with its unit such as `50ms` or `5s`, found `5`
-          c.yaml:6:14: `rest_listen`: expected `off`: the REST API comes with a later release
-          c.yaml:8:9: `defaults.mode`: expected `off`, `observe`, `repair` or `strict`, found `repiar`
+          c.yaml:2:11: `upstream`: expected `host:port`, `https://host:port` or `unix:///path`, got `8500`
+          c.yaml:3:10: `workers`: expected a whole number from 1 to 1024, got `0`
+          c.yaml:4:29: `limits.max_message_bytes`: expected at most 2147483647 bytes, got `3GiB`
+          c.yaml:4:55: `limits.max_inflight_bytes`: expected a size such as `512MiB`, got `lots`
+          c.yaml:5:16: `poll_interval`: expected a time with its unit such as `50ms` or `5s`, got `5`
+          c.yaml:6:14: `rest_listen`: expected `off`, got `0.0.0.0:8601`: the REST API is not available yet
+          c.yaml:8:9: `defaults.mode`: expected `off`, `observe`, `repair` or `strict`, got `repiar`
             hint: did you mean `repair`?
-          c.yaml:9:11: `defaults.rules.flatten`: expected a rule of tier 1: one of tier 2 assumes something about its model
-            hint: say it under `models.MODEL.rules.flatten`
-          c.yaml:12:13: `models.churn.rules.flaten`: expected a known rule, found an unknown one
+          c.yaml:9:11: `defaults.rules.flatten`: not allowed in `defaults`: rules of tier 2 assume something about one model
+            hint: write it as `models.MODEL.rules.flatten`
+          c.yaml:12:13: `models.churn.rules`: unknown rule `flaten`
             hint: did you mean `flatten`?
-          c.yaml:12:25: `models.churn.rules.transpose_layout`: expected a rule that there is already: this one is not available yet
-          c.yaml:12:47: `models.churn.rules.aliases`: expected a rule without a value here
+          c.yaml:12:25: `models.churn.rules.transpose_layout`: this rule is not available yet
+          c.yaml:12:47: `models.churn.rules.aliases`: this rule takes a value, not a switch
             hint: in a signature, write `aliases: {SENT: DECLARED}`
-          c.yaml:12:76: `models.churn.rules.drop_extra`: expected a list of inputs, found `on`
-            hint: name what may be dropped: `drop_extra: [user_id]`
-          c.yaml:12:80: `models.churn.rules.zzzzzzzz`: expected a known rule, found an unknown one
-            hint: known rules are `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
-          c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, found `maybe`
-          c.yaml:14:5: `models.churn.inputs`: expected a known key, found an unknown one
-            hint: this section takes `mode`, `unrepairable`, `missing_inputs`, `batch_first`, `column_vector`, `round_f64`, `short_lists`, `explain_upstream`, `rules` and `signatures`
-          c.yaml:17:9: `models.churn.signatures.s.rules.split_oversize`: expected `batching.max_rows` to split at, found none
-            hint: write `batching: {max_rows: 64}` beside it
-          c.yaml:18:27: `models.churn.signatures.s.inputs.x.pad`: expected a `value` to fill up with, found none
-          c.yaml:18:48: `models.churn.signatures.s.inputs.x.rank1_is`: expected `single_row` or `one_per_row`, found `column`
-          c.yaml:19:29: `models.churn.signatures.s.batching.enabled`: expected `off`: batching comes with a later release
-            hint: TF Serving can batch by itself: `--enable_batching`, and then `server_batching: on` here
-          c.yaml:19:50: `models.churn.signatures.s.batching.verify_sample`: expected a number from 0 to 1, found `2`
-          c.yaml:20:9: `models.list`: expected `key: value` lines, found a list
-          `TFS_SIDECAR_LISTEN`: expected `ip:port` or `unix:///path`, found `here`
-          `--mode`: expected `off`, `observe`, `repair` or `strict`, found `stirct`
+          c.yaml:12:76: `models.churn.rules.drop_extra`: expected a list of inputs, got `on`
+            hint: name the inputs to drop: `drop_extra: [user_id]`
+          c.yaml:12:80: `models.churn.rules`: unknown rule `zzzzzzzz`
+            hint: known rules: `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
+          c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, got `maybe`
+          c.yaml:14:5: `models.churn`: unknown key `inputs`
+            hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `batch_first`, `column_vector`, `round_f64`, `short_lists`, `explain_upstream`, `rules` and `signatures`
+          c.yaml:17:9: `models.churn.signatures.s.rules.split_oversize`: `batching.max_rows` is required to split requests
+            hint: add `batching: {max_rows: 64}` to the signature
+          c.yaml:18:27: `models.churn.signatures.s.inputs.x.pad`: `value` is required
+          c.yaml:18:48: `models.churn.signatures.s.inputs.x.rank1_is`: expected `single_row` or `one_per_row`, got `column`
+          c.yaml:19:29: `models.churn.signatures.s.batching.enabled`: expected `off`, got `true`: batching is not available yet
+            hint: TF Serving can batch by itself: start it with `--enable_batching` and set `server_batching: on` here
+          c.yaml:19:50: `models.churn.signatures.s.batching.verify_sample`: expected a number from 0 to 1, got `2`
+          c.yaml:20:9: `models.list`: expected `key: value` lines, got a list
+          `TFS_SIDECAR_LISTEN`: expected `ip:port` or `unix:///path`, got `here`
+          `--mode`: expected `off`, `observe`, `repair` or `strict`, got `stirct`
             hint: did you mean `strict`?
         ");
     }
 
     #[test]
-    fn addresses_that_clash_are_a_problem() {
-        let clash = |text: &str| from(text).unwrap_err().to_string();
-        assert!(clash("listen: 0.0.0.0:8602").contains("`admin_listen`: expected another address"));
-        assert!(clash("upstream: localhost:8600").contains("where the sidecar itself listens"));
-        assert!(clash("upstream: https://tfs").contains("`upstream_tls.ca`: expected the authorities"));
+    fn settings_that_contradict_each_other_are_problems() {
+        let problem = |text: &str| from(text).unwrap_err().to_string();
+        assert!(problem("listen: 0.0.0.0:8602").contains("`admin_listen`: `listen` already uses"));
+        assert!(problem("upstream: localhost:8600").contains("the sidecar itself listens on"));
+        let no_tls = problem("upstream_tls: {ca: /ca.pem}");
+        assert!(no_tls.contains("hint: write the upstream as `https://host:port`"), "{no_tls}");
+        let together = problem("listen_tls: {cert: /c.pem}");
         assert!(
-            clash("upstream_tls: {ca: /ca.pem}").contains("hint: write the upstream as `https://host:port`")
+            together.contains("c.yaml:1:13: `listen_tls`: `cert` and `key` must be set together"),
+            "{together}"
         );
-        assert!(
-            clash("listen_tls: {cert: /c.pem}")
-                .contains("c.yaml:1:13: `listen_tls`: expected `cert` and `key`")
-        );
+        let together = problem("upstream: https://tfs\nupstream_tls: {key: /k.pem}");
+        assert!(together.contains("`upstream_tls`: `cert` and `key` must be set together"), "{together}");
+        assert!(problem("listen_tls: {client_ca: /c.pem}").contains("`cert` and `key` are required"));
         assert!(from("listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n").is_ok());
         assert!(from("upstream: tfs:8600").is_ok());
     }
 
+    #[cfg(feature = "tls")]
     #[test]
-    fn what_is_not_yaml_is_told_with_its_place() {
+    fn an_https_upstream_needs_no_authorities_of_its_own() {
+        assert_eq!(from("upstream: https://tfs").unwrap().upstream_tls.ca, None);
+    }
+
+    #[test]
+    fn a_syntax_error_has_a_place() {
         let problems = from("listen: [1\nupstream: x\n").unwrap_err();
         assert!(problems.list[0].place.is_some(), "{problems}");
+    }
+
+    #[test]
+    fn a_printed_configuration_loads_back() {
+        let everything = "
+upstream: https://tfs:8443
+listen: unix:///run/grpc.sock
+workers: 3
+upstream_concurrency: 12
+limits: {max_inflight_bytes: 5000, max_message_bytes: 3MiB}
+poll_interval: 1m 30s
+drain_timeout: 0s
+listen_tls: {cert: /a b, key: '/k: #', client_ca: /c}
+upstream_tls: {ca: /ca, cert: /c, key: /k, domain: 'on'}
+log: info,tfs_sidecar=debug
+defaults: {short_lists: allow, rules: {infer_dim: off, batch_first: off}}
+models:
+  'on': {mode: 'off'}
+  '5': {}
+  m:
+    rules: {flatten: on, drop_extra: [a], infer_dim: on}
+    signatures:
+      s:
+        rules: {flatten: off, drop_extra: off, split_oversize: on}
+        aliases: {'x:0': 'true'}
+        inputs:
+          a: {default: '5', scalar: true}
+          b: {default: -.inf, rank1_is: one_per_row}
+          c: {pad: {value: 'yes', mask: 'null'}}
+          d: {pad: {value: false}}
+          e: {default: 7}
+        batching: {max_rows: 64}
+";
+        for config in
+            [Config::default(), from(include_str!("example.yaml")).unwrap(), from(everything).unwrap()]
+        {
+            let printed = effective(&config);
+            assert_eq!(from(&printed), Ok(config), "{printed}");
+        }
+    }
+
+    #[test]
+    fn the_printed_configuration_shows_defaults() {
+        let config = Config { workers: 2, ..from("models: {churn: {mode: observe}}").unwrap() };
+        insta::assert_snapshot!(effective(&config), @r#"
+        upstream: 127.0.0.1:8500
+        listen: 0.0.0.0:8600
+        admin_listen: 127.0.0.1:8602
+        rest_listen: "off"
+        workers: 2
+        upstream_connections: 1
+        upstream_concurrency: auto
+        limits:
+          max_message_bytes: 2147483647
+          max_inflight_bytes: 512MiB
+          max_inflight_requests: 1024
+          max_queued_requests: 1024
+          max_elements: 268435456
+        undeclared_models: allow
+        allow_reload: "off"
+        server_batching: "off"
+        poll_interval: 1s
+        connect_timeout: 5s
+        drain_timeout: 30s
+        log_format: text
+        log: info
+        defaults:
+          mode: repair
+          unrepairable: reject
+          missing_inputs: forward
+          batch_first: "on"
+          column_vector: "on"
+          round_f64: allow
+          short_lists: refuse
+          explain_upstream: "on"
+        models:
+          churn:
+            mode: observe
+            unrepairable: reject
+            missing_inputs: forward
+            batch_first: "on"
+            column_vector: "on"
+            round_f64: allow
+            short_lists: refuse
+            explain_upstream: "on"
+        "#);
     }
 }

@@ -1,19 +1,19 @@
-//! The configuration: every setting, valid by construction, from flags, the environment, a file and
-//! the defaults.
+//! The configuration: every setting, from flags, the environment, a file and the defaults.
 //!
-//! [`load::load`] is the only way from text to a [`Config`]; a `Config` made in code starts from
-//! `Config::default()`. Every [`Policy`](crate::repair::policy::Policy) in it carries
-//! `max_elements` and `refuse_zero_rows` of the whole program: whoever changes
-//! [`Limits::max_elements`] or [`Config::server_batching`] in code changes them in the policies
-//! too.
+//! [`load::load`] turns text into a [`Config`]; code starts from `Config::default()`. The keys of
+//! the file, a line each, are in `keys.rs`.
 mod address;
-mod file;
+mod cursor;
+mod format;
+mod keys;
 pub mod load;
-mod policy;
-mod print;
 mod problem;
+#[cfg(test)]
+mod reference;
 mod rules;
-mod section;
+mod scalars;
+mod schema;
+mod table;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -22,82 +22,84 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use address::{AddressError, ListenAddr, UpstreamAddr};
-pub use print::effective;
 pub use problem::{Place, Problem, Problems};
+pub use schema::schema;
 
+use crate::repair;
 use crate::repair::policy::ModelPolicy;
+use format::Format as _;
 
-/// Everything that can be set.
+/// Every setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// TF Serving's gRPC.
+    /// Where TF Serving serves gRPC.
     pub upstream: UpstreamAddr,
-    /// gRPC for clients.
+    /// Where clients connect with gRPC.
     pub listen: ListenAddr,
-    /// Metrics, probes, drain and the page.
+    /// Where metrics, health checks, drain and the status page are served.
     pub admin_listen: ListenAddr,
-    /// TF Serving's REST API; not available yet, so always `None`.
-    pub rest_listen: Option<ListenAddr>,
-    /// Worker threads, each with its own listener and upstream connections; at least 1.
+    /// Worker threads, each with its own upstream connections; at least 1. The control thread,
+    /// which accepts connections, comes on top.
     pub workers: usize,
     pub limits: Limits,
-    /// HTTP/2 connections to TF Serving of each worker; at least 1.
+    /// HTTP/2 connections to TF Serving per worker; at least 1.
     pub upstream_connections: usize,
     pub upstream_concurrency: UpstreamConcurrency,
     pub undeclared_models: UndeclaredModels,
     /// Whether HandleReloadConfigRequest is forwarded.
     pub allow_reload: bool,
-    /// How often GetModelStatus is asked.
+    /// How often GetModelStatus is called for each model.
     pub poll_interval: Duration,
     pub connect_timeout: Duration,
     /// How long a drain waits for requests in flight.
     pub drain_timeout: Duration,
-    /// Whether TF Serving runs with `--enable_batching`: a request of zero rows would hang it, and
+    /// Whether TF Serving runs with `--enable_batching`. A request with zero rows would hang it and
     /// is refused.
     pub server_batching: bool,
-    /// TLS for clients; plain HTTP/2 without it.
+    /// TLS for client connections; `None` for plain HTTP/2.
     pub listen_tls: Option<ListenTls>,
     /// Certificates for an `https://` upstream.
     pub upstream_tls: UpstreamTls,
-    /// The models that are read at start and gate readiness, with their policies.
+    /// The models whose signatures are read at startup and required for readiness, with their
+    /// policies.
     pub models: BTreeMap<String, ModelPolicy>,
     /// The policy of every other model.
     pub defaults: ModelPolicy,
-    pub log: LogFormat,
-    /// Which log lines are written, as `level` or `target=level,...`.
-    pub log_filter: String,
+    pub log_format: LogFormat,
+    /// Which log lines are written: a level, or `target=level,...`.
+    pub log: String,
 }
 
-/// What is refused for its size before it costs memory.
+/// Sizes above which requests are refused, before they take memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one message, after decompression; TF Serving's own limit is 2 GiB - 1.
+    /// Bytes of one message, after decompression. TF Serving's own limit is 2 GiB - 1.
     pub max_message_bytes: usize,
     /// Bytes of all requests in flight together.
     pub max_inflight_bytes: u64,
     pub max_inflight_requests: usize,
-    /// Of them: waiting for a place at TF Serving.
+    /// Requests in flight that wait to be sent to TF Serving.
     pub max_queued_requests: usize,
-    /// Elements that one tensor may claim.
+    /// Elements of one tensor, by its shape.
     pub max_elements: u64,
 }
 
-/// How many requests TF Serving gets at a time; the others wait here.
+/// How many requests are sent to TF Serving at a time; the others wait in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UpstreamConcurrency {
-    /// Learned from its refusals and its pace.
+    /// Adapted to its refusals and latency.
     #[default]
     Auto,
     /// At least 1.
     Fixed(usize),
-    /// As many as come, and its refusals go to the clients.
+    /// Without a limit; its refusals go to the clients.
     Off,
 }
 
-/// What happens to requests for models that the configuration does not name.
+/// What happens to requests for models that the configuration does not list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UndeclaredModels {
-    /// Their signatures are read at the first request.
+    /// Their signatures are read on the first request.
     #[default]
     Allow,
     Refuse,
@@ -109,19 +111,19 @@ pub struct ListenTls {
     /// PEM, leaf first.
     pub cert: PathBuf,
     pub key: PathBuf,
-    /// Clients must show a certificate that one of these signed.
+    /// Clients must present a certificate signed by one of these authorities.
     pub client_ca: Option<PathBuf>,
 }
 
-/// How an `https://` upstream is trusted.
+/// Certificates for an `https://` upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UpstreamTls {
-    /// The authorities to trust, PEM; always there when the upstream is `https://`.
+    /// The certificate authorities to trust, in PEM format; `None` for those of the system.
     pub ca: Option<PathBuf>,
-    /// The sidecar's certificate for a server that asks for one, with `key`.
+    /// The sidecar's own certificate, for a server that requires one; set together with `key`.
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
-    /// The name that the server's certificate must carry, when it is not the host of the address.
+    /// The name in the server's certificate, if it is not the host of the address.
     pub domain: Option<String>,
 }
 
@@ -129,7 +131,7 @@ pub struct UpstreamTls {
 pub enum LogFormat {
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -139,7 +141,6 @@ impl Default for Config {
             upstream: UpstreamAddr::Tcp { host: "127.0.0.1".to_owned(), port: 8500 },
             listen: ListenAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8600)),
             admin_listen: ListenAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8602)),
-            rest_listen: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             limits: Limits::default(),
             upstream_connections: 1,
@@ -154,8 +155,8 @@ impl Default for Config {
             upstream_tls: UpstreamTls::default(),
             models: BTreeMap::new(),
             defaults: ModelPolicy::default(),
-            log: LogFormat::default(),
-            log_filter: "info".to_owned(),
+            log_format: LogFormat::default(),
+            log: "info".to_owned(),
         }
     }
 }
@@ -167,16 +168,21 @@ impl Default for Limits {
             max_inflight_bytes: 512 << 20,
             max_inflight_requests: 1024,
             max_queued_requests: 1024,
-            max_elements: 1 << 28,
+            max_elements: repair::Limits::default().max_elements,
         }
     }
 }
 
-/// What a gRPC message can be at most for TF Serving: lengths are signed 32-bit numbers there.
+/// The largest gRPC message that TF Serving accepts: its lengths are signed 32-bit numbers.
 pub(crate) const MAX_MESSAGE_BYTES: usize = i32::MAX as usize;
 
 impl Config {
-    /// The policy of a model, whether it is declared or not.
+    /// The limits that hold for requests of every model.
+    pub fn request_limits(&self) -> repair::Limits {
+        repair::Limits { max_elements: self.limits.max_elements, refuse_zero_rows: self.server_batching }
+    }
+
+    /// The policy of a model, declared or not.
     pub fn policy(&self, model: &str) -> &ModelPolicy {
         self.models.get(model).unwrap_or(&self.defaults)
     }
@@ -187,33 +193,8 @@ impl Config {
     }
 }
 
-impl UpstreamConcurrency {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "off" => Ok(Self::Off),
-            number => section::number(number, 1, 1 << 20)
-                .map(Self::Fixed)
-                .map_err(|_| format!("expected `auto`, `off` or a number above zero, found `{number}`")),
-        }
-    }
-}
-
-impl std::fmt::Display for UpstreamConcurrency {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Off => f.write_str("off"),
-            Self::Fixed(number) => write!(f, "{number}"),
-        }
-    }
-}
-
-impl LogFormat {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
+/// The whole configuration as YAML, defaults included. It loads back into the same `Config`.
+pub fn effective(config: &Config) -> String {
+    let tree = (&keys::CONFIG).print(config, &Config::default());
+    serde_saphyr::to_string(&tree).expect("text, numbers and maps with text keys are always YAML")
 }

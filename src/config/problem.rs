@@ -1,30 +1,34 @@
-//! What is wrong with a configuration: every problem with its key, its place and a hint.
+//! What is wrong with a configuration: every problem with its key, place and hint.
 use std::fmt;
 
-/// A line and a column of the configuration file, both from 1.
+/// A line and a column of the configuration file, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub line: usize,
     pub column: usize,
 }
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The key path (`models.churn.mode`), the flag (`--mode`) or the environment variable; empty
     /// for the document itself.
     pub key: String,
-    /// Where in the file, when it stands there.
+    /// Where in the file, unless it comes from elsewhere.
     pub place: Option<Place>,
-    /// Expected this, found that.
     pub text: String,
-    /// What to do about it.
+    /// How to fix it.
     pub hint: Option<String>,
 }
 
 impl Problem {
     pub fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
         Self { key: key.into(), place: None, text: text.into(), hint: None }
+    }
+
+    /// A problem whose key and place are not known yet.
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self::new("", text)
     }
 
     pub fn at(place: Place, key: impl Into<String>, text: impl Into<String>) -> Self {
@@ -42,10 +46,11 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of a configuration, in the order of the file, those of flags and variables last.
+/// All problems of a configuration: first those of the file in its order, then those of flags and
+/// environment variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems {
-    /// The configuration file, when there is one.
+    /// The configuration file, if there is one.
     pub file: Option<String>,
     pub list: Vec<Problem>,
 }
@@ -59,7 +64,7 @@ impl Problems {
 
 impl std::error::Error for Problems {}
 
-/// One line a problem (`file.yaml:3:9: key: expected ..., found ...`), each followed by its hint.
+/// One line per problem (`file.yaml:3:9: key: expected ..., got ...`), each followed by its hint.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.list.len() {
@@ -80,17 +85,21 @@ impl fmt::Display for Problems {
     }
 }
 
-/// `` `a`, `b` or `c` ``: how a message lists what it knows.
-pub(super) fn any_of<S: AsRef<str>>(names: &[S]) -> String {
+/// `` `a`, `b` or `c` `` with the conjunction `or`.
+pub(super) fn list(names: &[&str], conjunction: &str) -> String {
     let mut text = String::new();
     for (index, name) in names.iter().enumerate() {
         match index {
             0 => {}
-            _ if index + 1 == names.len() => text.push_str(" or "),
+            _ if index + 1 == names.len() => {
+                text.push(' ');
+                text.push_str(conjunction);
+                text.push(' ');
+            }
             _ => text.push_str(", "),
         }
         text.push('`');
-        text.push_str(name.as_ref());
+        text.push_str(name);
         text.push('`');
     }
     text
@@ -105,7 +114,7 @@ mod tests {
         let problems = Problems::new(
             Some("c.yaml".to_owned()),
             vec![
-                Problem::new("--mode", "expected a mode, found `x`"),
+                Problem::new("--mode", "expected a mode, got `x`"),
                 Problem::at(Place { line: 9, column: 2 }, "b", "second"),
                 Problem::at(Place { line: 2, column: 5 }, "a", "first").hint("do this"),
             ],
@@ -115,13 +124,13 @@ mod tests {
           c.yaml:2:5: `a`: first
             hint: do this
           c.yaml:9:2: `b`: second
-          `--mode`: expected a mode, found `x`
+          `--mode`: expected a mode, got `x`
         ");
     }
 
     #[test]
-    fn names_are_listed_as_people_do() {
-        assert_eq!(any_of(&["a", "b", "c"]), "`a`, `b` or `c`");
-        assert_eq!(any_of(&["a"]), "`a`");
+    fn names_are_listed_with_commas_and_a_conjunction() {
+        assert_eq!(list(&["a", "b", "c"], "or"), "`a`, `b` or `c`");
+        assert_eq!(list(&["a"], "or"), "`a`");
     }
 }

@@ -1,43 +1,183 @@
-//! Where the configuration spells each rule: read from the registry of repairs, so that a new rule
-//! needs no line here.
-use super::problem::any_of;
-use crate::repair::{LATER, REPAIRS, Switch};
+//! The keys of `rules` and `aliases`: taken from the registry of repairs, so that a new rule needs
+//! no line here.
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use super::cursor::Cursor;
+use super::format::{Format, Kind, Scalar, Tree};
+use super::problem::{Problem, list};
+use super::scalars::{OnOff, Text};
+use super::yaml::{Entry, Value};
+use crate::repair::policy::Policy;
+use crate::repair::{LATER, REPAIRS, Repair, RuleSet, Switch};
 use crate::spelling::nearest;
 
-/// One rule, as the configuration speaks of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rule {
-    pub name: &'static str,
-    pub spelled: Spelled,
+/// Rules switched by name.
+pub(super) struct Rules {
+    /// Whether rules of tier 2 may be switched on here.
+    pub opt_in: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spelled {
-    /// As the rule itself says.
-    Known(Switch),
-    /// Tier 3: not available yet.
-    Later,
-}
-
-pub(super) fn all() -> impl Iterator<Item = Rule> {
-    let known =
-        REPAIRS.iter().map(|repair| Rule { name: repair.name, spelled: Spelled::Known(repair.switch) });
-    known.chain(LATER.iter().map(|(name, _)| Rule { name, spelled: Spelled::Later }))
-}
-
-pub(super) fn find(name: &str) -> Option<Rule> {
-    all().find(|rule| rule.name == name)
-}
-
-/// What to say to somebody who named a rule that there is not: the nearest one, else all that
-/// `rules` takes.
-pub(super) fn hint(name: &str) -> String {
-    if let Some(near) = nearest(name, all().map(|rule| rule.name)) {
-        return format!("did you mean `{near}`?");
+impl Format<Policy> for Rules {
+    fn read(&self, at: &Cursor<'_>, to: &mut Policy) {
+        for entry in at.entries() {
+            match Repair::find(&entry.key) {
+                Some(rule) => self.read_rule(rule, entry, at, to),
+                None => at.push(unknown(at, entry)),
+            }
+        }
     }
-    let known: Vec<&str> = all()
-        .filter(|rule| !matches!(rule.spelled, Spelled::Known(Switch::Elsewhere(_)) | Spelled::Later))
-        .map(|rule| rule.name)
-        .collect();
-    format!("known rules are {}", any_of(&known).replace(" or ", " and "))
+
+    fn print(&self, policy: &Policy, base: &Policy) -> Option<Tree> {
+        let standard = RuleSet::default();
+        let mut entries = Vec::new();
+        for rule in REPAIRS {
+            let tree = match rule.switch {
+                Switch::On | Switch::Off => {
+                    let on = policy.rules.contains(rule);
+                    let said = on != base.rules.contains(rule) || on != standard.contains(rule);
+                    said.then(|| OnOff.write(&on))
+                }
+                Switch::Inputs if policy.drop_extra.is_empty() => {
+                    (!base.drop_extra.is_empty()).then(|| OnOff.write(&false))
+                }
+                Switch::Inputs => {
+                    Some(Tree::List(policy.drop_extra.iter().map(|name| Text("input").write(name)).collect()))
+                }
+                // Printed under keys of their own.
+                Switch::Policy | Switch::Elsewhere(_) => None,
+            };
+            entries.extend(tree.map(|tree| (rule.name.to_owned(), tree)));
+        }
+        (!entries.is_empty()).then_some(Tree::Map(entries))
+    }
+
+    fn describe(&self, _: &Policy) -> Kind {
+        let rules = REPAIRS.iter().filter(|rule| self.takes(rule));
+        let properties: serde_json::Map<String, Json> = rules
+            .map(|rule| {
+                let mut schema = if rule.switch == Switch::Inputs { inputs_schema() } else { OnOff.schema() };
+                schema["description"] = rule.when.into();
+                (rule.name.to_owned(), schema)
+            })
+            .collect();
+        Kind::Value(json!({
+            "title": "rule: `on`, `off`", "type": "object", "properties": properties, "additionalProperties": false
+        }))
+    }
+}
+
+impl Rules {
+    fn takes(&self, rule: &Repair) -> bool {
+        match rule.switch {
+            Switch::Off | Switch::Policy => true,
+            Switch::On | Switch::Inputs => self.opt_in,
+            Switch::Elsewhere(_) => false,
+        }
+    }
+
+    fn read_rule(&self, rule: &Repair, entry: &Entry, at: &Cursor<'_>, to: &mut Policy) {
+        let name = rule.name;
+        let problem = |text: &str| Problem::at(entry.place, at.path_of(name), text);
+        if let Switch::Elsewhere(spelling) = rule.switch {
+            let problem = problem("this rule takes a value, not a switch");
+            at.push(problem.hint(format!("in a signature, write `{spelling}`")));
+            return;
+        }
+        if !self.takes(rule) {
+            let problem =
+                problem("not allowed in `defaults`: rules of tier 2 assume something about one model");
+            at.push(problem.hint(format!("write it as `models.MODEL.rules.{name}`")));
+            return;
+        }
+        let cursor = at.child(entry);
+        match (rule.switch, &entry.node.value) {
+            (Switch::Inputs, Value::List(items)) => {
+                let names = items.iter().filter_map(|item| cursor.item(item).scalar(&Text("input")));
+                to.drop_extra = names.collect();
+            }
+            (Switch::Inputs, Value::Scalar { text, .. }) if OnOff.parse(text) == Ok(false) => {
+                to.drop_extra.clear();
+            }
+            (Switch::Inputs, _) => {
+                let text = format!("expected a list of inputs, got {}", entry.node.describe());
+                cursor.report(Problem::text(text).hint("name the inputs to drop: `drop_extra: [user_id]`"));
+            }
+            _ => {
+                if let Some(on) = cursor.scalar(&OnOff) {
+                    to.rules.set(rule, on);
+                }
+            }
+        }
+    }
+}
+
+fn unknown(at: &Cursor<'_>, entry: &Entry) -> Problem {
+    let name = entry.key.as_str();
+    if LATER.iter().any(|(later, _)| *later == name) {
+        return Problem::at(entry.place, at.path_of(name), "this rule is not available yet");
+    }
+    let names = REPAIRS.iter().map(|rule| rule.name).chain(LATER.iter().map(|(name, _)| *name));
+    let hint = match nearest(name, names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            let switched = |rule: &&&Repair| !matches!(rule.switch, Switch::Elsewhere(_));
+            let known: Vec<&str> = REPAIRS.iter().filter(switched).map(|rule| rule.name).collect();
+            format!("known rules: {}", list(&known, "and"))
+        }
+    };
+    Problem::at(entry.place, &at.path, format!("unknown rule `{name}`")).hint(hint)
+}
+
+fn inputs_schema() -> Json {
+    json!({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"enum": ["off", false]}]})
+}
+
+/// A rule that has a key of its own, beside its name under `rules`.
+pub(super) struct RuleKey(pub &'static str);
+
+impl Format<Policy> for RuleKey {
+    fn read(&self, at: &Cursor<'_>, to: &mut Policy) {
+        if let (Some(rule), Some(on)) = (Repair::find(self.0), at.scalar(&OnOff)) {
+            to.rules.set(rule, on);
+        }
+    }
+
+    fn print(&self, policy: &Policy, _: &Policy) -> Option<Tree> {
+        Repair::find(self.0).map(|rule| OnOff.write(&policy.rules.contains(rule)))
+    }
+
+    fn describe(&self, _: &Policy) -> Kind {
+        Kind::Value(OnOff.schema())
+    }
+}
+
+/// Sent names and the declared inputs that they mean.
+pub(super) struct Aliases;
+
+impl Format<BTreeMap<String, String>> for Aliases {
+    fn read(&self, at: &Cursor<'_>, to: &mut BTreeMap<String, String>) {
+        for entry in at.entries() {
+            let sent = &entry.key;
+            let cursor = at.child(entry);
+            let Some(declared) = cursor.scalar(&Text("input")) else { continue };
+            if *sent == declared {
+                at.push(Problem::at(entry.place, cursor.path, "an input cannot be an alias of itself"));
+            } else {
+                to.insert(sent.clone(), declared);
+            }
+        }
+    }
+
+    fn print(&self, value: &BTreeMap<String, String>, _: &BTreeMap<String, String>) -> Option<Tree> {
+        let entry = |(sent, declared): (&String, &String)| (sent.clone(), Text("input").write(declared));
+        (!value.is_empty()).then(|| Tree::Map(value.iter().map(entry).collect()))
+    }
+
+    fn describe(&self, _: &BTreeMap<String, String>) -> Kind {
+        Kind::Value(json!({
+            "title": "sent: declared", "type": "object", "additionalProperties": {"type": "string"}
+        }))
+    }
 }

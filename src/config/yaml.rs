@@ -1,5 +1,5 @@
-//! A YAML document as a tree whose every key and value knows its line and column, so that all
-//! problems can be told at once.
+//! A YAML document as a tree in which every key and value has its line and column, so that all
+//! problems can be reported at once.
 use std::collections::BTreeMap;
 
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle};
@@ -17,7 +17,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     /// Nothing after the colon, `~` or `null`.
     Nothing,
-    /// The text as written; `plain` when it stands without quotes.
+    /// The text as written; `plain` if it has no quotes.
     Scalar {
         text: String,
         plain: bool,
@@ -34,8 +34,8 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    /// What a message calls it: `a mapping`, `` `text` ``.
-    pub(super) fn found(&self) -> String {
+    /// How messages refer to it: `a mapping`, `` `text` ``.
+    pub(super) fn describe(&self) -> String {
         match &self.value {
             Value::Nothing => "nothing".to_owned(),
             Value::Scalar { text, .. } => format!("`{text}`"),
@@ -50,11 +50,11 @@ const MAX_DEPTH: usize = 64;
 /// Aliases may multiply a document; no configuration has this many values.
 const MAX_NODES: usize = 200_000;
 
-/// Parses one document. An empty one is `Nothing`. Repeated keys are reported and the first one
+/// Parses one document. An empty one is `Nothing`. Duplicate keys are reported, and the first one
 /// counts.
 ///
 /// # Errors
-/// What is not YAML at all, which ends the reading: one problem with its line and column.
+/// A syntax error, which ends parsing: one problem with its line and column.
 pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Node, Problem> {
     let mut builder =
         Builder { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), nodes: 0, problems };
@@ -64,7 +64,7 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Node, Pro
         match event {
             Event::StreamEnd => break,
             Event::DocumentStart(..) if root.is_some() => {
-                return Err(Problem::at(place, "", "expected one document, found a second one"));
+                return Err(Problem::at(place, "", "the file must contain a single YAML document"));
             }
             Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..) | Event::Alias(_) => {
                 root = Some(builder.node(event, place, 0)?);
@@ -87,7 +87,7 @@ impl<'text> Builder<'text, '_> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, place(span.start))),
             Some(Err(error)) => {
-                Err(Problem::at(place(*error.marker()), "", format!("this is not YAML: {}", error.info())))
+                Err(Problem::at(place(*error.marker()), "", format!("invalid YAML: {}", error.info())))
             }
             None => Ok((Event::StreamEnd, Place { line: 1, column: 1 })),
         }
@@ -97,7 +97,7 @@ impl<'text> Builder<'text, '_> {
         let before = self.nodes;
         self.count(1, place)?;
         if depth > MAX_DEPTH {
-            return Err(Problem::at(place, "", format!("expected at most {MAX_DEPTH} levels, found more")));
+            return Err(Problem::at(place, "", format!("nested too deeply (limit {MAX_DEPTH} levels)")));
         }
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, _) => {
@@ -121,12 +121,16 @@ impl<'text> Builder<'text, '_> {
             Event::MappingStart(_, anchor, _) => (self.map(depth)?, anchor),
             Event::Alias(id) => {
                 let Some((node, size)) = self.anchors.get(&id).cloned() else {
-                    return Err(Problem::at(place, "", "expected an alias of a value that ended before it"));
+                    return Err(Problem::at(
+                        place,
+                        "",
+                        "the alias refers to a value that does not end before it",
+                    ));
                 };
                 self.count(size, place)?;
                 return Ok(Node { place, value: node.value });
             }
-            other => return Err(Problem::at(place, "", format!("expected a value, found {other:?}"))),
+            other => return Err(Problem::at(place, "", format!("expected a value, got {other:?}"))),
         };
         let node = Node { place, value };
         if anchor != 0 {
@@ -154,21 +158,20 @@ impl<'text> Builder<'text, '_> {
             let node = self.node(event, value_place, depth + 1)?;
             let (text, plain) = match key.value {
                 Value::Scalar { text, plain } => (text, plain),
-                // A model may be called `null` or `~`; YAML's own idea of an empty key is of no use
-                // here.
+                // A model may be called `null`; an empty key has no use here.
                 Value::Nothing => ("null".to_owned(), false),
                 Value::List(_) | Value::Map(_) => {
                     return Err(Problem::at(
                         at,
                         "",
-                        format!("expected a name as the key, found {}", key.found()),
+                        format!("expected a name as the key, got {}", key.describe()),
                     ));
                 }
             };
             if plain && text == "<<" {
                 merge(node, &mut merged);
             } else if entries.iter().any(|entry| entry.key == text) {
-                self.problems.push(Problem::at(at, &text, "expected each key once, found it again"));
+                self.problems.push(Problem::at(at, &text, "duplicate key"));
             } else {
                 entries.push(Entry { key: text, place: at, node });
             }
@@ -184,13 +187,13 @@ impl<'text> Builder<'text, '_> {
     fn count(&mut self, more: usize, place: Place) -> Result<(), Problem> {
         self.nodes = self.nodes.saturating_add(more);
         if self.nodes > MAX_NODES {
-            return Err(Problem::at(place, "", format!("expected at most {MAX_NODES} values, found more")));
+            return Err(Problem::at(place, "", format!("too many values (limit {MAX_NODES})")));
         }
         Ok(())
     }
 }
 
-/// `<<: *base` or `<<: [*a, *b]`: what the map itself does not say.
+/// `<<: *base` or `<<: [*a, *b]`: keys that the mapping does not have itself.
 fn merge(node: Node, into: &mut Vec<Entry>) {
     match node.value {
         Value::Map(entries) => {
@@ -205,7 +208,7 @@ fn merge(node: Node, into: &mut Vec<Entry>) {
     }
 }
 
-/// The parser counts columns from 0, people from 1.
+/// The parser counts columns from 0.
 fn place(marker: Marker) -> Place {
     Place { line: marker.line(), column: marker.col() + 1 }
 }
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_values_know_their_places() {
+    fn keys_and_values_have_their_places() {
         let root = tree("a: 1\n# note\nmodels: # here\n  churn: {mode: 'on'}\n");
         let churn = entry(&entry(&root, "models").node, "churn");
         assert_eq!(churn.place, Place { line: 4, column: 3 });
@@ -237,24 +240,24 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_not_text() {
+    fn an_absent_value_is_not_text() {
         assert_eq!(tree("").value, Value::Nothing);
         assert_eq!(tree("# only a comment\n").value, Value::Nothing);
         assert_eq!(entry(&tree("models:\n"), "models").node.value, Value::Nothing);
-        assert_eq!(entry(&tree("a: '~'"), "a").node.found(), "`~`");
+        assert_eq!(entry(&tree("a: '~'"), "a").node.describe(), "`~`");
     }
 
     #[test]
-    fn aliases_and_merges_are_followed() {
+    fn aliases_and_merges_are_resolved() {
         let root = tree("base: &b {x: 1, y: 2}\nmore: {<<: *b, y: 3}\nsame: *b\n");
         let more = &entry(&root, "more").node;
-        assert_eq!(entry(more, "y").node.found(), "`3`");
-        assert_eq!(entry(more, "x").node.found(), "`1`");
+        assert_eq!(entry(more, "y").node.describe(), "`3`");
+        assert_eq!(entry(more, "x").node.describe(), "`1`");
         assert_eq!(entry(&root, "same").node.value, entry(&root, "base").node.value);
     }
 
     #[test]
-    fn what_is_not_yaml_says_where() {
+    fn a_syntax_error_has_a_place() {
         for text in ["a: [1, 2\n", "a: b: c\n", "a:\n\t- 1\n", "--- 1\n--- 2\n", "{[1]: 2}\n", "a: *nobody\n"]
         {
             let problem = parse(text, &mut Vec::new()).unwrap_err();
@@ -263,20 +266,20 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_multiplies_itself_is_refused() {
+    fn a_document_that_expands_through_aliases_is_refused() {
         let mut text = "a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n".to_owned();
         for level in 1..9 {
             let line = format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(","));
             text.push_str(&line);
         }
         let problem = parse(&text, &mut Vec::new()).unwrap_err();
-        assert!(problem.text.contains("at most"), "{problem:?}");
+        assert!(problem.text.contains("too many values"), "{problem:?}");
         let deep = "[".repeat(200);
         assert!(parse(&deep, &mut Vec::new()).is_err());
     }
 
     #[test]
-    fn a_repeated_key_is_a_problem_of_its_own() {
+    fn a_duplicate_key_is_reported() {
         let mut problems = Vec::new();
         parse("a: 1\na: 2\n", &mut problems).unwrap();
         assert_eq!(problems.len(), 1);

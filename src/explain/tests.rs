@@ -169,6 +169,7 @@ fn appended(message: &str, signature: &str, request: &str, batching: bool) -> St
         view: &view,
         signatures: &signatures,
         policy: &policy,
+        limits: repair::Limits::default(),
         raised: None,
     };
     let verdict = judge(&request);

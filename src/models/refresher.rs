@@ -14,7 +14,6 @@ use super::catalog::{Catalog, Entry, ModelVersion, Observation};
 use super::metadata_client::MetadataClient;
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::repair::policy::ModelPolicy;
 use crate::retry::backoff::Backoff;
 use crate::signature::Signatures;
 use crate::telemetry::metrics::{self, SignatureInput};
@@ -321,7 +320,7 @@ impl Worker {
     /// entry cannot change between being read and written.
     fn apply(&self, model: &str, seen: Observation) -> Arc<Entry> {
         let before = self.catalog.entry(model).unwrap_or_default();
-        let policy = Arc::new(effective_policy(&self.config, model));
+        let policy = Arc::new(self.config.policy(model).clone());
         let read = !seen.read.is_empty();
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
@@ -369,16 +368,6 @@ fn log_changes(model: &str, before: &Entry, after: &Entry, changes: &[String]) {
     if before.latest != after.latest {
         tracing::info!(%model, version = after.latest, "signatures read");
     }
-}
-
-/// A model's policy, within the limits of the whole sidecar.
-fn effective_policy(config: &Config, model: &str) -> ModelPolicy {
-    let mut policy = config.policy(model).clone();
-    for policy in policy.signatures.values_mut().chain([&mut policy.defaults]) {
-        policy.max_elements = policy.max_elements.min(config.limits.max_elements);
-        policy.refuse_zero_rows |= config.server_batching;
-    }
-    policy
 }
 
 /// Every input of every signature in the entry.

@@ -2,7 +2,7 @@
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::infer::{apply_infer, judge_infer};
-use crate::repair::{self, Mode, Plan, Verdict, apply, judge};
+use crate::repair::{self, Limits, Mode, Plan, Verdict, apply, judge};
 use crate::telemetry::metrics::Method;
 use crate::wire::infer::InferView;
 use crate::wire::{ModelSpec, PredictView, Rope, WireError};
@@ -45,7 +45,13 @@ impl Operation {
 
     /// Decides on the request. `mode` is what the request itself asks for; it only makes the
     /// configured mode stricter.
-    pub(super) fn judge(&self, message: &Rope, version: &ModelVersion, mode: Mode) -> Verdict {
+    pub(super) fn judge(
+        &self,
+        message: &Rope,
+        version: &ModelVersion,
+        limits: Limits,
+        mode: Mode,
+    ) -> Verdict {
         let raised = (mode > Mode::Off).then_some(mode);
         match self {
             Self::Predict(view) => judge(&repair::Request {
@@ -53,6 +59,7 @@ impl Operation {
                 view,
                 signatures: &version.signatures,
                 policy: &version.policy,
+                limits,
                 raised,
             }),
             Self::Infer(view) => judge_infer(view, &version.signatures, &version.policy, raised),

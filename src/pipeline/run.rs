@@ -60,9 +60,11 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
 
     // resolve
     let mut version = resolve(cx, spec).await?;
+    let limits = config.request_limits();
     loop {
         // judge
-        let verdict = cx.metrics.stage(Stage::Plan, || operation.judge(plain, &version, cx.options.mode));
+        let verdict =
+            cx.metrics.stage(Stage::Plan, || operation.judge(plain, &version, limits, cx.options.mode));
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
         cx.metrics.set_outcome(&verdict);

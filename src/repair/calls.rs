@@ -1,6 +1,6 @@
 //! Requests that are split into several upstream calls or padded to a full batch, and the responses
 //! put back together.
-use super::policy::Policy;
+use super::policy::{Limits, Policy};
 use super::problem::Problem;
 use super::reason::Reason;
 use super::{Change, Propose, Stage, Step};
@@ -46,6 +46,7 @@ pub(crate) struct CallsCase<'a> {
     /// Dimension 0 as it was sent.
     pub rows: i64,
     pub policy: &'a Policy,
+    pub limits: Limits,
     shapes: &'a [(&'a TensorInfo, &'a Shape)],
 }
 
@@ -62,6 +63,7 @@ impl CallsCase<'_> {
 pub(super) fn plan(
     signature: &Signature,
     policy: &Policy,
+    limits: Limits,
     output_filter: &[String],
     shapes: &[(&TensorInfo, &Shape)],
     steps: &mut Vec<Step>,
@@ -84,7 +86,7 @@ pub(super) fn plan(
     {
         return Calls::One;
     }
-    let case = CallsCase { declared, rows, policy, shapes };
+    let case = CallsCase { declared, rows, policy, limits, shapes };
     let proposed = rules.find_map(|rule| {
         let Propose::Calls(propose) = rule.propose else { return None };
         propose(&case).filter(|calls| calls.count() <= MAX_CALLS).map(|calls| (rule, calls))

@@ -6,7 +6,7 @@
 //! experiment: `tensor_content` must have exactly elements × size bytes and takes precedence over
 //! any list; a list of one value fills the tensor; the last value of a shorter list is repeated.
 use super::descriptor::{Descriptor, Encoding};
-use super::policy::{Policy, ShortLists};
+use super::policy::{Limits, Policy, ShortLists};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use crate::tensor::{Class, DataType, DtypeInfo, Shape, ValueList};
@@ -32,7 +32,13 @@ pub(super) enum Encoded {
 }
 
 /// Checks one input as it was sent. `input` is its name in error messages.
-pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Policy) -> Encoded {
+pub(super) fn check(
+    message: &Rope,
+    sent: &InputView,
+    input: &str,
+    policy: &Policy,
+    limits: Limits,
+) -> Encoded {
     let tensor = &sent.tensor;
     let mut descriptor = Descriptor {
         key: sent.key.clone(),
@@ -78,7 +84,7 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
     }
     // Checked before the values: the server allocates memory for the shape, however few values
     // there are.
-    if let Some(problem) = too_large(&tensor.shape, input, policy) {
+    if let Some(problem) = too_large(&tensor.shape, input, limits) {
         return Encoded::Faulty(descriptor, problem);
     }
     if let Err(problem) = encoding(message, tensor, dtype, elements, policy, &mut descriptor) {
@@ -97,9 +103,9 @@ pub(super) fn check(message: &Rope, sent: &InputView, input: &str, policy: &Poli
 }
 
 /// The problem of a shape that has more elements than the operator allows.
-pub(super) fn too_large(shape: &Shape, input: &str, policy: &Policy) -> Option<Problem> {
-    let elements = shape.elements().ok().filter(|elements| *elements > policy.max_elements)?;
-    let what = format!("{elements} elements in {shape}, at most {} are allowed", policy.max_elements);
+pub(super) fn too_large(shape: &Shape, input: &str, limits: Limits) -> Option<Problem> {
+    let elements = shape.elements().ok().filter(|elements| *elements > limits.max_elements)?;
+    let what = format!("{elements} elements in {shape}, at most {} are allowed", limits.max_elements);
     Some(Problem::new(Reason::TooLarge, input, what).weight(Weight::Shield))
 }
 

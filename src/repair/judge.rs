@@ -1,7 +1,7 @@
 //! The decision on one request: the repairs it needs, its problems, and what to do about them.
 use std::sync::Arc;
 
-use super::policy::{MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
+use super::policy::{Limits, MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::{Change, Plan, Propose, REPAIRS, Stage, Step, calls, hints, missing, names, rows, tensor};
@@ -16,6 +16,7 @@ pub struct Request<'a> {
     pub view: &'a PredictView,
     pub signatures: &'a Signatures,
     pub policy: &'a ModelPolicy,
+    pub limits: Limits,
     /// The mode that the client requested; it can only raise the policy's mode.
     pub raised: Option<Mode>,
 }
@@ -112,13 +113,14 @@ pub(super) fn choose_signature(
 }
 
 fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found: &mut Found) {
+    let limits = request.limits;
     check_outputs(&request.view.output_filter, signature, &mut found.problems);
-    let names = names::bind(request.message, request.view, signature, request.signatures, policy);
+    let names = names::bind(request.message, request.view, signature, request.signatures, policy, limits);
     found.steps.extend(names.steps);
     found.problems.extend(names.problems);
     let mut shapes: Vec<(&crate::signature::TensorInfo, Shape)> = Vec::with_capacity(names.bound.len());
     for &(index, info) in &names.bound {
-        let plan = tensor::plan(request.message, &request.view.inputs[index], index, info, policy);
+        let plan = tensor::plan(request.message, &request.view.inputs[index], index, info, policy, limits);
         found.steps.extend(plan.steps);
         found.problems.extend(plan.problems);
         shapes.push((info, plan.descriptor.shape));
@@ -127,7 +129,7 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         .iter()
         .find(|(info, shape)| info.has_rows() && info.shape.accepts(shape))
         .and_then(|(_, shape)| shape.first());
-    missing::fill(signature, policy, rows.copied(), &mut found.steps, &mut found.problems);
+    missing::fill(signature, policy, limits, rows.copied(), &mut found.steps, &mut found.problems);
     // Added inputs have as many rows as the others and are split into calls with them.
     for step in &found.steps {
         if let Change::Added { descriptor, .. } = &step.change
@@ -137,9 +139,10 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         }
     }
     let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
-    rows::check(signature, policy, &shapes, &mut found.problems);
+    rows::check(signature, limits, &shapes, &mut found.problems);
     let (steps, problems) = (&mut found.steps, &mut found.problems);
-    found.calls = calls::plan(signature, policy, &request.view.output_filter, &shapes, steps, problems);
+    found.calls =
+        calls::plan(signature, policy, limits, &request.view.output_filter, &shapes, steps, problems);
     hints::add(&mut found.problems, signature, request.view, &names.bound);
 }
 

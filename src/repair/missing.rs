@@ -2,7 +2,7 @@
 use super::descriptor::{Descriptor, Encoding};
 use super::notation;
 use super::pad::has_room;
-use super::policy::{Literal, Policy};
+use super::policy::{Limits, Literal, Policy};
 use super::problem::Problem;
 use super::{AddedValues, Change, Propose, Reason, Stage, Step, ValueChange};
 use crate::signature::{Signature, TensorInfo};
@@ -12,6 +12,7 @@ use crate::signature::{Signature, TensorInfo};
 pub(crate) struct MissingCase<'a> {
     pub info: &'a TensorInfo,
     pub policy: &'a Policy,
+    pub limits: Limits,
     /// Number of rows of the sent inputs after repair, if they have rows.
     pub rows: Option<i64>,
 }
@@ -20,6 +21,7 @@ pub(crate) struct MissingCase<'a> {
 pub(super) fn fill(
     signature: &Signature,
     policy: &Policy,
+    limits: Limits,
     rows: Option<i64>,
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
@@ -27,7 +29,8 @@ pub(super) fn fill(
     if problems.iter().all(|problem| problem.reason != Reason::InputMissing) {
         return;
     }
-    let masks: Vec<(String, Step)> = steps.iter().filter_map(|step| mask(step, signature, policy)).collect();
+    let masks: Vec<(String, Step)> =
+        steps.iter().filter_map(|step| mask(step, signature, policy, limits)).collect();
     problems.retain(|problem| {
         let info = signature.input(&problem.input).filter(|_| problem.reason == Reason::InputMissing);
         let Some(info) = info else { return true };
@@ -38,7 +41,7 @@ pub(super) fn fill(
         for rule in policy.rules.of(Stage::Missing) {
             let Propose::Missing(propose) = rule.propose else { continue };
             let literal = policy.input(&info.alias).and_then(|input| input.default.clone());
-            let descriptor = propose(&MissingCase { info, policy, rows });
+            let descriptor = propose(&MissingCase { info, policy, limits, rows });
             let (Some(descriptor), Some(literal)) = (descriptor, literal) else { continue };
             if notation::element(descriptor.dtype, &literal).is_err() {
                 continue;
@@ -53,7 +56,7 @@ pub(super) fn fill(
 }
 
 /// The mask of an input that a step padded, if the policy names one and the signature has it.
-fn mask(step: &Step, signature: &Signature, policy: &Policy) -> Option<(String, Step)> {
+fn mask(step: &Step, signature: &Signature, policy: &Policy, limits: Limits) -> Option<(String, Step)> {
     let Change::Tensor { before, after, values: Some(ValueChange::Pad(_)) } = &step.change else {
         return None;
     };
@@ -64,7 +67,7 @@ fn mask(step: &Step, signature: &Signature, policy: &Policy) -> Option<(String, 
     // The encodings of 0 and 1 in a quantized dtype are unknown, and the mask may need more bytes
     // than the padded input.
     let has = |value| notation::element(info.dtype, &Literal::Int(value)).is_ok();
-    let fits = |size| has_room(after.values, size, policy.max_elements);
+    let fits = |size| has_room(after.values, size, limits.max_elements);
     info.dtype.size().filter(|size| fits(*size) && has(0) && has(1))?;
     let (encoding, values) = (Encoding::Content, after.values);
     let descriptor =

@@ -39,7 +39,7 @@ pub use descriptor::{Descriptor, Encoding};
 pub use judge::{Action, Outcome, Request, Verdict, judge};
 pub(crate) use missing::MissingCase;
 pub(crate) use names::{NameCase, Naming};
-pub use policy::{Mode, ModelPolicy, Policy};
+pub use policy::{Limits, Mode, ModelPolicy, Policy};
 pub use problem::Problem;
 pub use reason::Reason;
 pub use rule_set::RuleSet;

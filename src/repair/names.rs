@@ -1,6 +1,6 @@
 //! Matches sent inputs with declared ones: by name, by the rules that rename, and what is left over
 //! or missing.
-use super::policy::Policy;
+use super::policy::{Limits, Policy};
 use super::problem::Problem;
 use super::reason::Reason;
 use super::{Change, Propose, Stage, Step};
@@ -16,6 +16,7 @@ pub(crate) struct NameCase<'a> {
     /// All signatures of the model: a name that another signature has was meant for that one.
     pub signatures: &'a Signatures,
     pub policy: &'a Policy,
+    pub limits: Limits,
     /// Indices of sent inputs whose key is not an alias of the signature and that no rule has bound
     /// yet.
     pub unbound: &'a [usize],
@@ -57,6 +58,7 @@ pub(super) fn bind<'a>(
     signature: &'a Signature,
     signatures: &Signatures,
     policy: &Policy,
+    limits: Limits,
 ) -> Names<'a> {
     let mut names = Names::default();
     let mut unbound = Vec::new();
@@ -83,8 +85,16 @@ pub(super) fn bind<'a>(
             break;
         }
         let open = missing(&taken);
-        let case =
-            NameCase { message, view, signature, signatures, policy, unbound: &unbound, missing: &open };
+        let case = NameCase {
+            message,
+            view,
+            signature,
+            signatures,
+            policy,
+            limits,
+            unbound: &unbound,
+            missing: &open,
+        };
         match propose(&case) {
             Naming::No => {}
             Naming::Rename(renames) => {

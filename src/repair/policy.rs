@@ -116,6 +116,22 @@ pub struct InputPolicy {
     pub pad: Option<Pad>,
 }
 
+/// What the whole sidecar accepts, whatever a model's policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest number of elements in one tensor.
+    pub max_elements: u64,
+    /// Whether requests with zero rows are refused. Needed when TF Serving runs with
+    /// `--enable_batching`: such a request hangs past its deadline and occupies a server thread.
+    pub refuse_zero_rows: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_elements: 1 << 28, refuse_zero_rows: false }
+    }
+}
+
 /// How the requests of one signature are treated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -127,12 +143,6 @@ pub struct Policy {
     pub short_lists: ShortLists,
     /// Whether an explanation is appended to TF Serving's error messages.
     pub explain_upstream: bool,
-    /// Maximum number of elements in one tensor.
-    pub max_elements: u64,
-    /// Whether a request with zero rows is refused. True if TF Serving runs with
-    /// `--enable_batching`, where such a request hangs past its deadline and blocks a server
-    /// thread.
-    pub refuse_zero_rows: bool,
     /// The rules that are switched on.
     pub rules: RuleSet,
     /// Sent input names and the declared inputs that they mean (rule `aliases`).
@@ -153,8 +163,6 @@ impl Default for Policy {
             round_f64: true,
             short_lists: ShortLists::default(),
             explain_upstream: true,
-            max_elements: 1 << 28,
-            refuse_zero_rows: false,
             rules: RuleSet::default(),
             aliases: BTreeMap::new(),
             drop_extra: BTreeSet::new(),

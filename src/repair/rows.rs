@@ -1,5 +1,5 @@
 //! The rows of a request: whether all inputs have the same number, and whether there are any.
-use super::policy::Policy;
+use super::policy::Limits;
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use crate::signature::{Signature, TensorInfo};
@@ -8,12 +8,12 @@ use crate::tensor::{PartialShape, Shape};
 /// Checks the inputs as they will be sent, including the added ones.
 pub(super) fn check(
     signature: &Signature,
-    policy: &Policy,
+    limits: Limits,
     shapes: &[(&TensorInfo, &Shape)],
     problems: &mut Vec<Problem>,
 ) {
     for (info, shape) in shapes {
-        if policy.refuse_zero_rows && info.has_rows() && shape.first() == Some(&0) {
+        if limits.refuse_zero_rows && info.has_rows() && shape.first() == Some(&0) {
             let what = format!("no rows in {shape}, expected at least 1");
             let problem = Problem::new(Reason::DimMismatch, &info.alias, what).weight(Weight::Shield);
             problems.push(problem.hint("a server that batches never answers an empty request"));

@@ -3,7 +3,7 @@
 use super::cast_chain::CastChain;
 use super::descriptor::Descriptor;
 use super::encoding::{self, Encoded};
-use super::policy::Policy;
+use super::policy::{Limits, Policy};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::{Change, Propose, Stage, Step, ValueChange};
@@ -20,6 +20,7 @@ pub(crate) struct TensorCase<'a> {
     pub descriptor: &'a Descriptor,
     pub info: &'a TensorInfo,
     pub policy: &'a Policy,
+    pub limits: Limits,
     values: &'a SentValues<'a>,
 }
 
@@ -65,13 +66,15 @@ pub(super) fn plan(
     index: usize,
     info: &TensorInfo,
     policy: &Policy,
+    limits: Limits,
 ) -> TensorPlan {
-    let (descriptor, problem) = match encoding::check(message, sent, &info.alias, policy) {
+    let (descriptor, problem) = match encoding::check(message, sent, &info.alias, policy, limits) {
         Encoded::Sound(descriptor) => (descriptor, None),
         Encoded::Faulty(descriptor, problem) => (descriptor, Some(problem)),
     };
     let values = SentValues { message, tensor: &sent.tensor, chain: CastChain::new(&descriptor) };
-    let mut planner = Planner { info, policy, index, values, steps: Vec::new(), problems: Vec::new() };
+    let mut planner =
+        Planner { info, policy, limits, index, values, steps: Vec::new(), problems: Vec::new() };
     let descriptor = planner.run(sent, descriptor, problem);
     TensorPlan { steps: planner.steps, problems: planner.problems, descriptor }
 }
@@ -79,6 +82,7 @@ pub(super) fn plan(
 struct Planner<'a> {
     info: &'a TensorInfo,
     policy: &'a Policy,
+    limits: Limits,
     index: usize,
     values: SentValues<'a>,
     steps: Vec<Step>,
@@ -143,6 +147,7 @@ impl Planner<'_> {
                 descriptor: &descriptor,
                 info: self.info,
                 policy: self.policy,
+                limits: self.limits,
                 values: &self.values,
             };
             let (after, values) = match propose(&case) {
@@ -157,7 +162,7 @@ impl Planner<'_> {
             // The number of elements is known from here on. Later rules add none, except padding,
             // which has its own limit.
             if stage == Stage::Encoding
-                && let Some(problem) = encoding::too_large(&after.shape, &self.info.alias, self.policy)
+                && let Some(problem) = encoding::too_large(&after.shape, &self.info.alias, self.limits)
             {
                 self.problems.push(problem);
                 return Err(descriptor);

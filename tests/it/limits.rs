@@ -5,7 +5,7 @@ use prost::bytes::Bytes;
 use crate::support::client::Request;
 use crate::support::dense::{self, CASE, INPUT};
 use crate::support::requests::{PREDICT, Predict, float_list, floats};
-use crate::support::sidecar::{Setup, policy};
+use crate::support::sidecar::Setup;
 
 fn good() -> Bytes {
     Predict::new(dense::MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
@@ -78,8 +78,7 @@ async fn bytes_in_flight_are_counted_and_given_back() {
 
 #[tokio::test]
 async fn a_small_message_may_not_claim_a_large_tensor() {
-    let setup =
-        Setup::with([dense::model()], |config| policy(config, |policy| policy.max_elements = 1 << 10)).await;
+    let setup = Setup::with([dense::model()], |config| config.limits.max_elements = 1 << 10).await;
     let claim = Predict::new(dense::MODEL).input(INPUT, float_list(&[1 << 4, 128], &[0.5])).bytes();
     let reply = setup.client.predict(&claim).await;
     assert_eq!((reply.code, reply.reason().as_str()), (8, "TOO_LARGE"), "{}", reply.text);
@@ -94,8 +93,7 @@ async fn zero_rows_pass_unless_the_server_batches() {
     setup.client.predict(&empty).await.ok();
     setup.sidecar.stop().await;
 
-    let setup =
-        Setup::with([dense::model()], |config| policy(config, |policy| policy.refuse_zero_rows = true)).await;
+    let setup = Setup::with([dense::model()], |config| config.server_batching = true).await;
     let reply = setup.client.predict(&empty).await;
     assert_eq!(reply.code, 3, "{}", reply.text);
     assert_eq!(setup.fake.count(PREDICT), 0);

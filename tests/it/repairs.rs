@@ -9,7 +9,8 @@ use tfs_sidecar::config::load::{File, Settings, load};
 use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
 use tfs_sidecar::proto::tensorflow::{SignatureDef, TensorProto};
 use tfs_sidecar::repair::{
-    Action, LATER, Outcome, REPAIRS, Repair, Request, Stage, Switch, Tier, Verdict, apply, judge, notation,
+    Action, LATER, Limits, Outcome, REPAIRS, Repair, Request, Stage, Switch, Tier, Verdict, apply, judge,
+    notation,
 };
 use tfs_sidecar::wire::{PredictView, Rope};
 
@@ -37,7 +38,14 @@ fn decide(rule: &Repair, config: &Config, message: &Rope) -> Verdict {
     let signatures = notation::signature(rule.example.signature).unwrap();
     let view = PredictView::scan(message).unwrap();
     let policy = config.policy("m");
-    judge(&Request { message, view: &view, signatures: &signatures, policy, raised: None })
+    judge(&Request {
+        message,
+        view: &view,
+        signatures: &signatures,
+        policy,
+        limits: Limits::default(),
+        raised: None,
+    })
 }
 
 #[test]
@@ -90,8 +98,14 @@ fn applied(rule: &str, signature: &str, request: &str, policy: &str) -> PredictR
     let message = notation::request("m", request).unwrap();
     let view = PredictView::scan(&message).unwrap();
     let policy = config.policy("m");
-    let verdict =
-        judge(&Request { message: &message, view: &view, signatures: &signatures, policy, raised: None });
+    let verdict = judge(&Request {
+        message: &message,
+        view: &view,
+        signatures: &signatures,
+        policy,
+        limits: Limits::default(),
+        raised: None,
+    });
     assert!(verdict.plan.steps.iter().any(|step| step.rule.name == rule), "{rule}: {:?}", verdict.problems);
     PredictRequest::decode(apply(&message, &view, &verdict.plan).unwrap().to_bytes()).unwrap()
 }

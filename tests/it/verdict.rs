@@ -2,7 +2,7 @@
 use tfs_sidecar::config::Config;
 use tfs_sidecar::config::load::{File, Settings, load};
 use tfs_sidecar::repair::policy::ModelPolicy;
-use tfs_sidecar::repair::{Action, Outcome, Request, Step, Verdict, judge, report};
+use tfs_sidecar::repair::{Action, Limits, Outcome, Request, Step, Verdict, judge, report};
 use tfs_sidecar::signature::Signatures;
 use tfs_sidecar::wire::{PredictView, Rope};
 
@@ -19,7 +19,14 @@ pub(crate) fn policy(signature: &str) -> Result<ModelPolicy, String> {
 /// Scans and judges; `None` when the message is no request.
 pub(crate) fn decide(message: &Rope, signatures: &Signatures, policy: &ModelPolicy) -> Option<Verdict> {
     let view = PredictView::scan(message).ok()?;
-    Some(judge(&Request { message, view: &view, signatures, policy, raised: None }))
+    Some(judge(&Request {
+        message,
+        view: &view,
+        signatures,
+        policy,
+        limits: Limits::default(),
+        raised: None,
+    }))
 }
 
 /// `conforms`, `passed`, the steps as `rule old->new`, or the reasons of the refusal.

@@ -31,7 +31,7 @@ fn propose(case: &MissingCase<'_>) -> Option<Descriptor> {
         Some(dims) if dims.iter().all(|size| *size >= 0) => Shape::from(dims),
         Some(_) => return None,
     };
-    let elements = shape.elements().ok().filter(|elements| *elements <= case.policy.max_elements)?;
+    let elements = shape.elements().ok().filter(|elements| *elements <= case.limits.max_elements)?;
     let dtype = case.info.dtype;
     let encoding = Encoding::List(dtype.info()?.list);
     // TensorFlow fills the tensor with the one value; an empty tensor must have none.

@@ -30,7 +30,7 @@ fn propose(case: &TensorCase<'_>) -> Proposal {
     if !matches!(relation(native, case.descriptor.dtype), Some(Relation::Widens | Relation::Narrows))
         || case.descriptor.shape.elements() != Ok(case.descriptor.values)
         || case.descriptor.values == 0
-        || case.descriptor.values > case.policy.max_elements
+        || case.descriptor.values > case.limits.max_elements
         || case.info.shape.rank().is_none()
     {
         return Proposal::No;

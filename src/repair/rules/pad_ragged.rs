@@ -39,7 +39,7 @@ fn propose(case: &TensorCase<'_>) -> Proposal {
         .into_iter()
         .chain(inner.iter().zip(sent).map(|(want, have)| if *want == -1 { *have } else { *want }))
         .collect();
-    let fits = |elements: &u64| has_room(*elements, value.len(), case.policy.max_elements);
+    let fits = |elements: &u64| has_room(*elements, value.len(), case.limits.max_elements);
     let elements = shape.elements().ok().filter(fits);
     let Some(elements) = elements else { return Proposal::No };
     let mut after = case.descriptor.with_shape(shape);

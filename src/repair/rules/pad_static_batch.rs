@@ -27,7 +27,7 @@ fn propose(case: &CallsCase<'_>) -> Option<Calls> {
     let short = (2..=MAX_ROWS).contains(&declared) && (1..declared).contains(&rows);
     let fits = |shape: &Shape| {
         let elements = with_rows(shape, declared).elements();
-        elements.is_ok_and(|elements| elements <= case.policy.max_elements)
+        elements.is_ok_and(|elements| elements <= case.limits.max_elements)
     };
     (short && case.batched().all(|(_, shape)| fits(shape))).then_some(Calls::Pad { rows, to: declared })
 }

@@ -28,6 +28,6 @@ fn propose(case: &NameCase<'_>) -> Naming {
     {
         return Naming::No;
     }
-    let plan = tensor::plan(case.message, &case.view.inputs[*index], *index, info, case.policy);
+    let plan = tensor::plan(case.message, &case.view.inputs[*index], *index, info, case.policy, case.limits);
     if plan.problems.is_empty() { Naming::Rename(vec![(*index, info.alias.clone())]) } else { Naming::No }
 }

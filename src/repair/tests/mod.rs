@@ -16,6 +16,7 @@ struct Case {
     signatures: Signatures,
     message: Rope,
     policy: ModelPolicy,
+    limits: Limits,
 }
 
 impl Case {
@@ -24,6 +25,7 @@ impl Case {
             signatures: notation::signature(signature).unwrap(),
             message: notation::request("m", request).unwrap(),
             policy: ModelPolicy::default(),
+            limits: Limits::default(),
         }
     }
 
@@ -43,6 +45,7 @@ impl Case {
             view: &view,
             signatures: &self.signatures,
             policy: &self.policy,
+            limits: self.limits,
             raised: None,
         })
     }

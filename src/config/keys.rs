@@ -1,0 +1,191 @@
+//! Every key of the configuration file, a line each: format and help. Reading, `check --print`, the
+//! reference and the JSON Schema come from these tables; the defaults are those of the types.
+use std::path::PathBuf;
+
+use super::cursor::Cursor;
+use super::format::{Ignored, Maybe, Unavailable, UnlessZero};
+use super::problem::Problem;
+use super::rules::{Aliases, RuleKey, Rules};
+use super::scalars::{
+    Address, Choice, Concurrency, Element, FilePath, LogFilter, Number, OnOff, Share, Size, Text, Time,
+};
+use super::table::{Field, Key, Named, Optional, Table, keys};
+use super::{Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls};
+use crate::repair::Repair;
+use crate::repair::policy::{
+    InputPolicy, Literal, MissingInputs, Mode, ModelPolicy, Pad, Policy, Rank1, ShortLists, Unrepairable,
+};
+
+pub(super) static CONFIG: Table<Config> = Table {
+    keys: keys! { Config;
+        upstream: Address::new(), "TF Serving's gRPC address: `host:port`, `https://host:port` or `unix:///path`.";
+        listen: Address::new(), "Where clients connect with gRPC: `ip:port` or `unix:///path`. Port 0 picks a free port.";
+        admin_listen: Address::new(), "Where metrics, health checks, drain and the status page are served over HTTP.";
+        rest_listen = Unavailable { why: "the REST API is not available yet", hint: None }, "TF Serving's REST API. Not available yet.";
+        workers: Number::new(1, 1024), "Worker threads. A request stays on the thread of its client connection. One more thread accepts connections, polls TF Serving and serves `admin_listen`. The default respects CPU affinity and the CPU limit of a container.", default "one per CPU";
+        upstream_connections: Number::new(1, 64), "HTTP/2 connections to TF Serving per worker.";
+        upstream_concurrency: Concurrency, "How many Predict, Classify, Regress and MultiInference requests are sent to TF Serving at a time; the rest wait in a queue. `auto` adapts the limit to TF Serving's refusals and latency. `off` sets no limit. Requests that TF Serving refuses because all its threads are busy are sent again, except with `off`.";
+        limits: &LIMITS, "Sizes above which requests are refused.";
+        undeclared_models: Choice(&[("allow", UndeclaredModels::Allow), ("refuse", UndeclaredModels::Refuse)]), "What happens to requests for models that are not listed under `models`: their signatures are read on the first request, or they are refused.";
+        allow_reload: OnOff, "Whether HandleReloadConfigRequest is forwarded. TF Serving does not authenticate it.";
+        server_batching: OnOff, "Set to `on` if TF Serving runs with `--enable_batching`. Requests with zero rows would hang it and are then refused.";
+        poll_interval: Time { zero: false }, "How often TF Serving is asked which versions of each model it serves.";
+        connect_timeout: Time { zero: false }, "The longest time to connect to TF Serving.";
+        drain_timeout: Time { zero: true }, "How long a drain waits for requests in flight.";
+        listen_tls: Optional { table: &LISTEN_TLS, blank: ListenTls::blank }, "TLS for client connections. Without it they are plain HTTP/2.";
+        upstream_tls: &UPSTREAM_TLS, "Certificates for an `https://` upstream.";
+        log_format: Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), "The format of log lines on stderr.";
+        log: LogFilter, "Which log lines are written: a level, or `target=level,...`.";
+        defaults = Field::<Config, _, _> { get: |config| &config.defaults.defaults, get_mut: |config| &mut config.defaults.defaults, format: &DEFAULTS }, "The policy of every model.";
+        models = Named { name: "MODEL", table: &MODEL, get: |config: &Config| &config.models, get_mut: |config| &mut config.models, base: of_defaults, inherits: true }, "Models and their policies. Their signatures are read at startup, and the sidecar is not ready until that is done.";
+    },
+    ..Table::EMPTY
+};
+
+static LIMITS: Table<Limits> = Table {
+    keys: keys! { Limits;
+        max_message_bytes: Size::up_to(MAX_MESSAGE_BYTES as u64), "The largest message, after decompression. TF Serving accepts no more than the default.";
+        max_inflight_bytes: Size::up_to(u64::MAX), "The total size of all requests in flight.";
+        max_inflight_requests: Number::new(1, 1 << 20), "Requests in flight, including those that wait for TF Serving.";
+        max_queued_requests: Number::new(1, 1 << 20), "Requests that wait for TF Serving.";
+        max_elements: Number::new(1, 1 << 48), "The largest number of elements in one tensor, by its shape.";
+    },
+    ..Table::EMPTY
+};
+
+static LISTEN_TLS: Table<ListenTls> = Table {
+    keys: keys! { ListenTls;
+        cert: FilePath, "The certificate chain in PEM format, leaf first.";
+        key: FilePath, "The private key in PEM format.";
+        client_ca: Maybe(FilePath), "Certificate authorities in PEM format. Clients must then present a certificate signed by one of them.";
+    },
+    required: &["cert", "key"],
+    together: &["cert", "key"],
+    ..Table::EMPTY
+};
+
+static UPSTREAM_TLS: Table<UpstreamTls> = Table {
+    keys: keys! { UpstreamTls;
+        ca: Maybe(FilePath), "The certificate authorities to trust, in PEM format. Without it, those of the system.";
+        cert: Maybe(FilePath), "The certificate chain to present to TF Serving, in PEM format.";
+        key: Maybe(FilePath), "The private key of `cert`.";
+        domain: Maybe(Text("name")), "The name in TF Serving's certificate, if it is not the host of `upstream`.";
+    },
+    together: &["cert", "key"],
+    ..Table::EMPTY
+};
+
+/// What `defaults`, models and signatures have in common.
+pub(super) static POLICY: Table<Policy> = Table {
+    keys: keys! { Policy;
+        mode: Choice(MODES), "`off` forwards requests unread. `observe` forwards them too, and reports what it would have done. `repair` repairs requests that have exactly one right reading and refuses other mistakes. `strict` refuses every request that does not conform.";
+        unrepairable: Choice(&[("reject", Unrepairable::Reject), ("forward", Unrepairable::Forward)]), "What mode `repair` does with a request that no rule can fix.";
+        missing_inputs: Choice(&[("forward", MissingInputs::Forward), ("refuse", MissingInputs::Refuse)]), "What happens to a request whose only problem is a missing input. The signature may have a default that its metadata does not show.";
+        batch_first = RuleKey("batch_first"), "Reads a tensor with one dimension too few as a single row, even if a dimension of size 1 would also fit elsewhere.";
+        column_vector = RuleKey("column_vector"), "Reads `[k,1]` as `[1,k]` where `[-1,k]` is declared.";
+        round_f64: Choice(&[("allow", true), ("refuse", false)]), "Whether float64 values may be rounded to float32. With `refuse`, they are only cast if every value stays exact.";
+        short_lists: Choice(&[("refuse", ShortLists::Refuse), ("allow", ShortLists::Allow)]), "What happens to a list of several values that is shorter than its shape. TensorFlow repeats the last value.";
+        explain_upstream: OnOff, "Appends an explanation to known error texts of TF Serving: what they mean and who can fix it (docs/errors.md). Never in mode `off`.";
+    },
+    ..Table::EMPTY
+};
+
+static DEFAULTS: Table<Policy> = Table {
+    base: Some(&POLICY),
+    keys: keys! { Policy;
+        rules = Rules { opt_in: false }, "Switches rules of tier 1 off by name.";
+    },
+    ..Table::EMPTY
+};
+
+/// What models and signatures have in common.
+static POLICY_WITH_RULES: Table<Policy> = Table {
+    base: Some(&POLICY),
+    keys: keys! { Policy;
+        rules = Rules { opt_in: true }, "Switches rules of tier 1 off and rules of tier 2 on, by name. `drop_extra` takes a list of inputs. Rules of tier 2 assume something about one model, so `defaults` does not take them.";
+    },
+    ..Table::EMPTY
+};
+
+static MODEL: Table<ModelPolicy> = Table {
+    base: Some(&Field {
+        get: |model: &ModelPolicy| &model.defaults,
+        get_mut: |model| &mut model.defaults,
+        format: &POLICY_WITH_RULES,
+    }),
+    keys: keys! { ModelPolicy;
+        signatures = Named { name: "SIGNATURE", table: &SIGNATURE, get: |model: &ModelPolicy| &model.signatures, get_mut: |model| &mut model.signatures, base: of_model, inherits: true }, "Policies of single signatures, for what differs from the model's.";
+    },
+    ..Table::EMPTY
+};
+
+static SIGNATURE: Table<Policy> = Table {
+    base: Some(&POLICY_WITH_RULES),
+    keys: keys! { Policy;
+        aliases: Aliases, "Input names that clients send, and the declared inputs that they mean (rule `aliases`).";
+        inputs = Named { name: "INPUT", table: &INPUT, get: |policy: &Policy| &policy.inputs, get_mut: |policy| &mut policy.inputs, base: |_| InputPolicy::default(), inherits: false }, "What only the owner of the model knows about an input.";
+        batching = &BATCHING, "Batching of concurrent requests. Not available yet.";
+    },
+    check: Some(check_split),
+    ..Table::EMPTY
+};
+
+static INPUT: Table<InputPolicy> = Table {
+    keys: keys! { InputPolicy;
+        default: Maybe(Element), "The value to send when the request lacks the input (rule `input_defaults`).";
+        scalar: OnOff, "The input is a scalar although the signature does not declare its rank (rule `scalar_inputs`).";
+        rank1_is: Maybe(Choice(&[("single_row", Rank1::SingleRow), ("one_per_row", Rank1::OnePerRow)])), "How to read a vector where `[-1,-1]` is declared: as one row, or as one row per value.";
+        pad: Optional { table: &PAD, blank: || Pad { value: Literal::Int(0), mask: None } }, "Fills up rows that are too short (rule `pad_ragged`).";
+    },
+    ..Table::EMPTY
+};
+
+static PAD: Table<Pad> = Table {
+    keys: keys! { Pad;
+        value: Element, "The value to fill up with.";
+        mask: Maybe(Text("input")), "The input that marks real values with 1 and filled-up ones with 0.";
+    },
+    required: &["value"],
+    ..Table::EMPTY
+};
+
+/// Checked in full, so that a configuration written for a later release is either understood or
+/// refused.
+static BATCHING: Table<Policy> = Table {
+    keys: keys! { Policy;
+        enabled = Unavailable { why: "batching is not available yet", hint: Some("TF Serving can batch by itself: start it with `--enable_batching` and set `server_batching: on` here") }, "Not available yet.";
+        max_rows: UnlessZero(Number::new(1, 1 << 31)), "The largest number of rows in one call. `split_oversize` splits larger requests.";
+        max_queue_rows = Ignored(Number::<u64>::new(1, 1 << 31)), "The largest number of rows that wait.";
+        max_delay = Ignored(Time { zero: true }), "How long a single request may wait for others.";
+        slo_p99 = Ignored(Time { zero: true }), "The latency that the batch size adapts to.";
+        verify_sample = Ignored(Share), "The share of batched requests that is also run alone and compared.";
+    },
+    ..Table::EMPTY
+};
+
+const MODES: &[(&str, Mode)] =
+    &[("off", Mode::Off), ("observe", Mode::Observe), ("repair", Mode::Repair), ("strict", Mode::Strict)];
+
+impl ListenTls {
+    /// What the section is read over; both files are required.
+    fn blank() -> Self {
+        Self { cert: PathBuf::new(), key: PathBuf::new(), client_ca: None }
+    }
+}
+
+fn of_defaults(config: &Config) -> ModelPolicy {
+    ModelPolicy { defaults: config.defaults.defaults.clone(), ..ModelPolicy::default() }
+}
+
+fn of_model(model: &ModelPolicy) -> Policy {
+    model.defaults.clone()
+}
+
+fn check_split(policy: &Policy, at: &Cursor<'_>) {
+    let split = Repair::find("split_oversize").is_some_and(|rule| policy.rules.contains(rule));
+    if split && policy.max_rows == 0 {
+        let path = at.path_of("rules.split_oversize");
+        let problem = Problem::at(at.node.place, path, "`batching.max_rows` is required to split requests");
+        at.push(problem.hint("add `batching: {max_rows: 64}` to the signature"));
+    }
+}
