@@ -16,6 +16,7 @@ pub mod relay;
 pub mod request_metrics;
 pub mod resolve;
 mod send;
+pub mod sent;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
