@@ -33,7 +33,9 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<Exit, Failure> {
     text.push_str(&report::explain(&verdict, &view));
     let fed = verdict.signature.as_ref().and_then(|signature| fed_outputs(signature, &view.output_filter));
     if let Some(fed) = fed {
-        text.push_str(&format!("TensorFlow will refuse it (`is both fed and fetched`): {fed}\n"));
+        text += "TensorFlow will refuse it (`is both fed and fetched`): ";
+        text += &fed;
+        text.push('\n');
     }
     render::data(&text);
     Ok(if verdict.action == Action::Refuse { Exit::Failure } else { Exit::Success })

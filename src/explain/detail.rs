@@ -1,11 +1,10 @@
 //! What the request itself adds to the meaning of an error: the inputs as they were sent, the names
 //! that are missing.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::context::{Context, Input, Sent};
-use crate::repair::report::ascii;
 use crate::signature::{Signature, TensorInfo};
-use crate::tensor::{DataType, Shape};
+use crate::tensor::Shape;
 
 /// What a row asks the request for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +26,8 @@ pub(super) enum Detail {
 
 /// Bytes of a detail after which nothing is begun anew: a header holds it and the original text.
 const MAX_DETAIL: usize = 400;
+/// Characters of a name.
+const MAX_NAME: usize = 128;
 /// Names that are listed of many.
 const MAX_NAMES: usize = 5;
 /// Names that are listed of a group of inputs that are alike.
@@ -35,90 +36,78 @@ const MAX_ALIKE: usize = 2;
 impl Detail {
     /// The text; empty where the request has nothing to add.
     pub(super) fn text(self, message: &str, context: &Context<'_>) -> String {
-        let text = match (self, &context.sent) {
+        let text = match (self, context.sent) {
             (Self::Values, _) if context.batching => {
                 Some("requests are batched, so the value may be another request's".to_owned())
             }
             (Self::None | Self::Values, _) | (_, None) => None,
-            (Self::Shapes, Some(sent)) => shapes(message, &sent.inputs()),
+            (Self::Shapes, Some(sent)) => shapes(message, sent),
             (Self::Rows, Some(sent)) => rows(&sent.inputs()),
             (Self::Names, Some(sent)) => names(sent),
             (Self::Position, Some(sent)) => position(message, sent),
             (Self::FedOutputs, Some(sent)) => {
-                sent.signature.and_then(|signature| fed_outputs(signature, sent.output_filter()))
+                sent.signature().and_then(|signature| fed_outputs(signature, sent.output_filter()))
             }
         };
         text.map_or_else(String::new, |text| format!("; {text}"))
     }
 }
 
-/// The inputs of one dtype and shape.
+/// The inputs of which the same is said.
 struct Group<'a> {
-    first: &'a Input<'a>,
+    shape: &'a Shape,
+    conforms: bool,
     aliases: Vec<&'a str>,
 }
 
 /// `sent: b float [1]; a, c and 7 more float [2,3]`. First the inputs whose shape the error names,
 /// then those that do not conform to the signature; among equals the rarest number of rows, which
 /// is the odd one out.
-fn shapes(message: &str, inputs: &[Input<'_>]) -> Option<String> {
-    let mut places: HashMap<(DataType, &Shape, bool, Option<(DataType, &Shape)>), usize> = HashMap::new();
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    for input in inputs {
-        let key = (input.dtype, input.shape, input.declared.is_some(), input.repaired_from);
-        let place = *places.entry(key).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some(group) => group.aliases.push(input.alias),
-            None => groups.push(Group { first: input, aliases: vec![input.alias] }),
-        }
+fn shapes(message: &str, sent: &dyn Sent) -> Option<String> {
+    let inputs = sent.inputs();
+    let mut groups: BTreeMap<String, Group<'_>> = BTreeMap::new();
+    let mut rows_of: HashMap<Option<i64>, usize> = HashMap::new();
+    for input in &inputs {
+        let declared = input.violates(sent.signature());
+        let new = || Group { shape: input.shape, conforms: declared.is_none(), aliases: Vec::new() };
+        groups.entry(describe(input, declared)).or_insert_with(new).aliases.push(input.alias);
+        *rows_of.entry(input.shape.first().copied()).or_default() += 1;
     }
-    let mut rows_of: HashMap<Option<&i64>, usize> = HashMap::new();
-    for input in inputs {
-        *rows_of.entry(input.shape.first()).or_default() += 1;
-    }
-    groups.sort_by_cached_key(|group| {
-        let conforms = group.first.declared.is_none();
-        let alike = rows_of.get(&group.first.shape.first()).copied();
-        (!occurs(group.first.shape, message), conforms, alike, group.aliases.len())
+    let mut groups: Vec<(String, Group<'_>)> = groups.into_iter().collect();
+    groups.sort_by_cached_key(|(_, group)| {
+        let alike = rows_of.get(&group.shape.first().copied()).copied();
+        (!occurs(group.shape, message), group.conforms, alike, group.aliases.len())
     });
-    let mut text = String::new();
-    let mut left = inputs.len();
-    for group in &groups {
-        if text.len() > MAX_DETAIL {
-            text += &format!("; {left} more inputs");
+    let mut parts = Vec::new();
+    let (mut size, mut left) = (0, inputs.len());
+    for (what, group) in &groups {
+        if size > MAX_DETAIL {
+            parts.push(format!("{left} more inputs"));
             break;
         }
+        let part = format!("{} {what}", list(group.aliases.iter().copied(), MAX_ALIKE));
+        size += part.len();
         left -= group.aliases.len();
-        text += if text.is_empty() { "sent: " } else { "; " };
-        text += &group.text();
+        parts.push(part);
     }
-    (!text.is_empty()).then_some(text)
+    (!parts.is_empty()).then(|| format!("sent: {}", parts.join("; ")))
 }
 
-impl Group<'_> {
-    fn text(&self) -> String {
-        let Input { dtype, shape, repaired_from, declared, .. } = self.first;
-        let mut text = format!("{} {dtype} {shape}", list(self.aliases.iter().copied(), MAX_ALIKE));
-        if let Some((dtype, shape)) = repaired_from {
-            text += &format!(" (repaired from {dtype} {shape})");
-        }
-        if let Some(info) = declared {
-            text += &format!(" (signature: {} {})", info.dtype, info.shape);
-        }
-        text
-    }
+/// `float [1,128] (repaired from double [128])`, and what was declared instead.
+fn describe(input: &Input<'_>, declared: Option<&TensorInfo>) -> String {
+    let repaired = input.repaired_from.map(|(dtype, shape)| format!(" (repaired from {dtype} {shape})"));
+    let declared = declared.map(|info| format!(" (signature: {} {})", info.dtype, info.shape));
+    let (repaired, declared) = (repaired.unwrap_or_default(), declared.unwrap_or_default());
+    format!("{} {}{repaired}{declared}", input.dtype, input.shape)
 }
 
 /// `rows: b 2; a, c and 7 more 1`: the rarest number first, which is the odd one out.
 fn rows(inputs: &[Input<'_>]) -> Option<String> {
-    let mut groups: Vec<(Option<i64>, Vec<&str>)> = Vec::new();
+    let mut groups: BTreeMap<Option<i64>, Vec<&str>> = BTreeMap::new();
     for input in inputs {
-        let rows = input.shape.first().copied();
-        match groups.iter_mut().find(|(other, _)| *other == rows) {
-            Some((_, aliases)) => aliases.push(input.alias),
-            None => groups.push((rows, vec![input.alias])),
-        }
+        groups.entry(input.shape.first().copied()).or_default().push(input.alias);
     }
+    let mut groups: Vec<(Option<i64>, Vec<&str>)> = groups.into_iter().collect();
     groups.sort_by_key(|(_, aliases)| aliases.len());
     let left = groups.len().saturating_sub(MAX_NAMES);
     let text = |(rows, aliases): &(Option<i64>, Vec<&str>)| {
@@ -141,31 +130,28 @@ fn occurs(shape: &Shape, message: &str) -> bool {
 }
 
 /// `missing: a, b and 3 more; not in the signature: x`. TensorFlow's own list may have been cut.
-fn names(sent: &Sent<'_>) -> Option<String> {
-    let signature = sent.signature?;
-    let inputs = sent.inputs();
-    let mut aliases: Vec<&str> = inputs.iter().map(|input| input.alias).collect();
+fn names(sent: &dyn Sent) -> Option<String> {
+    let signature = sent.signature()?;
+    let mut aliases: Vec<&str> = sent.inputs().iter().map(|input| input.alias).collect();
     aliases.sort_unstable();
     let is_missing =
         |info: &&TensorInfo| !info.has_default && aliases.binary_search(&info.alias.as_str()).is_err();
     let missing = signature.inputs.iter().filter(is_missing).map(|info| info.alias.as_str());
     let unknown = aliases.iter().copied().filter(|alias| signature.input(alias).is_none());
-    let parts =
-        [("missing: ", list(missing, MAX_NAMES)), ("not in the signature: ", list(unknown, MAX_NAMES))];
-    let parts: Vec<String> = parts
-        .into_iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(title, names)| title.to_owned() + &names)
-        .collect();
+    let parts: Vec<String> =
+        [("missing", list(missing, MAX_NAMES)), ("not in the signature", list(unknown, MAX_NAMES))]
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(title, names)| format!("{title}: {names}"))
+            .collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// `arg[1] is ids, sent as int32 [3]`. TensorFlow numbers the fed tensors of the graph, sorted by
-/// name.
-fn position(message: &str, sent: &Sent<'_>) -> Option<String> {
+/// `arg[1] is ids, sent as int32 [3]`. TensorFlow numbers the graph's fed tensors, sorted by name.
+fn position(message: &str, sent: &dyn Sent) -> Option<String> {
     let (_, rest) = message.split_once("arg[")?;
     let position: usize = rest.split_once(']')?.0.parse().ok()?;
-    let mut fed: Vec<&TensorInfo> = sent.signature?.inputs.iter().collect();
+    let mut fed: Vec<&TensorInfo> = sent.signature()?.inputs.iter().collect();
     fed.sort_by(|a, b| a.tensor_name.cmp(&b.tensor_name));
     let alias = fed.get(position)?.alias.as_str();
     let inputs = sent.inputs();
@@ -185,23 +171,26 @@ pub fn fed_outputs(signature: &Signature, output_filter: &[String]) -> Option<St
     let (fed, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
         signature.outputs.iter().filter(is_asked).partition(is_fed);
     let names = |outputs: &[&TensorInfo]| list(outputs.iter().map(|info| info.alias.as_str()), MAX_NAMES);
-    (!fed.is_empty()).then(|| match rest.is_empty() {
-        true => format!("outputs that are inputs: {}", names(&fed)),
-        false => format!("outputs that are inputs: {}; output_filter: {}", names(&fed), names(&rest)),
-    })
+    if fed.is_empty() {
+        return None;
+    }
+    let others = if rest.is_empty() { String::new() } else { format!("; output_filter: {}", names(&rest)) };
+    Some(format!("outputs that are inputs: {}{others}", names(&fed)))
 }
 
 /// `a, b and 3 more`.
 fn list<'a>(names: impl Iterator<Item = &'a str>, most: usize) -> String {
     let names: Vec<&str> = names.collect();
-    let mut text = String::new();
-    for (at, name) in names.iter().enumerate() {
-        // One that is left over is named rather than counted.
-        if at >= most && names.len() > most + 1 {
-            return text + &format!(" and {} more", names.len() - at);
-        }
-        text += if at == 0 { "" } else { ", " };
-        text += &ascii(name);
+    // One that is left over is named rather than counted.
+    let shown = if names.len() > most + 1 { most } else { names.len() };
+    let text = names.iter().take(shown).map(|name| ascii(name)).collect::<Vec<_>>().join(", ");
+    match names.len() - shown {
+        0 => text,
+        left => format!("{text} and {left} more"),
     }
-    text
+}
+
+/// A name fit for an error's text: ASCII on one line, cut where it is long.
+fn ascii(name: &str) -> String {
+    name.escape_default().take(MAX_NAME).collect()
 }

@@ -14,7 +14,7 @@ mod values;
 
 use std::fmt;
 
-pub use context::{Context, Sent};
+pub use context::{Context, Input, Sent};
 use detail::Detail;
 pub use detail::fed_outputs;
 pub use overload::{Overload, overload};

@@ -1,8 +1,8 @@
 //! Every text leads to its own row, errors of real clients lead to the person who can act, and the
 //! request adds what its author needs to see.
 use super::*;
-use crate::repair::{self, ModelPolicy, judge, notation};
-use crate::wire::{PredictView, Rope};
+use crate::signature::{Signature, TensorInfo};
+use crate::tensor::{DataType, PartialShape, Shape};
 
 /// Most bytes of a meaning: the original text must remain the larger part of the message.
 const MAX_MEANING: usize = 300;
@@ -158,23 +158,72 @@ fn errors_of_real_models_and_who_acts() {
     }
 }
 
-/// What is appended to an error of a request that was held to a signature.
-fn appended(message: &str, signature: &str, request: &str, batching: bool) -> String {
-    let signatures = notation::signature(signature).unwrap();
-    let message_sent: Rope = notation::request("m", request).unwrap();
-    let view = PredictView::scan(&message_sent).unwrap();
-    let policy = ModelPolicy::default();
-    let request = repair::Request {
-        message: &message_sent,
-        view: &view,
-        signatures: &signatures,
-        policy: &policy,
-        limits: repair::Limits::default(),
-        raised: None,
+/// A request without values, held to a signature.
+struct Request {
+    inputs: Vec<(String, DataType, Shape)>,
+    signature: Signature,
+    output_filter: Vec<String>,
+}
+
+impl Sent for Request {
+    fn inputs(&self) -> Vec<Input<'_>> {
+        self.inputs
+            .iter()
+            .map(|(alias, dtype, shape)| Input { alias, dtype: *dtype, shape, repaired_from: None })
+            .collect()
+    }
+
+    fn signature(&self) -> Option<&Signature> {
+        Some(&self.signature)
+    }
+
+    fn output_filter(&self) -> &[String] {
+        &self.output_filter
+    }
+}
+
+/// `alias:dtype[shape]` and, in a signature, `alias=tensor:dtype[shape]`.
+fn word(text: &str) -> (String, String, DataType, Shape) {
+    let (name, typed) = text.rsplit_once(':').unwrap();
+    let (alias, tensor) = name.split_once('=').unwrap_or((name, name));
+    let (dtype, shape) = typed.split_at(typed.find('[').unwrap());
+    (alias.to_owned(), tensor.to_owned(), DataType::parse(dtype).unwrap(), Shape::parse(shape).unwrap())
+}
+
+fn request(signature: &str, request: &str) -> Request {
+    let (inputs, outputs) = signature.split_once("->").unwrap_or((signature, ""));
+    let infos = |side: &str| {
+        let info = |(alias, tensor_name, dtype, shape): (String, String, DataType, Shape)| TensorInfo {
+            alias,
+            tensor_name,
+            dtype,
+            shape: PartialShape::Known(shape),
+            has_default: false,
+        };
+        let mut infos: Vec<TensorInfo> = side.split_whitespace().map(word).map(info).collect();
+        infos.sort_by(|a, b| a.alias.cmp(&b.alias));
+        infos
     };
-    let verdict = judge(&request);
-    let context = Context { batching, sent: Some(Sent::new(&view, &verdict)) };
-    explain(message, &context).unwrap().to_string()
+    let sent = |text| {
+        let (alias, _, dtype, shape) = word(text);
+        (alias, dtype, shape)
+    };
+    Request {
+        inputs: request.split_whitespace().map(sent).collect(),
+        signature: Signature {
+            name: "s".to_owned(),
+            inputs: infos(inputs),
+            outputs: infos(outputs),
+            method_name: String::new(),
+        },
+        output_filter: Vec::new(),
+    }
+}
+
+/// What is appended to an error of a request that was held to a signature.
+fn appended(message: &str, signature: &str, sent: &str, batching: bool) -> String {
+    let request = request(signature, sent);
+    explain(message, &Context { batching, sent: Some(&request) }).unwrap().to_string()
 }
 
 /// The part of it that the request added.
@@ -216,10 +265,10 @@ fn shapes_that_the_error_names_come_first() {
 }
 
 #[test]
-fn what_was_repaired_or_does_not_conform_says_so() {
-    let error = "Matrix size-incompatible: In[0]: [1,128], In[1]: [64,10]";
-    let found = added(error, "x:float[-1,128]", "x:double[128]");
-    assert_eq!(found, "; sent: x float [1,128] (repaired from double [128])");
+fn an_input_that_does_not_conform_comes_early_with_what_is_declared() {
+    let error = "input depth must be evenly divisible by filter depth: 4 vs 3";
+    let found = added(error, "a:float[-1,2] x:float[-1,8,8,3]", "a:float[1,2] x:float[1,8,8,4]");
+    assert_eq!(found, "; sent: x float [1,8,8,4] (signature: float [-1,8,8,3]); a float [1,2]");
 }
 
 #[test]
@@ -269,6 +318,17 @@ fn outputs_that_are_inputs_are_named_with_the_filter_that_avoids_them() {
     let signature = "unique_ids=unique_ids:0:int64[-1] x=x:0:float[-1] -> unique_ids=unique_ids:0:int64[-1] logits=y:0:float[-1]";
     let found = added(error, signature, "unique_ids:int64[1] x:float[1]");
     assert_eq!(found, "; outputs that are inputs: unique_ids; output_filter: logits");
+}
+
+#[test]
+fn an_output_that_is_an_input_matters_only_where_it_is_asked_for() {
+    let mut sent = request("ids=ids:0:int64[-1] -> ids=ids:0:int64[-1] y=y:0:float[-1]", "ids:int64[1]");
+    let text = |sent: &Request| fed_outputs(&sent.signature, &sent.output_filter);
+    assert_eq!(text(&sent).as_deref(), Some("outputs that are inputs: ids; output_filter: y"));
+    sent.output_filter.push("y".to_owned());
+    assert_eq!(text(&sent), None);
+    sent.output_filter = vec!["ids".to_owned()];
+    assert_eq!(text(&sent).as_deref(), Some("outputs that are inputs: ids"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use tonic::Code;
 
 use super::context::RequestContext;
 use super::operation::Operation;
+use super::sent::SentRequest;
 use super::verdict::effective_signature;
 use crate::explain::{self, Context, Sent};
 use crate::fault::{GRPC_MESSAGE, TRAILERS_LIMIT, percent_decode, percent_encode};
@@ -41,7 +42,8 @@ impl ResponseAnnotations {
 
     /// Adds to what has come of the answer: the initial metadata, and for a refusal the trailers.
     pub(super) fn add_to_reply(&self, reply: &mut Reply, operation: &Operation, verdict: &Verdict) {
-        let sent = operation.predict().map(|view| Sent::new(view, verdict));
+        let sent = operation.predict().map(|view| SentRequest { view, verdict });
+        let sent = sent.as_ref().map(|sent| sent as &dyn Sent);
         let context = Context { batching: self.batching, sent };
         self.add_repairs(&mut reply.head.headers);
         match &mut reply.first {

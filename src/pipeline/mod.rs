@@ -13,6 +13,7 @@ pub mod request_metrics;
 mod resolve;
 mod run;
 mod send;
+mod sent;
 mod verdict;
 
 use std::cell::{Cell, RefCell};

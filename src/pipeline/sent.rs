@@ -1,0 +1,96 @@
+//! The request that went out to TensorFlow Serving, for the explanation of its errors.
+use crate::explain::{Input, Sent};
+use crate::repair::{Action, Change, Verdict};
+use crate::signature::Signature;
+use crate::wire::PredictView;
+
+/// The client's request with the repairs of its verdict, if they were applied. It only borrows;
+/// nothing is computed until an error is explained.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SentRequest<'a> {
+    pub(super) view: &'a PredictView,
+    pub(super) verdict: &'a Verdict,
+}
+
+impl Sent for SentRequest<'_> {
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let view = self.view.inputs.iter();
+        let mut inputs: Vec<Option<Input<'_>>> = view
+            .map(|input| {
+                let (alias, dtype) = (input.key.as_str(), input.tensor.dtype);
+                Some(Input { alias, dtype, shape: &input.tensor.shape, repaired_from: None })
+            })
+            .collect();
+        let steps = match self.verdict.action {
+            Action::Apply => self.verdict.plan.steps.as_slice(),
+            Action::Forward | Action::Refuse => &[],
+        };
+        for step in steps {
+            if let Change::Added { descriptor, .. } = &step.change {
+                let (alias, dtype) = (descriptor.key.as_str(), descriptor.dtype);
+                inputs.push(Some(Input { alias, dtype, shape: &descriptor.shape, repaired_from: None }));
+            }
+            let Some(place) = step.index.and_then(|index| inputs.get_mut(index)) else { continue };
+            match (&step.change, place) {
+                (Change::Dropped { .. }, place) => *place = None,
+                (Change::Key { new, .. }, Some(input)) => input.alias = new,
+                (Change::Tensor { after, .. }, Some(input)) => {
+                    let first = *input.repaired_from.get_or_insert((input.dtype, input.shape));
+                    (input.dtype, input.shape) = (after.dtype, &after.shape);
+                    // A repair of the encoding alone shows in neither.
+                    input.repaired_from = (first != (input.dtype, input.shape)).then_some(first);
+                }
+                _ => {}
+            }
+        }
+        inputs.into_iter().flatten().collect()
+    }
+
+    fn signature(&self) -> Option<&Signature> {
+        self.verdict.signature.as_deref()
+    }
+
+    fn output_filter(&self) -> &[String] {
+        &self.view.output_filter
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::{Context, explain};
+    use crate::repair::{Mode, ModelPolicy, Request, judge, notation};
+
+    /// What is appended to an error of a request with `x` alone.
+    fn appended(signature: &str, request: &str, mode: Mode) -> String {
+        let signatures = notation::signature(signature).unwrap();
+        let message = notation::request("m", request).unwrap();
+        let view = PredictView::scan(&message).unwrap();
+        let mut policy = ModelPolicy::default();
+        policy.defaults.mode = mode;
+        let request = Request {
+            message: &message,
+            view: &view,
+            signatures: &signatures,
+            policy: &policy,
+            limits: crate::repair::Limits::default(),
+            raised: None,
+        };
+        let verdict = judge(&request);
+        let sent = SentRequest { view: &view, verdict: &verdict };
+        let context = Context { batching: false, sent: Some(&sent) };
+        explain("Incompatible shapes: [1,128] vs. [1,7]", &context).unwrap().to_string()
+    }
+
+    #[test]
+    fn the_inputs_are_those_that_went_out() {
+        let declared = "x:float[-1,128]";
+        let found = appended(declared, "x:double[128]", Mode::Repair);
+        assert!(found.contains("; sent: x float [1,128] (repaired from double [128]) (act: "), "{found}");
+        let found = appended(declared, "X:float[1,128]", Mode::Repair);
+        assert!(found.contains("; sent: x float [1,128] (act: "), "{found}");
+        // In mode observe the client's own request went out.
+        let found = appended(declared, "x:double[128]", Mode::Observe);
+        assert!(found.contains("; sent: x double [128] (signature: float [-1,128]) (act: "), "{found}");
+    }
+}
