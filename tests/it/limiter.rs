@@ -367,7 +367,7 @@ fn every_request_on_every_thread_is_answered_once() {
                             let waiter = shard.wait(None, Order::Back, share).unwrap();
                             let mut outcome = pin!(waiter.outcome());
                             if number % 11 == 0 {
-                                // Cancelled if nothing came within a turn of the scheduler.
+                                // Cancelled if nothing came before the task ran again.
                                 tokio::select! {
                                     biased;
                                     outcome = &mut outcome => drop(outcome),
