@@ -31,7 +31,7 @@ fn meanings_are_short_lines_of_ascii_with_a_source() {
 }
 
 #[test]
-fn errors_of_real_models_and_who_acts() {
+fn errors_of_real_models_name_who_must_act() {
     use Actor::{Client, Exporter, Platform};
     let cases = [
         (
@@ -241,7 +241,7 @@ fn the_suffix_names_the_sidecar_and_the_actor() {
 }
 
 #[test]
-fn a_join_of_unequal_ranks_is_a_matter_of_batching_only_where_requests_are_batched() {
+fn a_concat_of_unequal_ranks_is_blamed_on_batching_only_if_requests_are_batched() {
     let error = "ConcatOp : Ranks of all input tensors should match: shape[0] = [2,3] vs. shape[1] = [2]";
     let (signature, request) = ("a:float[-1,3] b:float[-1]", "a:float[2,3] b:float[2]");
     let alone = appended(error, signature, request, false);
@@ -253,7 +253,7 @@ fn a_join_of_unequal_ranks_is_a_matter_of_batching_only_where_requests_are_batch
 }
 
 #[test]
-fn shapes_that_the_error_names_come_first() {
+fn inputs_with_a_shape_from_the_error_come_first() {
     let error = "Incompatible shapes: [1,4] vs. [1,7]\n\t [[{{node add}}]]";
     let signature = "a:string[-1,-1] b:string[-1,-1] c:float[-1] d:float[]";
     let found = added(error, signature, "c:float[1] a:string[1,4] d:float[] b:string[1,7]");
@@ -272,7 +272,7 @@ fn an_input_that_does_not_conform_comes_early_with_what_is_declared() {
 }
 
 #[test]
-fn of_many_inputs_the_odd_one_comes_first_and_the_rest_is_counted() {
+fn of_many_inputs_the_unusual_one_comes_first_and_the_rest_are_counted() {
     let name = |at: usize| format!("feature_number_{at:03}");
     let declared = |at: usize| format!("{}:float[-1,1]", name(at));
     let signature: Vec<String> = (0..300).map(declared).collect();
@@ -298,7 +298,7 @@ fn of_many_inputs_the_odd_one_comes_first_and_the_rest_is_counted() {
 }
 
 #[test]
-fn a_detail_is_bounded_however_many_shapes_and_long_names_there_are() {
+fn the_length_of_a_detail_is_limited() {
     let names = |at: usize| format!("{}{at:03}", "long".repeat(30));
     let signature: Vec<String> = (0..300).map(|at| format!("{}:float[-1,-1]", names(at))).collect();
     let request: Vec<String> = (0..300).map(|at| format!("{}:float[1,{}]", names(at), at + 1)).collect();
@@ -313,7 +313,7 @@ fn a_detail_is_bounded_however_many_shapes_and_long_names_there_are() {
 }
 
 #[test]
-fn outputs_that_are_inputs_are_named_with_the_filter_that_avoids_them() {
+fn outputs_that_are_also_inputs_are_named_with_the_filter_that_avoids_them() {
     let error = "unique_ids:0 is both fed and fetched.";
     let signature = "unique_ids=unique_ids:0:int64[-1] x=x:0:float[-1] -> unique_ids=unique_ids:0:int64[-1] logits=y:0:float[-1]";
     let found = added(error, signature, "unique_ids:int64[1] x:float[1]");
@@ -321,7 +321,7 @@ fn outputs_that_are_inputs_are_named_with_the_filter_that_avoids_them() {
 }
 
 #[test]
-fn an_output_that_is_an_input_matters_only_where_it_is_asked_for() {
+fn an_output_that_is_an_input_is_named_only_if_it_is_requested() {
     let mut sent = request("ids=ids:0:int64[-1] -> ids=ids:0:int64[-1] y=y:0:float[-1]", "ids:int64[1]");
     let text = |sent: &Request| fed_outputs(&sent.signature, &sent.output_filter);
     assert_eq!(text(&sent).as_deref(), Some("outputs that are inputs: ids; output_filter: y"));
@@ -332,7 +332,7 @@ fn an_output_that_is_an_input_matters_only_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_position_is_that_of_the_graphs_sorted_tensor_names() {
+fn a_position_counts_the_sorted_tensor_names_of_the_graph() {
     let error = "Expects arg[0] to be float but double is provided";
     let found = added(error, "a=z:0:float[-1] b=serving_b:0:float[-1]", "a:float[1] b:float[2]");
     assert_eq!(found, "; arg[0] is b, sent as float [2]");

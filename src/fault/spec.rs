@@ -10,9 +10,9 @@ use crate::repair::Reason;
 /// Whose fault it is, which is who can do something about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
-    /// Whoever sends the request.
+    /// The author of the client.
     Client,
-    /// Whoever runs the sidecar: a limit, a setting or a shutdown.
+    /// The operator of the sidecar: a limit, a setting or a shutdown.
     Operator,
     /// TF Serving, or the network on the path to it.
     Upstream,

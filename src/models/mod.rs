@@ -1,5 +1,5 @@
-//! The models of TF Serving: the catalog that requests read, the refresher that keeps it current, and
-//! the metadata client.
+//! The models of TF Serving: the catalog that requests read, the refresher that keeps it current,
+//! and the metadata client.
 pub mod catalog;
 pub mod fetch;
 mod metadata_client;

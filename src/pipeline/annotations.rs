@@ -107,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_text_stays_and_its_meaning_follows() {
-        // An escape of half a character, which no decoder can keep.
+    fn an_explanation_follows_the_text_of_the_server() {
+        // `%C3` alone is not valid UTF-8, so decoding the text would lose it.
         let odd = "Incompatible shapes: %C3 %zz%0A\t 100%25";
         let found = text(odd, true);
         assert!(found.starts_with(odd) && found.contains(" [tfs-sidecar: "), "{found}");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_fills_the_trailers_is_left_alone() {
+    fn a_text_that_fills_the_trailers_gets_no_explanation() {
         let long = format!("Incompatible shapes{}", "x".repeat(TRAILERS_LIMIT));
         assert_eq!(text(&long, true), long);
         let mut none = HeaderMap::new();

@@ -1,7 +1,7 @@
 //! The path of a request, the same for every listener; [`run()`] shows all of it.
 //!
-//! A listener admits a request, reads its message, and gives both to [`run()`], which answers with an
-//! [`Answer`] or a [`Fault`]. No stage knows the listener, and no stage writes to the client.
+//! A listener admits a request, reads its message, and gives both to [`run()`], which answers with
+//! an [`Answer`] or a [`Fault`]. No stage knows the listener, and no stage writes to the client.
 mod annotations;
 mod answer;
 mod context;

@@ -18,7 +18,8 @@ pub struct RequestOptions {
 
 impl RequestOptions {
     /// # Errors
-    /// An unknown mode. Ignoring it would check the request less strictly than the client asked for.
+    /// An unknown mode. Ignoring it would check the request less strictly than the client asked
+    /// for.
     pub fn read(headers: &HeaderMap) -> Result<Self, Fault> {
         let mode = match headers.get(MODE) {
             None => Mode::Off,

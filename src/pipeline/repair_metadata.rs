@@ -20,7 +20,8 @@ pub fn repair_metadata(steps: &[Step]) -> Option<HeaderMap> {
     let mut metadata = HeaderMap::with_capacity(MAX_SPELLED_OUT + 2);
     metadata.insert(REPAIRS, HeaderValue::from(steps.len()));
     for step in steps.iter().take(MAX_SPELLED_OUT) {
-        // Always printable ASCII, whatever the names in the signature are, so it can be cut anywhere.
+        // Always printable ASCII, whatever the names in the signature are, so it can be cut
+        // anywhere.
         let mut text = repair_entry(step);
         text.truncate(MAX_LENGTH);
         if let Ok(value) = HeaderValue::try_from(text) {

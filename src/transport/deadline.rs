@@ -1,4 +1,5 @@
-//! `grpc-timeout`: read at the door, held here, told anew to TF Serving as what is left of it.
+//! The deadline of a request: read from `grpc-timeout`, and written to upstream calls as the time
+//! that remains.
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_and_never_more() {
+    fn a_written_timeout_is_never_longer_than_the_remaining_time() {
         for micros in [1_000, 1_234_567, 99_999_999, 100_000_000, 86_400_000_000, 1 << 50] {
             let left = Duration::from_micros(micros);
             let text = format(left);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_shrinks_and_ends() {
+    fn the_remaining_time_shrinks_until_the_deadline_passes() {
         let mut headers = HeaderMap::new();
         headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("50m"));
         let start = Instant::now();

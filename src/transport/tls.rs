@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_store_is_used_as_far_as_it_can_be_read() {
+    fn readable_certificates_of_the_system_store_are_used() {
         let mut found = CertificateResult::default();
         let error = system_authorities(CertificateResult::default()).unwrap_err().to_string();
         assert_eq!(
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_files_is_said() {
+    fn errors_name_the_file_or_setting_that_is_wrong() {
         let text =
             |upstream: &UpstreamTls, host: &str| connector(upstream, host).map(drop).unwrap_err().to_string();
         let ca = |name: &str| UpstreamTls { ca: Some(fixture(name)), ..UpstreamTls::default() };

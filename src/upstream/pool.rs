@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_that_does_not_listen_is_unavailable_and_the_fault_names_its_address() {
+    fn the_fault_of_an_unreachable_upstream_names_its_address() {
         run(async {
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let pool = Pool::start(target(port), 2, &Arc::default());

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_site_cannot_drain() {
+    fn a_page_from_another_site_cannot_drain() {
         let view = Arc::new(Fake::default());
         for (method, name, value) in [
             ("POST", "origin", "https://evil.example"),

@@ -22,7 +22,8 @@ const SLICE: usize = 1 << 20;
 /// limits before more is read.
 ///
 /// # Errors
-/// The client cancelled, the body is not one message, it is too large, or it cannot be decompressed.
+/// The client cancelled, the body is not one message, it is too large, or it cannot be
+/// decompressed.
 pub(super) async fn read(
     body: RecvStream,
     headers: &HeaderMap,
@@ -151,17 +152,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bomb_ends_at_the_limit() {
+    async fn decompression_stops_at_the_size_limit() {
         let bomb = gzip(&vec![0; 64 << 20]);
         let stop = plain_of(bomb, Some("gzip"), 4 << 20).await.unwrap_err();
         assert!(matches!(stop, Stop::Fault(Fault::TooLarge { size, .. }) if size <= 5 << 20), "{stop:?}");
     }
 
     #[tokio::test]
-    async fn what_cannot_be_decompressed_is_said() {
+    async fn an_unknown_or_wrong_encoding_is_an_error() {
         let text = |stop: Stop| match stop {
             Stop::Fault(fault) => (fault.code(), fault.to_string()),
-            Stop::ClientCancelled => unreachable!("nobody left"),
+            Stop::ClientCancelled => unreachable!("the client did not cancel"),
         };
         let (code, message) = text(plain_of(vec![1, 2, 3], Some("snappy"), 1000).await.unwrap_err());
         assert_eq!(code, tonic::Code::Unimplemented, "{message}");

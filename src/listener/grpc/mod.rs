@@ -1,4 +1,4 @@
-//! The clients' door: HTTP/2 connections, and which part of the program each of their calls is for.
+//! The gRPC listener: serves HTTP/2 connections and dispatches their calls by method.
 mod call;
 pub mod local;
 mod message;

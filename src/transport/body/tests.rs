@@ -42,7 +42,7 @@ async fn open(window: u32) -> Exchange {
     Exchange { upload, response, received, respond, _requests: requests, server }
 }
 
-/// Lets both connections do everything that they can do without us.
+/// Lets both connections do everything that they can do without the test.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -65,7 +65,7 @@ async fn read_all(body: &mut BodyReader) -> Result<Vec<u8>, h2::Error> {
     Ok(all)
 }
 
-/// Polls once, with no interest in being woken.
+/// Polls once, without a wakeup later.
 fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -129,7 +129,7 @@ async fn a_reader_that_holds_a_chunk_stops_the_sender() {
 }
 
 #[tokio::test]
-async fn a_chunk_without_room_is_left_to_its_owner() {
+async fn the_rest_of_a_chunk_waits_for_the_window() {
     let mut exchange = open(10_000).await;
     let mut chunk = pattern(10_001);
     assert!(now(|cx| poll_send(cx, &mut exchange.upload, &mut chunk)).is_pending());
@@ -167,7 +167,7 @@ async fn an_empty_body_ends_and_has_no_trailers() {
 }
 
 #[tokio::test]
-async fn nothing_to_send_without_an_end_sends_nothing() {
+async fn an_empty_send_without_the_end_of_the_stream_sends_nothing() {
     let mut exchange = open(100).await;
     assert_eq!(send_all(&mut exchange.upload, &[], false).await, Ok(()));
     assert_eq!(send_now(&mut exchange.upload, &[], false), Ok(()));
@@ -277,7 +277,7 @@ async fn a_copy_holds_no_more_than_the_two_windows() {
 }
 
 #[tokio::test]
-async fn a_copy_whose_receiver_stops_is_over_and_one_whose_sender_resets_fails() {
+async fn a_copy_ends_if_its_receiver_stops_and_fails_if_its_sender_resets() {
     let Exchange { upload: first, received: middle, .. } = &mut open(1_000).await;
     let mut other = open(1_000).await;
     send(first, pattern(10)).await.unwrap();
