@@ -55,24 +55,24 @@ async fn metrics_show_which_model_and_input_get_wrong_requests() {
 
 #[tokio::test]
 async fn names_from_clients_add_no_series() {
-    const STRANGE: &str = "strange_name";
-    let setup = Setup::new([dense::model_named("admin_strangers")]).await;
-    // Sixteen at a time: one by one, they would mostly wait for the other side's threads.
+    const INVENTED: &str = "invented_name";
+    let setup = Setup::new([dense::model_named("admin_names")]).await;
+    // Sixteen at a time, because one by one they would mostly wait for the sidecar's thread.
     let client = Arc::new(setup.client);
-    let mut crowd = JoinSet::new();
+    let mut clients = JoinSet::new();
     for lane in 0..16 {
         let client = client.clone();
-        crowd.spawn(async move {
+        clients.spawn(async move {
             for at in (lane..10_000).step_by(16) {
-                let reply = client.predict(&stranger(at, &format!("{STRANGE}_{at}"))).await;
+                let reply = client.predict(&with_invented_name(at, &format!("{INVENTED}_{at}"))).await;
                 assert_ne!(reply.code, 0);
             }
         });
     }
-    crowd.join_all().await;
+    clients.join_all().await;
     let metrics = setup.sidecar.metrics().await;
-    let strange: Vec<&str> = metrics.text().lines().filter(|line| line.contains(STRANGE)).take(5).collect();
-    assert!(strange.is_empty(), "names from clients are in the metrics: {strange:#?}");
+    let found: Vec<&str> = metrics.text().lines().filter(|line| line.contains(INVENTED)).take(5).collect();
+    assert!(found.is_empty(), "names from clients are in the metrics: {found:#?}");
     assert!(metrics.sum("tfs_sidecar_requests_total", &[("model", "__unknown__")]) >= 8_000.0);
     let unknown =
         metrics.samples("tfs_sidecar_requests_total").filter(|line| line.contains("__unknown__")).count();
@@ -80,13 +80,12 @@ async fn names_from_clients_add_no_series() {
     setup.sidecar.stop().await;
 }
 
-/// A request with an invented name in one of the places where a request has names: model,
-/// signature, input.
-fn stranger(at: usize, name: &str) -> Bytes {
+/// A request with an invented name for its model, its signature or its input.
+fn with_invented_name(at: usize, name: &str) -> Bytes {
     let tensor = floats(&[1, 1], &[0.0]);
     let request = match at % 10 {
-        0 => Predict::new("admin_strangers").signature(name).input(INPUT, tensor),
-        1 => Predict::new("admin_strangers").input(name, tensor),
+        0 => Predict::new("admin_names").signature(name).input(INPUT, tensor),
+        1 => Predict::new("admin_names").input(name, tensor),
         _ => Predict::new(name).input(name, tensor),
     };
     request.bytes()

@@ -1,5 +1,5 @@
-//! The founder's story: one vector of 128 numbers in all the shapes in which clients send it, and
-//! ten probabilities back.
+//! The batch dimension: a vector of 128 numbers in every shape that clients send, with and without
+//! float64, gets the same answer.
 use tfs_sidecar::proto::tensorflow::TensorProto;
 
 use crate::support::dense::{self, CASE, INPUT, OUTPUT};
@@ -15,14 +15,14 @@ const COLUMN: &str = "input_tensor;column_vector;[128,1]->[1,128]";
 #[tokio::test]
 async fn every_shape_and_dtype_gets_the_same_ten_probabilities() {
     let cases: [(&str, Build, &[i64], &[&str]); 6] = [
-        ("founder_rows_f", floats, &[1, 128], &[]),
-        ("founder_flat_f", floats, &[128], &[ADD]),
-        ("founder_column_f", floats, &[128, 1], &[COLUMN]),
-        ("founder_rows_d", doubles, &[1, 128], &[CAST]),
-        ("founder_flat_d", doubles, &[128], &[CAST, ADD]),
-        ("founder_column_d", doubles, &[128, 1], &[CAST, COLUMN]),
+        ("batch_rows_f", floats, &[1, 128], &[]),
+        ("batch_flat_f", floats, &[128], &[ADD]),
+        ("batch_column_f", floats, &[128, 1], &[COLUMN]),
+        ("batch_rows_d", doubles, &[1, 128], &[CAST]),
+        ("batch_flat_d", doubles, &[128], &[CAST, ADD]),
+        ("batch_column_d", doubles, &[128, 1], &[CAST, COLUMN]),
     ];
-    // A name a case: the process has one set of metrics.
+    // One model per case, because the process has one set of metrics.
     let setup = Setup::new(cases.map(|(model, ..)| dense::model_named(model))).await;
     for (model, build, dims, repairs) in cases {
         let request = Predict::new(model).input(INPUT, build(dims, &CASE.input_tensor)).bytes();
@@ -51,11 +51,11 @@ async fn assert_counted(setup: &Setup, model: &str, repairs: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_batch_with_an_axis_too_many_keeps_its_rows() {
-    let setup = Setup::new([dense::model_named("founder_batch")]).await;
+async fn a_batch_with_an_extra_axis_keeps_its_rows() {
+    let setup = Setup::new([dense::model_named("batch_of_three")]).await;
     let zeros = [0.0; 128];
     let rows = [&CASE.input_tensor[..], &zeros, &CASE.input_tensor].concat();
-    let request = Predict::new("founder_batch").input(INPUT, floats(&[3, 1, 128], &rows)).bytes();
+    let request = Predict::new("batch_of_three").input(INPUT, floats(&[3, 1, 128], &rows)).bytes();
     let reply = setup.client.predict(&request).await.ok();
     assert_eq!(reply.repairs(), ["input_tensor;drop_unit_dims;[3,1,128]->[3,128]"]);
     let answer = &outputs(&reply.message)[OUTPUT];
@@ -63,21 +63,5 @@ async fn a_batch_with_an_axis_too_many_keeps_its_rows() {
     dense::assert_case(&answer.float_val[..10]);
     assert!(!dense::is_case(&answer.float_val[10..20]));
     dense::assert_case(&answer.float_val[20..]);
-    setup.sidecar.stop().await;
-}
-
-#[tokio::test]
-async fn a_name_that_can_only_mean_the_one_input_is_set_right() {
-    let setup = Setup::new([dense::model_named("founder_names")]).await;
-    for (sent, rule) in [
-        ("serving_default_input_tensor:0", "rename_tensor_name"),
-        ("serving_default_input_tensor", "rename_tensor_name"),
-        ("x", "rename_single"),
-    ] {
-        let request = Predict::new("founder_names").input(sent, floats(&[128], &CASE.input_tensor)).bytes();
-        let reply = setup.client.predict(&request).await.ok();
-        assert_eq!(reply.repairs(), [format!("input_tensor;{rule};{sent}->input_tensor"), ADD.to_owned()]);
-        dense::assert_case(&outputs(&reply.message)[OUTPUT].float_val);
-    }
     setup.sidecar.stop().await;
 }

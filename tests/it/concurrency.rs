@@ -6,18 +6,14 @@ use prost::bytes::Bytes;
 use tfs_sidecar::config::{Config, UpstreamConcurrency};
 
 use crate::support::client::{Request, Stream};
-use crate::support::dense::{self, CASE, INPUT};
+use crate::support::dense;
 use crate::support::fake_tfs::{Act, Call, End, FakeTfs, Options};
-use crate::support::requests::{CLASSIFY, PREDICT, Predict, floats};
+use crate::support::requests::{CLASSIFY, PREDICT};
 use crate::support::sidecar::{HEALTH_CHECK, Setup};
 use crate::support::within;
 
 const EXHAUSTED: &str = "Server Threadpool Exhausted";
 const NO_ROOM: &str = "The batch scheduling queue to which this task was submitted is full; currently 2 batches enqueued and max_enqueued_batches is 2";
-
-fn good() -> Bytes {
-    Predict::new(dense::MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
-}
 
 /// A stand-in with so many threads, which metadata polls leave alone.
 async fn setup(threads: usize, change: impl FnOnce(&mut Config)) -> Setup {
@@ -45,7 +41,7 @@ async fn wave(setup: &Setup, clients: usize, held: usize, arrived: usize) {
     let before = setup.fake.count(PREDICT);
     let mut streams: Vec<Stream> = Vec::new();
     for _ in 0..clients {
-        streams.push(setup.client.stream(Request::predict(&good())).await);
+        streams.push(setup.client.stream(Request::predict(&dense::conforming())).await);
     }
     setup.fake.called(PREDICT, before + arrived).await;
     gate.open();
@@ -79,7 +75,7 @@ async fn workers_share_one_limit() {
     let gate = setup.fake.hold(PREDICT, 4);
     for _ in 0..32 {
         for client in [&setup.client, &second] {
-            streams.push(client.stream(Request::predict(&good())).await);
+            streams.push(client.stream(Request::predict(&dense::conforming())).await);
         }
     }
     setup.fake.called(PREDICT, 4).await;
@@ -108,7 +104,7 @@ async fn waiting_requests_are_sent_in_order_of_arrival() {
     let gate = setup.fake.hold(PREDICT, 1);
     let mut streams = Vec::new();
     for number in 0..20 {
-        let request = Request::predict(&good()).metadata("x-number", &number.to_string());
+        let request = Request::predict(&dense::conforming()).metadata("x-number", &number.to_string());
         streams.push(setup.client.stream(request).await);
     }
     setup.fake.called(PREDICT, 1).await;
@@ -127,10 +123,11 @@ async fn waiting_requests_are_sent_in_order_of_arrival() {
 async fn a_request_cancelled_while_waiting_never_reaches_the_server() {
     let setup = setup(8, fixed(1)).await;
     let gate = setup.fake.hold(PREDICT, 1);
-    let held = setup.client.stream(Request::predict(&good())).await;
+    let held = setup.client.stream(Request::predict(&dense::conforming())).await;
     setup.fake.called(PREDICT, 1).await;
-    let cancelled = setup.client.stream(Request::predict(&good()).metadata("x-cancelled", "yes")).await;
-    let other = setup.client.stream(Request::predict(&good())).await;
+    let cancelled =
+        setup.client.stream(Request::predict(&dense::conforming()).metadata("x-cancelled", "yes")).await;
+    let other = setup.client.stream(Request::predict(&dense::conforming())).await;
     cancelled.cancel();
     // A later request on the same connection is read after the cancellation.
     setup.client.call(Request::new(HEALTH_CHECK, b"")).await.ok();
@@ -150,17 +147,17 @@ async fn the_queue_observes_deadlines_and_its_limit() {
     })
     .await;
     let gate = setup.fake.hold(PREDICT, 1);
-    let held = setup.client.stream(Request::predict(&good())).await;
+    let held = setup.client.stream(Request::predict(&dense::conforming())).await;
     setup.fake.called(PREDICT, 1).await;
 
-    let late = setup.client.call(Request::predict(&good()).timeout("50m")).await;
+    let late = setup.client.call(Request::predict(&dense::conforming()).timeout("50m")).await;
     assert_eq!((late.code, late.reason().as_str()), (4, "DEADLINE"), "{}", late.text);
     assert!(late.text.contains("waiting in the queue for the upstream"), "{}", late.text);
 
     // One of them waits; the queue is full for the other.
     let mut two = tokio::task::JoinSet::new();
     for _ in 0..2 {
-        two.spawn(setup.client.stream(Request::predict(&good())).await.finish());
+        two.spawn(setup.client.stream(Request::predict(&dense::conforming())).await.finish());
     }
     let full = within("a refusal", two.join_next()).await.unwrap().unwrap().unwrap();
     assert_eq!((full.code, full.reason().as_str()), (8, "QUEUE_FULL"), "{}", full.text);
@@ -182,9 +179,9 @@ async fn the_queue_observes_deadlines_and_its_limit() {
 async fn a_client_that_does_not_read_its_answer_holds_no_permit() {
     let setup = setup(8, fixed(1)).await;
     // Its answer is never read.
-    let _idle = setup.client.stream(Request::predict(&good())).await;
+    let _idle = setup.client.stream(Request::predict(&dense::conforming())).await;
     for _ in 0..3 {
-        setup.client.predict(&good()).await.ok();
+        setup.client.predict(&dense::conforming()).await.ok();
     }
     setup.sidecar.stop().await;
 }
@@ -193,7 +190,7 @@ async fn a_client_that_does_not_read_its_answer_holds_no_permit() {
 async fn the_refusal_of_a_server_without_threads_reaches_the_client_in_the_end() {
     let setup = setup(8, |_| {}).await;
     setup.fake.refuse(PREDICT, 1000, 8, EXHAUSTED);
-    let reply = setup.client.predict(&good()).await;
+    let reply = setup.client.predict(&dense::conforming()).await;
     assert!(reply.code == 8 && reply.text.starts_with(EXHAUSTED), "{}", reply.text);
     assert_eq!(setup.fake.count(PREDICT), 17, "sent once and retried 16 times");
     setup.sidecar.stop().await;
@@ -204,7 +201,7 @@ async fn other_resource_exhausted_and_unavailable_answers_are_relayed() {
     let setup = setup(8, |_| {}).await;
     for (code, text) in [(8, "Run() timeout exceeded while waiting in batching queue"), (14, "no model")] {
         setup.fake.refuse(PREDICT, 1, code, text);
-        let reply = setup.client.predict(&good()).await;
+        let reply = setup.client.predict(&dense::conforming()).await;
         assert!(reply.code == code && reply.text.starts_with(text), "{}", reply.text);
     }
     assert_eq!(setup.fake.count(PREDICT), 2);
@@ -215,10 +212,10 @@ async fn other_resource_exhausted_and_unavailable_answers_are_relayed() {
 async fn a_full_batching_queue_is_retried_within_the_budget() {
     let setup = setup(8, |_| {}).await;
     setup.fake.refuse(PREDICT, 2, 14, NO_ROOM);
-    setup.client.predict(&good()).await.ok();
+    setup.client.predict(&dense::conforming()).await.ok();
     assert_eq!(setup.fake.count(PREDICT), 3);
     setup.fake.refuse(PREDICT, 1000, 14, NO_ROOM);
-    let reply = setup.client.predict(&good()).await;
+    let reply = setup.client.predict(&dense::conforming()).await;
     assert!(reply.code == 14 && reply.text.starts_with(NO_ROOM), "{}", reply.text);
     assert!(setup.fake.count(PREDICT) <= 13, "{}", setup.fake.count(PREDICT));
     setup.sidecar.stop().await;
@@ -228,13 +225,15 @@ async fn a_full_batching_queue_is_retried_within_the_budget() {
 async fn a_call_whose_connection_is_lost_is_retried_once() {
     let setup = setup(8, |_| {}).await;
     setup.fake.script(PREDICT, 1, Act::Close);
-    setup.client.predict(&good()).await.ok();
+    setup.client.predict(&dense::conforming()).await.ok();
     assert_eq!(setup.fake.count(PREDICT), 2);
     // A reset is an answer, and a partial answer is not retried.
     setup.fake.script(PREDICT, 1, Act::Reset(h2::Reason::INTERNAL_ERROR));
-    assert_eq!(setup.client.predict(&good()).await.code, 13);
+    assert_eq!(setup.client.predict(&dense::conforming()).await.code, 13);
     setup.fake.script(PREDICT, 1, Act::Break);
-    assert!(!matches!(setup.client.try_call(Request::predict(&good())).await, Ok(reply) if reply.code == 0));
+    assert!(
+        !matches!(setup.client.try_call(Request::predict(&dense::conforming())).await, Ok(reply) if reply.code == 0)
+    );
     assert_eq!(setup.fake.count(PREDICT), 4);
     setup.sidecar.stop().await;
 }
@@ -245,7 +244,7 @@ async fn slow_calls_do_not_block_requests_that_the_server_could_run() {
     let gate = setup.fake.hold(PREDICT, 60);
     let mut held = Vec::new();
     for _ in 0..60 {
-        held.push(setup.client.stream(Request::predict(&good())).await);
+        held.push(setup.client.stream(Request::predict(&dense::conforming())).await);
     }
     // Nothing is answered, and still all of them reach the server.
     setup.fake.called(PREDICT, 60).await;
@@ -260,7 +259,7 @@ async fn slow_calls_do_not_block_requests_that_the_server_could_run() {
 async fn classify_waits_in_the_same_queue_as_predict() {
     let setup = setup(8, fixed(1)).await;
     let gate = setup.fake.hold(PREDICT, 1);
-    let held = setup.client.stream(Request::predict(&good())).await;
+    let held = setup.client.stream(Request::predict(&dense::conforming())).await;
     setup.fake.called(PREDICT, 1).await;
     let reply = setup
         .client

@@ -1,15 +1,14 @@
-//! TensorFlow's measured rules for decoding a `TensorProto`, each beside what the sidecar says to
-//! such a tensor.
+//! How TensorFlow decodes a `TensorProto`, as measured, and the sidecar's verdict on each case.
 //!
-//! The tensors are written by hand, byte by byte: nothing here shares code with what reads them.
+//! The tensors are written byte by byte and share no code with the scanner.
 use tfs_sidecar::repair::notation;
 use tfs_sidecar::wire::Rope;
 
+use crate::support::engine;
 use crate::support::requests::{field, number_field, varint};
-use crate::verdict;
 
-/// dtype number, name, the typed list that TensorFlow reads, bytes of an element in
-/// `tensor_content` (0: of no fixed size).
+/// Number and name of the dtype, the list that TensorFlow reads, and the bytes of an element in
+/// `tensor_content` (0 if the size is not fixed).
 const DTYPES: &[(u64, &str, &str, usize)] = &[
     (1, "float", "float_val", 4),
     (2, "double", "double_val", 8),
@@ -46,7 +45,7 @@ const DTYPES: &[(u64, &str, &str, usize)] = &[
     (33, "float4_e2m1fn", "float8_val", 1),
 ];
 
-/// The values as the field of this name carries them, packed where protobuf packs.
+/// The values in the field of this name, packed where protobuf packs them.
 fn list(name: &str, values: &[f64]) -> Vec<u8> {
     let singles = || values.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect::<Vec<u8>>();
     let doubles = || values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
@@ -78,14 +77,14 @@ fn list(name: &str, values: &[f64]) -> Vec<u8> {
     }
 }
 
-/// As many ones (pairs of them for the complex lists) as `elements`.
+/// `elements` ones; pairs of ones for the complex lists.
 fn ones(name: &str, elements: usize) -> Vec<u8> {
     let pairs = matches!(name, "scomplex_val" | "dcomplex_val");
     list(name, &vec![1.0; if pairs { 2 * elements } else { elements }])
 }
 
-/// `tensor_content` of so many elements: ones in the lowest byte of each, or TensorFlow's own
-/// encoding of strings of one letter.
+/// `tensor_content` with `elements` elements: integers of value 1, or one-letter strings in
+/// TensorFlow's own encoding.
 fn content(size: usize, elements: usize) -> Vec<u8> {
     let bytes = match size {
         0 => [vec![1; elements], vec![b'a'; elements]].concat(),
@@ -99,16 +98,16 @@ fn dims(sizes: &[i64]) -> Vec<u8> {
     field(2, &sizes.iter().flat_map(each).collect::<Vec<u8>>())
 }
 
-/// What the sidecar says to an input `x` of these bytes.
+/// The verdict on an input `x` with these bytes.
 fn answer(declared: &str, policy: &str, tensor: &[u8]) -> String {
     let entry = [field(1, b"x"), field(2, tensor)].concat();
     let message = Rope::from([field(1, &field(1, b"m")), field(2, &entry)].concat());
     let signatures = notation::signature(&format!("x:{declared}")).unwrap();
-    verdict::decide(&message, &signatures, &verdict::policy(policy).unwrap())
-        .map_or("MALFORMED".to_owned(), |verdict| verdict::line(&verdict))
+    engine::decide(&message, &signatures, &engine::policy(policy).unwrap())
+        .map_or("MALFORMED".to_owned(), |verdict| engine::line(&verdict))
 }
 
-/// The faults of a whole table at once.
+/// Collects the failures of a whole table.
 #[derive(Default)]
 struct Faults(Vec<String>);
 
@@ -124,8 +123,8 @@ impl Faults {
     }
 }
 
-/// Elements in `tensor_content`, in the typed list, and of the shape; TensorFlow's reading; the
-/// answer for dtypes of a size, for strings.
+/// Elements in `tensor_content`, in the list, and in the shape; how TensorFlow reads them; the
+/// verdict for dtypes of fixed size, and for strings.
 #[rustfmt::skip]
 const COUNTS: &[(usize, usize, i64, &str, &str, &str)] = &[
     (3, 0, 3, "decoded",                         "conforms",     "conforms"),
@@ -151,7 +150,7 @@ const COUNTS: &[(usize, usize, i64, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn as_many_values_as_elements_for_every_dtype() {
+fn every_dtype_needs_as_many_values_as_elements() {
     let mut faults = Faults::default();
     for (number, name, own, size) in DTYPES {
         for (in_content, in_list, elements, reading, sized, text) in COUNTS {
@@ -164,7 +163,7 @@ fn as_many_values_as_elements_for_every_dtype() {
             .concat();
             let expected = match *name {
                 "string" => text,
-                // Handles are never read: the server refuses what it does not want.
+                // The sidecar does not read handles; the server checks them.
                 "resource" | "variant" => "conforms",
                 _ => sized,
             };
@@ -210,7 +209,7 @@ fn every_dtype_reads_one_list_and_no_other() {
                 (false, false) => "VALUE_FIELD",
             };
             faults.compare(&format!("{name} in {other} (TensorFlow reads zeros)"), expected, &found);
-            // Only with the right count, and from one field.
+            // Values move only if their number is right and no other field has values.
             let few = [number_field(1, *number), dims(&[3]), ones(other, 2)].concat();
             let expected = if own == other { "VALUE_COUNT" } else { "VALUE_FIELD" };
             let found = answer(&format!("{name}[-1]"), "", &few);
@@ -225,8 +224,8 @@ fn every_dtype_reads_one_list_and_no_other() {
     faults.report();
 }
 
-/// Whether ones in this list are ones of the dtype: numbers that a checked cast takes over. No bit
-/// patterns, bytes or truth values, no fractions into integers, no complex numbers into real ones.
+/// Whether a checked cast moves ones from this list to the dtype. It moves numbers only: no bit
+/// patterns, bytes or booleans, no fractions to integers, and no complex numbers to real ones.
 fn movable(dtype: &str, list: &str) -> bool {
     let real = ["int_val", "int64_val", "uint32_val", "uint64_val"].contains(&list);
     let fraction = ["float_val", "double_val"].contains(&list);
@@ -242,9 +241,9 @@ fn movable(dtype: &str, list: &str) -> bool {
 
 type Wrapped = (u64, &'static str, &'static str, &'static [f64], &'static str, &'static str);
 
-/// dtype, its list, values beyond it, what TensorFlow reads, the answer when float is declared.
-/// Patterns of half are read as TensorFlow reads them, by their low bits; a pattern is no number
-/// that could be out of range.
+/// Number and name of the dtype, its list, values out of its range, how TensorFlow reads them, and
+/// the verdict if float is declared. `half_val` holds bit patterns, of which TensorFlow reads the
+/// low 16 bits, so none is out of range.
 #[rustfmt::skip]
 const WRAPPED: &[Wrapped] = &[
     (4,  "uint8",  "int_val",  &[300.0, -1.0],          "44, 255",  "CAST_OUT_OF_RANGE"),
@@ -255,7 +254,7 @@ const WRAPPED: &[Wrapped] = &[
 ];
 
 #[test]
-fn values_beyond_a_small_dtype_are_forwarded_as_sent_but_never_cast() {
+fn values_out_of_the_range_of_their_dtype_are_forwarded_but_never_cast() {
     let mut faults = Faults::default();
     for (number, name, own, values, reading, cast) in WRAPPED {
         let tensor = [number_field(1, *number), dims(&[2]), list(own, values)].concat();
@@ -273,7 +272,7 @@ fn values_beyond_a_small_dtype_are_forwarded_as_sent_but_never_cast() {
 }
 
 #[test]
-fn contents_with_a_form_of_their_own() {
+fn tensor_content_with_a_special_encoding() {
     let mut faults = Faults::default();
     let mut case = |what: &str, declared: &str, number: u64, sizes: &[i64], rest: &[u8], expected: &str| {
         let tensor = [&number_field(1, number)[..], &dims(sizes), rest].concat();
@@ -340,7 +339,7 @@ fn contents_with_a_form_of_their_own() {
 type ShapeCase = (&'static str, &'static str, Vec<u8>, Vec<u8>, &'static str);
 
 #[test]
-fn shapes_and_dtypes() {
+fn shapes_and_dtypes_are_checked_as_tensorflow_checks_them() {
     const LARGE: i64 = 1 << 62;
     let flat = |count: usize| ones("float_val", count);
     let dim = |parts: &[Vec<u8>]| field(2, &parts.concat());
@@ -350,7 +349,7 @@ fn shapes_and_dtypes() {
     let named = field(2, &[number_field(1, 3), field(2, b"rows")].concat());
     let content = |elements: usize| content(4, elements);
     // What was sent and how TensorFlow reads it, the declared shape, `tensor_shape`, the values,
-    // the answer.
+    // and the verdict.
     #[rustfmt::skip]
     let cases: Vec<ShapeCase> = vec![
         ("no tensor_shape: a scalar",                 "[]",    vec![],                   flat(1),    "conforms"),
@@ -377,7 +376,7 @@ fn shapes_and_dtypes() {
         ("a dim twice in two shapes: both",           "[-1,-1]", [dims(&[1]), dim(&[three])].concat(), flat(3), "conforms"),
         ("rank 254",                                  "",      dims(&[1; 254]),          flat(1),    "conforms"),
         ("rank 32: stray axes",                       "[-1]",  dims(&[1; 32]),           flat(1),    "drop_unit_dims"),
-        ("rank 254: nobody's mistake",                "[-1]",  dims(&[1; 254]),          flat(1),    "RANK_TOO_HIGH"),
+        ("rank 254: too many to be a mistake",         "[-1]",  dims(&[1; 254]),          flat(1),    "RANK_TOO_HIGH"),
         ("rank 255: an error",                        "",      dims(&[1; 255]),          flat(1),    "RANK_TOO_HIGH"),
         ("rank 300: an error",                        "",      dims(&[1; 300]),          flat(1),    "RANK_TOO_HIGH"),
         ("[0,2^62]: empty",                           "",      dims(&[0, LARGE]),        vec![],     "conforms"),
@@ -394,12 +393,12 @@ fn shapes_and_dtypes() {
         let tensor = [number_field(1, 1), shape, values].concat();
         let mut found = answer(&format!("float{declared}"), "", &tensor);
         if expected == "drop_unit_dims" {
-            // A shape of rank 32 is not for reading.
+            // The change of a shape of rank 32 is too long for the table.
             found.truncate(expected.len());
         }
         faults.compare(&format!("{what}, {declared:?} declared"), expected, &found);
     }
-    // A shield holds in mode observe, too.
+    // Mode observe refuses requests that endanger the server, too.
     let bomb = [number_field(1, 1), dims(&[1 << 28]), flat(1)].concat();
     faults.compare("a GiB in mode observe", "TOO_LARGE", &answer("float[-1]", "mode: observe", &bomb));
     for number in [0, 77, 9999, 101, 107, u64::MAX] {

@@ -4,18 +4,14 @@ use prost::bytes::Bytes;
 use tfs_sidecar::repair::policy::Mode;
 
 use crate::support::client::Request;
-use crate::support::dense::{self, CASE, INPUT};
+use crate::support::dense;
 use crate::support::fake_tfs::Act;
 use crate::support::requests::{CLASSIFY, PREDICT, Predict, field, floats};
 use crate::support::sidecar::{Setup, policy};
 
-/// A kernel's error, with what `grpc-message` must escape.
+/// An error of a kernel, with characters that `grpc-message` must escape.
 const KERNEL: &str =
     "Matrix size-incompatible: In[0]: [1,128], In[1]: [64,10]\n\t [[{{node d\u{e9}nse/MatMul}}]] 100%";
-
-fn good() -> Bytes {
-    Predict::new(dense::MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
-}
 
 fn status(code: i32, text: &str) -> Act {
     Act::Status { code, text: text.to_owned() }
@@ -32,7 +28,7 @@ async fn an_error_keeps_its_code_and_text_and_says_who_must_act() {
     ];
     for (code, text, actor) in cases {
         setup.fake.script(PREDICT, 1, status(code, text));
-        let reply = setup.client.predict(&good()).await;
+        let reply = setup.client.predict(&dense::conforming()).await;
         assert_eq!(reply.code, code, "{}", reply.text);
         assert!(reply.text.starts_with(&format!("{text} [tfs-sidecar: ")), "{}", reply.text);
         assert!(reply.text.ends_with(&format!(" (act: {actor})]")), "{}", reply.text);
@@ -40,20 +36,20 @@ async fn an_error_keeps_its_code_and_text_and_says_who_must_act() {
     }
     // An unknown text stays as it is.
     setup.fake.script(PREDICT, 1, status(3, "a custom op's own words"));
-    let reply = setup.client.predict(&good()).await;
+    let reply = setup.client.predict(&dense::conforming()).await;
     assert_eq!((reply.code, reply.text.as_str()), (3, "a custom op's own words"));
     // The server's details are not changed.
     let details = Bytes::from_static(b"\x08\x03\x12\x01x");
     let act = Act::Details { code: 3, text: "Incompatible shapes: [3]".into(), details: details.clone() };
     setup.fake.script(PREDICT, 1, act);
-    let reply = setup.client.predict(&good()).await;
+    let reply = setup.client.predict(&dense::conforming()).await;
     assert!(reply.text.starts_with("Incompatible shapes: [3] [tfs-sidecar: "), "{}", reply.text);
     assert_eq!(reply.details(), Some(details));
     setup.sidecar.stop().await;
 }
 
 #[tokio::test]
-async fn methods_of_examples_are_explained_too() {
+async fn errors_of_classify_and_of_unknown_models_are_explained_too() {
     let setup = Setup::new([dense::model()]).await;
     let classify = [field(1, &field(1, b"mlp")), field(2, &field(1, &field(1, b"")))].concat();
     setup.fake.script(CLASSIFY, 1, status(3, "Expected one input Tensor."));
@@ -69,14 +65,14 @@ async fn methods_of_examples_are_explained_too() {
 }
 
 #[tokio::test]
-async fn switched_off_or_in_mode_off_nothing_is_touched() {
+async fn errors_are_unchanged_if_explanations_or_the_sidecar_are_off() {
     let off = Setup::with([dense::model()], |config| policy(config, |policy| policy.mode = Mode::Off)).await;
     let silent =
         Setup::with([dense::model()], |config| policy(config, |policy| policy.explain_upstream = false))
             .await;
     for setup in [off, silent] {
         setup.fake.script(PREDICT, 1, status(3, KERNEL));
-        let reply = setup.client.predict(&good()).await;
+        let reply = setup.client.predict(&dense::conforming()).await;
         assert_eq!((reply.code, reply.text.as_str()), (3, KERNEL));
         let unknown = Predict::new("nope").input("x", floats(&[1], &[0.0])).bytes();
         let reply = setup.client.predict(&unknown).await;

@@ -1,9 +1,9 @@
-//! Every request that a real TensorFlow Serving answered, held against what the sidecar would do
-//! with it.
+//! Compares what a real TensorFlow Serving answered to recorded requests with what the sidecar does
+//! with them.
 //!
-//! `tests/fixtures/golden/accepted_by_tf.tsv` lists what TensorFlow Serving accepted and the
-//! sidecar does not forward as sent, with the reason; `refused_by_tf.tsv` lists what the sidecar
-//! makes of what TensorFlow Serving refused. A change of either is seen in review.
+//! `tests/fixtures/golden/accepted_by_tf.tsv` lists requests that TensorFlow Serving accepted and
+//! the sidecar does not forward unchanged, with the reason. `refused_by_tf.tsv` lists the verdicts
+//! on requests that TensorFlow Serving refused. Changes to either are visible in review.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
@@ -23,12 +23,12 @@ use tfs_sidecar::wire::infer::InferView;
 use tfs_sidecar::wire::{ModelSpec, PredictView, Rope, VersionChoice};
 
 use crate::support::client::Request;
+use crate::support::engine::{decide, line};
 use crate::support::fake_tfs::model::{Model, Version, echo};
 use crate::support::fake_tfs::{Act, FakeTfs};
 use crate::support::requests::{METADATA, PREDICT};
 use crate::support::sidecar::Setup;
-use crate::values::{rounded, values};
-use crate::verdict::{decide, line};
+use crate::support::tensor_values::{rounded, values};
 
 const ACCEPTED: &str = include_str!("../fixtures/golden/accepted_by_tf.tsv");
 const REFUSED: &str = include_str!("../fixtures/golden/refused_by_tf.tsv");
@@ -43,10 +43,11 @@ struct Record {
     response: Bytes,
 }
 
-/// The versions of a model: what the sidecar reads of their signatures, and what a stand-in serves.
+/// The versions of a model: the signatures as the sidecar reads them, and as the fake server serves
+/// them.
 type Versions = BTreeMap<i64, (Signatures, HashMap<String, SignatureDef>)>;
 
-/// What TensorFlow Serving said of its models.
+/// The models as TensorFlow Serving described them.
 #[derive(Default)]
 struct Catalog {
     models: BTreeMap<String, Versions>,
@@ -85,7 +86,7 @@ impl Catalog {
         catalog
     }
 
-    /// The signatures of the version that a request means; `None` where TensorFlow Serving has no
+    /// The signatures of the version that a request selects; `None` if TensorFlow Serving has no
     /// such model, version or label.
     fn find(&self, spec: &ModelSpec) -> Option<&Signatures> {
         let versions = self.models.get(&spec.name)?;
@@ -97,32 +98,32 @@ impl Catalog {
         versions.get(&version).map(|(signatures, _)| signatures)
     }
 
-    fn stand_ins(&self) -> Vec<Model> {
+    fn fakes(&self) -> Vec<Model> {
         let model = |(name, versions): (&String, &Versions)| Model {
             name: name.clone(),
-            versions: versions.iter().map(|(number, (_, defs))| (*number, stand_in(defs))).collect(),
+            versions: versions.iter().map(|(number, (_, defs))| (*number, fake(defs))).collect(),
             labels: labels(name).into_iter().map(|(label, version)| (label.to_owned(), version)).collect(),
         };
         self.models.iter().map(model).collect()
     }
 }
 
-fn stand_in(defs: &HashMap<String, SignatureDef>) -> Version {
+fn fake(defs: &HashMap<String, SignatureDef>) -> Version {
     let signatures = defs.iter().map(|(name, def)| (name.clone(), def.clone())).collect();
     Version { state: State::Available, signatures, compute: Arc::new(echo) }
 }
 
-/// As the recorded server was configured.
+/// The labels of the recorded server.
 fn labels(model: &str) -> BTreeMap<&'static str, i64> {
     if model == "mlp" { [("stable", 1), ("canary", 2)].into() } else { BTreeMap::new() }
 }
 
-/// A Predict request whose model and version exist, and what the sidecar says to it.
+/// A Predict request whose model and version exist, and the verdict on it.
 struct Judged<'a> {
     record: &'a Record,
     message: Rope,
     signatures: &'a Signatures,
-    /// `None` when the bytes are no request.
+    /// `None` if the bytes are not a request.
     verdict: Option<Verdict>,
 }
 
@@ -135,7 +136,7 @@ impl Judged<'_> {
         self.verdict.as_ref().map_or(Action::Refuse, |verdict| verdict.action)
     }
 
-    /// What is forwarded, unless it is refused.
+    /// The forwarded message; the request must not be refused.
     fn forwarded(&self) -> Rope {
         let verdict = self.verdict.as_ref().unwrap();
         if verdict.action == Action::Forward {
@@ -163,7 +164,7 @@ fn judged(catalog: &Catalog) -> Vec<Judged<'_>> {
     all
 }
 
-/// Rows `id, the sidecar's answer, why`; the header and comments aside.
+/// Compares the rows `id, verdict, reason` of a table with the verdicts found.
 fn check_table(name: &str, table: &str, found: &[&Judged<'_>]) {
     let mut rows: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     let mut faults = Vec::new();
@@ -171,7 +172,7 @@ fn check_table(name: &str, table: &str, found: &[&Judged<'_>]) {
         let fields: Vec<&str> = line.split('\t').collect();
         let [id, answer, why] = fields[..] else { panic!("{name}: expected three fields: {line}") };
         if rows.insert(id, (answer, why)).is_some() {
-            faults.push(format!("twice: {id}"));
+            faults.push(format!("duplicate: {id}"));
         }
         if why.len() < 10 {
             faults.push(format!("without a reason: {id}"));
@@ -186,16 +187,16 @@ fn check_table(name: &str, table: &str, found: &[&Judged<'_>]) {
         }
     }
     faults.extend(rows.keys().map(|id| format!("superfluous: {id}")));
-    assert!(faults.is_empty(), "{name}, {} faults:\n{}", faults.len(), faults.join("\n"));
+    assert!(faults.is_empty(), "{name}, {} differences:\n{}", faults.len(), faults.join("\n"));
 }
 
 #[test]
-fn what_tensorflow_serving_accepts_is_forwarded_as_sent_or_listed() {
+fn accepted_requests_are_forwarded_unchanged_or_listed_with_a_reason() {
     let catalog = Catalog::read();
     let all = judged(&catalog);
     let accepted: Vec<_> = all.iter().filter(|case| case.record.code == 0).collect();
     let total = RECORDS.iter().filter(|record| record.method == PREDICT && record.code == 0).count();
-    assert_eq!((accepted.len(), total), (181, 181), "every accepted request has a model here");
+    assert_eq!((accepted.len(), total), (181, 181), "the catalog has the model of every accepted request");
     for case in accepted.iter().filter(|case| case.answer() == "conforms") {
         assert_eq!(case.action(), Action::Forward, "{}", case.record.id);
         assert_eq!(case.verdict.as_ref().unwrap().plan, Plan::default(), "{}", case.record.id);
@@ -205,17 +206,15 @@ fn what_tensorflow_serving_accepts_is_forwarded_as_sent_or_listed() {
 }
 
 #[test]
-fn what_tensorflow_serving_refuses_is_listed_with_what_is_made_of_it() {
+fn refused_requests_are_listed_with_their_verdict() {
     let catalog = Catalog::read();
     let all = judged(&catalog);
     let refused: Vec<_> = all.iter().filter(|case| case.record.code != 0).collect();
     check_table("refused_by_tf.tsv", REFUSED, &refused);
 }
 
-/// The promises of a repair: it conforms, every value is there in its order, and what no step names
-/// is the very bytes.
 #[test]
-fn every_error_that_tensorflow_serving_gave_to_a_run_of_a_model_is_explained() {
+fn every_recorded_error_of_a_model_run_is_explained() {
     let runs = |record: &&Record| record.method.contains("PredictionService") && record.method != METADATA;
     let errors = RECORDS.iter().filter(runs).filter(|record| record.code != 0 && !record.text.is_empty());
     let unknown: Vec<_> = errors
@@ -225,8 +224,10 @@ fn every_error_that_tensorflow_serving_gave_to_a_run_of_a_model_is_explained() {
     assert_eq!(unknown, [""; 0]);
 }
 
+/// A repaired request conforms, keeps all values in order, and keeps the bytes of every input that
+/// no step names.
 #[test]
-fn a_repaired_request_says_what_was_sent() {
+fn a_repaired_request_keeps_all_values() {
     let catalog = Catalog::read();
     let mut seen = 0;
     for case in judged(&catalog).iter().filter(|case| case.action() == Action::Apply) {
@@ -278,7 +279,7 @@ fn no_request_of_any_method_panics_in_any_mode() {
             if let Ok(view) = PredictView::scan(&message) {
                 let signatures = catalog.find(&view.model_spec).unwrap_or(&fallback.0);
                 let verdict = decide(&message, signatures, &policy).unwrap();
-                // Also what is not forwarded: a plan that was made can be carried out.
+                // Every plan can be applied, even if the request is not forwarded.
                 apply(&message, &view, &verdict.plan).unwrap();
                 let shielded = verdict.problems.iter().any(|problem| problem.weight == Weight::Shield);
                 actions.push((verdict.action, shielded));
@@ -295,19 +296,19 @@ fn no_request_of_any_method_panics_in_any_mode() {
             assert_eq!(off, Action::Forward, "{id}");
             assert_eq!(observe == Action::Forward, !shielded, "{id}");
             assert_ne!(strict, Action::Apply, "{id}");
-            // Short lists are legal in observe alone; everything else that strict forwards, repair
-            // forwards, and the other way round.
+            // Strict and repair forward the same requests unchanged. Short lists are legal only in
+            // observe.
             assert_eq!(strict == Action::Forward, repair == Action::Forward, "{id}");
         }
     }
 }
 
-/// Through a running sidecar: what arrives behind it is the very request, or the very repair; what
-/// comes back is the recorded answer.
+/// Through a running sidecar, exactly the request or its repair arrives, and the recorded answer
+/// comes back.
 #[tokio::test]
 async fn recorded_requests_and_answers_pass_byte_for_byte() {
     let catalog = Catalog::read();
-    let models = catalog.stand_ins();
+    let models = catalog.fakes();
     let names = models.iter().map(|model| model.name.clone()).collect();
     let setup = Setup::before(FakeTfs::start(models), names, |_| {}).await;
     let all = judged(&catalog);
@@ -328,10 +329,10 @@ async fn recorded_requests_and_answers_pass_byte_for_byte() {
     assert_eq!(calls.len(), sent.len());
     let mut untouched = 0;
     for (case, call) in sent.iter().zip(calls) {
-        // Compared by `==` alone: one of them has a megabyte.
+        // Not `assert_eq!`, which would print a megabyte.
         assert!(call.message == case.forwarded().to_bytes(), "{}", case.record.id);
         untouched += usize::from(case.action() == Action::Forward);
     }
-    assert!(untouched > 100, "{untouched} requests passed as sent");
+    assert!(untouched > 100, "{untouched} requests forwarded unchanged");
     setup.sidecar.stop().await;
 }

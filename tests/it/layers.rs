@@ -1,7 +1,9 @@
-//! Reads the sources and holds them to the house rules that no compiler knows: layers, first lines,
-//! sizes, the registry.
+//! The structure of the sources: a module uses only lower layers, the core is pure, and every rule
+//! is registered.
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::support::sources::rust as sources;
 
 /// The modules by layer: a file may use its own layer and those below, never one above.
 const LAYERS: &[(&str, usize)] = &[
@@ -32,16 +34,16 @@ const LAYERS: &[(&str, usize)] = &[
     ("lib", 10),
 ];
 
-/// Steps up or sideways that have a reason.
+/// Uses of a module of the same or a higher layer that are allowed.
 const ALLOWED: &[(&str, &str)] = &[
-    // The metadata answer is a message.
+    // The metadata response is a protobuf message.
     ("signature", "proto"),
-    // The `Any` of the metadata is read as wire format.
+    // The `Any` in the metadata response is read as wire format.
     ("signature", "wire"),
 ];
 
-/// Layer 3 is the first that may wait, count, log, or look at the world.
-const WORLD: &[&str] = &[
+/// What only layer 3 and above may use: waiting, counting, logging, files, clocks.
+const IMPURE: &[&str] = &[
     "tokio",
     "tonic",
     "hyper",
@@ -59,39 +61,7 @@ const WORLD: &[&str] = &[
     "std::thread",
 ];
 
-const MAX_LINES: usize = 450;
-
-struct Source {
-    /// From the package's root.
-    path: String,
-    text: String,
-}
-
-fn sources(folder: &str) -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = vec![root.join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                // What the benchmarks' own package built is nobody's source.
-                if path.file_name().is_none_or(|name| name != "target") {
-                    folders.push(path);
-                }
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                found.push(Source { path, text });
-            }
-        }
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    found
-}
-
-/// The module that a source belongs to: `src/repair/plan.rs` to `repair`, `src/fault.rs` to
-/// `fault`.
+/// The module of a source: `repair` for `src/repair/plan.rs`, `fault` for `src/fault.rs`.
 fn module(path: &str) -> &str {
     let rest = path.strip_prefix("src/").expect("a source");
     rest.split('/').next().unwrap().trim_end_matches(".rs")
@@ -101,7 +71,7 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
 }
 
-/// The text without its unit tests and comments; both may say what code may not do.
+/// The lines without unit tests and comments, which may name anything.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let marker = "#[cfg(test)]\n";
     let is_module = |at: &usize| {
@@ -113,7 +83,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     lines.map(|(at, line)| (at + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
-/// The modules that a line names as `crate::module`, those in `crate::{a, b}` too.
+/// The modules that a line names as `crate::module` or in `crate::{a, b}`.
 fn crate_uses(line: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     for rest in line.split("crate::").skip(1) {
@@ -160,13 +130,13 @@ fn modules_use_lower_layers_only() {
 }
 
 #[test]
-fn the_core_does_not_know_the_world() {
+fn the_core_is_pure() {
     let mut faults = Vec::new();
     for source in
         sources("src").iter().filter(|source| layer(module(&source.path)).is_some_and(|layer| layer < 3))
     {
         for (line, text) in code(&source.text) {
-            for banned in WORLD {
+            for banned in IMPURE {
                 let inside_a_word = |at: usize| {
                     text.get(..at)
                         .unwrap()
@@ -189,26 +159,6 @@ fn the_core_does_not_know_the_world() {
 }
 
 #[test]
-fn every_file_begins_with_its_purpose_and_ends_in_time() {
-    let mut faults = Vec::new();
-    for source in ["src", "tests", "benches"]
-        .iter()
-        .filter(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).is_dir())
-        .flat_map(|folder| sources(folder))
-    {
-        let first = source.text.lines().next().unwrap_or_default();
-        if !first.starts_with("//! ") || first.len() < 20 {
-            faults.push(format!("{}: the first line must say what the file is for: `//! ...`", source.path));
-        }
-        let lines = source.text.lines().count();
-        if lines > MAX_LINES {
-            faults.push(format!("{}: {lines} lines, at most {MAX_LINES}", source.path));
-        }
-    }
-    report(&faults);
-}
-
-#[test]
 fn every_rule_is_registered() {
     let all = sources("src");
     let registry = &all.iter().find(|source| source.path == "src/repair/rules/mod.rs").unwrap().text;
@@ -217,46 +167,6 @@ fn every_rule_is_registered() {
         let name = Path::new(&source.path).file_stem().unwrap().to_str().unwrap();
         if name != "mod" && !registry.lines().any(|line| line.trim() == format!("{name},")) {
             faults.push(format!("{}: the list `rules!` does not have `{name}`", source.path));
-        }
-    }
-    report(&faults);
-}
-
-#[test]
-fn nothing_points_outside_of_the_repository() {
-    // Put together, so that this file does not find itself.
-    let up = ["..", "/shared"].concat();
-    let absolute = ["/work/", "/tmp/", "/home/", "/root/"].map(|path| format!("\"{path}"));
-    let mut faults = Vec::new();
-    for source in ["src", "tests"].into_iter().flat_map(sources) {
-        if source.path.ends_with("it/layers.rs") {
-            continue;
-        }
-        for (line, text) in source.text.lines().enumerate().map(|(at, line)| (at + 1, line)) {
-            if text.contains(&up) || absolute.iter().any(|path| text.contains(path)) {
-                faults.push(format!("{}:{line}: a path outside of the repository", source.path));
-            }
-        }
-    }
-    report(&faults);
-}
-
-#[test]
-fn no_test_is_ignored_and_none_sleeps() {
-    let mut faults = Vec::new();
-    for source in ["src", "tests"].into_iter().flat_map(sources) {
-        if source.path.ends_with("it/layers.rs") {
-            continue;
-        }
-        // The load generator paces itself; it tests nothing.
-        let tests = source.path.starts_with("tests/") && !source.path.starts_with("tests/bench/");
-        for (line, text) in source.text.lines().enumerate().map(|(at, line)| (at + 1, line)) {
-            if text.contains("#[ignore") || text.contains("#[should_panic") {
-                faults.push(format!("{}:{line}: an ignored test, or one that wants a panic", source.path));
-            }
-            if tests && text.contains("sleep(") {
-                faults.push(format!("{}:{line}: wait for the thing itself", source.path));
-            }
         }
     }
     report(&faults);

@@ -1,5 +1,5 @@
-//! Requests that share upstream calls: the limiter beside a simple model of it, in any order of
-//! events, and across real threads.
+//! The limiter with requests that share upstream calls: compared with a simple model for any order
+//! of events, and run on real threads.
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tfs_sidecar::config::{Config, UpstreamConcurrency};
 use tfs_sidecar::limiter::{Grant, Limiter, Order, Outcome, ShardHandle, Share, Sharing, Waiter};
 
-/// Requests are numbered. The message and the answer are the number.
+/// Requests are numbered; the message and the answer are the number.
 #[derive(Debug)]
 struct Numbered;
 
@@ -34,7 +34,7 @@ fn share((key, rows): Offer, message: usize) -> Share<Numbered> {
     Share { key, rows, max_rows: MAX_ROWS, message }
 }
 
-/// The key and rows that a request brings.
+/// The key and rows of a request.
 type Offer = (u8, usize);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -46,7 +46,7 @@ fn poll<T>(future: &mut Boxed<T>) -> Option<T> {
     }
 }
 
-/// What happens next; a number chooses among the requests or calls that there are.
+/// The next event; a number selects one of the existing requests or calls.
 #[derive(Debug, Clone)]
 enum Event {
     Arrive {
@@ -54,16 +54,16 @@ enum Event {
         share: Option<(u8, usize)>,
         order: bool,
     },
-    /// A shard receives what others handed to it.
+    /// A shard receives what other shards handed over.
     Deliver {
         shard: usize,
     },
-    /// Every waiter looks at what it got.
-    Look,
+    /// Every waiter reads its outcome.
+    Read,
     Cancel {
         request: usize,
     },
-    /// A call ends: with an answer, refused, or with its leader.
+    /// A call ends: with an answer, with a refusal, or because its leader is cancelled.
     End {
         call: usize,
         how: u8,
@@ -74,10 +74,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let arrive = (0..SHARDS, prop::option::weighted(0.8, (0_u8..2, 1_usize..5)), prop::bool::weighted(0.1))
         .prop_map(|(shard, share, order)| Event::Arrive { shard, share, order });
     let deliver = (0..SHARDS).prop_map(|shard| Event::Deliver { shard });
-    let look = Just(Event::Look);
+    let read = Just(Event::Read);
     let cancel = any::<usize>().prop_map(|request| Event::Cancel { request });
     let end = (any::<usize>(), 0_u8..3).prop_map(|(call, how)| Event::End { call, how });
-    vec(prop_oneof![4 => arrive, 1 => deliver, 2 => look, 1 => cancel, 2 => end], 0..120)
+    vec(prop_oneof![4 => arrive, 1 => deliver, 2 => read, 1 => cancel, 2 => end], 0..120)
 }
 
 /// A request as the model sees it.
@@ -89,7 +89,7 @@ struct Queued {
     cancelled: bool,
 }
 
-/// The model: a queue, and who leads which call.
+/// The model: a queue, and the leader of each call.
 #[derive(Debug, Default)]
 struct Model {
     limit: usize,
@@ -98,7 +98,7 @@ struct Model {
     requests: Vec<Queued>,
     /// The requests that joined the call of each leader.
     calls: BTreeMap<usize, Vec<usize>>,
-    /// Leaders whose grant is on its way to another shard.
+    /// Leaders whose grant has not reached their shard yet.
     transit: Vec<VecDeque<usize>>,
 }
 
@@ -156,7 +156,7 @@ struct World {
     receivers: Vec<Boxed<()>>,
     waiting: BTreeMap<usize, Boxed<Option<Outcome<Numbered>>>>,
     calls: BTreeMap<usize, Grant<Numbered>>,
-    /// What each request ended with: its own call or that of another.
+    /// How each request ended: by its own call or by another's.
     ended: BTreeMap<usize, usize>,
     model: Model,
     fronts: i64,
@@ -202,7 +202,7 @@ impl World {
                     }
                 }
             }
-            Event::Look => self.look(),
+            Event::Read => self.compare(),
             Event::Cancel { request } => {
                 let Some(request) = choose(&self.waiting, request) else { return };
                 self.waiting.remove(&request);
@@ -239,8 +239,8 @@ impl World {
         }
     }
 
-    /// Compares what every waiter got with the model.
-    fn look(&mut self) {
+    /// Compares the outcome of every waiter with the model.
+    fn compare(&mut self) {
         let requests: Vec<usize> = self.waiting.keys().copied().collect();
         for request in requests {
             let Some(outcome) = poll(self.waiting.get_mut(&request).unwrap()) else { continue };
@@ -266,15 +266,15 @@ impl World {
         assert_eq!((seen.inflight, seen.queued), (self.model.inflight, self.model.queue.len()));
     }
 
-    fn deliver_and_look(&mut self) {
-        // A grant that nobody wants goes to the next waiter, perhaps of another shard.
+    fn deliver_and_compare(&mut self) {
+        // A grant whose request is gone goes to the next waiter, perhaps on another shard.
         while let Some(shard) = self.model.transit.iter().position(|leaders| !leaders.is_empty()) {
             self.apply(Event::Deliver { shard });
         }
         for shard in 0..SHARDS {
             self.apply(Event::Deliver { shard });
         }
-        self.look();
+        self.compare();
     }
 }
 
@@ -292,11 +292,11 @@ proptest! {
             world.apply(event);
             world.check();
         }
-        world.deliver_and_look();
+        world.deliver_and_compare();
         while !world.calls.is_empty() {
             world.apply(Event::End { call: 0, how: 1 });
             world.check();
-            world.deliver_and_look();
+            world.deliver_and_compare();
         }
         let ends = world.ended.len() + world.model.requests.iter().filter(|request| request.cancelled).count();
         prop_assert_eq!(ends, world.model.requests.len());
@@ -312,12 +312,12 @@ fn waiters_with_the_same_key_leave_with_the_first_one() {
     for share in [Some((0, 3)), Some((1, 1)), None, Some((0, 4)), Some((0, 2)), Some((0, 1))] {
         world.apply(Event::Arrive { shard: 0, share, order: false });
     }
-    world.look();
+    world.compare();
     let mut calls = Vec::new();
     while let Some((leader, _)) = world.calls.first_key_value() {
         calls.push((*leader, world.model.calls[leader].clone()));
         world.apply(Event::End { call: 0, how: 1 });
-        world.look();
+        world.compare();
     }
     // 5 would make nine rows, and 6 does not overtake it.
     assert_eq!(calls, [(0, vec![]), (1, vec![4]), (2, vec![]), (3, vec![]), (5, vec![6])]);

@@ -1,11 +1,10 @@
-//! What needs no repair arrives as it was sent, and what comes back is what TensorFlow Serving
-//! said.
+//! Conforming requests and other methods arrive byte for byte, and answers come back unchanged.
 use prost::Message as _;
 use prost::bytes::Bytes;
 use tfs_sidecar::proto::tensorflow::Example;
 use tfs_sidecar::proto::tensorflow::serving::{ClassificationRequest, ExampleList, Input, input::Kind};
 
-use crate::support::client::Request;
+use crate::support::client::{Client, Request};
 use crate::support::dense::{self, CASE, INPUT, OUTPUT};
 use crate::support::fake_tfs::{
     Act, FakeTfs, Options,
@@ -21,8 +20,8 @@ fn conforming(model: &str) -> Bytes {
     Predict::new(model).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
 }
 
-/// A PredictRequest written by hand: the map entry's key behind its value, fields in odd places,
-/// and fields that no proto knows.
+/// A valid PredictRequest that no library writes: the key of the map entry after its value, fields
+/// in unusual order, and unknown fields.
 fn odd(model: &str, tensor: &[u8]) -> Vec<u8> {
     let mut entry = field(2, tensor);
     entry.extend(field(1, INPUT.as_bytes()));
@@ -36,7 +35,7 @@ fn odd(model: &str, tensor: &[u8]) -> Vec<u8> {
     message
 }
 
-/// `[1,128]` float32 in a form that no writer would choose; the values are the case's.
+/// The `[1,128]` float32 input of the case in encodings that no library writes.
 fn odd_tensors() -> Vec<Vec<u8>> {
     let plain = floats(&[1, 128], &CASE.input_tensor).encode_to_vec();
     // dtype as a varint of three bytes.
@@ -86,16 +85,16 @@ async fn other_methods_arrive_byte_for_byte() {
     let setup = Setup::new([dense::model()]).await;
     let mut metadata = metadata_request(dense::MODEL).to_vec();
     metadata.extend(field(1999, b"unknown"));
-    // Told apart from the sidecar's own polls by the same mark.
+    // The unknown field distinguishes it from the sidecar's own polls.
     let status = [&status_request(dense::MODEL)[..], &field(1999, b"unknown")].concat();
     let examples = ExampleList { examples: vec![Example::default()] };
     let input = Some(Input { kind: Some(Kind::ExampleList(examples)) });
     let classify = ClassificationRequest { model_spec: Some(spec(dense::MODEL)), input }.encode_to_vec();
     for (path, message) in [(METADATA, metadata), (STATUS, status), (CLASSIFY, classify)] {
-        let direct = crate::support::client::Client::connect(setup.fake.addr()).await;
+        let direct = Client::connect(setup.fake.addr()).await;
         let expected = direct.call(Request::new(path, &message)).await.ok();
         let reply = setup.client.call(Request::new(path, &message)).await.ok();
-        // Maps have no order, so the answers are compared by their length.
+        // Maps have no order, so only the lengths of the answers are compared.
         assert_eq!(reply.message.len(), expected.message.len(), "{path}");
         let same = setup.fake.calls_of(path).iter().filter(|call| call.message == message).count();
         assert_eq!(same, 2, "{path}");
@@ -107,7 +106,7 @@ async fn other_methods_arrive_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_reload_is_refused_unless_it_is_allowed() {
+async fn a_reload_is_refused_unless_allowed() {
     let setup = Setup::new([dense::model()]).await;
     let reply = setup.client.call(Request::new(RELOAD, b"")).await;
     assert_eq!(reply.code, 7, "{}", reply.text);
@@ -121,13 +120,13 @@ async fn a_reload_is_refused_unless_it_is_allowed() {
 }
 
 #[tokio::test]
-async fn unknown_methods_stream_both_ways() {
+async fn unknown_methods_stream_in_both_directions() {
     let path = "/test.Anything/Stream";
     let options = Options { echoes: vec![path.into()], ..Default::default() };
     let fake = FakeTfs::start_with(options, [dense::model()]);
     let setup = Setup::before(fake, vec![dense::MODEL.into()], |_| {}).await;
     let mut stream = setup.client.stream(Request::raw(path, Bytes::new()).unfinished()).await;
-    // Each message comes back before the next is sent: nothing waits for the end.
+    // Each message comes back before the next is sent, so nothing waits for the end of the stream.
     for message in [&b"one"[..], b"", &vec![7; 100_000]] {
         stream.message(message).await;
         assert_eq!(stream.next().await.unwrap().unwrap(), message);
@@ -138,7 +137,7 @@ async fn unknown_methods_stream_both_ways() {
 }
 
 #[tokio::test]
-async fn metadata_goes_both_ways() {
+async fn metadata_is_passed_on_in_both_directions() {
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let options = Options {
         initial_metadata: vec![
@@ -177,7 +176,7 @@ async fn metadata_goes_both_ways() {
 }
 
 #[tokio::test]
-async fn refusals_of_the_server_keep_code_text_and_details() {
+async fn errors_of_the_server_keep_code_text_and_details() {
     let setup = Setup::new([dense::model()]).await;
     let details = Bytes::from_static(b"\x08\x08\x12\x05hello");
     let text = "quota: 100% used\n\t[[node]] \u{e9}";
@@ -187,7 +186,7 @@ async fn refusals_of_the_server_keep_code_text_and_details() {
     assert_eq!((reply.code, reply.text.as_str(), reply.details()), (8, text, Some(details.clone())));
     assert!(reply.trailer("tfs-sidecar-repair").is_empty());
 
-    // A repaired call that the server refuses says in its trailers what was changed.
+    // The trailers of a repaired call report the repair if the server refuses the call.
     let flat = Predict::new(dense::MODEL).input(INPUT, floats(&[128], &CASE.input_tensor)).bytes();
     let reply = setup.client.predict(&flat).await;
     assert_eq!((reply.code, reply.details()), (8, Some(details)));
@@ -209,7 +208,7 @@ async fn messages_of_ten_megabytes_pass_in_both_directions() {
         assert_eq!(reply.repairs().len(), repairs);
         let answer = &outputs(&reply.message)["y"];
         assert_eq!((dense::dims(answer), answer.tensor_content.len()), (vec![1, count], 4 * count as usize));
-        // Compared by `==` alone: printing ten million bytes helps nobody.
+        // Not `assert_eq!`, which would print ten million bytes.
         assert!(answer.tensor_content == floats(&[1, count], &values).tensor_content);
     }
     assert!(setup.fake.calls_of(PREDICT)[0].message == conforming);
@@ -217,14 +216,14 @@ async fn messages_of_ten_megabytes_pass_in_both_directions() {
 }
 
 #[tokio::test]
-async fn compressed_requests_and_answers_are_understood() {
+async fn compressed_requests_and_answers_work() {
     let setup = Setup::new([dense::model()]).await;
     let message = conforming(dense::MODEL);
     let request = Request::gzip(PREDICT, &message);
     let reply = setup.client.call(request).await.ok();
     dense::assert_case(&outputs(&reply.message)[OUTPUT].float_val);
     let call = setup.fake.calls_of(PREDICT).pop().unwrap();
-    assert_eq!((call.message, call.compressed), (message, true), "a conforming request goes on as it came");
+    assert_eq!((call.message, call.compressed), (message, true), "a conforming request stays compressed");
     assert_eq!(call.headers["grpc-encoding"], "gzip");
 
     let flat = Predict::new(dense::MODEL).input(INPUT, floats(&[128], &CASE.input_tensor)).bytes();
@@ -233,7 +232,7 @@ async fn compressed_requests_and_answers_are_understood() {
     assert_eq!(reply.repairs().len(), 1);
     assert!(
         !setup.fake.calls_of(PREDICT).pop().unwrap().compressed,
-        "a repaired request goes on uncompressed"
+        "a repaired request is sent uncompressed"
     );
 
     setup.fake.script(PREDICT, 1, Act::Gzip);
@@ -243,17 +242,4 @@ async fn compressed_requests_and_answers_are_understood() {
     assert_eq!(reply.initial("grpc-encoding"), ["gzip"]);
     dense::assert_case(&outputs(&reply.message)[OUTPUT].float_val);
     setup.sidecar.stop().await;
-}
-
-#[tokio::test]
-async fn a_unix_socket_is_an_upstream_too() {
-    let directory = std::env::temp_dir().join(format!("tfs-sidecar-it-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let options = Options { unix: Some(directory.join("tfs.sock")), ..Default::default() };
-    let fake = FakeTfs::start_with(options, [dense::model()]);
-    let setup = Setup::before(fake, vec![dense::MODEL.into()], |_| {}).await;
-    setup.client.predict(&conforming(dense::MODEL)).await.ok();
-    setup.sidecar.stop().await;
-    drop(setup.fake);
-    std::fs::remove_dir_all(&directory).unwrap();
 }

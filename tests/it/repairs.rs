@@ -1,59 +1,47 @@
-//! Tests every rule with the configuration that switches it on, and generates docs/repairs.md.
-use std::fmt::Write as _;
+//! Every rule with the configuration that switches it on: its example, and some through a running
+//! sidecar.
 use std::sync::Arc;
 
 use prost::Message as _;
 use prost::bytes::Bytes;
-use tfs_sidecar::config::Config;
 use tfs_sidecar::config::load::{File, Settings, load};
 use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
 use tfs_sidecar::proto::tensorflow::{SignatureDef, TensorProto};
 use tfs_sidecar::repair::{
-    Action, LATER, Limits, Outcome, REPAIRS, Repair, Request, Stage, Switch, Tier, Verdict, apply, judge,
-    notation,
+    Action, ModelPolicy, Outcome, REPAIRS, Repair, Stage, Switch, Tier, Verdict, apply, notation,
 };
 use tfs_sidecar::wire::{PredictView, Rope};
 
+use crate::support::engine;
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::requests::{FLOAT, Predict, floats, outputs};
 use crate::support::sidecar::Setup;
 
-/// The configuration of a rule's example, for a model `m`.
-fn config(rule: &Repair) -> Config {
-    let policy = match (rule.switch, rule.example.policy) {
-        (_, "") => return Config::default(),
+/// The policy of a rule's example.
+fn policy(rule: &Repair) -> ModelPolicy {
+    let keys = match (rule.switch, rule.example.policy) {
+        (_, "") => String::new(),
         (Switch::On | Switch::Inputs, rules) if rule.name == "split_oversize" => {
             format!("rules: {{{rules}}}, batching: {{max_rows: 4}}")
         }
         (Switch::On | Switch::Inputs, rules) => format!("rules: {{{rules}}}"),
-        (_, value) => value.to_owned(),
+        (_, keys) => keys.to_owned(),
     };
-    let text = format!("models: {{m: {{signatures: {{serving_default: {{{policy}}}}}}}}}");
-    load(&Settings::default(), Some(File { name: "example", text: &text }))
-        .unwrap_or_else(|problems| panic!("{problems}"))
+    engine::policy(&keys).unwrap_or_else(|problems| panic!("{}: {problems}", rule.name))
 }
 
-fn decide(rule: &Repair, config: &Config, message: &Rope) -> Verdict {
+fn decide(rule: &Repair, policy: &ModelPolicy, message: &Rope) -> Verdict {
     let signatures = notation::signature(rule.example.signature).unwrap();
-    let view = PredictView::scan(message).unwrap();
-    let policy = config.policy("m");
-    judge(&Request {
-        message,
-        view: &view,
-        signatures: &signatures,
-        policy,
-        limits: Limits::default(),
-        raised: None,
-    })
+    engine::decide(message, &signatures, policy).unwrap()
 }
 
 #[test]
 fn the_example_of_every_rule_is_true_under_its_configuration() {
     for rule in REPAIRS {
-        let config = config(rule);
+        let policy = policy(rule);
         let message = notation::request("m", rule.example.request).unwrap();
-        let verdict = decide(rule, &config, &message);
+        let verdict = decide(rule, &policy, &message);
         assert_eq!(verdict.problems, [], "{}", rule.name);
         assert_eq!(verdict.action, Action::Apply, "{}", rule.name);
         assert!(
@@ -65,11 +53,17 @@ fn the_example_of_every_rule_is_true_under_its_configuration() {
         let view = PredictView::scan(&message).unwrap();
         let after = apply(&message, &view, &verdict.plan).unwrap();
         if rule.stage != Stage::Rows {
-            let again = decide(rule, &config, &after);
+            let again = decide(rule, &policy, &after);
             assert_eq!((again.plan.steps.len(), again.outcome), (0, Outcome::Conforming), "{}", rule.name);
             let expected = notation::request("m", rule.example.becomes).unwrap();
             let after = PredictView::scan(&after).unwrap();
             let expected = PredictView::scan(&expected).unwrap();
+            assert_eq!(
+                after.model_spec.effective_signature(),
+                expected.model_spec.effective_signature(),
+                "{}",
+                rule.name
+            );
             assert_eq!(after.inputs.len(), expected.inputs.len(), "{}", rule.name);
             for input in &expected.inputs {
                 let got = &after
@@ -85,27 +79,17 @@ fn the_example_of_every_rule_is_true_under_its_configuration() {
             }
         }
         if rule.tier == Tier::Two {
-            let off = decide(rule, &Config::default(), &message);
+            let off = decide(rule, &ModelPolicy::default(), &message);
             assert!(!off.plan.steps.iter().any(|step| step.rule == *rule), "{} is on by default", rule.name);
         }
     }
 }
 
 fn applied(rule: &str, signature: &str, request: &str, policy: &str) -> PredictRequest {
-    let text = format!("models: {{m: {{signatures: {{serving_default: {{{policy}}}}}}}}}");
-    let config = load(&Settings::default(), Some(File { name: "test", text: &text })).unwrap();
     let signatures = notation::signature(signature).unwrap();
     let message = notation::request("m", request).unwrap();
     let view = PredictView::scan(&message).unwrap();
-    let policy = config.policy("m");
-    let verdict = judge(&Request {
-        message: &message,
-        view: &view,
-        signatures: &signatures,
-        policy,
-        limits: Limits::default(),
-        raised: None,
-    });
+    let verdict = engine::decide(&message, &signatures, &engine::policy(policy).unwrap()).unwrap();
     assert!(verdict.plan.steps.iter().any(|step| step.rule.name == rule), "{rule}: {:?}", verdict.problems);
     PredictRequest::decode(apply(&message, &view, &verdict.plan).unwrap().to_bytes()).unwrap()
 }
@@ -191,52 +175,4 @@ async fn an_oversize_request_is_split_and_joined_in_order() {
     let (answer, calls, repairs) = doubled(rules, -1, &[1.0, 2.0, 3.0, 4.0, 5.0]).await;
     assert_eq!((answer, calls), (vec![2.0, 4.0, 6.0, 8.0, 10.0], 3));
     assert_eq!(repairs, ["x;split_oversize;[5,1]->[2,1]"]);
-}
-
-#[test]
-fn the_documentation_shows_every_rule() {
-    let mut text = String::from(
-        "# Repairs\n\nThis page is generated from the rules in `src/repair/rules/`; `UPDATE=1 cargo test` rewrites it. Examples use the notation of \
-         `tfs-sidecar explain`: `name:dtype[shape]`, and a test checks each of them.\n\nThe rules of a stage are tried in this order, and the first one that \
-         applies is used. Every step is reported to the client (`tfs-sidecar-repair` metadata), counted (`tfs_sidecar_repairs_total`) and shown in dry runs.\n",
-    );
-    for (tier, title) in [
-        (Tier::One, "Tier 1: on by default in mode `repair`"),
-        (Tier::Two, "Tier 2: assumes something, off by default"),
-    ] {
-        write!(text, "\n## {title}\n").unwrap();
-        for rule in REPAIRS.iter().filter(|rule| rule.tier == tier) {
-            write!(text, "\n### `{}`\n\n{}\n\n", rule.name, rule.when).unwrap();
-            let example = rule.example;
-            writeln!(
-                text,
-                "```text\nsignature  {}\nrequest    {}\nbecomes    {}",
-                example.signature, example.request, example.becomes
-            )
-            .unwrap();
-            if !example.policy.is_empty() {
-                writeln!(text, "config     {}", example.policy).unwrap();
-            }
-            let lossy = if rule.lossy { " Reported as lossy." } else { "" };
-            let calls = if rule.stage == Stage::Rows { " The request is checked as a whole." } else { "" };
-            let switch = match rule.switch {
-                Switch::Off => format!("off with `rules: {{{}: off}}`", rule.name),
-                Switch::Policy => format!("off with `{}: off`", rule.name),
-                Switch::On => format!("on with `rules: {{{}: on}}`", rule.name),
-                Switch::Inputs => format!("on with `rules: {{{}: [INPUT]}}`", rule.name),
-                Switch::Elsewhere(spelling) => format!("on with `{spelling}` of a signature"),
-            };
-            writeln!(text, "```\n\nSwitched {switch}.{lossy}{calls}").unwrap();
-        }
-    }
-    text.push_str("\n## Tier 3: changes content\n\nNone of these rules exists yet. The configuration reserves their names.\n\n");
-    for (name, what) in LATER {
-        writeln!(text, "- `{name}`: {what}").unwrap();
-    }
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/repairs.md");
-    if std::env::var_os("UPDATE").is_some_and(|value| !value.is_empty()) {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == text, "docs/repairs.md is outdated; run the tests once with UPDATE=1");
 }

@@ -1,4 +1,4 @@
-//! The way of bytes through the sidecar: sockets, windows, streams that wait.
+//! Sockets, stream limits, large messages and backpressure.
 use std::time::Duration;
 
 use prost::bytes::Bytes;
@@ -13,12 +13,8 @@ use crate::support::sidecar::{Setup, TestSidecar, config};
 
 const ECHO: &str = "/test.Echo/Echo";
 
-fn good() -> Bytes {
-    Predict::new(dense::MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes()
-}
-
 #[tokio::test]
-async fn clients_may_come_over_a_unix_socket() {
+async fn clients_may_connect_over_a_unix_socket() {
     let path = std::env::temp_dir().join(format!("tfs-sidecar-path-{}.sock", std::process::id()));
     let listen = path.clone();
     let fake = FakeTfs::start([dense::model()]);
@@ -27,14 +23,27 @@ async fn clients_may_come_over_a_unix_socket() {
     let sidecar = TestSidecar::start(settings);
     sidecar.ready().await;
     let client = Client::connect(&format!("unix://{}", path.display())).await;
-    client.predict(&good()).await.ok();
+    client.predict(&dense::conforming()).await.ok();
     drop(client);
     sidecar.stop().await;
-    assert!(!path.exists(), "the socket's file goes with its listener");
+    assert!(!path.exists(), "the listener removes the file of its socket");
 }
 
 #[tokio::test]
-async fn calls_wait_for_their_turn_on_a_server_that_takes_one_at_a_time() {
+async fn the_upstream_may_listen_on_a_unix_socket() {
+    let directory = std::env::temp_dir().join(format!("tfs-sidecar-it-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let options = Options { unix: Some(directory.join("tfs.sock")), ..Default::default() };
+    let fake = FakeTfs::start_with(options, [dense::model()]);
+    let setup = Setup::before(fake, vec![dense::MODEL.into()], |_| {}).await;
+    setup.client.predict(&dense::conforming()).await.ok();
+    setup.sidecar.stop().await;
+    drop(setup.fake);
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn calls_wait_while_the_server_allows_only_one_stream_at_a_time() {
     let options = Options { max_concurrent_streams: Some(1), ..Default::default() };
     let fake = FakeTfs::start_with(options, [dense::model()]);
     let setup =
@@ -44,7 +53,7 @@ async fn calls_wait_for_their_turn_on_a_server_that_takes_one_at_a_time() {
         let client = std::sync::Arc::new(setup.sidecar.client().await);
         for _ in 0..16 {
             let client = client.clone();
-            calls.spawn(async move { client.predict(&good()).await.ok().message });
+            calls.spawn(async move { client.predict(&dense::conforming()).await.ok().message });
         }
     }
     let answers = calls.join_all().await;
@@ -70,8 +79,8 @@ async fn a_large_message_is_repaired_without_losing_a_value() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_stops_its_own_stream_and_no_other() {
-    /// Far above what all windows on the way hold together.
+async fn a_client_that_does_not_read_stops_only_its_own_stream() {
+    /// Far more than all flow-control windows together.
     const MANY: usize = 256 << 20;
     let options = Options { echoes: vec![ECHO.into()], ..Default::default() };
     let fake = FakeTfs::start_with(options, [dense::model()]);
@@ -79,19 +88,19 @@ async fn a_client_that_does_not_read_stops_its_own_stream_and_no_other() {
     let mut stuck = setup.client.stream(Request::raw(ECHO, Bytes::new())).await;
     let message = vec![7; 1 << 20];
     let mut sent = 0;
-    // Nothing is read: sooner or later no more is taken.
+    // The client reads nothing, so at some point no more is accepted.
     while sent < MANY {
         match tokio::time::timeout(Duration::from_millis(400), stuck.message(&message)).await {
             Ok(()) => sent += message.len(),
             Err(_) => break,
         }
     }
-    assert!(sent < 96 << 20, "{sent} bytes were taken for a client that reads none");
+    assert!(sent < 96 << 20, "{sent} bytes were accepted from a client that reads none");
     let other = setup.sidecar.client().await;
     for _ in 0..10 {
-        other.predict(&good()).await.ok();
+        other.predict(&dense::conforming()).await.ok();
     }
-    // When it reads, everything is there.
+    // Once it reads, it gets everything.
     for _ in 0..sent / message.len() {
         assert_eq!(stuck.next().await.unwrap().unwrap().len(), message.len());
     }

@@ -1,10 +1,10 @@
-//! Reads the admin door with a few lines of HTTP/1.1, and finds samples in Prometheus text.
+//! A client for the admin listener: a few lines of HTTP/1.1, and a reader of the Prometheus text.
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::within;
 
-/// An HTTP answer as far as tests look at it.
+/// The parts of an HTTP response that tests use.
 #[derive(Debug)]
 pub struct Page {
     pub status: u16,
@@ -13,20 +13,20 @@ pub struct Page {
 }
 
 pub async fn get(addr: &str, path: &str) -> Page {
-    ask(addr, "GET", path).await
+    request(addr, "GET", path).await
 }
 
 pub async fn post(addr: &str, path: &str) -> Page {
-    ask(addr, "POST", path).await
+    request(addr, "POST", path).await
 }
 
-async fn ask(addr: &str, method: &str, path: &str) -> Page {
+async fn request(addr: &str, method: &str, path: &str) -> Page {
     within(&format!("{method} {path}"), async {
         let mut socket = TcpStream::connect(addr).await.unwrap();
-        let request = format!(
+        let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         );
-        socket.write_all(request.as_bytes()).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).await.unwrap();
         page(&answer)
@@ -57,7 +57,7 @@ fn unchunk(mut body: &str) -> String {
     whole
 }
 
-/// `/metrics` as it was at one moment.
+/// One reading of `/metrics`.
 #[derive(Debug)]
 pub struct Metrics(String);
 
@@ -68,7 +68,7 @@ impl Metrics {
         Self(page.body)
     }
 
-    /// The sum over all series of `name` that carry every one of `labels`; 0 when there is none.
+    /// The sum of all series of `name` that have all of `labels`; 0 if there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.samples(name)
             .filter(|line| labels.iter().all(|(key, value)| line.contains(&format!("{key}=\"{value}\""))))
@@ -76,15 +76,14 @@ impl Metrics {
             .fold(0.0, |sum, value| sum + value)
     }
 
-    /// Lines of the metric `name` (without prefix of other names): `name{...} value` or `name
-    /// value`.
+    /// The lines of the metric with exactly this name: `name{...} value` or `name value`.
     pub fn samples<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.lines().filter(move |line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
         })
     }
 
-    /// How many series there are, of all metrics.
+    /// The number of series of all metrics.
     pub fn series(&self) -> usize {
         self.0.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count()
     }

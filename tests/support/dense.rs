@@ -1,14 +1,15 @@
-//! The founder's model computed for real: Dense 128 -> 64 relu -> 10 softmax, with TensorFlow's
-//! refusals of what does not fit.
+//! A small model that is really computed: Dense 128 -> 64 relu -> 10 softmax, with TensorFlow's
+//! errors for wrong shapes.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::LazyLock;
 
+use prost::bytes::Bytes;
 use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
 use tfs_sidecar::proto::tensorflow::{SignatureDef, TensorProto};
 
 use super::fake_tfs::model::{Model, Outputs, Refusal, Sig};
-use super::requests::{FLOAT, float_list};
+use super::requests::{self, FLOAT, Predict, float_list};
 
 pub const MODEL: &str = "mlp";
 pub const INPUT: &str = "input_tensor";
@@ -19,7 +20,7 @@ const CLASSES: usize = 10;
 const NODE: &str =
     "\n\t [[{{function_node __inference_<lambda>_376}}{{node functional_1_1/dense_1_1/Relu}}]]";
 
-/// One input and the answer that TensorFlow gives to it.
+/// One input and TensorFlow's answer to it.
 #[derive(Debug, serde::Deserialize)]
 pub struct Case {
     pub input_tensor: Vec<f32>,
@@ -40,7 +41,7 @@ static WEIGHTS: LazyLock<Vec<f32>> = LazyLock::new(|| {
     values
 });
 
-/// `mlp` with versions 1 and 2 and the labels of the fixture; both versions compute the same here.
+/// `mlp` with the versions and labels of the fixture; both versions compute the same here.
 pub fn model() -> Model {
     model_named(MODEL)
 }
@@ -63,15 +64,25 @@ pub fn signature() -> Sig {
     )
 }
 
+/// A Predict request with the input of the case, as the signature declares it.
+pub fn conforming() -> Bytes {
+    Predict::new(MODEL).input(INPUT, requests::floats(&[1, INPUTS as i64], &CASE.input_tensor)).bytes()
+}
+
+/// The same request without its batch dimension, which the sidecar adds.
+pub fn flat() -> Bytes {
+    Predict::new(MODEL).input(INPUT, requests::floats(&[INPUTS as i64], &CASE.input_tensor)).bytes()
+}
+
 /// The class with the highest probability, and that probability.
 pub fn top(probs: &[f32]) -> (usize, f32) {
     let best = probs.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
     best.expect("an answer has probabilities")
 }
 
-/// Panics unless `probs` are the case's, to the precision that another order of summing leaves.
+/// Panics unless `probs` are those of the case, up to the rounding of another summation order.
 pub fn assert_case(probs: &[f32]) {
-    assert!(is_case(probs), "expected {:?}, found {probs:?}", CASE.probs);
+    assert!(is_case(probs), "expected {:?}, got {probs:?}", CASE.probs);
 }
 
 pub fn is_case(probs: &[f32]) -> bool {
@@ -79,7 +90,7 @@ pub fn is_case(probs: &[f32]) -> bool {
 }
 
 fn answer(request: &PredictRequest, _signature: &SignatureDef) -> Result<Outputs, Refusal> {
-    let tensor = request.inputs.get(INPUT).expect("names were checked before");
+    let tensor = request.inputs.get(INPUT).expect("the names have been checked");
     let dims = dims(tensor);
     let [_, columns] = dims[..] else {
         return Err((3, format!("In[0] and In[1] has different ndims: {} vs. [128,64]{NODE}", list(&dims))));
@@ -87,7 +98,7 @@ fn answer(request: &PredictRequest, _signature: &SignatureDef) -> Result<Outputs
     if columns != INPUTS as i64 {
         return Err((3, format!("Matrix size-incompatible: In[0]: {}, In[1]: [128,64]{NODE}", list(&dims))));
     }
-    let rows = usize::try_from(dims[0]).expect("the shape was checked before");
+    let rows = usize::try_from(dims[0]).expect("the shape has been checked");
     let values = floats(tensor, rows * INPUTS);
     let probs: Vec<f32> = values.chunks_exact(INPUTS).flat_map(forward).collect();
     Ok(HashMap::from([(OUTPUT.to_owned(), float_list(&[rows as i64, CLASSES as i64], &probs))]))
@@ -126,8 +137,8 @@ fn list(dims: &[i64]) -> String {
     format!("[{}]", dims.join(","))
 }
 
-/// The values as TensorFlow reads them: content first; a short list repeats its last value; no
-/// value at all means zeros.
+/// The values as TensorFlow reads them: content wins over the list, a short list repeats its last
+/// value, and an empty list means zeros.
 pub fn floats(tensor: &TensorProto, count: usize) -> Vec<f32> {
     if !tensor.tensor_content.is_empty() {
         let fours = tensor.tensor_content.chunks_exact(4);

@@ -1,4 +1,4 @@
-//! Builders of requests: tensors, model specs, and whole messages as the bytes that go on the wire.
+//! Builds requests: tensors, model specs, whole messages, and raw protobuf fields.
 use std::collections::HashMap;
 
 use prost::Message as _;
@@ -23,7 +23,7 @@ pub const UINT8: i32 = 4;
 pub const STRING: i32 = 7;
 pub const INT64: i32 = 9;
 
-/// TensorFlow's C++ names by number, as its error texts print them.
+/// The name of a dtype in TensorFlow's error texts.
 pub fn dtype_name(number: i32) -> String {
     const NAMES: [&str; 24] = [
         "INVALID",
@@ -78,7 +78,7 @@ pub fn float_list(dims: &[i64], values: &[f32]) -> TensorProto {
     TensorProto { dtype: FLOAT, tensor_shape, float_val: values.to_vec(), ..Default::default() }
 }
 
-/// The same values as float64 in `tensor_content`: what a client sends that forgot NumPy's default.
+/// The same values as float64 in `tensor_content`, as NumPy clients send them by default.
 pub fn doubles(dims: &[i64], values: &[f32]) -> TensorProto {
     content(
         DOUBLE,
@@ -105,7 +105,7 @@ pub fn spec(model: &str) -> ModelSpec {
     ModelSpec { name: model.to_owned(), ..Default::default() }
 }
 
-/// A PredictRequest in the making.
+/// Builds a PredictRequest.
 #[derive(Clone, Debug, Default)]
 pub struct Predict {
     pub message: PredictRequest,
@@ -164,8 +164,7 @@ pub fn outputs(response: &[u8]) -> HashMap<String, TensorProto> {
     PredictResponse::decode(response).expect("the answer is a PredictResponse").outputs
 }
 
-// --- raw wire format: for what prost cannot write (unknown fields, odd encodings, hostile lengths)
-// ---
+// Raw wire format, for what prost cannot write: unknown fields, odd encodings, hostile lengths.
 
 pub fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {

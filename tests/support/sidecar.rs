@@ -1,5 +1,4 @@
-//! The proxy under test, in this process, with a configuration for tests. The only file here that
-//! knows the proxy.
+//! Runs the sidecar in this process, with a configuration for tests, behind a fake server.
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,18 +24,18 @@ pub struct TestSidecar {
     sidecar: Sidecar,
 }
 
-/// A stand-in, the sidecar before it, and a client of the sidecar.
+/// A fake server, a sidecar in front of it, and a client of the sidecar.
 pub struct Setup {
     pub fake: FakeTfs,
     pub sidecar: TestSidecar,
     pub client: Client,
 }
 
-/// Free ports, one worker, quick polls; the models are declared, so that readiness waits for them.
+/// Free ports, one worker and quick polls. The models are declared, so readiness waits for them.
 pub fn config(upstream: &str, models: impl IntoIterator<Item = String>) -> Config {
     let free = || ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     Config {
-        upstream: upstream.parse().expect("a stand-in's address is an upstream's"),
+        upstream: upstream.parse().expect("a valid address"),
         listen: free(),
         admin_listen: free(),
         workers: 1,
@@ -48,8 +47,8 @@ pub fn config(upstream: &str, models: impl IntoIterator<Item = String>) -> Confi
     }
 }
 
-/// Changes the policy of every declared model and of the others; what a file sets for the whole
-/// program, a test sets here.
+/// Changes the default policy and that of every declared model, as a key at the top of a
+/// configuration file does.
 pub fn policy(config: &mut Config, change: impl Fn(&mut Policy)) {
     change(&mut config.defaults.defaults);
     for model in config.models.values_mut() {
@@ -60,7 +59,7 @@ pub fn policy(config: &mut Config, change: impl Fn(&mut Policy)) {
 impl TestSidecar {
     /// Starts without waiting for readiness.
     pub fn start(config: Config) -> Self {
-        // It may block while it starts, which no thread of a runtime may.
+        // Starting may block, which is not allowed on a thread of a runtime.
         let started = std::thread::spawn(|| Sidecar::start(config)).join().expect("starting must not panic");
         let sidecar = started.unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
         Self { grpc: sidecar.grpc_addr().to_string(), admin: sidecar.admin_addr().to_string(), sidecar }
@@ -78,14 +77,14 @@ impl TestSidecar {
         admin::get(&self.admin, path).await
     }
 
-    /// Waits until gRPC health says SERVING for everything.
+    /// Waits until gRPC health reports SERVING for the whole server.
     pub async fn ready(&self) {
         let client = self.client().await;
         let mut watch = watch(&client, "").await;
         until(&mut watch, ServingStatus::Serving).await;
     }
 
-    /// Drains, and waits until it has ended.
+    /// Drains the sidecar and waits for its end.
     pub async fn stop(self) {
         within("the end of the sidecar", self.sidecar.shutdown()).await;
     }
@@ -102,7 +101,7 @@ impl Setup {
         Self::before(FakeTfs::start(models), names, change).await
     }
 
-    /// A sidecar before this stand-in, ready for the models of these names.
+    /// A sidecar in front of `fake`, ready for the models with these names.
     pub async fn before(fake: FakeTfs, names: Vec<String>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config(fake.addr(), names);
         change(&mut config);
@@ -113,7 +112,7 @@ impl Setup {
     }
 }
 
-/// A health watch of a service.
+/// Opens a health watch of a service.
 pub async fn watch(client: &Client, service: &str) -> Stream {
     let request = HealthCheckRequest { service: service.to_owned() }.encode_to_vec();
     let mut stream = client.stream(Request::new(HEALTH_WATCH, &request)).await;
@@ -121,7 +120,7 @@ pub async fn watch(client: &Client, service: &str) -> Stream {
     stream
 }
 
-/// Reads a health watch until it says `wanted`.
+/// Reads a health watch until it reports `wanted`.
 pub async fn until(watch: &mut Stream, wanted: ServingStatus) {
     loop {
         let message = watch.next().await.expect("health answers").expect("a health watch does not end");

@@ -1,5 +1,5 @@
-//! What TensorFlow Serving answers, as a function of the models and the message: its checks in its
-//! order, with its texts.
+//! Answers as TensorFlow Serving does, given the models and the message: the same checks in the
+//! same order with the same texts.
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
@@ -23,7 +23,7 @@ const FAILED_PRECONDITION: i32 = 9;
 const UNIMPLEMENTED: i32 = 12;
 const INTERNAL: i32 = 13;
 
-/// The answer's message, or code and text.
+/// The message of the answer, or a code and a text.
 pub fn answer(models: &Models, path: &str, message: &[u8]) -> Result<Vec<u8>, Refusal> {
     match path {
         PREDICT => predict(models, &parse(message)?),
@@ -158,7 +158,7 @@ fn status(models: &Models, request: &GetModelStatusRequest) -> Result<Vec<u8>, R
     Ok(GetModelStatusResponse { model_version_status }.encode_to_vec())
 }
 
-/// The common checks of Classify, Regress and each task of MultiInference.
+/// The checks that Classify, Regress and each task of MultiInference have in common.
 fn infer(models: &Models, spec: Option<&ModelSpec>, input: Option<&Input>) -> Result<ModelSpec, Refusal> {
     let (number, version) = find(models, spec)?;
     let name = signature_name(spec);
@@ -176,7 +176,7 @@ fn infer(models: &Models, spec: Option<&ModelSpec>, input: Option<&Input>) -> Re
     Ok(served(spec, number, name))
 }
 
-/// The servable that a model spec names.
+/// The version that a model spec names.
 fn find<'a>(models: &'a Models, spec: Option<&ModelSpec>) -> Result<(i64, &'a Version), Refusal> {
     let spec = spec.ok_or_else(missing_spec)?;
     if spec.name.is_empty() {
@@ -227,8 +227,8 @@ fn set(names: &BTreeSet<&str>) -> String {
     format!("{{{}}}", names.iter().copied().collect::<Vec<_>>().join(","))
 }
 
-/// Whether `Tensor::FromProto` accepts it: a known dtype, a concrete shape without overflow that
-/// memory can hold, whole contents.
+/// Whether `Tensor::FromProto` accepts the tensor: a known dtype, a concrete shape whose size does
+/// not overflow and fits in memory, and content of that size.
 fn decodable(tensor: &TensorProto) -> bool {
     let size: usize = match tensor.dtype {
         4 | 6 | 10 | 11 | 12 | 24..=33 => 1,
@@ -252,7 +252,7 @@ fn decodable(tensor: &TensorProto) -> bool {
     }
     let bytes = usize::try_from(elements).ok().and_then(|elements| elements.checked_mul(size));
     let content = tensor.tensor_content.len();
-    // A tebibyte stands for what the allocator refuses.
+    // The allocator is taken to refuse a tebibyte.
     bytes.is_some_and(|bytes| {
         bytes < 1 << 40 && (elements == 0 || content == 0 || size == 0 || content == bytes)
     })

@@ -1,82 +1,55 @@
-//! A stand-in for TensorFlow Serving in this process: real HTTP/2, its checks and texts, every call
-//! recorded, answers scripted.
+//! A fake TensorFlow Serving in this process: real HTTP/2, TensorFlow Serving's checks and texts,
+//! scripted answers, and a record of every call.
 //!
-//! It runs on a thread of its own, so a test may block, and is stopped when it is dropped.
+//! It runs on its own thread, so a test may block. Dropping it stops it.
+mod address;
 pub mod answer;
+mod call;
+mod handler;
 pub mod model;
 pub mod script;
-pub(super) mod serve;
+mod server;
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use http::HeaderMap;
-use prost::bytes::Bytes;
-use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::address::Address;
 use self::answer::Models;
+pub use self::call::{Call, End};
 use self::model::Model;
 pub use self::script::{Act, Gate};
 use super::within;
 
-/// A call as it arrived, and what became of it.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Counts the connections that were accepted, from 0.
-    pub connection: usize,
-    pub path: String,
-    pub headers: HeaderMap,
-    /// The whole body as it came: length prefixes included, compressed if it was.
-    pub body: Bytes,
-    /// The first message, decompressed; empty while there is none.
-    pub message: Bytes,
-    /// Whether the first message's flag said compressed.
-    pub compressed: bool,
-    pub end: End,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Open,
-    /// Answered with this gRPC code.
-    Answered(i32),
-    /// The caller reset the stream (or the connection ended, which has no reason).
-    Cancelled(Option<h2::Reason>),
-    /// A script reset the stream or closed the connection.
-    Dropped,
-}
-
-/// What a stand-in may be told before it starts.
+/// How a fake server differs from the default.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Listens on this Unix socket instead of a TCP port.
     pub unix: Option<PathBuf>,
-    /// More calls at a time than this are refused: `Server Threadpool Exhausted`.
+    /// More concurrent calls than this are refused with `Server Threadpool Exhausted`.
     pub max_threads: Option<usize>,
     /// Sent with every answer.
     pub initial_metadata: Vec<(String, String)>,
     pub trailing_metadata: Vec<(String, String)>,
-    /// Paths that send each message back as it comes, to test streams.
+    /// Methods that send each message back as soon as it arrives, to test streams.
     pub echoes: Vec<String>,
-    /// HTTP/2 settings; `None` = the crate's own.
+    /// `SETTINGS_MAX_CONCURRENT_STREAMS`; `None` for the default of `h2`.
     pub max_concurrent_streams: Option<u32>,
 }
 
 #[derive(Debug)]
 pub struct FakeTfs {
     shared: Arc<Shared>,
+    address: Address,
     addr: String,
-    place: Place,
     running: Option<Running>,
 }
 
-/// What the tests and the serving thread both see.
+/// The state that the tests and the server's thread share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) options: Options,
@@ -85,9 +58,9 @@ pub(crate) struct Shared {
     pub(crate) calls: watch::Sender<Vec<Call>>,
     pub(crate) connections: watch::Sender<Connections>,
     pub(crate) goaway: watch::Sender<u64>,
-    /// Calls being served.
+    /// Calls in progress.
     pub(crate) busy: AtomicUsize,
-    /// More are refused.
+    /// The highest number of calls in progress; more are refused.
     pub(crate) threads: AtomicUsize,
 }
 
@@ -104,18 +77,6 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
-#[derive(Debug)]
-enum Place {
-    /// The socket is bound and never listens: it keeps the port ours while the stand-in is stopped.
-    Tcp(SocketAddr, #[expect(dead_code, reason = "held for its port")] Socket),
-    Unix(PathBuf),
-}
-
-pub(crate) enum Door {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
 impl FakeTfs {
     /// Serves `models` on a free port of 127.0.0.1.
     pub fn start(models: impl IntoIterator<Item = Model>) -> Self {
@@ -128,16 +89,9 @@ impl FakeTfs {
         fake
     }
 
-    /// Has an address, but nobody listens until `restart`.
+    /// Reserves an address, but does not listen until `restart`.
     pub fn absent(options: Options, models: impl IntoIterator<Item = Model>) -> Self {
-        let (addr, place) = match &options.unix {
-            Some(path) => (format!("unix://{}", path.display()), Place::Unix(path.clone())),
-            None => {
-                let holder = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
-                let addr = holder.local_addr().unwrap().as_socket().expect("bound to an IP address");
-                (addr.to_string(), Place::Tcp(addr, holder))
-            }
-        };
+        let address = options.unix.clone().map_or_else(Address::tcp, Address::Unix);
         let models = models.into_iter().map(|model| (model.name.clone(), model)).collect();
         let threads = AtomicUsize::new(options.max_threads.unwrap_or(usize::MAX));
         let shared = Shared {
@@ -150,7 +104,7 @@ impl FakeTfs {
             goaway: watch::Sender::default(),
             busy: AtomicUsize::new(0),
         };
-        Self { shared: Arc::new(shared), addr, place, running: None }
+        Self { shared: Arc::new(shared), addr: address.to_string(), address, running: None }
     }
 
     /// As `--upstream` takes it.
@@ -158,57 +112,44 @@ impl FakeTfs {
         &self.addr
     }
 
-    /// Closes the port and every connection at once, as a crash does.
+    /// Closes the port and all connections at once, as a crash does.
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop.cancel();
-            running.thread.join().expect("the stand-in's thread must not panic");
+            running.thread.join().expect("the server's thread must not panic");
         }
-        if let Place::Unix(path) = &self.place {
-            let _ = std::fs::remove_file(path);
-        }
+        self.address.clean_up();
     }
 
-    /// Listens (again) on the same address; calls and models are kept.
+    /// Starts or restarts on the same address; calls and models are kept.
     pub fn restart(&mut self) {
         self.stop();
-        let door = match &self.place {
-            Place::Tcp(addr, _) => {
-                let socket = bound(*addr);
-                socket.listen(1024).unwrap();
-                socket.set_nonblocking(true).unwrap();
-                Door::Tcp(socket.into())
-            }
-            Place::Unix(path) => {
-                let listener = UnixListener::bind(path).unwrap();
-                listener.set_nonblocking(true).unwrap();
-                Door::Unix(listener)
-            }
-        };
+        let listener = self.address.listen();
         let stop = CancellationToken::new();
         let (shared, stopped) = (self.shared.clone(), stop.clone());
         let thread = std::thread::Builder::new()
             .name("fake-tfs".into())
             .spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                // Dropping the runtime drops every connection's task, and with it its socket.
-                runtime.block_on(serve::run(door, shared, stopped));
+                // Dropping the runtime drops the tasks of all connections, and so closes their
+                // sockets.
+                runtime.block_on(server::run(listener, shared, stopped));
             })
             .unwrap();
         self.running = Some(Running { stop, thread });
     }
 
-    /// Has another number of threads from now on.
-    pub fn threads(&self, most: usize) {
-        self.shared.threads.store(most, Ordering::Relaxed);
+    /// Changes the number of threads.
+    pub fn threads(&self, number: usize) {
+        self.shared.threads.store(number, Ordering::Relaxed);
     }
 
-    /// Asks every open connection to end gracefully.
+    /// Ends every open connection gracefully.
     pub fn goaway(&self) {
         self.shared.goaway.send_modify(|count| *count += 1);
     }
 
-    /// Lets `act` happen to the next `times` calls of `path`; earlier entries come first.
+    /// Does `act` for the next `times` calls of `path`, after the entries that are already there.
     pub fn script(&self, path: &str, times: usize, act: Act) {
         let entry = script::Entry { path: Some(path.to_owned()), times, act };
         self.shared.script.lock().unwrap().push(entry);
@@ -225,17 +166,17 @@ impl FakeTfs {
         self.script(path, times, Act::Status { code, text: text.to_owned() });
     }
 
-    /// Changes the models that are served: a new version, a moved label.
+    /// Changes the served models, for example to add a version or move a label.
     pub fn change(&self, change: impl FnOnce(&mut Models)) {
         change(&mut self.shared.models.lock().unwrap());
     }
 
-    /// Adds a model or replaces the one of its name.
+    /// Adds a model, or replaces the one with the same name.
     pub fn serve(&self, model: Model) {
         self.change(|models| drop(models.insert(model.name.clone(), model)));
     }
 
-    /// Every call so far, in the order in which their bodies were complete or broke off.
+    /// All calls so far, in the order in which their bodies ended, completely or not.
     pub fn calls(&self) -> Vec<Call> {
         self.shared.calls.borrow().clone()
     }
@@ -248,7 +189,7 @@ impl FakeTfs {
         self.shared.calls.borrow().iter().filter(|call| call.path == path).count()
     }
 
-    /// The one call of `path`; panics when there were none or several.
+    /// The only call of `path`; panics if there is not exactly one.
     pub fn only(&self, path: &str) -> Call {
         let calls = self.calls_of(path);
         assert_eq!(calls.len(), 1, "calls of {path}");
@@ -259,7 +200,7 @@ impl FakeTfs {
     pub async fn until(&self, what: &str, mut condition: impl FnMut(&[Call]) -> bool) -> Vec<Call> {
         let mut calls = self.shared.calls.subscribe();
         let found = within(what, calls.wait_for(|calls| condition(calls))).await;
-        found.expect("the sender lives as long as the stand-in").clone()
+        found.expect("the sender lives as long as the server").clone()
     }
 
     /// Waits for the `n`th call of `path`.
@@ -280,16 +221,14 @@ impl FakeTfs {
         condition: impl FnMut(&Connections) -> bool,
     ) -> Connections {
         let mut connections = self.shared.connections.subscribe();
-        *within(what, connections.wait_for(condition))
-            .await
-            .expect("the sender lives as long as the stand-in")
+        *within(what, connections.wait_for(condition)).await.expect("the sender lives as long as the server")
     }
 }
 
 impl Drop for FakeTfs {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The test's own message is the one to read: do not wait for a thread that may hang.
+            // Waiting for a thread that may hang would hide the message of the failed test.
             if let Some(running) = self.running.take() {
                 running.stop.cancel();
             }
@@ -297,11 +236,4 @@ impl Drop for FakeTfs {
             self.stop();
         }
     }
-}
-
-fn bound(addr: SocketAddr) -> Socket {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.bind(&addr.into()).unwrap();
-    socket
 }

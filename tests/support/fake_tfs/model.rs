@@ -1,4 +1,4 @@
-//! Models of the stand-in, described in code: versions, labels, signatures, and what they compute.
+//! The models of the fake server, described in code: versions, labels, signatures, computations.
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub struct Version {
     pub compute: Compute,
 }
 
-/// A signature in the making; tensor names are `serving_default_<alias>:0` and
-/// `StatefulPartitionedCall:<n>`, as TF 2 exports have them.
+/// Builds a signature. Tensor names are `serving_default_<alias>:0` and
+/// `StatefulPartitionedCall:<n>`, as in exports of TF 2.
 #[derive(Clone, Debug)]
 pub struct Sig {
     name: String,
@@ -49,7 +49,7 @@ impl Model {
         self.computing(number, signatures, Arc::new(echo))
     }
 
-    /// Adds an AVAILABLE version that answers by `compute`.
+    /// Adds an AVAILABLE version that answers with `compute`.
     pub fn computing(
         mut self,
         number: i64,
@@ -66,7 +66,7 @@ impl Model {
         self
     }
 
-    /// What an unversioned request gets: the highest version that is available.
+    /// The version for a request that names none: the highest available one.
     pub fn latest(&self) -> Option<i64> {
         self.versions.iter().rev().find(|(_, version)| version.serves()).map(|(number, _)| *number)
     }
@@ -102,7 +102,7 @@ impl Sig {
         self.input_as(alias, &tensor, dtype, Some(dims))
     }
 
-    /// An input with its graph tensor's name; `None` dims = unknown rank.
+    /// An input with the name of its graph tensor; `dims` is `None` for an unknown rank.
     pub fn input_as(mut self, alias: &str, tensor: &str, dtype: i32, dims: Option<&[i64]>) -> Self {
         self.def.inputs.insert(alias.to_owned(), info(tensor, dtype, dims));
         self
@@ -114,7 +114,7 @@ impl Sig {
         self
     }
 
-    /// A value for an input that may be left out.
+    /// The value of an input that a request leaves out.
     pub fn default(mut self, alias: &str, tensor: TensorProto) -> Self {
         self.def.defaults.insert(alias.to_owned(), tensor);
         self
@@ -130,7 +130,7 @@ fn info(tensor: &str, dtype: i32, dims: Option<&[i64]>) -> TensorInfo {
     }
 }
 
-/// The graph tensor that an input feeds; empty for sparse and composite inputs.
+/// The name of the graph tensor that an input feeds; empty for sparse and composite inputs.
 pub fn feed_name(info: &TensorInfo) -> &str {
     match &info.encoding {
         Some(Encoding::Name(name)) => name,
@@ -138,16 +138,16 @@ pub fn feed_name(info: &TensorInfo) -> &str {
     }
 }
 
-/// Answers each output with a copy of the first input (in the order of the aliases), whatever its
-/// shape: TensorFlow Serving checks no shape either.
-#[expect(clippy::unnecessary_wraps, reason = "it is one of the functions that a model computes by")]
+/// Answers each output with a copy of the first input, in the order of the aliases. Accepts every
+/// shape, because TensorFlow Serving does not check shapes either.
+#[expect(clippy::unnecessary_wraps, reason = "it has the signature of `Compute`")]
 pub fn echo(request: &PredictRequest, signature: &SignatureDef) -> Result<Outputs, Refusal> {
     let first = signature.inputs.keys().min().and_then(|alias| request.inputs.get(alias));
     let tensor = first.cloned().unwrap_or_default();
     Ok(signature.outputs.keys().map(|alias| (alias.clone(), tensor.clone())).collect())
 }
 
-/// The session's dtype check: inputs in the order of their graph tensors, the first fault reported.
+/// The dtype check of the session: in the order of the graph tensors; reports the first mismatch.
 pub fn check_dtypes(request: &PredictRequest, signature: &SignatureDef) -> Result<(), Refusal> {
     let mut feeds: Vec<_> = signature.inputs.iter().collect();
     feeds.sort_by_key(|(_, info)| feed_name(info));

@@ -1,4 +1,4 @@
-//! Scripted answers: what the stand-in does with the next calls instead of answering them.
+//! Scripted answers: what the fake server does with the next calls instead of answering them.
 use std::sync::Arc;
 
 use prost::bytes::Bytes;
@@ -7,11 +7,11 @@ use tokio::sync::watch;
 /// What happens to a call.
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// A trailers-only answer.
+    /// Sends a trailers-only answer.
     Status { code: i32, text: String },
     /// As `Status`, with `grpc-status-details-bin`.
     Details { code: i32, text: String, details: Bytes },
-    /// Waits until the gate opens, then answers as if nothing had been.
+    /// Waits until the gate opens, then answers normally.
     Hold(Gate),
     /// Sends the headers and the first half of the answer, the rest when the gate opens.
     Halves(Gate),
@@ -19,17 +19,17 @@ pub enum Act {
     Break,
     /// Answers OK with exactly this message.
     Message(Bytes),
-    /// RST_STREAM.
+    /// Sends RST_STREAM.
     Reset(h2::Reason),
-    /// Closes the TCP connection without a word.
+    /// Closes the TCP connection without GOAWAY or RST_STREAM.
     Close,
-    /// GOAWAY, then answers: a graceful end of the connection.
+    /// Sends GOAWAY, then answers: a graceful end of the connection.
     GoAway,
-    /// Answers headers, then the message with this `grpc-encoding` name, compressed by gzip.
+    /// Answers with the message compressed with gzip.
     Gzip,
 }
 
-/// Holds answers back until `open`; clones are the same gate.
+/// Holds answers back until `open`; clones share one gate.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<watch::Sender<bool>>);
 
@@ -63,7 +63,7 @@ pub struct Entry {
     pub act: Act,
 }
 
-/// Takes the act for a call of `path`, if one is due.
+/// Takes the next act for a call of `path`, if there is one.
 pub fn take(script: &mut Vec<Entry>, path: &str) -> Option<Act> {
     let at = script.iter().position(|entry| entry.path.as_deref().is_none_or(|wanted| wanted == path))?;
     let act = script[at].act.clone();

@@ -1,11 +1,11 @@
-//! The mistakes of real clients in `tests/fixtures/mistakes.tsv`, each with what the repair
-//! contract makes of it.
+//! The mistakes of real clients in `tests/fixtures/mistakes.tsv`, each with the verdict that it
+//! must get.
 use std::collections::{BTreeMap, BTreeSet};
 
 use tfs_sidecar::repair::{Action, Outcome, apply, notation};
 use tfs_sidecar::wire::PredictView;
 
-use crate::verdict;
+use crate::support::engine;
 
 const TABLE: &str = include_str!("../fixtures/mistakes.tsv");
 
@@ -18,39 +18,40 @@ struct Mistake<'a> {
     expected: &'a str,
 }
 
-/// The lines behind the one that names the columns.
+/// The lines after the line with the names of the columns.
 fn mistakes() -> impl Iterator<Item = (usize, Mistake<'static>)> {
     let lines = TABLE.lines().enumerate().filter(|(_, line)| !line.starts_with('#')).skip(1);
     lines.map(|(at, line)| {
         let fields: Vec<&str> = line.split('\t').collect();
         let [class, source, policy, signature, request, expected, _note] = fields[..] else {
-            panic!("line {}: expected 7 fields, found {}", at + 1, fields.len());
+            panic!("line {}: expected 7 fields, got {}", at + 1, fields.len());
         };
         (at + 1, Mistake { class, source, policy, signature, request, expected })
     })
 }
 
-/// What the engine answers, after a look at what a repair leaves behind.
+/// The verdict of the engine; an error if a repaired request does not conform.
 fn answer(mistake: &Mistake<'_>) -> Result<String, String> {
     let signatures = notation::signature(mistake.signature).map_err(|error| error.to_string())?;
     let message = notation::request("m", mistake.request).map_err(|error| error.to_string())?;
-    let policy = verdict::policy(mistake.policy)?;
-    let verdict = verdict::decide(&message, &signatures, &policy).ok_or("the request cannot be scanned")?;
-    // What is made by several calls is checked as one.
+    let policy = engine::policy(mistake.policy)?;
+    let verdict = engine::decide(&message, &signatures, &policy).ok_or("the request cannot be scanned")?;
+    // The calls of a fan-out are checked as one request.
     if verdict.action == Action::Apply && !mistake.expected.starts_with("fan_out") {
         let view = PredictView::scan(&message).map_err(|error| error.to_string())?;
         let after = apply(&message, &view, &verdict.plan).map_err(|error| error.to_string())?;
-        let again = verdict::decide(&after, &signatures, &policy).ok_or("the repaired request is none")?;
+        let again =
+            engine::decide(&after, &signatures, &policy).ok_or("the repaired request cannot be scanned")?;
         if !matches!((again.action, again.outcome), (Action::Forward, Outcome::Conforming | Outcome::Passed))
         {
-            return Err(format!("after the repair: {}", verdict::line(&again)));
+            return Err(format!("after the repair: {}", engine::line(&again)));
         }
     }
-    Ok(verdict::line(&verdict))
+    Ok(engine::line(&verdict))
 }
 
 #[test]
-fn every_mistake_gets_the_answer_of_the_contract() {
+fn every_mistake_gets_the_expected_verdict() {
     let mut faults = Vec::new();
     for (line, mistake) in mistakes() {
         let found = answer(&mistake).unwrap_or_else(|error| format!("({error})"));

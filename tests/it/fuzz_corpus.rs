@@ -1,5 +1,4 @@
-//! The fuzz targets' bodies over the committed corpus and the attacks: what a fuzzer once found
-//! stays found.
+//! Runs the fuzz targets on the committed corpus and on the attacks.
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
     unreachable_pub,
     missing_debug_implementations,
     clippy::pedantic,
-    reason = "it is a package of its own with a public interface, of which the fuzz targets use another part"
+    reason = "a package with a public interface, of which this test uses only a part"
 )]
 #[path = "../../fuzz/src/lib.rs"]
 mod bodies;
@@ -28,9 +27,9 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// A line of base64 is an input; `fuzz/run.sh minimise` writes them.
+/// Each line is an input in base64, written by `fuzz/run.sh minimise`.
 #[test]
-fn the_committed_corpus_is_replayed() {
+fn no_input_of_the_corpus_panics() {
     for (name, body) in TARGETS {
         let text = std::fs::read_to_string(folder("fuzz").join(format!("{name}.b64"))).unwrap();
         assert!(text.lines().count() > 50, "{name} has few inputs");
@@ -40,10 +39,9 @@ fn the_committed_corpus_is_replayed() {
     }
 }
 
-/// An attack is the bytes of a message; each target takes it as the request, the answer or the
-/// metadata that it could be.
+/// An attack is a message; it is scanned, read as metadata, and judged as a request to each model.
 #[test]
-fn attacks_are_survived() {
+fn no_attack_panics() {
     let files = std::fs::read_dir(folder("attacks")).unwrap().map(|entry| entry.unwrap().path());
     for file in files.filter(|file| file.extension().is_some_and(|kind| kind == "bin")) {
         let message = std::fs::read(file).unwrap();

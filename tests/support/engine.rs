@@ -1,4 +1,5 @@
-//! What the repair engine says to a request, on one line, as the tables of the tests write it.
+//! Runs the repair engine without a sidecar, and writes its verdict on one line, as the test tables
+//! do.
 use tfs_sidecar::config::Config;
 use tfs_sidecar::config::load::{File, Settings, load};
 use tfs_sidecar::repair::policy::ModelPolicy;
@@ -6,7 +7,8 @@ use tfs_sidecar::repair::{Action, Limits, Outcome, Request, Step, Verdict, judge
 use tfs_sidecar::signature::Signatures;
 use tfs_sidecar::wire::{PredictView, Rope};
 
-/// The configuration of a model `m` whose every signature has this policy; empty for the defaults.
+/// The policies of a model `m` whose signature `serving_default` has these keys; the defaults if
+/// empty.
 pub(crate) fn policy(signature: &str) -> Result<ModelPolicy, String> {
     if signature.is_empty() {
         return Ok(Config::default().policy("m").clone());
@@ -16,7 +18,7 @@ pub(crate) fn policy(signature: &str) -> Result<ModelPolicy, String> {
     config.map(|config| config.policy("m").clone()).map_err(|problems| problems.to_string())
 }
 
-/// Scans and judges; `None` when the message is no request.
+/// Scans and judges a request; `None` if the message is not a PredictRequest.
 pub(crate) fn decide(message: &Rope, signatures: &Signatures, policy: &ModelPolicy) -> Option<Verdict> {
     let view = PredictView::scan(message).ok()?;
     Some(judge(&Request {

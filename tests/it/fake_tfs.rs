@@ -1,5 +1,5 @@
-//! The stand-in itself: what it says must be what TensorFlow Serving said when the golden records
-//! were made.
+//! Tests the fake server: it answers as TensorFlow Serving did in the golden records, and follows
+//! scripts.
 use base64::Engine as _;
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -20,19 +20,21 @@ struct Golden {
     response_b64: Option<String>,
 }
 
-/// Records whose text depends on things that the stand-in does not have (pseudo-signatures,
-/// resource tensors).
-const BEYOND: &[&str] = &["mlp.sig.init", "mlp.sig.initnoin", "mlp.dtype.resource"];
+/// Records whose text depends on what the fake server does not have: pseudo-signatures and resource
+/// tensors.
+const NOT_COVERED: &[&str] = &["mlp.sig.init", "mlp.sig.initnoin", "mlp.dtype.resource"];
 
 #[tokio::test]
-async fn answers_the_golden_requests_as_tensorflow_serving_did() {
+async fn it_answers_the_golden_requests_as_tensorflow_serving_did() {
     let fake = FakeTfs::start([dense::model()]);
     let client = Client::connect(fake.addr()).await;
     let base64 = base64::engine::general_purpose::STANDARD;
     let mut compared = 0;
     for line in include_str!("../fixtures/golden/tfs_golden.jsonl").lines() {
         let golden: Golden = serde_json::from_str(line).unwrap();
-        if golden.method != PREDICT || !golden.id.starts_with("mlp.") || BEYOND.contains(&golden.id.as_str())
+        if golden.method != PREDICT
+            || !golden.id.starts_with("mlp.")
+            || NOT_COVERED.contains(&golden.id.as_str())
         {
             continue;
         }
@@ -45,12 +47,12 @@ async fn answers_the_golden_requests_as_tensorflow_serving_did() {
             golden.id
         );
         if let Some(response) = golden.response_b64 {
-            let wanted = PredictResponse::decode(&base64.decode(response).unwrap()[..]).unwrap();
+            let expected = PredictResponse::decode(&base64.decode(response).unwrap()[..]).unwrap();
             let found = PredictResponse::decode(reply.message).unwrap();
-            assert_eq!(found.model_spec, wanted.model_spec, "{}", golden.id);
+            assert_eq!(found.model_spec, expected.model_spec, "{}", golden.id);
             assert_eq!(
                 found.outputs[dense::OUTPUT].tensor_shape,
-                wanted.outputs[dense::OUTPUT].tensor_shape,
+                expected.outputs[dense::OUTPUT].tensor_shape,
                 "{}",
                 golden.id
             );
@@ -61,7 +63,7 @@ async fn answers_the_golden_requests_as_tensorflow_serving_did() {
 }
 
 #[tokio::test]
-async fn computes_the_dense_model() {
+async fn it_computes_the_dense_model() {
     let fake = FakeTfs::start([dense::model()]);
     let client = Client::connect(fake.addr()).await;
     let row = &dense::CASE.input_tensor;
@@ -79,7 +81,7 @@ async fn computes_the_dense_model() {
 }
 
 #[tokio::test]
-async fn holds_restarts_and_records() {
+async fn it_holds_calls_back_restarts_and_records_calls() {
     let mut fake = FakeTfs::start([dense::model()]);
     let path = "/tensorflow.serving.PredictionService/GetModelMetadata";
     let gate = fake.hold(path, 1);
@@ -100,7 +102,7 @@ async fn holds_restarts_and_records() {
 }
 
 #[tokio::test]
-async fn sees_cancellation_and_breaks_as_told() {
+async fn it_sees_cancellations_and_follows_scripts() {
     let fake = FakeTfs::start([dense::model()]);
     let client = Client::connect(fake.addr()).await;
     let request =
@@ -136,7 +138,7 @@ async fn sees_cancellation_and_breaks_as_told() {
 }
 
 #[tokio::test]
-async fn streams_unpacks_and_refuses_beyond_its_threads() {
+async fn it_streams_decompresses_and_refuses_calls_without_a_free_thread() {
     let echo = "/test.Anything/Stream";
     let options = Options { echoes: vec![echo.into()], max_threads: Some(1), ..Default::default() };
     let fake = FakeTfs::start_with(options, [dense::model()]);

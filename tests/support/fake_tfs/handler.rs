@@ -1,7 +1,7 @@
-//! The stand-in's server side: connections, bodies, scripted and real answers on the `h2` crate.
+//! One call on the server's side: reads it, records it, and answers as the script or the models
+//! say.
 use std::future::poll_fn;
 use std::io::Read as _;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,104 +9,24 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use prost::bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
 
+use super::super::framing::{compress, frame, percent_encode};
+use super::Shared;
 use super::answer::answer;
+use super::call::{Call, End};
 use super::script::{Act, Gate, take};
-use super::{Call, Door, End, Shared};
 
-/// Large enough that an upload of 10 MB does not wait for every window.
-const WINDOW: u32 = 4 << 20;
-
-pub(crate) async fn run(door: Door, shared: Arc<Shared>, stop: CancellationToken) {
-    let accept = async {
-        match door {
-            Door::Tcp(listener) => {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                while let Ok((socket, _)) = listener.accept().await {
-                    let _ = socket.set_nodelay(true);
-                    spawn(socket, &shared);
-                }
-            }
-            Door::Unix(listener) => {
-                let listener = tokio::net::UnixListener::from_std(listener).unwrap();
-                while let Ok((socket, _)) = listener.accept().await {
-                    spawn(socket, &shared);
-                }
-            }
-        }
-    };
-    tokio::select! {
-        () = accept => {}
-        () = stop.cancelled() => {}
-    }
+/// Serves one call.
+pub(super) struct Handler {
+    pub(super) shared: Arc<Shared>,
+    /// Ends the connection; `true` means abruptly.
+    pub(super) end: tokio::sync::mpsc::Sender<bool>,
+    /// The number of the connection.
+    pub(super) number: usize,
 }
 
-fn spawn(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: &Arc<Shared>) {
-    let number = shared.connections.borrow().accepted;
-    shared.connections.send_modify(|all| {
-        all.accepted += 1;
-        all.open += 1;
-    });
-    let open = Open(shared.clone());
-    tokio::spawn(async move {
-        connection(io, number, &open.0).await;
-        drop(open);
-    });
-}
-
-/// Counts a connection out however its task ends.
-struct Open(Arc<Shared>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.send_modify(|all| all.open -= 1);
-    }
-}
-
-async fn connection(io: impl AsyncRead + AsyncWrite + Unpin, number: usize, shared: &Arc<Shared>) {
-    let mut builder = h2::server::Builder::new();
-    builder
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(4 * WINDOW)
-        .max_header_list_size(64 << 10);
-    if let Some(streams) = shared.options.max_concurrent_streams {
-        builder.max_concurrent_streams(streams);
-    }
-    let Ok(mut connection) = builder.handshake::<_, Bytes>(io).await else { return };
-    let mut goaway = shared.goaway.subscribe();
-    // The scripted end of this connection: `true` = abruptly.
-    let (end, mut ended) = tokio::sync::mpsc::channel::<bool>(8);
-    loop {
-        tokio::select! {
-            accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => {
-                    let call = Serving { shared: shared.clone(), end: end.clone(), number };
-                    tokio::spawn(call.serve(request, respond));
-                }
-                _ => return,
-            },
-            Some(abruptly) = ended.recv() => {
-                if abruptly {
-                    return;
-                }
-                connection.graceful_shutdown();
-            }
-            Ok(()) = goaway.changed() => connection.graceful_shutdown(),
-        }
-    }
-}
-
-/// One call.
-struct Serving {
-    shared: Arc<Shared>,
-    end: tokio::sync::mpsc::Sender<bool>,
-    number: usize,
-}
-
-impl Serving {
-    async fn serve(self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+impl Handler {
+    pub(super) async fn serve(self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let (head, mut body) = request.into_parts();
         let path = head.uri.path().to_owned();
         let mut call = Call {
@@ -135,7 +55,7 @@ impl Serving {
         self.ended(at, end);
     }
 
-    /// Does what the script says, or answers.
+    /// Does what the script says, or answers from the models.
     async fn act(&self, path: &str, message: &[u8], mut respond: SendResponse<Bytes>) -> End {
         let act = take(&mut self.shared.script.lock().unwrap(), path);
         match act {
@@ -149,7 +69,7 @@ impl Serving {
             }
             Some(Act::Close) => {
                 let _ = self.end.send(true).await;
-                // Dropped before the connection, the stream would say RST_STREAM.
+                // Dropping the stream before the connection ends would send RST_STREAM.
                 let _ = poll_fn(|cx| respond.poll_reset(cx)).await;
                 return End::Dropped;
             }
@@ -178,7 +98,7 @@ impl Serving {
         }
     }
 
-    /// Initial metadata, one message, trailers.
+    /// Sends initial metadata, one message and trailers.
     async fn reply(&self, mut respond: SendResponse<Bytes>, message: &[u8], gzip: bool, pause: Pause) -> End {
         let mut head = self.head();
         let message = if gzip {
@@ -214,14 +134,14 @@ impl Serving {
         if sent.is_err() { End::Cancelled(None) } else { End::Answered(0) }
     }
 
-    /// A trailers-only answer, as gRPC servers give when there is no message.
+    /// Sends a trailers-only answer, as gRPC servers do if there is no message.
     fn refuse(&self, mut respond: SendResponse<Bytes>, code: i32, text: &str, details: Option<&[u8]>) -> End {
         let mut head = self.head();
         head.headers_mut().extend(self.trailers(code, text, details));
         if respond.send_response(head, true).is_err() { End::Cancelled(None) } else { End::Answered(code) }
     }
 
-    /// Sends each chunk back as it comes; ends with OK when the caller half-closes.
+    /// Sends each chunk back as it arrives; answers OK when the caller half-closes.
     async fn echo(&self, at: usize, mut body: RecvStream, mut respond: SendResponse<Bytes>) -> End {
         let Ok(mut stream) = respond.send_response(self.head(), false) else { return End::Cancelled(None) };
         loop {
@@ -295,7 +215,7 @@ enum Pause {
     Break,
 }
 
-/// A server thread in use: the synchronous gRPC server holds one for each call.
+/// A server thread in use: TensorFlow Serving's synchronous gRPC server holds one for each call.
 struct Busy {
     shared: Arc<Shared>,
     over_the_limit: bool,
@@ -344,25 +264,10 @@ async fn read(body: &mut RecvStream, call: &mut Call) -> Result<(), h2::Error> {
     outcome
 }
 
-/// Waits until at most `left` bytes wait in the send buffer; gives up when the stream has ended.
+/// Waits until at most `left` bytes are in the send buffer, or the stream has ended.
 async fn drain(stream: &mut SendStream<Bytes>, left: usize) {
     stream.reserve_capacity(left + 1);
     let _ = poll_fn(|cx| stream.poll_capacity(cx)).await;
-}
-
-/// A gRPC message frame.
-pub(crate) fn frame(message: &[u8], compressed: bool) -> Bytes {
-    let mut framed = BytesMut::with_capacity(5 + message.len());
-    framed.extend_from_slice(&[u8::from(compressed)]);
-    framed.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    framed.extend_from_slice(message);
-    framed.freeze()
-}
-
-pub(crate) fn compress(message: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(message).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn append(headers: &mut HeaderMap, pairs: &[(String, String)]) {
@@ -370,17 +275,4 @@ fn append(headers: &mut HeaderMap, pairs: &[(String, String)]) {
         headers
             .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
-}
-
-/// As gRPC writes `grpc-message`: printable ASCII but `%` stays.
-fn percent_encode(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b' '..=b'$' | b'&'..=b'~' => encoded.push(char::from(byte)),
-            _ => write!(encoded, "%{byte:02X}").expect("a String takes all"),
-        }
-    }
-    encoded
 }

@@ -1,5 +1,5 @@
-//! Model versions come and go: signatures follow them, labels are honoured, and no crowd hammers
-//! the server for metadata.
+//! Model versions that change while the sidecar runs: signatures and labels follow them, with few
+//! metadata requests.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn vector(model: &str, width: usize) -> Predict {
     Predict::new(model).input("x", floats(&[width as i64], &vec![0.25; width]))
 }
 
-fn asked_for(calls: &[Call], model: &str) -> usize {
+fn metadata_requests(calls: &[Call], model: &str) -> usize {
     let names = calls.iter().filter(|call| call.path == METADATA).map(|call| {
         let request = GetModelMetadataRequest::decode(&call.message[..]).unwrap();
         request.model_spec.unwrap().name
@@ -35,20 +35,19 @@ fn asked_for(calls: &[Call], model: &str) -> usize {
     names.filter(|name| name == model).count()
 }
 
-/// Changes the models, and waits until the sidecar has read the new state and gone on to the next
-/// poll.
+/// Changes a model and waits until the sidecar has refreshed its catalog.
 async fn change(fake: &FakeTfs, model: Model) {
     let metadata = fake.count(METADATA);
     fake.serve(model);
     fake.called(METADATA, metadata + 1).await;
-    // The first of these polls may have been on its way; the second begins when the refresh is
-    // done.
+    // The first of these polls may have started before the change; the second starts after the
+    // refresh.
     let polls = fake.count(STATUS);
     fake.called(STATUS, polls + 2).await;
 }
 
 #[tokio::test]
-async fn a_new_version_with_another_signature_is_picked_up() {
+async fn a_new_version_with_another_signature_is_used() {
     let model = || Model::new("versions_new").version(1, [wide(4)]);
     let setup = Setup::new([model()]).await;
     let reply = setup.client.predict(&vector("versions_new", 4).bytes()).await.ok();
@@ -59,7 +58,7 @@ async fn a_new_version_with_another_signature_is_picked_up() {
     let reply = setup.client.predict(&vector("versions_new", 8).bytes()).await.ok();
     assert_eq!(reply.repairs(), ["x;add_batch_dim;[8]->[1,8]"]);
     assert_eq!(setup.client.predict(&vector("versions_new", 4).bytes()).await.code, 3);
-    // A request that names a version is checked against that one's signatures.
+    // A request that names a version is judged by the signatures of that version.
     let old = vector("versions_new", 4).version(1);
     assert_eq!(setup.client.predict(&old.bytes()).await.ok().repairs(), ["x;add_batch_dim;[4]->[1,4]"]);
     let metrics = setup.sidecar.metrics().await;
@@ -68,7 +67,7 @@ async fn a_new_version_with_another_signature_is_picked_up() {
 }
 
 #[tokio::test]
-async fn labels_lead_to_their_versions() {
+async fn a_label_selects_the_signature_of_its_version() {
     let model = Model::new("labels")
         .version(1, [wide(4)])
         .version(2, [wide(8)])
@@ -81,7 +80,7 @@ async fn labels_lead_to_their_versions() {
         let wrong = setup.client.predict(&vector("labels", 12 - width).label(label).bytes()).await;
         assert_eq!(wrong.code, 3, "{label}");
     }
-    // The label moves and its old version goes.
+    // The label moves, and the old version is unloaded.
     change(&setup.fake, Model::new("labels").version(2, [wide(8)]).label("stable", 2)).await;
     let reply = setup.client.predict(&vector("labels", 8).label("stable").bytes()).await.ok();
     assert_eq!(reply.repairs(), ["x;add_batch_dim;[8]->[1,8]"]);
@@ -89,21 +88,21 @@ async fn labels_lead_to_their_versions() {
 }
 
 #[tokio::test]
-async fn a_refusal_after_a_swap_is_planned_again() {
-    // No poll comes in time: the refusal itself must lead to the new signature.
+async fn a_request_that_fails_because_the_signature_changed_is_judged_again() {
+    // No poll happens during the test, so the error itself must cause the refresh.
     let setup = Setup::with([Model::new("swap").version(1, [typed(FLOAT, 4)])], |config| {
         config.poll_interval = Duration::from_secs(3600);
     })
     .await;
     setup.fake.serve(Model::new("swap").version(2, [typed(DOUBLE, 4)]));
     let request = Predict::new("swap").input("x", floats(&[1, 4], &[0.25; 4])).bytes();
-    let reply = within("a request that is planned again", async {
+    let reply = within("a request that is judged again", async {
         loop {
             let reply = setup.client.predict(&request).await;
             if reply.code == 0 {
                 return reply;
             }
-            // A look at the server that was only just taken is believed for a moment.
+            // A refresh that has just been made is not repeated at once.
             assert_eq!(reply.text, "Expects arg[0] to be double but float is provided");
         }
     })
@@ -116,50 +115,52 @@ async fn a_refusal_after_a_swap_is_planned_again() {
 }
 
 #[tokio::test]
-async fn a_model_that_does_not_exist_is_remembered_for_a_moment() {
+async fn twenty_requests_for_an_unknown_model_cause_one_metadata_request() {
     let setup = Setup::new([Model::new("known").version(1, [wide(4)])]).await;
     for _ in 0..20 {
-        let reply = setup.client.predict(&vector("nobody", 4).bytes()).await;
+        let reply = setup.client.predict(&vector("unknown", 4).bytes()).await;
         assert_eq!(reply.code, 5);
-        assert!(reply.text.starts_with("Servable not found for request: Latest(nobody)"), "{}", reply.text);
+        assert!(reply.text.starts_with("Servable not found for request: Latest(unknown)"), "{}", reply.text);
     }
-    assert_eq!(asked_for(&setup.fake.calls(), "nobody"), 1);
+    assert_eq!(metadata_requests(&setup.fake.calls(), "unknown"), 1);
     assert_eq!(setup.fake.count(PREDICT), 0);
     setup.sidecar.stop().await;
 }
 
 #[tokio::test]
-async fn a_crowd_of_first_requests_asks_once() {
+async fn concurrent_first_requests_cause_one_metadata_request() {
     let known = Model::new("known").version(1, [wide(4)]);
-    let fake = FakeTfs::start([known, Model::new("crowd").version(1, [wide(4)])]);
+    let fake = FakeTfs::start([known, Model::new("concurrent").version(1, [wide(4)])]);
     let mut config = config(fake.addr(), ["known".to_owned()]);
     config.workers = 2;
-    // A poll reads the signatures too when it finds a new connection.
+    // A poll that finds a new connection also reads the signatures.
     config.poll_interval = Duration::from_secs(3600);
     let sidecar = TestSidecar::start(config);
     sidecar.ready().await;
 
     let gate = fake.hold(METADATA, 100);
-    let mut crowd = JoinSet::new();
+    let mut clients = JoinSet::new();
     for _ in 0..8 {
         let client = Arc::new(sidecar.client().await);
         for _ in 0..8 {
             let client = client.clone();
-            crowd.spawn(async move { client.predict(&vector("crowd", 4).bytes()).await.ok().repairs() });
+            clients
+                .spawn(async move { client.predict(&vector("concurrent", 4).bytes()).await.ok().repairs() });
         }
     }
-    fake.until("the question for the new model", |calls| asked_for(calls, "crowd") == 1).await;
+    fake.until("the metadata request for the new model", |calls| metadata_requests(calls, "concurrent") == 1)
+        .await;
     gate.open();
-    for repairs in crowd.join_all().await {
+    for repairs in clients.join_all().await {
         assert_eq!(repairs, ["x;add_batch_dim;[4]->[1,4]"]);
     }
-    assert_eq!(asked_for(&fake.calls(), "crowd"), 1);
+    assert_eq!(metadata_requests(&fake.calls(), "concurrent"), 1);
     assert_eq!(fake.count(PREDICT), 64);
     sidecar.stop().await;
 }
 
 #[tokio::test]
-async fn models_that_are_not_declared_can_be_refused() {
+async fn undeclared_models_are_refused_if_configured() {
     let fake = FakeTfs::start([
         Model::new("declared").version(1, [wide(4)]),
         Model::new("other").version(1, [wide(4)]),
@@ -171,6 +172,6 @@ async fn models_that_are_not_declared_can_be_refused() {
     setup.client.predict(&vector("declared", 4).bytes()).await.ok();
     let reply = setup.client.predict(&vector("other", 4).bytes()).await;
     assert_eq!((reply.code, reply.reason().as_str()), (5, "MODEL_UNKNOWN"), "{}", reply.text);
-    assert_eq!(asked_for(&setup.fake.calls(), "other"), 0);
+    assert_eq!(metadata_requests(&setup.fake.calls(), "other"), 0);
     setup.sidecar.stop().await;
 }

@@ -1,23 +1,23 @@
-//! The values of a tensor as a reader of the protocol sees them, for comparing what was sent with
-//! what was forwarded.
+//! The values of a tensor, independent of dtype and encoding, to compare what was sent with what
+//! was forwarded.
 use half::{bf16, f16};
 use tfs_sidecar::proto::tensorflow::TensorProto;
 
-/// One value, whatever dtype it has: equal values of different dtypes are equal here. The sign of a
-/// zero is not told apart.
+/// One value. Equal values of different dtypes are equal, and so are the two zeros.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     Int(i128),
-    /// Not whole, infinite, or NaN (whose bits are not told apart).
+    /// A fraction, an infinity, or a number too large for `Int`.
     Real(f64),
+    /// Any NaN.
     NotANumber,
     Complex(f64, f64),
     Text(Vec<u8>),
 }
 
-/// The values in the order in which they lie in the tensor: `tensor_content` if there is any, else
-/// whichever list has some.
-pub(crate) fn values(tensor: &TensorProto) -> Vec<Value> {
+/// The values in the order of the tensor: from `tensor_content` if it has any, otherwise from the
+/// list that has some.
+pub fn values(tensor: &TensorProto) -> Vec<Value> {
     if tensor.tensor_content.is_empty() {
         listed(tensor)
     } else {
@@ -25,8 +25,8 @@ pub(crate) fn values(tensor: &TensorProto) -> Vec<Value> {
     }
 }
 
-/// What rounding to float32 makes of a value.
-pub(crate) fn rounded(value: &Value) -> Value {
+/// The value rounded to float32.
+pub fn rounded(value: &Value) -> Value {
     match value {
         Value::Int(int) => real(f64::from(*int as f32)),
         Value::Real(number) => real(f64::from(*number as f32)),
@@ -86,7 +86,7 @@ fn content(dtype: i32, bytes: &[u8]) -> Vec<Value> {
         4 | 10 | 12 => each(bytes, |value| int(u8::from_le_bytes(value).into())),
         5 | 15 => each(bytes, |value| int(i16::from_le_bytes(value).into())),
         6 | 11 => each(bytes, |value| int(i8::from_le_bytes(value).into())),
-        // Raw bytes; TensorFlow's own encoding is never repaired.
+        // Raw bytes: TensorFlow's own encoding of strings is never repaired.
         7 => vec![Value::Text(bytes.to_vec())],
         8 => each(bytes, single),
         9 => each(bytes, |value| int(i64::from_le_bytes(value).into())),
