@@ -29,6 +29,9 @@ pub enum Fault {
     Refused { model: String, signature: String, problems: Vec<Problem>, code: Code },
     #[error("malformed request: {problem}")]
     Malformed { problem: String },
+    /// The request names no model; `text` is TF Serving's own message for that.
+    #[error("{text}")]
+    NoModel { text: &'static str },
     /// TF Serving does not serve the model or version; `text` is its own message.
     #[error("{text}")]
     ModelUnknown { model: String, text: String },
@@ -56,6 +59,11 @@ pub enum Fault {
     Draining,
     #[error("upstream {address} is unavailable: {cause} (UPSTREAM_UNAVAILABLE)")]
     UpstreamUnavailable { address: String, cause: String },
+    /// The connection ended after the call was sent and before its answer was complete.
+    #[error(
+        "the connection to upstream {address} ended while the request was running: {cause}; it was not sent again, because it may have run (UPSTREAM_UNAVAILABLE)"
+    )]
+    UpstreamLost { address: String, cause: String },
     /// TF Serving reset the stream without sending a status.
     #[error("upstream {address} reset the stream: {cause}")]
     UpstreamReset { address: String, cause: String, code: Code },
@@ -106,7 +114,7 @@ impl Fault {
                 };
                 spec.code(*code).fact("model", model).fact("signature", signature)
             }
-            Self::Malformed { .. } => Spec::of(Reason::Malformed),
+            Self::Malformed { .. } | Self::NoModel { .. } => Spec::of(Reason::Malformed),
             Self::ModelUnknown { model, .. } | Self::ModelUndeclared { model } => {
                 Spec::of(Reason::ModelUnknown).fact("model", model)
             }
@@ -118,7 +126,7 @@ impl Fault {
             Self::TooLate { retry, .. } => Spec::of(Reason::QueueFull).retry_after(*retry),
             Self::Deadline { .. } => Spec::of(Reason::Deadline),
             Self::Draining => Spec::of(Reason::Draining),
-            Self::UpstreamUnavailable { address, .. } => {
+            Self::UpstreamUnavailable { address, .. } | Self::UpstreamLost { address, .. } => {
                 Spec::of(Reason::UpstreamUnavailable).fact("upstream", address)
             }
             Self::UpstreamReset { code, .. } | Self::Upstream { code, .. } => {

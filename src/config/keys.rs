@@ -26,6 +26,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         upstream_connections: Number::new(1, 64), "HTTP/2 connections to TF Serving per worker.";
         upstream_concurrency: Concurrency, "How many Predict, Classify, Regress and MultiInference requests are sent to TF Serving at a time; the rest wait in a queue. `auto` adapts the limit to TF Serving's refusals and latency. `off` sets no limit. Requests that TF Serving refuses because all its threads are busy are sent again, except with `off`.";
         limits: &LIMITS, "Sizes above which requests are refused.";
+        retry_lost: OnOff, "Whether a request is sent again when its connection to TF Serving is lost before an answer. It may have run, so `on` is only for models that may run a request twice.";
         undeclared_models: Choice(&[("allow", UndeclaredModels::Allow), ("refuse", UndeclaredModels::Refuse)]), "What happens to requests for models that are not listed under `models`: their signatures are read on the first request, or they are refused.";
         allow_reload: OnOff, "Whether HandleReloadConfigRequest is forwarded. TF Serving does not authenticate it.";
         server_batching: OnOff, "Set to `on` if TF Serving runs with `--enable_batching`. Requests with zero rows would hang it and are then refused.";

@@ -417,6 +417,7 @@ models:
           max_inflight_requests: 1024
           max_queued_requests: 1024
           max_elements: 268435456
+        retry_lost: "off"
         undeclared_models: allow
         allow_reload: "off"
         server_batching: "off"

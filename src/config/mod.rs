@@ -56,6 +56,8 @@ pub struct Config {
     /// Whether TF Serving runs with `--enable_batching`. A request with zero rows would hang it and
     /// is refused.
     pub server_batching: bool,
+    /// Whether calls that may have run are sent again when their connection is lost.
+    pub retry_lost: bool,
     /// TLS for client connections; `None` for plain HTTP/2.
     pub listen_tls: Option<ListenTls>,
     /// Certificates for an `https://` upstream.
@@ -151,6 +153,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
             server_batching: false,
+            retry_lost: false,
             listen_tls: None,
             upstream_tls: UpstreamTls::default(),
             models: BTreeMap::new(),

@@ -19,7 +19,8 @@ fn samples() -> impl Iterator<Item = Fault> {
     std::iter::successors(Some(first), |fault| {
         Some(match fault {
             Fault::Refused { .. } => Fault::malformed("expected a field number above 0, found 0"),
-            Fault::Malformed { .. } => Fault::ModelUnknown {
+            Fault::Malformed { .. } => Fault::NoModel { text: "Missing ModelSpec" },
+            Fault::NoModel { .. } => Fault::ModelUnknown {
                 model: "m".into(),
                 text: "Servable not found for request: Latest(m)".into(),
             },
@@ -41,7 +42,11 @@ fn samples() -> impl Iterator<Item = Fault> {
                 address: "127.0.0.1:8500".into(),
                 cause: "connection refused".into(),
             },
-            Fault::UpstreamUnavailable { .. } => Fault::UpstreamReset {
+            Fault::UpstreamUnavailable { .. } => Fault::UpstreamLost {
+                address: "127.0.0.1:8500".into(),
+                cause: "connection reset by peer".into(),
+            },
+            Fault::UpstreamLost { .. } => Fault::UpstreamReset {
                 address: "127.0.0.1:8500".into(),
                 cause: "stream error: INTERNAL_ERROR".into(),
                 code: Code::Internal,

@@ -4,3 +4,4 @@ pub mod catalog;
 pub mod fetch;
 mod metadata_client;
 pub mod refresher;
+mod refusals;

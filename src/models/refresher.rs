@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::catalog::{Catalog, Entry, ModelVersion, Observation};
 use super::metadata_client::MetadataClient;
+use super::refusals::{MAX_REMEMBERED, Refusals};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
@@ -20,12 +21,6 @@ use crate::telemetry::metrics::{self, SignatureInput};
 use crate::upstream::pool::{Pool, Up};
 use crate::wire::VersionChoice;
 
-/// How long "no such model" is remembered, so that a client that repeats a wrong name does not load
-/// the server.
-const REMEMBER_REFUSAL: Duration = Duration::from_secs(1);
-/// Limits what clients can make us remember: refusals, and models that are not declared.
-const MAX_REMEMBERED: usize = 1024;
-const MAX_NAME_LENGTH: usize = 256;
 /// A model is refreshed at most this often because of refused requests.
 const REVALIDATE_INTERVAL: Duration = Duration::from_millis(100);
 /// Metadata requests at a time: each holds a thread of TF Serving.
@@ -39,10 +34,22 @@ pub struct Refresher(mpsc::Sender<Command>);
 #[derive(Debug)]
 enum Command {
     Resolve { key: Key, reply: Waiter },
-    Revalidate { model: String, sent: Instant, reply: oneshot::Sender<()> },
+    Revalidate { model: String, doubt: Doubt, reply: Done },
 }
 
-type Key = (String, VersionChoice);
+/// Why the catalog may be out of date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// TF Serving refused what conformed, and was sent at this time. Signatures are read again.
+    Refused { sent: Instant },
+    /// The sidecar is about to refuse a request. Only the served versions are checked: the
+    /// signatures of one version do not change while the server runs.
+    Refusing,
+}
+
+pub(super) type Key = (String, VersionChoice);
+/// Tells a request that the refresh which it waited for is done.
+type Done = oneshot::Sender<()>;
 type Waiter = oneshot::Sender<Result<Arc<ModelVersion>, Fault>>;
 
 impl Refresher {
@@ -74,8 +81,18 @@ impl Refresher {
     /// Refreshes a model after TF Serving refused a request that conformed. Does nothing if the
     /// model was refreshed after `sent`, the time when that request was sent.
     pub async fn revalidate(&self, model: &str, sent: Instant) {
+        self.doubt(model, Doubt::Refused { sent }).await;
+    }
+
+    /// Checks which versions of a model are served before a request is refused, so that a request
+    /// for a new version is not refused until the next poll.
+    pub async fn recheck(&self, model: &str) {
+        self.doubt(model, Doubt::Refusing).await;
+    }
+
+    async fn doubt(&self, model: &str, doubt: Doubt) {
         let (reply, answer) = oneshot::channel();
-        if self.0.try_send(Command::Revalidate { model: model.to_owned(), sent, reply }).is_ok() {
+        if self.0.try_send(Command::Revalidate { model: model.to_owned(), doubt, reply }).is_ok() {
             answer.await.ok();
         }
     }
@@ -91,13 +108,13 @@ pub struct Worker {
     catalog: Arc<Catalog>,
     config: Arc<Config>,
     resolving: RefCell<HashMap<Key, Vec<Waiter>>>,
-    refused: RefCell<HashMap<Key, (Instant, Fault)>>,
+    refusals: RefCell<Refusals>,
     /// When the last refresh of each model began.
     refreshed: RefCell<HashMap<String, Instant>>,
-    /// The same for refreshes because of a refused request.
-    revalidated: RefCell<HashMap<String, Instant>>,
-    /// Requests that wait for the refresh of their model to end.
-    revalidating: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
+    /// The same for refreshes because of a refused request, by whether signatures were read again.
+    revalidated: RefCell<HashMap<(String, bool), Instant>>,
+    /// Requests that wait for such a refresh of their model to end.
+    revalidating: RefCell<HashMap<(String, bool), Vec<Done>>>,
     reads: Semaphore,
     changed: Arc<Notify>,
 }
@@ -109,7 +126,7 @@ impl Worker {
             catalog,
             config,
             resolving: RefCell::default(),
-            refused: RefCell::default(),
+            refusals: RefCell::default(),
             refreshed: RefCell::default(),
             revalidated: RefCell::default(),
             revalidating: RefCell::default(),
@@ -129,7 +146,9 @@ impl Worker {
         while let Some(command) = commands.0.recv().await {
             match command {
                 Command::Resolve { key, reply } => Rc::clone(&self).resolve(key, reply),
-                Command::Revalidate { model, sent, reply } => Rc::clone(&self).revalidate(model, sent, reply),
+                Command::Revalidate { model, doubt, reply } => {
+                    Rc::clone(&self).revalidate(model, doubt, reply);
+                }
             }
         }
     }
@@ -141,7 +160,8 @@ impl Worker {
             reply.send(Ok(version)).ok();
             return;
         }
-        if let Some(fault) = self.remembered(&key) {
+        let known = self.catalog.entry(&key.0).is_some();
+        if let Some(fault) = self.refusals.borrow().recall(&key, known) {
             reply.send(Err(fault)).ok();
             return;
         }
@@ -155,7 +175,7 @@ impl Worker {
         spawn_local(async move {
             let answer = self.fetch(&key).await;
             if let Err(fault) = &answer {
-                self.remember(&key, fault);
+                self.refusals.borrow_mut().remember(&key, fault);
             }
             for waiter in self.resolving.borrow_mut().remove(&key).unwrap_or_default() {
                 waiter.send(answer.clone()).ok();
@@ -182,55 +202,39 @@ impl Worker {
         })
     }
 
-    fn remembered(&self, key: &Key) -> Option<Fault> {
-        let refused = self.refused.borrow();
-        let (when, fault) = refused.get(key)?;
-        (when.elapsed() < REMEMBER_REFUSAL).then(|| fault.clone())
-    }
+    // === Revalidate: a request is refused, here or by TF Serving ===
 
-    /// Remembers what TF Serving itself answered. Failing to reach it says nothing about the model.
-    fn remember(&self, key: &Key, fault: &Fault) {
-        if !matches!(fault, Fault::ModelUnknown { .. } | Fault::Upstream { .. })
-            || key.0.len() > MAX_NAME_LENGTH
-        {
-            return;
-        }
-        let mut refused = self.refused.borrow_mut();
-        if refused.len() >= MAX_REMEMBERED {
-            refused.retain(|_, (when, _)| when.elapsed() < REMEMBER_REFUSAL);
-        }
-        if refused.len() < MAX_REMEMBERED {
-            refused.insert(key.clone(), (Instant::now(), fault.clone()));
-        }
-    }
-
-    // === Revalidate: TF Serving refused a request that conformed ===
-
-    fn revalidate(self: Rc<Self>, model: String, sent: Instant, reply: oneshot::Sender<()>) {
-        let is_fresh = self.refreshed.borrow().get(&model).is_some_and(|refreshed| *refreshed >= sent);
+    fn revalidate(self: Rc<Self>, model: String, doubt: Doubt, reply: Done) {
+        let is_fresh = match doubt {
+            Doubt::Refused { sent } => {
+                self.refreshed.borrow().get(&model).is_some_and(|refreshed| *refreshed >= sent)
+            }
+            Doubt::Refusing => false,
+        };
+        let key = (model, doubt != Doubt::Refusing);
         let is_too_soon = self
             .revalidated
             .borrow()
-            .get(&model)
+            .get(&key)
             .is_some_and(|revalidated| revalidated.elapsed() < REVALIDATE_INTERVAL);
         if is_fresh
-            || (is_too_soon && !self.revalidating.borrow().contains_key(&model))
-            || self.catalog.entry(&model).is_none()
+            || (is_too_soon && !self.revalidating.borrow().contains_key(&key))
+            || self.catalog.entry(&key.0).is_none()
         {
             reply.send(()).ok();
             return;
         }
         let mut revalidating = self.revalidating.borrow_mut();
-        if let Some(waiters) = revalidating.get_mut(&model) {
+        if let Some(waiters) = revalidating.get_mut(&key) {
             waiters.push(reply);
             return;
         }
-        revalidating.insert(model.clone(), vec![reply]);
+        revalidating.insert(key.clone(), vec![reply]);
         drop(revalidating);
-        self.revalidated.borrow_mut().insert(model.clone(), Instant::now());
+        self.revalidated.borrow_mut().insert(key.clone(), Instant::now());
         spawn_local(async move {
-            self.refresh(&model, true).await.ok();
-            for waiter in self.revalidating.borrow_mut().remove(&model).unwrap_or_default() {
+            self.refresh(&key.0, key.1).await.ok();
+            for waiter in self.revalidating.borrow_mut().remove(&key).unwrap_or_default() {
                 waiter.send(()).ok();
             }
         });
@@ -256,9 +260,9 @@ impl Worker {
                 // The first connection was made during this poll, which has read everything.
                 generation = self.client.generation();
             }
-            for times in [&self.refreshed, &self.revalidated] {
-                times.borrow_mut().retain(|model, _| self.catalog.entry(model).is_some());
-            }
+            let is_known = |model: &str| self.catalog.entry(model).is_some();
+            self.refreshed.borrow_mut().retain(|model, _| is_known(model));
+            self.revalidated.borrow_mut().retain(|(model, _), _| is_known(model));
 
             let is_complete = self.config.models.keys().all(|model| self.catalog.serves(model));
             if is_complete {
@@ -330,6 +334,9 @@ impl Worker {
         }
         if !changes.is_empty() {
             metrics::signature_change(model);
+        }
+        if before.available != after.available || before.labels != after.labels {
+            self.refusals.borrow_mut().forget(model);
         }
         let is_known = !before.versions.is_empty() || self.config.is_declared(model);
         if is_known || self.catalog.len() < MAX_REMEMBERED + self.config.models.len() {

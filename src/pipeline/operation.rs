@@ -9,6 +9,7 @@ use crate::wire::{ModelSpec, PredictView, Rope, WireError};
 
 /// A scanned request.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "boxing it would cost an allocation for each Predict")]
 pub(super) enum Operation {
     Predict(PredictView),
     /// Classify, Regress and MultiInference: the signature's name is checked, and that there are

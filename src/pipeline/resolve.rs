@@ -24,10 +24,10 @@ pub(super) async fn resolve(cx: &RequestContext<'_>, spec: &ModelSpec) -> Result
 
 async fn fetch(cx: &RequestContext<'_>, spec: &ModelSpec) -> Result<Arc<ModelVersion>, Fault> {
     if !spec.present {
-        return Err(Fault::malformed(MISSING_SPEC));
+        return Err(Fault::NoModel { text: MISSING_SPEC });
     }
     if spec.name.is_empty() {
-        return Err(Fault::malformed(MISSING_NAME));
+        return Err(Fault::NoModel { text: MISSING_NAME });
     }
     let config = &cx.shard.config;
     if config.undeclared_models == UndeclaredModels::Refuse && !config.is_declared(&spec.name) {

@@ -19,12 +19,12 @@ use super::send::send;
 use super::verdict::{count, is_off, refusal, remember};
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
-use crate::repair::{Action, Calls, Outcome, Verdict};
+use crate::repair::{Action, Calls, Mode, Outcome, Reason, Verdict};
 use crate::retry::policy::{Cause, Decision};
-use crate::telemetry::metrics::Stage;
+use crate::telemetry::metrics::{Method, Stage, unknown};
 use crate::transport::framing::frames;
 use crate::upstream::call::Reply;
-use crate::wire::{ModelSpec, Rope};
+use crate::wire::{ModelSpec, PredictView, Rope};
 
 /// How long the server's refusal may wait for a check whether the signatures have changed.
 const REVALIDATE_WITHIN: Duration = Duration::from_secs(1);
@@ -42,7 +42,10 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
     let scanned = cx.metrics.stage(Stage::Scan, || Operation::scan(cx.metrics.method, plain));
     let operation = match scanned {
         Ok(operation) => Some(operation),
-        Err(_) if is_off(&config.defaults, cx.options) => None,
+        Err(error) if lets_malformed_pass(cx, plain) => {
+            tracing::debug!(%error, "forwarding a message that cannot be parsed");
+            None
+        }
         Err(error) => return Err(Fault::malformed(error.to_string())),
     };
     let checked = operation.as_ref().and_then(|operation| Some((operation, operation.model_spec()?)));
@@ -74,6 +77,12 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
         let changed: SmallVec<[Bytes; 4]>;
         let (outgoing, repairs): (&[Bytes], Option<HeaderMap>) = match verdict.action {
             Action::Refuse => {
+                if cx.retry(Cause::SignatureChanged) == Decision::Now
+                    && let Some(newer) = newer(cx, spec, &version, None).await
+                {
+                    version = newer;
+                    continue;
+                }
                 remember(cx, &version, &verdict);
                 return Err(refusal(&version, spec, verdict, operation.predict().is_some()));
             }
@@ -112,7 +121,7 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
         if operation.predict().is_some()
             && is_doubtful(&verdict, &reply)
             && cx.retry(Cause::SignatureChanged) == Decision::Now
-            && let Some(newer) = newer(cx, spec, &version, sent).await
+            && let Some(newer) = newer(cx, spec, &version, Some(sent)).await
         {
             version = newer;
             continue;
@@ -128,6 +137,25 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
     }
 }
 
+/// Whether a message that cannot be parsed is forwarded all the same: in the modes that refuse
+/// nothing. Its model may be readable; otherwise the defaults decide.
+fn lets_malformed_pass(cx: &RequestContext<'_>, message: &Rope) -> bool {
+    let config = &cx.shard.config;
+    // A MultiInference names its model in its tasks.
+    let spec = match cx.metrics.method {
+        Method::MultiInference => ModelSpec::default(),
+        _ => PredictView::salvage_model_spec(message),
+    };
+    let policy = config.policy(&spec.name).for_signature(spec.effective_signature());
+    let mode = policy.mode.max(cx.options.mode);
+    if mode == Mode::Observe && !cx.options.dry_run {
+        let version = cx.shard.catalog.lookup(&spec);
+        let metrics = version.as_ref().map(|version| version.metrics(spec.effective_signature()));
+        metrics.unwrap_or_else(|| unknown()).would_reject(Reason::Malformed.as_str());
+    }
+    mode <= Mode::Observe && !cx.options.dry_run
+}
+
 /// Whether the server refused a request that conforms to the signatures that we know.
 fn is_doubtful(verdict: &Verdict, reply: &Reply) -> bool {
     matches!(verdict.outcome, Outcome::Conforming | Outcome::Repaired)
@@ -135,14 +163,21 @@ fn is_doubtful(verdict: &Verdict, reply: &Reply) -> bool {
 }
 
 /// The model's version now, if its signatures differ from those that the request was judged by.
+/// `sent`: when TF Serving got the request that it refused; `None` if it is refused here.
 async fn newer(
     cx: &RequestContext<'_>,
     spec: &ModelSpec,
     old: &Arc<ModelVersion>,
-    sent: Instant,
+    sent: Option<Instant>,
 ) -> Option<Arc<ModelVersion>> {
     cx.progress.set("checking whether the model has changed");
-    let revalidated = Box::pin(cx.shard.refresher.revalidate(&old.model, sent));
+    let refresher = &cx.shard.refresher;
+    let revalidated = Box::pin(async {
+        match sent {
+            Some(sent) => refresher.revalidate(&old.model, sent).await,
+            None => refresher.recheck(&old.model).await,
+        }
+    });
     tokio::time::timeout(REVALIDATE_WITHIN, revalidated).await.ok();
     let newer = cx.shard.catalog.lookup(spec)?;
     (!Arc::ptr_eq(&newer, old) && newer.signatures != old.signatures).then_some(newer)

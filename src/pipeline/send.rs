@@ -36,7 +36,7 @@ pub(super) async fn send(cx: &mut RequestContext<'_>, frames: &[Bytes]) -> Resul
             return outcome.map_err(CallError::into_fault);
         };
         // Boxed: a rare path need not size the task of every request.
-        permit = match Box::pin(retry(cx, permit, &outcome, cause)).await? {
+        permit = match Box::pin(retry(cx, permit, cause)).await? {
             Next::Call(permit) => permit,
             Next::GiveUp => return outcome.map_err(CallError::into_fault),
         };
@@ -51,22 +51,10 @@ enum Next {
     GiveUp,
 }
 
-async fn retry(
-    cx: &mut RequestContext<'_>,
-    permit: Option<Permit>,
-    outcome: &Outcome,
-    mut cause: Cause,
-) -> Result<Next, Fault> {
-    let mut decision = cx.retry(cause);
-    if cause == Cause::Unprocessed {
-        if decision == Decision::Now {
-            return Ok(Next::Call(permit));
-        }
-        if !matches!(outcome, Err(CallError::Unprocessed { connection_lost: true, .. })) {
-            return Ok(Next::GiveUp);
-        }
-        cause = Cause::ConnectionLost;
-        decision = cx.retry(cause);
+async fn retry(cx: &mut RequestContext<'_>, permit: Option<Permit>, cause: Cause) -> Result<Next, Fault> {
+    let decision = cx.retry(cause);
+    if cause == Cause::Unprocessed && decision == Decision::Now {
+        return Ok(Next::Call(permit));
     }
     if let Some(label) = label(cause).filter(|_| cx.shard.limiter.is_some()) {
         if cause != Cause::ConnectionLost {
@@ -115,7 +103,7 @@ async fn queue(cx: &RequestContext<'_>, limiter: &ShardHandle, order: Order) -> 
 fn cause(outcome: &Outcome) -> Option<Cause> {
     let reply = match outcome {
         Ok(reply) => reply,
-        Err(CallError::Unprocessed { .. }) => return Some(Cause::Unprocessed),
+        Err(CallError::Unprocessed(_)) => return Some(Cause::Unprocessed),
         Err(CallError::ConnectionLost(_)) => return Some(Cause::ConnectionLost),
         Err(CallError::Other(_)) => return None,
     };

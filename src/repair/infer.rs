@@ -28,7 +28,12 @@ pub fn judge_infer(
                     signature = Some(chosen);
                 }
             }
-            Err(problem) => found.problems.push(problem),
+            Err(mut problem) => {
+                if view.tasks.len() > 1 {
+                    problem.what = format!("task {index}: {}", problem.what);
+                }
+                found.problems.push(problem);
+            }
         }
     }
     if view.examples == 0 {
@@ -50,4 +55,41 @@ pub fn apply_infer(message: &Rope, view: &InferView, plan: &Plan) -> Rope {
         }
     }
     view.rewrite(message, &names)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::proto::tensorflow::serving::{
+        InferenceTask, Input, ModelSpec, MultiInferenceRequest, input::Kind,
+    };
+    use crate::repair::notation;
+
+    #[test]
+    fn a_refused_multi_inference_names_the_task() {
+        let task = |signature: &str| InferenceTask {
+            model_spec: Some(ModelSpec {
+                name: "m".to_owned(),
+                signature_name: signature.to_owned(),
+                ..ModelSpec::default()
+            }),
+            ..InferenceTask::default()
+        };
+        let examples = crate::proto::tensorflow::serving::ExampleList {
+            examples: vec![crate::proto::tensorflow::Example::default()],
+        };
+        let request = MultiInferenceRequest {
+            tasks: vec![task("serving_default"), task("other")],
+            input: Some(Input { kind: Some(Kind::ExampleList(examples)) }),
+        };
+        let message = Rope::from(request.encode_to_vec());
+        let view = InferView::scan_multi(&message).unwrap();
+        let signatures = notation::signature("examples:string[-1]").unwrap();
+        let verdict = judge_infer(&view, &signatures, &ModelPolicy::default(), None);
+        let texts: Vec<String> = verdict.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].starts_with("task 1: Serving signature key \"other\" not found"), "{texts:?}");
+    }
 }

@@ -14,8 +14,8 @@ const MAX_DOUBLINGS: u32 = 6;
 pub enum Cause {
     /// The server certainly did not process the call: it said so with `REFUSED_STREAM` or a GOAWAY.
     ///
-    /// The call keeps its permit. When the policy gives up and the call ended with its connection,
-    /// it may still be retried as [`Cause::ConnectionLost`].
+    /// The call keeps its permit. The first retry of a call is free; another one is taken off the
+    /// budget.
     Unprocessed,
     /// TF Serving had no thread for the call and did not run it.
     ///
@@ -50,6 +50,7 @@ pub enum Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempts {
     limited: bool,
+    retry_lost: bool,
     /// Since the request was last planned, except for those of unprocessed calls.
     retries: u32,
     /// The current call was retried as unprocessed.
@@ -58,9 +59,16 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// For calls that need a permit: every cause can be retried.
+    /// For calls that need a permit: every cause can be retried, except for lost connections.
     pub const fn with_limiter() -> Self {
-        Self { limited: true, retries: 0, unprocessed: false, signature_changed: false }
+        Self { limited: true, retry_lost: false, retries: 0, unprocessed: false, signature_changed: false }
+    }
+
+    /// Whether a call that may have run is retried when its connection is lost: only the operator
+    /// knows whether running it twice does harm.
+    #[must_use]
+    pub const fn retry_lost(self, on: bool) -> Self {
+        Self { retry_lost: on, ..self }
     }
 
     /// For calls without a limiter: with nothing to hold retries back, an overloaded server is left
@@ -78,18 +86,22 @@ impl Attempts {
         match cause {
             Cause::Unprocessed => {
                 if self.unprocessed {
-                    return Decision::GiveUp;
+                    self.retries += 1;
+                    if !self.limited || self.retries > 1 || !budget.spend() {
+                        return Decision::GiveUp;
+                    }
                 }
-                self.unprocessed = true;
+                self.unprocessed = !self.unprocessed;
                 return Decision::Now;
             }
             Cause::SignatureChanged => {
                 if self.signature_changed {
                     return Decision::GiveUp;
                 }
-                *self = Self { limited: self.limited, signature_changed: true, ..Self::with_limiter() };
+                *self = Self { retries: 0, unprocessed: false, signature_changed: true, ..*self };
                 return Decision::Now;
             }
+            Cause::ConnectionLost if !self.retry_lost => return Decision::GiveUp,
             Cause::NoThread | Cause::BatchQueueFull | Cause::ConnectionLost => {}
         }
         self.retries += 1;
@@ -150,15 +162,13 @@ mod tests {
             // The budget of a new thread pays for ten.
             (&[BatchQueueFull; 11], "aaaaaaaaaag"),
             (&[ConnectionLost; 2], "ng"),
-            (&[Unprocessed; 2], "ng"),
+            (&[Unprocessed; 4], "nnng"),
+            (&[Unprocessed, NoThread, Unprocessed, Unprocessed, Unprocessed], "nnngg"),
             (&[SignatureChanged; 2], "ng"),
             // A lost connection is retried only as the first failure.
             (&[NoThread, ConnectionLost], "ng"),
             (&[ConnectionLost, NoThread, BatchQueueFull], "naa"),
-            // Each new call may be unprocessed once.
-            (&[Unprocessed, NoThread, Unprocessed, Unprocessed], "nnng"),
-            // An unprocessed call that ended with its connection twice.
-            (&[Unprocessed, Unprocessed, ConnectionLost, Unprocessed], "ngnn"),
+            // Each new call may be unprocessed once for free.
             (&[Unprocessed, ConnectionLost, Unprocessed], "nnn"),
             // A request that is planned again starts over, but is not planned a third time.
             (&[ConnectionLost, SignatureChanged, ConnectionLost, SignatureChanged], "nnng"),
@@ -166,11 +176,19 @@ mod tests {
             (&[Unprocessed, SignatureChanged, Unprocessed], "nnn"),
         ] {
             assert_eq!(
-                decisions(Attempts::with_limiter(), &mut Budget::default(), causes),
+                decisions(Attempts::with_limiter().retry_lost(true), &mut Budget::default(), causes),
                 expected,
                 "{causes:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_call_that_may_have_run_is_only_retried_if_the_operator_allows_it() {
+        let mut budget = Budget::default();
+        let causes = [ConnectionLost, NoThread, ConnectionLost];
+        assert_eq!(decisions(Attempts::with_limiter(), &mut budget, &causes), "gng");
+        assert_eq!((0..20).filter(|_| budget.spend()).count(), 10, "nothing was spent");
     }
 
     #[test]
@@ -182,7 +200,11 @@ mod tests {
             (Unprocessed, "n"),
             (SignatureChanged, "n"),
         ] {
-            assert_eq!(decisions(Attempts::with_limiter(), &mut empty(), &[cause]), expected, "{cause:?}");
+            assert_eq!(
+                decisions(Attempts::with_limiter().retry_lost(true), &mut empty(), &[cause]),
+                expected,
+                "{cause:?}"
+            );
         }
     }
 

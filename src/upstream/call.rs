@@ -54,6 +54,7 @@ pub struct ReplyBody {
 
 /// A reply that was read to its end.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
 pub enum Collected {
     /// Headers and trailers without a message: an error, still to be passed on.
     Refused(Box<Reply>),
@@ -65,11 +66,8 @@ pub enum Collected {
 #[derive(Debug)]
 pub enum CallError {
     /// TF Serving certainly did not process the call: REFUSED_STREAM, or a GOAWAY that names an
-    /// earlier stream as the last one. `connection_lost`: with the latter.
-    Unprocessed {
-        fault: Fault,
-        connection_lost: bool,
-    },
+    /// earlier stream as the last one.
+    Unprocessed(Fault),
     /// The connection ended before any byte of an answer; the call may have run.
     ConnectionLost(Fault),
     Other(Fault),
@@ -257,7 +255,7 @@ impl CallError {
     fn before_answer(lease: &Lease, error: &h2::Error) -> Self {
         let fault = lease.fault(error);
         if is_unprocessed(error) {
-            Self::Unprocessed { fault, connection_lost: !error.is_reset() }
+            Self::Unprocessed(fault)
         } else if error.is_reset() {
             Self::Other(fault)
         } else {
@@ -267,7 +265,7 @@ impl CallError {
 
     pub fn into_fault(self) -> Fault {
         match self {
-            Self::Unprocessed { fault, .. } | Self::ConnectionLost(fault) | Self::Other(fault) => fault,
+            Self::Unprocessed(fault) | Self::ConnectionLost(fault) | Self::Other(fault) => fault,
         }
     }
 }

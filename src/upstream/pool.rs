@@ -229,7 +229,12 @@ impl Lease {
 
     /// What an HTTP/2 error on the call means for the request that waits for it.
     pub fn fault(&self, error: &h2::Error) -> Fault {
-        super::unary::fault(&self.0.target, error)
+        let target = &self.0.target;
+        // A remote GOAWAY ends only calls that the server did not process.
+        if error.is_reset() || (error.is_remote() && error.is_go_away()) {
+            return super::unary::fault(target, error);
+        }
+        Fault::UpstreamLost { address: target.address.clone(), cause: error.to_string() }
     }
 }
 

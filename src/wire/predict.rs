@@ -84,6 +84,22 @@ impl PredictView {
         Ok(view)
     }
 
+    /// The model spec of a message that cannot be scanned, as far as it can be read. Empty if it
+    /// comes after the error.
+    pub fn salvage_model_spec(message: &Rope) -> ModelSpec {
+        let mut spec = ModelSpec::default();
+        let mut reader = Reader::new(message);
+        while let Ok(Some(field)) = reader.next_field() {
+            if field.number == 1
+                && (field.expect(Wire::Bytes).is_err()
+                    || spec.merge(message, reader.inner(&field), field.payload.clone()).is_err())
+            {
+                break;
+            }
+        }
+        spec
+    }
+
     pub fn input(&self, key: &str) -> Option<&InputView> {
         self.inputs.iter().find(|input| input.key == key)
     }

@@ -222,8 +222,20 @@ async fn a_full_batching_queue_is_retried_within_the_budget() {
 }
 
 #[tokio::test]
-async fn a_call_whose_connection_is_lost_is_retried_once() {
+async fn a_call_that_may_have_run_is_not_sent_again() {
     let setup = setup(8, |_| {}).await;
+    setup.fake.script(PREDICT, 1, Act::Close);
+    let reply = setup.client.predict(&dense::conforming()).await;
+    assert_eq!((reply.code, reply.reason().as_str()), (14, "UPSTREAM_UNAVAILABLE"), "{}", reply.text);
+    assert!(reply.text.contains("ended while the request was running"), "{}", reply.text);
+    assert!(reply.text.contains("it was not sent again"), "{}", reply.text);
+    assert_eq!(setup.fake.count(PREDICT), 1);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_call_is_retried_once_if_the_operator_allows_it() {
+    let setup = setup(8, |config| config.retry_lost = true).await;
     setup.fake.script(PREDICT, 1, Act::Close);
     setup.client.predict(&dense::conforming()).await.ok();
     assert_eq!(setup.fake.count(PREDICT), 2);

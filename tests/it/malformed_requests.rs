@@ -1,11 +1,13 @@
 //! Malformed bodies and messages: each is an error, and the connection stays usable.
 use prost::Message as _;
 use prost::bytes::Bytes;
+use tfs_sidecar::repair::Mode;
 
 use crate::support::client::Request;
 use crate::support::dense::{self, INPUT};
-use crate::support::requests::{FLOAT, PREDICT, content, field, floats, number_field, varint};
-use crate::support::sidecar::Setup;
+use crate::support::fake_tfs::model::{Model, Sig};
+use crate::support::requests::{FLOAT, PREDICT, Predict, content, field, floats, number_field, varint};
+use crate::support::sidecar::{Setup, policy};
 
 /// Bodies whose message is not a valid PredictRequest.
 fn malformed() -> Vec<(&'static str, Bytes)> {
@@ -81,5 +83,81 @@ async fn a_body_that_is_not_one_grpc_message_is_an_error() {
         }
         setup.client.predict(&dense::conforming()).await.ok();
     }
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn modes_that_refuse_nothing_forward_what_cannot_be_parsed() {
+    for (mode, model) in [(Mode::Off, "unparsed_off"), (Mode::Observe, "unparsed_observe")] {
+        let signature = Sig::new("serving_default").input("x", FLOAT, &[-1, 4]).output("y", FLOAT, &[-1, 4]);
+        let served = Model::new(model).version(1, [signature]);
+        let setup = Setup::with([served], |config| policy(config, |policy| policy.mode = mode)).await;
+        let conforming = Predict::new(model).input("x", floats(&[1, 4], &[0.5; 4])).bytes();
+        let cut = conforming.slice(..conforming.len() - 7);
+        let nameless = Bytes::from([field(1, &field(1, &[0xff, 0xfe])), cut.to_vec()].concat());
+        for message in [cut.clone(), nameless] {
+            let before = setup.fake.count(PREDICT);
+            setup.client.predict(&message).await;
+            let calls = setup.fake.calls_of(PREDICT);
+            assert_eq!(calls.len(), before + 1, "{mode}");
+            assert_eq!(calls.last().map(|call| &call.message), Some(&message), "{mode}");
+        }
+        let counted = setup.sidecar.metrics().await;
+        let labels = [("model", model), ("reason", "MALFORMED")];
+        let expected = if mode == Mode::Observe { 1.0 } else { 0.0 };
+        assert_eq!(counted.sum("tfs_sidecar_would_reject_total", &labels), expected, "{mode}");
+        // A request that asks for more strictness is refused.
+        let strict = Request::predict(&cut).metadata("tfs-sidecar-mode", "repair");
+        assert_eq!(setup.client.call(strict).await.code, 3, "{mode}");
+        setup.sidecar.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_model_in_mode_observe_gets_what_cannot_be_parsed_under_stricter_defaults() {
+    let setup = Setup::with([dense::model()], |config| {
+        for model in config.models.values_mut() {
+            model.defaults.mode = Mode::Observe;
+        }
+    })
+    .await;
+    let conforming = dense::conforming();
+    setup.client.predict(&conforming.slice(..conforming.len() - 7)).await;
+    assert_eq!(setup.fake.count(PREDICT), 1);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_model_gets_the_servers_own_text() {
+    let setup = Setup::new([dense::model()]).await;
+    for (message, text) in
+        [(Vec::new(), "Missing ModelSpec"), (field(1, &[]), "ModelSpec has no name specified.")]
+    {
+        let reply = setup.client.predict(&Bytes::from(message)).await;
+        assert_eq!((reply.code, reply.text.as_str()), (3, text));
+    }
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_grpc_gets_415_even_while_it_uploads() {
+    let setup = Setup::new([dense::model()]).await;
+    let addr = setup.sidecar.grpc.clone();
+    let socket = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let request = http::Request::post("http://sidecar/tensorflow.serving.PredictionService/Predict")
+        .header("content-type", "application/json")
+        .body(())
+        .unwrap();
+    let (response, mut upload) = client.send_request(request, false).unwrap();
+    assert_eq!(response.await.unwrap().status(), 415);
+    // The stream is open until the upload ends, so the client can finish it.
+    upload.send_data(Bytes::from_static(b"{\"instances\": [1]}"), true).unwrap();
+    // The same connection goes on.
+    let request = http::Request::get("http://sidecar/").body(()).unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 415);
+    driver.abort();
     setup.sidecar.stop().await;
 }

@@ -88,6 +88,61 @@ async fn a_label_selects_the_signature_of_its_version() {
 }
 
 #[tokio::test]
+async fn a_new_version_is_found_by_the_first_request_that_would_be_refused() {
+    // No poll happens during the test.
+    let signature = |name: &str| Sig::new(name).input("x", FLOAT, &[-1, 4]).output("y", FLOAT, &[-1, 4]);
+    let models = [
+        Model::new("swap_shape").version(1, [wide(4)]),
+        Model::new("swap_signature").version(1, [signature("old")]),
+    ];
+    let setup = Setup::with(models, |config| config.poll_interval = Duration::from_secs(3600)).await;
+    setup.fake.serve(Model::new("swap_shape").version(2, [wide(8)]));
+    let reply = setup.client.predict(&vector("swap_shape", 8).bytes()).await.ok();
+    assert_eq!(reply.repairs(), ["x;add_batch_dim;[8]->[1,8]"]);
+
+    setup.fake.serve(Model::new("swap_signature").version(2, [signature("new"), signature("newer")]));
+    let request = Predict::new("swap_signature").signature("newer").input("x", floats(&[1, 4], &[0.0; 4]));
+    setup.client.predict(&request.bytes()).await.ok();
+    // What is wrong for the new version as well is refused.
+    let reply = setup.client.predict(&vector("swap_shape", 4).bytes()).await;
+    assert_eq!((reply.code, reply.reason().as_str()), (3, "RANK_TOO_LOW"));
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn refused_requests_load_the_server_with_few_checks() {
+    let setup = Setup::with([Model::new("checks").version(1, [wide(4)])], |config| {
+        config.poll_interval = Duration::from_secs(3600);
+    })
+    .await;
+    let (metadata, status) = (setup.fake.count(METADATA), setup.fake.count(STATUS));
+    let started = tokio::time::Instant::now();
+    for _ in 0..50 {
+        assert_eq!(setup.client.predict(&vector("checks", 8).bytes()).await.code, 3);
+    }
+    let intervals = started.elapsed().as_millis() as usize / 100 + 1;
+    assert!(setup.fake.count(STATUS) - status <= intervals, "{:?}", setup.fake.count(STATUS) - status);
+    assert_eq!(setup.fake.count(METADATA), metadata, "the version is known");
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_that_was_unknown_a_moment_ago_is_used_once_it_is_served() {
+    let model = || Model::new("soon").version(1, [wide(4)]);
+    let setup = Setup::with([model()], |config| config.poll_interval = Duration::from_secs(3600)).await;
+    let request = vector("soon", 4).version(2).bytes();
+    assert_eq!(setup.client.predict(&request).await.code, 5);
+    setup.fake.serve(model().version(2, [wide(4)]));
+    within("the new version", async {
+        while setup.client.predict(&request).await.code != 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_that_fails_because_the_signature_changed_is_judged_again() {
     // No poll happens during the test, so the error itself must cause the refresh.
     let setup = Setup::with([Model::new("swap").version(1, [typed(FLOAT, 4)])], |config| {

@@ -100,7 +100,8 @@ async fn other_methods_arrive_byte_for_byte() {
         assert_eq!(same, 2, "{path}");
     }
     let reply = setup.client.call(Request::new("/tensorflow.ProfilerService/Monitor", b"\x08\x01")).await;
-    assert_eq!((reply.code, reply.text.as_str()), (12, ""));
+    let text = "TensorFlow Serving has no such service or method";
+    assert_eq!((reply.code, reply.text.as_str()), (12, text));
     assert_eq!(setup.fake.only("/tensorflow.ProfilerService/Monitor").message, &b"\x08\x01"[..]);
     setup.sidecar.stop().await;
 }

@@ -1,6 +1,7 @@
 //! One call of a client, from its first header to its last trailer.
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -17,8 +18,13 @@ use crate::pipeline::options::RequestOptions;
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{RequestContext, Shard, run};
 use crate::retry::policy::Attempts;
+use crate::transport::body::BodyReader;
 use crate::transport::deadline::Deadline;
 use crate::upstream::call::CallHead;
+
+/// Bounds on what is read of a request that was answered already.
+const MAX_DISCARDED: usize = 1 << 20;
+const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the parts of a call share.
 #[derive(Clone, Copy)]
@@ -42,6 +48,7 @@ pub(super) async fn serve(
     let responder = Responder::new(respond);
     if !is_grpc(&request) {
         responder.http(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        discard(request.into_body()).await;
         return;
     }
     let outcome = match Deadline::read(request.headers(), arrived) {
@@ -62,6 +69,22 @@ pub(super) async fn serve(
             metrics.failed(&fault);
         }
     }
+}
+
+/// Reads what is left of a small body. Some HTTP clients take a stream that ends under their upload
+/// for a failed request, and drop the answer.
+async fn discard(body: RecvStream) {
+    let mut body = BodyReader::new(body);
+    let mut left = MAX_DISCARDED;
+    let read = async {
+        while let Ok(Some(chunk)) = body.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DISCARD_WITHIN, read).await.ok();
 }
 
 /// Like other gRPC servers: POST with a content type that begins so.
@@ -111,7 +134,7 @@ async fn judged(
     let limit = shard.config.limits.max_message_bytes;
     let message = message::read(body, &head.headers, limit, &mut ticket).await?;
     let attempts = match shard.limiter {
-        Some(_) => Attempts::with_limiter(),
+        Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
         None => Attempts::without_limiter(),
     };
     let mut cx = RequestContext {

@@ -3,16 +3,18 @@ use std::future::poll_fn;
 use std::pin::pin;
 
 use h2::RecvStream;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::responder::{Responder, Stop};
 use super::write;
+use crate::fault::GRPC_MESSAGE;
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, ResponseAnnotations, Shard};
 use crate::transport::body::{self, BodyReader};
 use crate::transport::deadline::Deadline;
-use crate::upstream::call::{CallHead, First, Reply, ReplyBody};
+use crate::upstream::call::{CallHead, First, Reply, ReplyBody, code};
 use crate::upstream::pool::Opened;
 
 /// Opens the same call at TF Serving and moves chunks as each side has room. Memory: what the two
@@ -41,10 +43,11 @@ pub(super) async fn pass(
     let down = async {
         let response = response.await.map_err(|error| lease.fault(&error))?;
         metrics.call().answered(sent);
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let end = body.is_end_stream();
         let mut body = ReplyBody::new(body, lease);
         if end {
+            explain_unimplemented(&mut head.headers);
             let reply = Reply { head, first: First::End, body };
             let annotations = ResponseAnnotations::default();
             return write::write(responder, Answer::Upstream { reply, annotations }).await;
@@ -53,8 +56,11 @@ pub(super) async fn pass(
         // message of a stream.
         responder.head(http::Response::from_parts(head, ()), false)?;
         write::chunks(responder, &mut body).await?;
-        let trailers = body.trailers().await?;
+        let mut trailers = body.trailers().await?;
         drop(body);
+        if let Some(trailers) = &mut trailers {
+            explain_unimplemented(trailers);
+        }
         write::end(responder, trailers)
     };
     // The answer decides when the call is over.
@@ -67,4 +73,14 @@ pub(super) async fn pass(
         down.as_mut().poll(cx)
     })
     .await
+}
+
+/// gRPC servers answer an unknown method with a code and no text.
+fn explain_unimplemented(trailers: &mut HeaderMap) {
+    if code(trailers) == Some(Code::Unimplemented) && !trailers.contains_key(GRPC_MESSAGE) {
+        trailers.insert(
+            GRPC_MESSAGE,
+            HeaderValue::from_static("TensorFlow Serving has no such service or method"),
+        );
+    }
 }

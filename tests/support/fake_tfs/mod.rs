@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::address::Address;
 use self::answer::Models;
+#[allow(unused_imports, reason = "the demo uses a part of this module")]
 pub use self::call::{Call, End};
 use self::model::Model;
 pub use self::script::{Act, Gate};
