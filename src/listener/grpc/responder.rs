@@ -1,5 +1,4 @@
-//! One call of a client: its way to be answered, and what can end it early (deadline,
-//! cancellation).
+//! The answering half of a client's call, and what can end the call early: deadline, cancellation.
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
