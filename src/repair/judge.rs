@@ -146,11 +146,9 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
     }
     let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
     rows::check_not_empty(limits, &shapes, &mut found.problems);
-    if rows != Rows::Differ {
-        let (steps, problems) = (&mut found.steps, &mut found.problems);
-        found.calls =
-            calls::plan(signature, policy, limits, &request.view.output_filter, &shapes, steps, problems);
-    }
+    let (steps, problems) = (&mut found.steps, &mut found.problems);
+    found.calls =
+        calls::plan(signature, policy, limits, &request.view.output_filter, &shapes, steps, problems);
     hints::add(&mut found.problems, signature, request.view, &names.bound);
 }
 

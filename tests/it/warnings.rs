@@ -40,8 +40,9 @@ async fn counted(setup: &Setup, model: &str, reason: &str) -> f64 {
 #[tokio::test]
 async fn rows_that_differ_are_forwarded_byte_for_byte_with_a_warning() {
     let setup = Setup::new([model("rows")]).await;
+    let request = ragged("rows");
     for number in 1..=2 {
-        let reply = setup.client.predict(&ragged("rows")).await.ok();
+        let reply = setup.client.predict(&request).await.ok();
         assert_eq!(reply.initial("tfs-sidecar-warning"), [DIFFER]);
         assert_eq!(reply.repairs(), [""; 0]);
         assert!(reply.initial("tfs-sidecar-repairs").is_empty());
@@ -49,7 +50,7 @@ async fn rows_that_differ_are_forwarded_byte_for_byte_with_a_warning() {
         assert_eq!(counted(&setup, "rows", "BATCH_MISMATCH").await, f64::from(number));
     }
     for call in setup.fake.calls_of(PREDICT) {
-        assert_eq!(call.message, ragged("rows"));
+        assert_eq!(call.message, request);
     }
     let page = setup.sidecar.page("/api/repairs").await.body;
     assert!(page.contains("\"warned\"") && page.contains(DIFFER), "{page}");
@@ -120,9 +121,10 @@ async fn in_mode_observe_warnings_are_counted_and_nothing_is_added() {
     let reply = setup.client.predict(&ragged("observed")).await;
     assert_eq!((reply.text.as_str(), reply.trailer("tfs-sidecar-warning").len()), ("own words", 0));
     // The cast would be made with a warning.
-    setup.client.predict(&samples("observed")).await;
+    let request = samples("observed");
+    setup.client.predict(&request).await;
     assert_eq!(counted(&setup, "observed", "INTEGER_FOR_FLOAT").await, 1.0);
-    assert_eq!(setup.fake.calls_of(PREDICT).last().unwrap().message, samples("observed"));
+    assert_eq!(setup.fake.calls_of(PREDICT).last().unwrap().message, request);
     setup.sidecar.stop().await;
 }
 
