@@ -28,11 +28,17 @@ pub fn plan(data: &[u8]) {
     let [Some(off), Some(observe), Some(repair), Some(strict)] = modes else { return };
     assert_eq!((off.action, off.outcome), (Action::Forward, Outcome::Passed));
     assert!(observe.action != Action::Apply && strict.action != Action::Apply);
-    assert_eq!(repair.plan, strict.plan);
+    // What only lacks inputs is forwarded in mode strict, without the defaults of the policy.
+    let lacks_inputs = strict.outcome == Outcome::Passed;
+    assert!(repair.plan == strict.plan || (lacks_inputs && strict.plan.is_empty()));
     assert_eq!(repair.action == Action::Apply, repair.outcome == Outcome::Repaired);
     // Whether a request conforms does not depend on the mode.
     assert_eq!(strict.outcome == Outcome::Conforming, repair.outcome == Outcome::Conforming);
-    if repair.outcome == Outcome::Repaired {
+    // Warnings do not depend on the mode either, as far as nothing is cast.
+    if repair.outcome == Outcome::Conforming {
+        assert!(repair.warnings == strict.warnings && repair.warnings == observe.warnings);
+    }
+    if repair.outcome == Outcome::Repaired && !lacks_inputs {
         assert_eq!((strict.action, strict.outcome), (Action::Refuse, Outcome::Rejected));
         assert!(strict.problems.len() >= repair.plan.steps.len());
     }
@@ -87,6 +93,8 @@ pub fn judged(
     for step in &verdict.plan.steps {
         assert!(is_line(&report::repair_entry(step)), "{step:?}");
     }
+    assert!(verdict.warnings.iter().all(|warning| is_line(&warning.text)));
+    assert!(verdict.warnings.is_empty() || verdict.problems.is_empty());
     assert!(report::explain(&verdict, &view).lines().all(is_line));
     assert!(verdict.action != Action::Refuse || !verdict.problems.is_empty());
     Some(verdict)

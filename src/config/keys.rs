@@ -13,7 +13,8 @@ use super::table::{Field, Key, Named, Optional, Table, keys};
 use super::{Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls};
 use crate::repair::Repair;
 use crate::repair::policy::{
-    InputPolicy, Literal, MissingInputs, Mode, ModelPolicy, Pad, Policy, Rank1, ShortLists, Unrepairable,
+    InputPolicy, Literal, MissingInputs, Mode, ModelPolicy, Pad, Policy, Rank1, RowAgreement, ShortLists,
+    SmallInts, Unrepairable,
 };
 
 pub(super) static CONFIG: Table<Config> = Table {
@@ -82,9 +83,11 @@ pub(super) static POLICY: Table<Policy> = Table {
         mode: Choice(MODES), "`off` forwards requests unread. `observe` forwards them too, and reports what it would have done. `repair` repairs requests that have exactly one right reading and refuses other mistakes. `strict` refuses every request that does not conform.";
         unrepairable: Choice(&[("reject", Unrepairable::Reject), ("forward", Unrepairable::Forward)]), "What mode `repair` does with a request that no rule can fix.";
         missing_inputs: Choice(&[("forward", MissingInputs::Forward), ("refuse", MissingInputs::Refuse)]), "What happens to a request whose only problem is a missing input. The signature may have a default that its metadata does not show.";
+        row_agreement: Choice(&[("forward", RowAgreement::Forward), ("refuse", RowAgreement::Refuse)]), "What happens to a request whose inputs with a declared dimension 0 of -1 differ in it. `forward` sends it with a warning (`tfs-sidecar-warning`), because they need not be the same rows: ragged tensors, graphs, one user beside many items. Shapes are repaired only where the rows agree.";
         batch_first = RuleKey("batch_first"), "Reads a tensor with one dimension too few as a single row, even if a dimension of size 1 would also fit elsewhere.";
         column_vector = RuleKey("column_vector"), "Reads `[k,1]` as `[1,k]` where `[-1,k]` is declared.";
         round_f64: Choice(&[("allow", true), ("refuse", false)]), "Whether float64 values may be rounded to float32. With `refuse`, they are only cast if every value stays exact.";
+        small_ints: Choice(&[("warn", SmallInts::Warn), ("allow", SmallInts::Allow), ("refuse", SmallInts::Refuse)]), "Whether integers of 8 or 16 bits are cast where a float type is declared. Each number stays exact, but the model may take pixels or PCM samples scaled; `warn` says so in `tfs-sidecar-warning`.";
         short_lists: Choice(&[("refuse", ShortLists::Refuse), ("allow", ShortLists::Allow)]), "What happens to a list of several values that is shorter than its shape. TensorFlow repeats the last value.";
         explain_upstream: OnOff, "Appends an explanation to known error texts of TF Serving: what they mean and who can fix it (docs/errors.md). Never in mode `off`.";
     },

@@ -315,7 +315,7 @@ models:
             hint: known rules: `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
           c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, got `maybe`
           c.yaml:14:5: `models.churn`: unknown key `inputs`
-            hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `batch_first`, `column_vector`, `round_f64`, `short_lists`, `explain_upstream`, `rules` and `signatures`
+            hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `row_agreement`, `batch_first`, `column_vector`, `round_f64`, `small_ints`, `short_lists`, `explain_upstream`, `rules` and `signatures`
           c.yaml:17:9: `models.churn.signatures.s.rules.split_oversize`: `batching.max_rows` is required to split requests
             hint: add `batching: {max_rows: 64}` to the signature
           c.yaml:18:27: `models.churn.signatures.s.inputs.x.pad`: `value` is required
@@ -403,7 +403,10 @@ models:
     #[test]
     fn the_printed_configuration_shows_defaults() {
         let config = Config { workers: 2, ..from("models: {churn: {mode: observe}}").unwrap() };
-        insta::assert_snapshot!(effective(&config), @r#"
+        let printed = effective(&config);
+        let (defaults, models) = printed.split_once("models:\n").unwrap();
+        assert!(models.starts_with("  churn:\n    mode: observe\n    unrepairable: reject\n"), "{models}");
+        insta::assert_snapshot!(defaults, @r#"
         upstream: 127.0.0.1:8500
         listen: 0.0.0.0:8600
         admin_listen: 127.0.0.1:8602
@@ -430,21 +433,13 @@ models:
           mode: repair
           unrepairable: reject
           missing_inputs: forward
+          row_agreement: forward
           batch_first: "on"
           column_vector: "on"
           round_f64: allow
+          small_ints: warn
           short_lists: refuse
           explain_upstream: "on"
-        models:
-          churn:
-            mode: observe
-            unrepairable: reject
-            missing_inputs: forward
-            batch_first: "on"
-            column_vector: "on"
-            round_f64: allow
-            short_lists: refuse
-            explain_upstream: "on"
         "#);
     }
 }

@@ -21,6 +21,10 @@ pub trait Sent {
     /// The signature, if there is one of the requested name.
     fn signature(&self) -> Option<&Signature>;
     fn output_filter(&self) -> &[String];
+    /// Whether the inputs differ in their number of rows, and this may be why the request failed.
+    fn rows_differ(&self) -> bool {
+        false
+    }
 }
 
 /// One input of the request.

@@ -42,7 +42,7 @@ impl Detail {
             }
             (Self::None | Self::Values, _) | (_, None) => None,
             (Self::Shapes, Some(sent)) => shapes(message, sent),
-            (Self::Rows, Some(sent)) => rows(&sent.inputs()),
+            (Self::Rows, Some(sent)) => rows(sent.inputs().iter()),
             (Self::Names, Some(sent)) => names(sent),
             (Self::Position, Some(sent)) => position(message, sent),
             (Self::FedOutputs, Some(sent)) => {
@@ -102,7 +102,7 @@ fn describe(input: &Input<'_>, declared: Option<&TensorInfo>) -> String {
 }
 
 /// `rows: b 2; a, c and 7 more 1`: the rarest number first, which is the odd one out.
-fn rows(inputs: &[Input<'_>]) -> Option<String> {
+fn rows<'a>(inputs: impl Iterator<Item = &'a Input<'a>>) -> Option<String> {
     let mut groups: BTreeMap<Option<i64>, Vec<&str>> = BTreeMap::new();
     for input in inputs {
         groups.entry(input.shape.first().copied()).or_default().push(input.alias);
@@ -119,6 +119,13 @@ fn rows(inputs: &[Input<'_>]) -> Option<String> {
         parts.push(format!("{left} more sizes"));
     }
     (!parts.is_empty()).then(|| format!("rows: {}", parts.join("; ")))
+}
+
+/// The same of the inputs whose number of rows the signature leaves open, which alone are compared.
+pub(super) fn differing_rows(sent: &dyn Sent) -> Option<String> {
+    let signature = sent.signature()?;
+    let has_rows = |input: &&Input<'_>| signature.input(input.alias).is_some_and(TensorInfo::has_rows);
+    rows(sent.inputs().iter().filter(has_rows))
 }
 
 /// Whether an error names a shape. `[1]` in `In[1]` is a position, not a shape.

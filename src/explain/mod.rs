@@ -67,11 +67,25 @@ pub const SECTIONS: &[(&str, &[Row])] = &[
     ("Values inside the model", values::ROWS),
 ];
 
-/// Explains an error message, if a row matches it. The context is read only then.
+/// Any error of a request whose inputs differ in their number of rows, if no other row matches.
+const ROWS_DIFFER: &Row = &row(
+    Actor::Client,
+    &[],
+    "the inputs of this request have different numbers of rows, which may be why: send the same number in all of them, unless the model takes them so",
+    "",
+);
+
+/// Explains an error message, if a row matches it or the request itself may be why. The context is
+/// read only then.
 pub fn explain(message: &str, context: &Context<'_>) -> Option<Explanation> {
     let searched = message.get(..SEARCHED).unwrap_or(message);
-    let row = SECTIONS.iter().flat_map(|(_, rows)| *rows).find(|row| row.matches(searched, context))?;
-    Some(Explanation { row, detail: row.detail.text(searched, context) })
+    let differing = context.sent.filter(|sent| sent.rows_differ());
+    let row = SECTIONS.iter().flat_map(|(_, rows)| *rows).find(|row| row.matches(searched, context));
+    let row = row.or(differing.map(|_| ROWS_DIFFER))?;
+    let detail = row.detail.text(searched, context);
+    let rows = differing.filter(|_| row.actor == Actor::Client && row.detail != Detail::Rows);
+    let rows = rows.and_then(detail::differing_rows).map_or_else(String::new, |rows| format!("; {rows}"));
+    Some(Explanation { row, detail: rows + &detail })
 }
 
 const fn row(

@@ -90,6 +90,8 @@ fn the_documentation_explains_every_error() {
          ## Reasons\n\nWhy the sidecar refuses a request. The reason is `ErrorInfo.reason` (domain `tfs-sidecar`) in `grpc-status-details-bin`, the word in \
          capitals in the message, and the label `reason` of `tfs_sidecar_rejections_total`. The codes are those of Predict; Classify, Regress and \
          MultiInference answer `SIGNATURE_UNKNOWN` with INVALID_ARGUMENT, as TensorFlow Serving does.\n\n\
+         By default, `BATCH_MISMATCH` and `INTEGER_FOR_FLOAT` are reasons of warnings: the request is forwarded, and the response says so in \
+         `tfs-sidecar-warning` ([repairs.md](repairs.md#warnings)). The policies `row_agreement` and `small_ints` turn them into refusals.\n\n\
          | reason | code | HTTP | fault | retry | meaning | what to do |\n|---|---|---|---|---|---|---|\n",
     );
     for reason in Reason::ALL {
@@ -111,7 +113,8 @@ fn the_documentation_explains_every_error() {
         "\n## Errors of TensorFlow Serving\n\nAn error from TensorFlow Serving keeps its code and its text. If the text is in the tables below, the sidecar appends \
          what it means and who has to act: `<text> [tfs-sidecar: <meaning> (act: client)]`. The *client* sends the request, the *exporter* saved the model, and \
          the *platform* runs TensorFlow Serving. `explain_upstream: off` in a policy turns this off, and in mode `off` nothing is appended. The first matching \
-         row wins; `*` matches anything.\n",
+         row wins; `*` matches anything. If the inputs of a request have different numbers of rows, the explanation also lists them with their rows, the odd \
+         one first, even if no text matches.\n",
     );
     for (title, rows) in SECTIONS {
         write!(text, "\n### {title}\n\n| text | act | meaning | seen in |\n|---|---|---|---|\n").unwrap();

@@ -72,6 +72,7 @@ impl<'a> Spec<'a> {
             | Reason::ShapeAmbiguous
             | Reason::ShapeNotConcrete
             | Reason::BatchMismatch
+            | Reason::IntegerForFloat
             | Reason::StaticBatch
             | Reason::DtypeMismatch
             | Reason::CastOutOfRange

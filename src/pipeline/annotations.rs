@@ -1,4 +1,4 @@
-//! What is added to an answer of TF Serving: what was repaired, and what an error means.
+//! What is added to an answer of TF Serving: repairs, warnings, and what an error means.
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use tonic::Code;
@@ -10,16 +10,16 @@ use super::verdict::effective_signature;
 use crate::explain::{self, Context, Sent};
 use crate::fault::{GRPC_MESSAGE, TRAILERS_LIMIT, percent_decode, percent_encode};
 use crate::models::catalog::ModelVersion;
-use crate::repair::{Mode, Verdict};
+use crate::repair::{Mode, Reason, Verdict};
 use crate::upstream::call::{First, Reply, code};
 use crate::wire::ModelSpec;
 
 /// Nothing by default.
 #[derive(Debug, Default)]
 pub struct ResponseAnnotations {
-    /// Goes into the initial metadata, and into the trailers of an error, where error handlers of
-    /// clients look.
-    repairs: Option<HeaderMap>,
+    /// Repairs and warnings. They go into the initial metadata, and into the trailers of an error,
+    /// where error handlers of clients look.
+    metadata: Option<HeaderMap>,
     /// Whether an error's text is followed by what it means.
     explain: bool,
     /// Whether TF Serving batches, which an explanation depends on.
@@ -30,22 +30,23 @@ impl ResponseAnnotations {
     /// Errors are explained as the policy of the signature says, and never in mode off.
     pub(super) fn new(
         cx: &RequestContext<'_>,
-        repairs: Option<HeaderMap>,
+        metadata: Option<HeaderMap>,
         version: &ModelVersion,
         spec: &ModelSpec,
         verdict: &Verdict,
     ) -> Self {
         let policy = version.policy.for_signature(effective_signature(spec, verdict));
         let explain = verdict.mode != Mode::Off && policy.explain_upstream;
-        Self { repairs, explain, batching: cx.shard.config.server_batching }
+        Self { metadata, explain, batching: cx.shard.config.server_batching }
     }
 
     /// Adds to what has come of the answer: the initial metadata, and for a refusal the trailers.
     pub(super) fn add_to_reply(&self, reply: &mut Reply, operation: &Operation, verdict: &Verdict) {
-        let sent = operation.predict().map(|view| SentRequest { view, verdict });
+        let rows_differ = rows_differ(verdict, reply);
+        let sent = operation.predict().map(|view| SentRequest { view, verdict, rows_differ });
         let sent = sent.as_ref().map(|sent| sent as &dyn Sent);
         let context = Context { batching: self.batching, sent };
-        self.add_repairs(&mut reply.head.headers);
+        self.add_metadata(&mut reply.head.headers);
         match &mut reply.first {
             First::End => self.add_meaning(&mut reply.head.headers, &context),
             First::Trailers(Some(trailers)) => self.add_to_error(trailers, &context),
@@ -60,15 +61,15 @@ impl ResponseAnnotations {
 
     fn add_to_error(&self, trailers: &mut HeaderMap, context: &Context<'_>) {
         if code(trailers) != Some(Code::Ok) {
-            self.add_repairs(trailers);
+            self.add_metadata(trailers);
             self.add_meaning(trailers, context);
         }
     }
 
-    /// Adds what was repaired.
-    pub fn add_repairs(&self, metadata: &mut HeaderMap) {
-        for (name, value) in self.repairs.iter().flatten() {
-            metadata.append(name.clone(), value.clone());
+    /// Adds repairs and warnings.
+    pub fn add_metadata(&self, to: &mut HeaderMap) {
+        for (name, value) in self.metadata.iter().flatten() {
+            to.append(name.clone(), value.clone());
         }
     }
 
@@ -91,12 +92,23 @@ impl ResponseAnnotations {
     }
 }
 
+/// Whether the rows of the inputs may be why TF Serving refused the request. In mode observe, no
+/// answer says so.
+fn rows_differ(verdict: &Verdict, reply: &Reply) -> bool {
+    verdict.warnings.iter().any(|warning| warning.reason == Reason::BatchMismatch)
+        && verdict.mode != Mode::Observe
+        && matches!(
+            reply.refusal(),
+            Some(Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange)
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn annotations(explain: bool) -> ResponseAnnotations {
-        ResponseAnnotations { repairs: None, explain, batching: false }
+        ResponseAnnotations { metadata: None, explain, batching: false }
     }
 
     fn text(message: &str, explain: bool) -> String {

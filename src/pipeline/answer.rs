@@ -31,21 +31,21 @@ pub struct WholeAnswer {
 }
 
 impl Answer {
-    /// Adds what was repaired, and to an error what it means, as far as the answer has come.
+    /// Adds repairs and warnings, and to an error what it means, as far as the answer has come.
     pub(super) fn annotate(&mut self, operation: &Operation, verdict: &Verdict) {
         match self {
             Self::Upstream { reply, annotations } => {
                 annotations.add_to_reply(reply, operation, verdict);
             }
-            Self::Failed { head, annotations, .. } => annotations.add_repairs(&mut head.headers),
+            Self::Failed { head, annotations, .. } => annotations.add_metadata(&mut head.headers),
             Self::Whole(_) => {}
         }
     }
 
-    /// An empty message, and what would have been repaired.
-    pub(super) fn dry_run(repairs: Option<HeaderMap>) -> Self {
+    /// An empty message, and what would have been repaired or warned about.
+    pub(super) fn dry_run(metadata: Option<HeaderMap>) -> Self {
         const EMPTY: Bytes = Bytes::from_static(&[0; 5]);
-        let mut metadata = repairs.unwrap_or_default();
+        let mut metadata = metadata.unwrap_or_default();
         mark_dry_run(&mut metadata);
         let mut trailers = HeaderMap::with_capacity(1);
         trailers.insert("grpc-status", HeaderValue::from_static("0"));

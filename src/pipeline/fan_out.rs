@@ -59,6 +59,6 @@ pub(super) async fn fan_out(
         }
     };
     let mut metadata = first.map(|head| head.headers).unwrap_or_default();
-    annotations.add_repairs(&mut metadata);
+    annotations.add_metadata(&mut metadata);
     Ok(Answer::Whole(WholeAnswer { metadata, frames: frames(whole), trailers: last }))
 }

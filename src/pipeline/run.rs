@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 use tonic::Code;
@@ -73,9 +72,10 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
         cx.metrics.set_outcome(&verdict);
 
         // apply
+        let metadata = repair_metadata(&verdict, cx.options.dry_run);
         let repaired: Rope;
         let changed: SmallVec<[Bytes; 4]>;
-        let (outgoing, repairs): (&[Bytes], Option<HeaderMap>) = match verdict.action {
+        let outgoing: &[Bytes] = match verdict.action {
             Action::Refuse => {
                 if cx.retry(Cause::SignatureChanged) == Decision::Now
                     && let Some(newer) = newer(cx, spec, &version, None).await
@@ -86,14 +86,13 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
                 remember(cx, &version, &verdict);
                 return Err(refusal(&version, spec, verdict, operation.predict().is_some()));
             }
-            Action::Forward => (&message.frames, None),
-            Action::Apply if cx.options.dry_run => (&[], repair_metadata(&verdict.plan.steps)),
+            Action::Forward => &message.frames,
+            Action::Apply if cx.options.dry_run => &[],
             Action::Apply => {
                 repaired = cx.metrics.stage(Stage::Apply, || operation.apply(plain, &verdict.plan))?;
-                let repairs = repair_metadata(&verdict.plan.steps);
                 if verdict.plan.calls != Calls::One {
                     cx.head.set_changed();
-                    let annotations = ResponseAnnotations::new(cx, repairs, &version, spec, &verdict);
+                    let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
                     // Boxed, as every rare path is: it need not size the task of every request.
                     let calls = verdict.plan.calls;
                     let mut answer = Box::pin(fan_out(cx, &repaired, calls, annotations)).await?;
@@ -103,12 +102,12 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
                     return Ok(answer);
                 }
                 changed = frames(repaired);
-                (&changed, repairs)
+                &changed
             }
         };
         if cx.options.dry_run {
             count(cx, &verdict);
-            return Ok(Answer::dry_run(repairs));
+            return Ok(Answer::dry_run(metadata));
         }
         match verdict.action {
             Action::Apply => cx.head.set_changed(),
@@ -130,7 +129,7 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
         // annotate
         count(cx, &verdict);
         remember(cx, &version, &verdict);
-        let annotations = ResponseAnnotations::new(cx, repairs, &version, spec, &verdict);
+        let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
         let mut answer = Answer::Upstream { reply, annotations };
         answer.annotate(operation, &verdict);
         return Ok(answer);

@@ -10,6 +10,8 @@ use crate::wire::PredictView;
 pub(super) struct SentRequest<'a> {
     pub(super) view: &'a PredictView,
     pub(super) verdict: &'a Verdict,
+    /// Whether the request was forwarded although its inputs differ in their number of rows.
+    pub(super) rows_differ: bool,
 }
 
 impl Sent for SentRequest<'_> {
@@ -53,6 +55,10 @@ impl Sent for SentRequest<'_> {
     fn output_filter(&self) -> &[String] {
         &self.view.output_filter
     }
+
+    fn rows_differ(&self) -> bool {
+        self.rows_differ
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +83,7 @@ mod tests {
             raised: None,
         };
         let verdict = judge(&request);
-        let sent = SentRequest { view: &view, verdict: &verdict };
+        let sent = SentRequest { view: &view, verdict: &verdict, rows_differ: false };
         let context = Context { batching: false, sent: Some(&sent) };
         explain("Incompatible shapes: [1,128] vs. [1,7]", &context).unwrap().to_string()
     }

@@ -40,6 +40,11 @@ pub(super) fn refusal(version: &ModelVersion, spec: &ModelSpec, verdict: Verdict
 /// with the fault that it becomes.
 pub(super) fn count(cx: &RequestContext<'_>, verdict: &Verdict) {
     let metrics = cx.metrics.model();
+    if !cx.options.dry_run {
+        for warning in &verdict.warnings {
+            metrics.warning(warning.reason.as_str());
+        }
+    }
     match verdict.outcome {
         Outcome::Conforming | Outcome::Rejected => {}
         Outcome::Repaired if cx.options.dry_run => {
@@ -64,19 +69,24 @@ pub(super) fn count(cx: &RequestContext<'_>, verdict: &Verdict) {
     }
 }
 
-/// For the operators' page: everything that did not conform.
+/// For the operators' page: everything that did not conform, and every warning.
 pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict: &Verdict) {
     let outcome = match (verdict.outcome, verdict.problems.is_empty()) {
-        (Outcome::Conforming, _) => return,
+        (Outcome::Conforming, _) if verdict.warnings.is_empty() => return,
+        (Outcome::Conforming, _) => "warned",
         (Outcome::Repaired, _) => "repaired",
         (Outcome::Rejected, _) => "rejected",
-        (Outcome::Passed, true) if verdict.plan.is_empty() => return,
+        (Outcome::Passed, true) if verdict.plan.is_empty() && verdict.warnings.is_empty() => return,
+        (Outcome::Passed, true) if verdict.plan.is_empty() => "warned",
         (Outcome::Passed, true) => "would repair",
         (Outcome::Passed, false) => "would reject",
     };
     let lines = match outcome {
-        "repaired" | "would repair" => verdict.plan.steps.iter().map(repair_entry).collect(),
-        _ => verdict.problems.iter().map(ToString::to_string).collect(),
+        "rejected" | "would reject" => verdict.problems.iter().map(ToString::to_string).collect(),
+        _ => {
+            let warnings = verdict.warnings.iter().map(|warning| warning.text.clone());
+            verdict.plan.steps.iter().map(repair_entry).chain(warnings).collect()
+        }
     };
     let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
     let client = cx.peer.to_owned();

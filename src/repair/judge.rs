@@ -4,7 +4,9 @@ use std::sync::Arc;
 use super::policy::{Limits, MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
-use super::{Change, Plan, Propose, REPAIRS, Stage, Step, calls, hints, missing, names, rows, tensor};
+use super::rows::{self, Rows};
+use super::warning::Warning;
+use super::{Change, Plan, Propose, REPAIRS, Stage, Step, calls, hints, missing, names, tensor};
 use crate::signature::{Signature, Signatures};
 use crate::tensor::Shape;
 use crate::wire::{ModelSpec, PredictView, Rope};
@@ -54,6 +56,8 @@ pub struct Verdict {
     /// The problems that no rule fixes, in the order of the stages. In mode `strict` also the
     /// problems that rules would have fixed.
     pub problems: Vec<Problem>,
+    /// Doubts about a request that has no problems; empty if it has any.
+    pub warnings: Vec<Warning>,
     pub action: Action,
     pub outcome: Outcome,
 }
@@ -123,13 +127,15 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         let plan = tensor::plan(request.message, &request.view.inputs[index], index, info, policy, limits);
         found.steps.extend(plan.steps);
         found.problems.extend(plan.problems);
+        found.warnings.extend(plan.warnings);
         shapes.push((info, plan.descriptor.shape));
     }
-    let rows = shapes
-        .iter()
-        .find(|(info, shape)| info.has_rows() && info.shape.accepts(shape))
-        .and_then(|(_, shape)| shape.first());
-    missing::fill(signature, policy, limits, rows.copied(), &mut found.steps, &mut found.problems);
+    let rows = Rows::of(&shapes);
+    if rows == Rows::Differ {
+        let Found { steps, problems, warnings, .. } = found;
+        rows::disagree(signature, policy, &shapes, steps, problems, warnings);
+    }
+    missing::fill(signature, policy, limits, rows.common(), &mut found.steps, &mut found.problems);
     // Added inputs have as many rows as the others and are split into calls with them.
     for step in &found.steps {
         if let Change::Added { descriptor, .. } = &step.change
@@ -139,7 +145,7 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
         }
     }
     let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
-    rows::check(signature, limits, &shapes, &mut found.problems);
+    rows::check_not_empty(limits, &shapes, &mut found.problems);
     let (steps, problems) = (&mut found.steps, &mut found.problems);
     found.calls =
         calls::plan(signature, policy, limits, &request.view.output_filter, &shapes, steps, problems);
@@ -176,6 +182,7 @@ const MAX_OUTPUT_PROBLEMS: usize = 16;
 pub(super) struct Found {
     pub(super) steps: Vec<Step>,
     pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Warning>,
     pub(super) calls: calls::Calls,
 }
 
@@ -191,21 +198,24 @@ impl Found {
         if mode == Mode::Observe {
             self.problems.retain(|problem| problem.weight != Weight::ShortList);
         }
-        let only_missing = self.problems.iter().all(|problem| problem.reason == Reason::InputMissing);
-        let forward_missing =
-            policy.missing_inputs == MissingInputs::Forward && only_missing && !self.problems.is_empty();
-        if forward_missing {
-            self.problems.clear();
-        }
+        let mut lacks_inputs = forgive_missing(policy, &mut self.problems);
         if mode == Mode::Strict {
             self.problems.splice(0..0, self.steps.iter().map(hints::of_step));
             self.problems.sort_by_key(|problem| problem.reason.stage());
+            // No default is added in this mode, so an input that has one is missing too.
+            if forgive_missing(policy, &mut self.problems) {
+                lacks_inputs = true;
+                self.steps.clear();
+            }
+        }
+        if !self.problems.is_empty() {
+            self.warnings.clear();
         }
         let clean = self.steps.is_empty() && self.problems.is_empty();
         let shielded = self.problems.iter().any(|problem| problem.weight == Weight::Shield);
         let (action, outcome) = match mode {
             Mode::Off => (Action::Forward, Outcome::Passed),
-            _ if clean && forward_missing => (Action::Forward, Outcome::Passed),
+            _ if clean && lacks_inputs => (Action::Forward, Outcome::Passed),
             _ if clean => (Action::Forward, Outcome::Conforming),
             _ if shielded => (Action::Refuse, Outcome::Rejected),
             Mode::Observe => (Action::Forward, Outcome::Passed),
@@ -220,8 +230,21 @@ impl Found {
             mode,
             plan: Plan { steps: self.steps, calls: self.calls },
             problems: self.problems,
+            warnings: self.warnings,
             action,
             outcome,
         }
     }
+}
+
+/// Drops the problems if missing inputs are the only ones and the policy leaves those to TF
+/// Serving, which may know defaults for them. Returns whether it did.
+fn forgive_missing(policy: &Policy, problems: &mut Vec<Problem>) -> bool {
+    let forgiven = policy.missing_inputs == MissingInputs::Forward
+        && !problems.is_empty()
+        && problems.iter().all(|problem| problem.reason == Reason::InputMissing);
+    if forgiven {
+        problems.clear();
+    }
+    forgiven
 }

@@ -31,6 +31,7 @@ mod rules;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod warning;
 
 pub use apply::{ApplyError, apply};
 pub use calls::Calls;
@@ -45,6 +46,7 @@ pub use reason::Reason;
 pub use rule_set::RuleSet;
 pub use rules::REPAIRS;
 pub(crate) use tensor::{Proposal, TensorCase};
+pub use warning::Warning;
 
 use crate::tensor::Exactness;
 

@@ -70,6 +70,27 @@ pub enum MissingInputs {
     Refuse,
 }
 
+/// What to do with a request whose inputs have different numbers of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RowAgreement {
+    /// Forward it with a warning: TensorFlow decides whether the inputs are the same rows.
+    #[default]
+    Forward,
+    Refuse,
+}
+
+/// What to do with integers of 8 or 16 bits for an input of floats. Each number is exact, but
+/// pixels and PCM samples may have to be scaled first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SmallInts {
+    /// Cast them with a warning.
+    #[default]
+    Warn,
+    /// Cast them.
+    Allow,
+    Refuse,
+}
+
 /// Whether a typed list of several values may be shorter than the shape. TensorFlow repeats the
 /// last value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -138,8 +159,10 @@ pub struct Policy {
     pub mode: Mode,
     pub unrepairable: Unrepairable,
     pub missing_inputs: MissingInputs,
+    pub row_agreement: RowAgreement,
     /// Whether float64 may be rounded to float32. If not, every value must be exact in float32.
     pub round_f64: bool,
+    pub small_ints: SmallInts,
     pub short_lists: ShortLists,
     /// Whether an explanation is appended to TF Serving's error messages.
     pub explain_upstream: bool,
@@ -160,7 +183,9 @@ impl Default for Policy {
             mode: Mode::default(),
             unrepairable: Unrepairable::default(),
             missing_inputs: MissingInputs::default(),
+            row_agreement: RowAgreement::default(),
             round_f64: true,
+            small_ints: SmallInts::default(),
             short_lists: ShortLists::default(),
             explain_upstream: true,
             rules: RuleSet::default(),

@@ -48,12 +48,14 @@ reasons! {
     ShapeAmbiguous = "SHAPE_AMBIGUOUS", Shape: "Send the intended shape, or ask the operator to configure a rule for it.",
     /// A size is negative, or the rank was sent as unknown.
     ShapeNotConcrete = "SHAPE_NOT_CONCRETE", Encoding: "Send the actual sizes.",
-    /// Inputs have different numbers of rows.
-    BatchMismatch = "BATCH_MISMATCH", Rows: "Send every input with the same number of rows.",
+    /// Inputs have different numbers of rows, with `row_agreement: refuse` or after a shape repair.
+    BatchMismatch = "BATCH_MISMATCH", Rows: "Send every input with the same number of rows, or, if they are not the same rows, with the declared shape.",
     /// Only dim 0 differs, and the model declares a fixed size above 1 for it.
     StaticBatch = "STATIC_BATCH", Shape: "Send as many rows as the model was exported for. The operator can switch on `fan_out` or `pad_static_batch`.",
     /// Another dtype, and no cast would keep the values.
     DtypeMismatch = "DTYPE_MISMATCH", Dtype: "Send the declared dtype.",
+    /// Integers of 8 or 16 bits for an input of floats, with `small_ints: refuse`.
+    IntegerForFloat = "INTEGER_FOR_FLOAT", Dtype: "Scale the values as the model expects, such as pixels to 0..1, and send the declared dtype. If the model takes them as they are, the operator can set `small_ints: allow`.",
     /// A value is outside the declared dtype's range.
     CastOutOfRange = "CAST_OUT_OF_RANGE", Dtype: "Send values that the declared dtype can hold.",
     /// A value is in range, but the declared dtype does not have it exactly.

@@ -74,6 +74,9 @@ pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
             one_line(&step.fixes.to_string())
         ));
     }
+    for warning in &verdict.warnings {
+        lines.push(format!("  warning {}", warning.text));
+    }
     for problem in &verdict.problems {
         lines.push(format!("  problem {}", one_line(&problem.to_string())));
     }

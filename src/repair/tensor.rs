@@ -3,12 +3,15 @@
 use super::cast_chain::CastChain;
 use super::descriptor::Descriptor;
 use super::encoding::{self, Encoded};
+use super::policy::SmallInts;
 use super::policy::{Limits, Policy};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
+use super::report::ascii;
+use super::warning::Warning;
 use super::{Change, Propose, Stage, Step, ValueChange};
 use crate::signature::TensorInfo;
-use crate::tensor::{CastFault, DataType, Exactness, FaultKind, PartialShape};
+use crate::tensor::{CastFault, Class, DataType, Exactness, FaultKind, PartialShape};
 use crate::wire::rope::Rope;
 use crate::wire::tensor::MAX_RANK;
 use crate::wire::values::Stop;
@@ -56,6 +59,7 @@ struct SentValues<'a> {
 pub(super) struct TensorPlan {
     pub steps: Vec<Step>,
     pub problems: Vec<Problem>,
+    pub warnings: Vec<Warning>,
     pub descriptor: Descriptor,
 }
 
@@ -73,10 +77,11 @@ pub(super) fn plan(
         Encoded::Faulty(descriptor, problem) => (descriptor, Some(problem)),
     };
     let values = SentValues { message, tensor: &sent.tensor, chain: CastChain::new(&descriptor) };
-    let mut planner =
-        Planner { info, policy, limits, index, values, steps: Vec::new(), problems: Vec::new() };
+    let (steps, problems, warnings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut planner = Planner { info, policy, limits, index, values, steps, problems, warnings };
     let descriptor = planner.run(sent, descriptor, problem);
-    TensorPlan { steps: planner.steps, problems: planner.problems, descriptor }
+    let Planner { steps, problems, warnings, .. } = planner;
+    TensorPlan { steps, problems, warnings, descriptor }
 }
 
 struct Planner<'a> {
@@ -87,6 +92,7 @@ struct Planner<'a> {
     values: SentValues<'a>,
     steps: Vec<Step>,
     problems: Vec<Problem>,
+    warnings: Vec<Warning>,
 }
 
 impl Planner<'_> {
@@ -167,6 +173,16 @@ impl Planner<'_> {
                 self.problems.push(problem);
                 return Err(descriptor);
             }
+            if stage == Stage::Dtype && is_small_int_for_float(descriptor.dtype, after.dtype) {
+                match self.policy.small_ints {
+                    SmallInts::Allow => {}
+                    SmallInts::Warn => self.warnings.push(small_ints_warning(self.info, descriptor.dtype)),
+                    SmallInts::Refuse => {
+                        self.problems.push(small_ints_problem(self.info, descriptor.dtype));
+                        return Err(descriptor);
+                    }
+                }
+            }
             if let Some(ValueChange::Cast(exactness)) = &values
                 && let Some(chain) = self.values.chain.then(&descriptor, after.dtype, *exactness)
             {
@@ -219,6 +235,29 @@ pub(super) fn dtype_problem(info: &TensorInfo, sent: DataType) -> Problem {
         }
         _ => problem,
     }
+}
+
+/// Whether integers of 8 or 16 bits become floats: pixels and PCM samples are such integers, and
+/// many models take them scaled.
+fn is_small_int_for_float(from: DataType, to: DataType) -> bool {
+    matches!(from, DataType::INT8 | DataType::UINT8 | DataType::INT16 | DataType::UINT16)
+        && to.info().is_some_and(|info| info.class == Class::Float)
+}
+
+const SCALE: &str = "if the model takes scaled values, scale them";
+
+fn small_ints_problem(info: &TensorInfo, sent: DataType) -> Problem {
+    let what = format!("{sent} sent for {}, which may have to be scaled", info.dtype);
+    let hint = format!("{SCALE}; send {}", info.dtype);
+    Problem::new(Reason::IntegerForFloat, &info.alias, what).hint(hint)
+}
+
+fn small_ints_warning(info: &TensorInfo, sent: DataType) -> Warning {
+    let reason = Reason::IntegerForFloat;
+    let what = format!("{sent} cast to {} without scaling", info.dtype);
+    let problem =
+        Problem::new(reason, &ascii(&info.alias), what).hint(format!("{SCALE}, and send {}", info.dtype));
+    Warning { reason, input: info.alias.clone(), text: problem.to_string() }
 }
 
 fn cast_problem(input: &str, dtype: DataType, fault: &CastFault) -> Problem {

@@ -32,6 +32,7 @@ mod tests {
         metrics.upstream_seconds(Method::Predict, 0.001);
         metrics.repair("x", "add_batch_dim");
         metrics.rejection("RANK_TOO_LOW");
+        metrics.warning("BATCH_MISMATCH");
         metrics.would_repair("", "only_signature");
         metrics.would_reject("TOO_LARGE");
         stage_seconds(Stage::Scan, 0.000_002);

@@ -1,5 +1,5 @@
-//! The most recent repairs and rejections, for the admin page: rendered lines without tensor
-//! values, in bounded memory.
+//! The most recent repairs, warnings and rejections, for the admin page: rendered lines without
+//! tensor values, in bounded memory.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 /// What happened to a request, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Entry {
-    /// `repaired`, `rejected`, `would repair` or `would reject`.
+    /// `repaired`, `warned`, `rejected`, `would repair` or `would reject`.
     pub(crate) outcome: &'static str,
     pub(crate) model: String,
     pub(crate) signature: String,
     /// The sender: the peer's address without the port, or the name from its metadata.
     pub(crate) client: String,
-    /// The report: repairs as in the `tfs-sidecar-repair` metadata, or the rejection.
+    /// The report: repairs as in the `tfs-sidecar-repair` metadata and the warnings, or the
+    /// rejection.
     pub(crate) lines: Vec<String>,
 }
 

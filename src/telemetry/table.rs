@@ -49,6 +49,7 @@ metrics_table! {
     Counter REQUESTS "requests_total" [model, signature, method, outcome, code] "Answered requests, by outcome and by the gRPC code that the client received.";
     Counter REPAIRS "repairs_total" [model, signature, input, rule] "Repairs; input is empty for a rule about the whole request.";
     Counter REJECTIONS "rejections_total" [model, signature, reason] "Requests that the sidecar rejected, by their first reason.";
+    Counter WARNINGS "warnings_total" [model, signature, reason] "Warnings about requests that were forwarded. A request can have several.";
     Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule] "Repairs that mode repair would have made (mode observe).";
     Counter WOULD_REJECT "would_reject_total" [model, signature, reason] "Requests that mode repair would have rejected (mode observe).";
     Histogram REQUEST_SECONDS "request_duration_seconds" [model, method] "Time from the first byte of a request to the last byte of its answer." CALL;

@@ -17,7 +17,7 @@ use tfs_sidecar::proto::tensorflow::serving::model_version_status::State;
 use tfs_sidecar::proto::tensorflow::serving::{GetModelMetadataResponse, PredictRequest, SignatureDefMap};
 use tfs_sidecar::repair::infer::{apply_infer, judge_infer};
 use tfs_sidecar::repair::problem::Weight;
-use tfs_sidecar::repair::{Action, Change, Mode, ModelPolicy, Outcome, Plan, Verdict, apply};
+use tfs_sidecar::repair::{Action, Change, Mode, ModelPolicy, Outcome, Plan, Reason, Verdict, apply};
 use tfs_sidecar::signature::Signatures;
 use tfs_sidecar::wire::infer::InferView;
 use tfs_sidecar::wire::{ModelSpec, PredictView, Rope, VersionChoice};
@@ -335,4 +335,26 @@ async fn recorded_requests_and_answers_pass_byte_for_byte() {
     }
     assert!(untouched > 100, "{untouched} requests forwarded unchanged");
     setup.sidecar.stop().await;
+}
+
+/// What the graph makes of rows that differ, the signature does not tell: such a request is
+/// forwarded, and the client is warned.
+#[test]
+fn requests_that_conform_and_whose_rows_differ_are_warned_about() {
+    let catalog = Catalog::read();
+    let all = judged(&catalog);
+    let warned = all.iter().filter_map(|case| {
+        let warning =
+            case.verdict.as_ref()?.warnings.iter().find(|warning| warning.reason == Reason::BatchMismatch)?;
+        Some((case.record.id.as_str(), warning.text.as_str(), case.record.code))
+    });
+    let expected = [
+        ("two.batch_mismatch", "rows differ: k 2, x 3", 3),
+        ("two.batch_mismatch_bcast", "rows differ: k 1, x 3", 0),
+        ("two.batch_0_3", "rows differ: k 0, x 3", 3),
+        ("ab.mismatch", "rows differ: a 2, b 3", 3),
+        ("ab.mismatch_filter", "rows differ: a 1, b 3", 3),
+        ("ab.mismatch_both", "rows differ: a 1, b 3", 3),
+    ];
+    assert_eq!(warned.collect::<Vec<_>>(), expected);
 }

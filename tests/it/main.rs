@@ -32,3 +32,4 @@ mod repairs_docs;
 mod style;
 mod transport;
 mod upstream_failures;
+mod warnings;

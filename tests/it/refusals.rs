@@ -120,19 +120,3 @@ async fn all_problems_are_reported_at_once() {
     }
     setup.sidecar.stop().await;
 }
-
-#[tokio::test]
-async fn inputs_with_different_numbers_of_rows_are_refused() {
-    let sig = Sig::new("serving_default").input("ids", INT64, &[-1]).input("vals", FLOAT, &[-1]).output(
-        "y",
-        FLOAT,
-        &[-1],
-    );
-    let setup = Setup::new([Model::new("m").version(1, [sig])]).await;
-    let request =
-        Predict::new("m").input("ids", int64s(&[43], &[0; 43])).input("vals", floats(&[58], &row(58)));
-    let reply = setup.client.predict(&request.bytes()).await;
-    assert_eq!(reply.reason(), "BATCH_MISMATCH");
-    assert!(reply.text.contains("43") && reply.text.contains("58"), "{}", reply.text);
-    setup.sidecar.stop().await;
-}

@@ -5,6 +5,25 @@ use tfs_sidecar::repair::{LATER, REPAIRS, Stage, Switch, Tier};
 
 use crate::support::sources;
 
+const WHAT_RULES_DO_NOT_DECIDE: &str = "
+## Rows
+
+Inputs whose dimension 0 is declared -1 often have the same rows, but not always: ragged tensors, graphs, one user beside many items. A request whose inputs differ in their rows is forwarded, with its repairs of names, encodings and dtypes, and with the warning `tfs-sidecar-warning: rows differ: ids 43, vals 58`. `row_agreement: refuse` refuses it.
+
+If the rows would differ only after a shape was repaired, the repair is not the only reading of that shape: no shape is repaired, and the request is refused. A request whose rows differ is never split, and a single row is never repeated to match the others.
+
+## Warnings
+
+A warning is a doubt about a request that is forwarded all the same. The client sees it in the response metadata (`tfs-sidecar-warning`, at most 8, then `more`), in the trailers too if TensorFlow Serving refuses the request. It is counted (`tfs_sidecar_warnings_total`) and shown on the status page, by `tfs-sidecar explain` and in dry runs. In mode `observe` it is counted, and nothing is added to the answer.
+
+- `BATCH_MISMATCH`: the rows of the inputs differ.
+- `INTEGER_FOR_FLOAT`: integers of 8 or 16 bits were cast to a float type. The numbers stay exact, but the model may take pixels or PCM samples scaled. `small_ints: allow` casts them without a warning, `small_ints: refuse` refuses them.
+
+## Missing inputs
+
+A signature can have defaults that its metadata does not show. A request that lacks inputs is therefore forwarded if nothing else is wrong with it or everything else was repaired; in mode `strict`, which repairs nothing, if nothing else is wrong with it. `missing_inputs: refuse` refuses it.
+";
+
 #[test]
 fn docs_repairs_md_shows_every_rule() {
     let mut text = String::from(
@@ -45,6 +64,7 @@ fn docs_repairs_md_shows_every_rule() {
     for (name, what) in LATER {
         writeln!(text, "- `{name}`: {what}").unwrap();
     }
+    text.push_str(WHAT_RULES_DO_NOT_DECIDE);
     let path = sources::root().join("docs/repairs.md");
     if std::env::var_os("UPDATE").is_some_and(|value| !value.is_empty()) {
         std::fs::write(&path, &text).unwrap();

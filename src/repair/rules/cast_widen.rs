@@ -8,7 +8,7 @@ pub(super) static REPAIR: Repair = Repair {
     switch: Switch::Off,
     stage: Stage::Dtype,
     lossy: false,
-    when: "The declared dtype has every value of the sent dtype exactly, as in uint8 to float, int32 to int64, half to float.",
+    when: "The declared dtype has every value of the sent dtype exactly, as in uint8 to float, int32 to int64, half to float. Integers of 8 or 16 bits for a float type are cast with the warning INTEGER_FOR_FLOAT, because the model may take them scaled (`small_ints`).",
     example: Example {
         signature: "x:float[-1,2]",
         request: "x:uint8[1,2]",

@@ -1,4 +1,5 @@
 //! Tests of all rules: examples, verdicts, hints, and properties over all dtypes and encodings.
+mod agreement;
 mod hints;
 mod properties;
 mod verdicts;

@@ -29,6 +29,7 @@ pub struct ModelMetrics {
     upstream_seconds: [OnceLock<Histogram>; Method::ALL.len()],
     repairs: ByInput,
     rejections: ByInput,
+    warnings: ByInput,
     would_repair: ByInput,
     would_reject: ByInput,
 }
@@ -52,6 +53,7 @@ impl ModelMetrics {
             upstream_seconds: [const { OnceLock::new() }; Method::ALL.len()],
             repairs: ByInput::new(&table::REPAIRS),
             rejections: ByInput::new(&table::REJECTIONS),
+            warnings: ByInput::new(&table::WARNINGS),
             would_repair: ByInput::new(&table::WOULD_REPAIR),
             would_reject: ByInput::new(&table::WOULD_REJECT),
         }
@@ -87,6 +89,11 @@ impl ModelMetrics {
     /// Counts a rejected request under its first reason.
     pub(crate) fn rejection(&self, reason: &'static str) {
         self.rejections.count(self, "", reason);
+    }
+
+    /// Counts a warning about a request that was forwarded.
+    pub(crate) fn warning(&self, reason: &'static str) {
+        self.warnings.count(self, "", reason);
     }
 
     /// Like [`Self::repair`], in mode observe.
