@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::Failure;
 use super::args::AdminArgs;
-use super::{Failure, load_file, variable};
+use super::settings::{load_file, variable};
 use crate::config::load::Settings;
 use crate::config::{ListenAddr, UpstreamAddr};
 
@@ -41,7 +42,7 @@ impl AdminArgs {
 }
 
 /// The address to connect to from the same machine.
-fn reachable(listen: ListenAddr) -> UpstreamAddr {
+pub(super) fn reachable(listen: ListenAddr) -> UpstreamAddr {
     match listen {
         ListenAddr::Unix(path) => UpstreamAddr::Unix(path),
         ListenAddr::Tcp(address) => {

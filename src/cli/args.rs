@@ -2,11 +2,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Parser, Subcommand};
-
-use super::{Failure, variable};
-use crate::config::load::{Setting, Settings};
+use clap::{Args, Parser, Subcommand};
 
 /// A gRPC sidecar for TensorFlow Serving that checks, repairs and explains requests.
 ///
@@ -22,9 +18,10 @@ pub(super) struct Cli {
 
 const AFTER_HELP: &str = "\
 Every flag can also be set as an environment variable: TFS_SIDECAR_ and the name of the flag.
-Precedence: flag > environment > file > default.
+Precedence: flag > environment > file > default. A warning names variables that no flag has.
 
-Exit codes: 0 success, 1 failure, 2 invalid flag or configuration.";
+Data goes to stdout, messages go to stderr.
+Exit codes: 0 success, 1 failure, 2 invalid flag, file or configuration.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -35,6 +32,10 @@ pub(super) enum Command {
     /// flight are finished. A second SIGINT stops at once.
     Run(ConfigArgs),
     /// Check the configuration and report all problems at once.
+    ///
+    /// The certificates and keys that it names are opened. With --upstream on the command line, the
+    /// signatures of the declared models are read from TF Serving too, and names in the
+    /// configuration that they do not have are problems.
     Check(CheckArgs),
     /// Show the inputs and outputs of a model.
     Signature(SignatureArgs),
@@ -42,7 +43,8 @@ pub(super) enum Command {
     ///
     /// The signature comes from TF Serving (--upstream and --model) or from a file (--signature).
     /// The request comes from a file (--request) or from a description of its inputs (--input), for
-    /// example --input 'x:double[128]'.
+    /// example --input 'x:double[128]'. The policy is that of the model in the configuration. The
+    /// exit code is 1 if the request would be refused.
     Explain(ExplainArgs),
     /// Exit with 0 if the sidecar is ready. For probes in images without a shell.
     Healthcheck(HealthcheckArgs),
@@ -50,26 +52,46 @@ pub(super) enum Command {
     Drain(DrainArgs),
 }
 
-/// The flags of `run` and `check`, which override the configuration file.
+/// The configuration file, and the flags for TF Serving that override it.
 #[derive(Debug, Args)]
-pub(super) struct ConfigArgs {
+pub(super) struct ServerArgs {
     /// The configuration file (YAML)
     #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// TF Serving's gRPC address: host:port, https://host:port or unix:///path [default:
     /// 127.0.0.1:8500]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_UPSTREAM", hide_env_values = true)]
-    pub upstream: Option<String>,
+    upstream: Option<String>,
+    /// The certificate authorities to trust for an https:// upstream (PEM) [default: those of the
+    /// system]
+    #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_UPSTREAM_CA", hide_env_values = true)]
+    upstream_ca: Option<String>,
+    /// The certificate to present to TF Serving (PEM), set together with --upstream-key
+    #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_UPSTREAM_CERT", hide_env_values = true)]
+    upstream_cert: Option<String>,
+    /// The private key of --upstream-cert (PEM)
+    #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_UPSTREAM_KEY", hide_env_values = true)]
+    upstream_key: Option<String>,
+    /// The name in TF Serving's certificate [default: the host of --upstream]
+    #[arg(long, value_name = "NAME", env = "TFS_SIDECAR_UPSTREAM_DOMAIN", hide_env_values = true)]
+    upstream_domain: Option<String>,
+}
+
+/// The flags of `run` and `check`, which override the configuration file.
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// Where clients connect with gRPC: ip:port or unix:///path. Port 0 picks a free port [default:
     /// 0.0.0.0:8600]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_LISTEN", hide_env_values = true)]
-    pub listen: Option<String>,
+    listen: Option<String>,
     /// TF Serving's REST API: `off`, as it is not available yet [default: off]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_REST_LISTEN", hide_env_values = true)]
-    pub rest_listen: Option<String>,
+    rest_listen: Option<String>,
     /// Where metrics, health checks, drain and the status page are served [default: 127.0.0.1:8602]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_ADMIN_LISTEN", hide_env_values = true)]
-    pub admin_listen: Option<String>,
+    admin_listen: Option<String>,
     /// A model that must be available for readiness. Can be repeated, or a list separated by commas
     /// [default: $MODEL_NAME]
     #[arg(
@@ -79,16 +101,16 @@ pub(super) struct ConfigArgs {
         env = "TFS_SIDECAR_MODEL",
         hide_env_values = true
     )]
-    pub model: Vec<String>,
+    model: Vec<String>,
     /// off, observe, repair or strict. Overrides every mode in the file [default: repair]
     #[arg(long, value_name = "MODE", env = "TFS_SIDECAR_MODE", hide_env_values = true)]
-    pub mode: Option<String>,
+    mode: Option<String>,
     /// Worker threads [default: one per CPU]
     #[arg(long, value_name = "N", env = "TFS_SIDECAR_WORKERS", hide_env_values = true)]
-    pub workers: Option<String>,
+    workers: Option<String>,
     /// Format of log lines: text or json [default: text]
     #[arg(long, value_name = "FORMAT", env = "TFS_SIDECAR_LOG_FORMAT", hide_env_values = true)]
-    pub log_format: Option<String>,
+    log_format: Option<String>,
     /// Which log lines: off, error, warn, info, debug, trace, or target=level,... [default: info]
     #[arg(
         long,
@@ -97,7 +119,7 @@ pub(super) struct ConfigArgs {
         env = "TFS_SIDECAR_LOG",
         hide_env_values = true
     )]
-    pub log: Option<String>,
+    log: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -107,23 +129,25 @@ pub(super) struct CheckArgs {
     /// Print the resulting configuration as YAML, including defaults
     #[arg(long, env = "TFS_SIDECAR_PRINT", hide_env_values = true)]
     pub print: bool,
+    /// How long to wait for TF Serving
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
+    pub timeout: Duration,
 }
 
-/// The server that a signature comes from.
+/// The model that a signature comes from.
 #[derive(Debug, Args)]
-pub(super) struct UpstreamArgs {
-    /// TF Serving's gRPC address
+pub(super) struct ModelArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// The name of the model [default: the only model of the configuration, else $MODEL_NAME]
     #[arg(
         long,
-        value_name = "ADDR",
-        default_value = "127.0.0.1:8500",
-        env = "TFS_SIDECAR_UPSTREAM",
+        value_name = "NAME",
+        value_delimiter = ',',
+        env = "TFS_SIDECAR_MODEL",
         hide_env_values = true
     )]
-    pub upstream: String,
-    /// The name of the model [default: $MODEL_NAME]
-    #[arg(long, value_name = "NAME", env = "TFS_SIDECAR_MODEL", hide_env_values = true)]
-    pub model: Option<String>,
+    pub model: Vec<String>,
     /// How long to wait for TF Serving
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
     pub timeout: Duration,
@@ -132,16 +156,22 @@ pub(super) struct UpstreamArgs {
 #[derive(Debug, Args)]
 pub(super) struct SignatureArgs {
     #[command(flatten)]
-    pub server: UpstreamArgs,
-    /// Add an example call with grpcurl
+    pub model: ModelArgs,
+    /// Add an example call of the sidecar with grpcurl
     #[arg(long, env = "TFS_SIDECAR_EXAMPLE", hide_env_values = true)]
     pub example: bool,
+    /// The signature of the example [default: serving_default, else the first one]
+    #[arg(long, value_name = "NAME", env = "TFS_SIDECAR_SIGNATURE_NAME", hide_env_values = true)]
+    pub signature_name: Option<String>,
+    /// Where the sidecar listens, for the example [default: 0.0.0.0:8600]
+    #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_LISTEN", hide_env_values = true)]
+    listen: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
-    pub server: UpstreamArgs,
+    pub model: ModelArgs,
     /// A file with a serialized GetModelMetadataResponse, instead of TF Serving
     #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_SIGNATURE", hide_env_values = true)]
     pub signature: Option<PathBuf>,
@@ -167,12 +197,9 @@ pub(super) struct ExplainArgs {
         hide_env_values = true
     )]
     pub signature_name: String,
-    /// The configuration file (YAML) with the model's policy
-    #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_CONFIG", hide_env_values = true)]
-    pub config: Option<PathBuf>,
     /// Overrides the mode in the configuration file
     #[arg(long, value_name = "MODE", env = "TFS_SIDECAR_MODE", hide_env_values = true)]
-    pub mode: Option<String>,
+    mode: Option<String>,
 }
 
 /// The running sidecar.
@@ -202,51 +229,6 @@ pub(super) struct DrainArgs {
     pub timeout: Duration,
 }
 
-impl ConfigArgs {
-    pub(super) fn settings(&self, matches: &ArgMatches) -> Settings {
-        // The names of the flags are those of the keys.
-        let keys = [
-            ("upstream", &self.upstream),
-            ("listen", &self.listen),
-            ("rest_listen", &self.rest_listen),
-            ("admin_listen", &self.admin_listen),
-            ("workers", &self.workers),
-            ("log_format", &self.log_format),
-            ("log", &self.log),
-        ];
-        let given = |id, value: &Option<String>| setting(matches, id, value.as_deref()?);
-        Settings {
-            keys: keys.iter().filter_map(|(key, value)| Some((*key, given(key, value)?))).collect(),
-            models: self.model.iter().filter_map(|name| setting(matches, "model", name)).collect(),
-            model_name: variable("MODEL_NAME"),
-            mode: given("mode", &self.mode),
-        }
-    }
-}
-
-impl UpstreamArgs {
-    /// The model of `--model`, or of `MODEL_NAME`, a variable of TF Serving's image.
-    pub(super) fn model(&self) -> Result<String, Failure> {
-        let named = self.model.clone().or_else(|| variable("MODEL_NAME").map(|setting| setting.value));
-        named.ok_or_else(|| {
-            Failure::usage(anyhow::anyhow!("the name of the model is missing"))
-                .hint("set it with --model NAME")
-        })
-    }
-}
-
-/// An empty variable counts as not set: templates leave such variables behind.
-fn setting(matches: &ArgMatches, id: &str, value: &str) -> Option<Setting> {
-    let from_environment = matches.value_source(id) == Some(ValueSource::EnvVariable);
-    let source = if from_environment { variable_of(id) } else { format!("--{}", id.replace('_', "-")) };
-    (!from_environment || !value.is_empty()).then(|| Setting { value: value.to_owned(), source })
-}
-
-/// The environment variable of a flag.
-fn variable_of(id: &str) -> String {
-    format!("TFS_SIDECAR_{}", id.to_uppercase())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
@@ -254,6 +236,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::cli::settings::variable_of;
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -2,23 +2,24 @@
 mod admin;
 mod args;
 mod check;
+#[cfg(test)]
+mod docs;
 mod drain;
+mod example;
 mod explain;
 mod healthcheck;
 mod render;
 mod run;
+mod settings;
 mod signature;
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
-
-use crate::config::Config;
-use crate::config::load::{File, Setting, Settings, load};
+use settings::load_config;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub enum Exit {
     Success,
     /// The command failed, and not because of its arguments.
     Failure,
-    /// An invalid flag or configuration.
+    /// An invalid flag, file or configuration.
     Usage,
 }
 
@@ -50,7 +51,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// An invalid flag or configuration.
+    /// An invalid flag, file or configuration.
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Usage, error: error.into(), hints: Vec::new() }
     }
@@ -69,7 +70,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// Parses the command line, runs the command, and reports failures.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| {
+    let mut command = Cli::command();
+    let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         Ok((cli, matches))
     });
@@ -81,16 +83,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let matches = matches.subcommand().map_or(&matches, |(_, matches)| matches);
+    let warnings = settings::warnings(&command);
+    let warn = || warnings.iter().for_each(|warning| render::note(&format!("warning: {warning}")));
+    if !matches!(cli.command, Command::Run(_)) {
+        warn();
+    }
     let result = match cli.command {
-        Command::Run(arguments) => {
-            load_config(&arguments, matches).and_then(run::run).map(|()| Exit::Success)
-        }
-        Command::Check(arguments) => load_config(&arguments.config, matches).map(|config| {
-            check::check(&config, arguments.print);
-            Exit::Success
-        }),
-        Command::Signature(arguments) => signature::signature(&arguments).map(|()| Exit::Success),
-        Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Run(arguments) => load_config(&arguments.server, matches)
+            .inspect_err(|_| warn())
+            .and_then(|config| run::run(config, &warnings))
+            .map(|()| Exit::Success),
+        Command::Check(arguments) => check::check(&arguments, matches).map(|()| Exit::Success),
+        Command::Signature(arguments) => signature::signature(&arguments, matches).map(|()| Exit::Success),
+        Command::Explain(arguments) => explain::explain(&arguments, matches),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
     };
@@ -103,37 +108,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-/// The configuration from flags, environment and file.
-fn load_config(arguments: &args::ConfigArgs, matches: &ArgMatches) -> Result<Config, Failure> {
-    load_file(&arguments.settings(matches), arguments.config.as_deref())
-}
-
-/// An environment variable that is not a flag of the command. An empty one counts as not set.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-fn variable(name: &str) -> Option<Setting> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-    Some(Setting { value, source: name.to_owned() })
-}
-
-/// Reads the file, if there is one, and applies the settings.
-fn load_file(settings: &Settings, path: Option<&Path>) -> Result<Config, Failure> {
-    let path = path.filter(|path| !path.as_os_str().is_empty());
-    let name = path.map(|path| path.display().to_string());
-    let text = match path {
-        None => None,
-        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-            let error = anyhow::Error::new(error)
-                .context(format!("cannot read the configuration `{}`", path.display()));
-            Failure::usage(error)
-        })?),
-    };
-    let file = text.as_deref().zip(name.as_deref()).map(|(text, name)| File { name, text });
-    load(settings, file).map_err(Failure::usage)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn loaded(arguments: &[&str]) -> Result<Config, Failure> {
         let matches =
@@ -141,7 +119,7 @@ mod tests {
         let Command::Run(run) = Cli::from_arg_matches(&matches).unwrap().command else {
             panic!("{arguments:?}")
         };
-        load_config(&run, matches.subcommand().unwrap().1)
+        load_config(&run.server, matches.subcommand().unwrap().1)
     }
 
     fn exit(arguments: &[&str]) -> Exit {

@@ -24,8 +24,12 @@ enum End {
     Interrupted,
 }
 
-pub(super) fn run(config: Config) -> Result<(), Failure> {
+/// The warnings are about the environment; they are logged like everything else from here on.
+pub(super) fn run(config: Config, warnings: &[String]) -> Result<(), Failure> {
     log::init(config.log_format, &config.log).map_err(Failure::usage)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), upstream = %config.upstream, workers = config.workers, "starting");
     let sidecar = Sidecar::start(config).context("cannot start the sidecar")?;
     tracing::info!(server = "grpc", addr = %sidecar.grpc_addr(), "listening");

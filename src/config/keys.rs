@@ -66,7 +66,7 @@ static LISTEN_TLS: Table<ListenTls> = Table {
     ..Table::EMPTY
 };
 
-static UPSTREAM_TLS: Table<UpstreamTls> = Table {
+pub(super) static UPSTREAM_TLS: Table<UpstreamTls> = Table {
     keys: keys! { UpstreamTls;
         ca: Maybe(FilePath), "The certificate authorities to trust, in PEM format. Without it, those of the system.";
         cert: Maybe(FilePath), "The certificate chain to present to TF Serving, in PEM format.";

@@ -1,19 +1,20 @@
 //! From text to [`Config`]: flag > environment > file > default, with all problems at once.
 use std::cell::RefCell;
 
+use super::Config;
 use super::cursor::Cursor;
 use super::format::Format as _;
-use super::keys::{CONFIG, POLICY};
+use super::keys::{CONFIG, POLICY, UPSTREAM_TLS};
 use super::problem::{Place, Problem, Problems};
 use super::table::{Keys, Table};
+use super::together::check_together;
 use super::yaml::{self, Node, Value};
-use super::{Config, ListenAddr, UpstreamAddr};
 use crate::repair::policy::{ModelPolicy, Policy};
 
 /// What the command line and the environment set.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Top-level keys of the file, such as `listen`. They override the file.
+    /// Keys of the file, such as `listen` and `upstream_tls.ca`. They override the file.
     pub keys: Vec<(&'static str, Setting)>,
     /// Added to the models in the file.
     pub models: Vec<Setting>,
@@ -67,7 +68,10 @@ pub fn load(settings: &Settings, file: Option<File<'_>>) -> Result<Config, Probl
 
 fn apply(settings: &Settings, config: &mut Config, problems: &mut Vec<Problem>) {
     for (key, setting) in &settings.keys {
-        set(&CONFIG, key, setting, config, problems);
+        match key.strip_prefix("upstream_tls.") {
+            Some(key) => set(&UPSTREAM_TLS, key, setting, &mut config.upstream_tls, problems),
+            None => set(&CONFIG, key, setting, config, problems),
+        }
     }
     let fallback =
         settings.model_name.as_ref().filter(|_| config.models.is_empty() && settings.models.is_empty());
@@ -93,56 +97,6 @@ fn set<T>(table: &Table<T>, key: &str, setting: &Setting, to: &mut T, problems: 
     table.set(key, &Cursor { path: key.to_owned(), node: &node, problems: &found }, to);
     let found = found.into_inner().into_iter();
     problems.extend(found.map(|problem| Problem { key: source.clone(), place: None, ..problem }));
-}
-
-/// Settings that are each valid but contradict each other.
-fn check_together(config: &Config, problems: &mut Vec<Problem>) {
-    if same_address(&config.listen, &config.admin_listen) {
-        let text = format!("`listen` already uses the address `{}`", config.admin_listen);
-        problems.push(Problem::new("admin_listen", text));
-    }
-    if is_own_address(&config.listen, &config.upstream) {
-        let text = format!("`{}` is the address that the sidecar itself listens on", config.upstream);
-        let hint = "change TF Serving's port (`--port`) or the sidecar's (`listen`)";
-        problems.push(Problem::new("upstream", text).hint(hint));
-    }
-    let (tls, https) = (&config.upstream_tls, matches!(config.upstream, UpstreamAddr::Tls { .. }));
-    if !https && *tls != super::UpstreamTls::default() {
-        let text = format!("the upstream `{}` does not use TLS", config.upstream);
-        let hint = "write the upstream as `https://host:port`, or remove `upstream_tls`";
-        problems.push(Problem::new("upstream_tls", text).hint(hint));
-    }
-    if cfg!(not(feature = "tls")) && (config.listen_tls.is_some() || https) {
-        let key = if https { "upstream" } else { "listen_tls" };
-        problems.push(Problem::new(key, "this program was built without TLS"));
-    }
-}
-
-fn same_address(grpc: &ListenAddr, admin: &ListenAddr) -> bool {
-    match (grpc, admin) {
-        (ListenAddr::Tcp(grpc), ListenAddr::Tcp(admin)) => {
-            let overlap =
-                grpc.ip() == admin.ip() || grpc.ip().is_unspecified() || admin.ip().is_unspecified();
-            grpc.port() != 0 && grpc.port() == admin.port() && overlap
-        }
-        (grpc, admin) => grpc == admin,
-    }
-}
-
-fn is_own_address(listen: &ListenAddr, upstream: &UpstreamAddr) -> bool {
-    match (listen, upstream) {
-        (ListenAddr::Unix(listen), UpstreamAddr::Unix(upstream)) => listen == upstream,
-        (ListenAddr::Tcp(listen), UpstreamAddr::Tcp { host, port }) => {
-            let local = host == "localhost"
-                || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback() || ip == listen.ip());
-            listen.port() == *port
-                && local
-                && (listen.ip().is_unspecified()
-                    || listen.ip().is_loopback()
-                    || listen.ip().to_string() == *host)
-        }
-        _ => false,
-    }
 }
 
 fn each_policy(config: &mut Config, mut change: impl FnMut(&mut Policy)) {
@@ -328,31 +282,6 @@ models:
           `--mode`: expected `off`, `observe`, `repair` or `strict`, got `stirct`
             hint: did you mean `strict`?
         ");
-    }
-
-    #[test]
-    fn settings_that_contradict_each_other_are_problems() {
-        let problem = |text: &str| from(text).unwrap_err().to_string();
-        assert!(problem("listen: 0.0.0.0:8602").contains("`admin_listen`: `listen` already uses"));
-        assert!(problem("upstream: localhost:8600").contains("the sidecar itself listens on"));
-        let no_tls = problem("upstream_tls: {ca: /ca.pem}");
-        assert!(no_tls.contains("hint: write the upstream as `https://host:port`"), "{no_tls}");
-        let together = problem("listen_tls: {cert: /c.pem}");
-        assert!(
-            together.contains("c.yaml:1:13: `listen_tls`: `cert` and `key` must be set together"),
-            "{together}"
-        );
-        let together = problem("upstream: https://tfs\nupstream_tls: {key: /k.pem}");
-        assert!(together.contains("`upstream_tls`: `cert` and `key` must be set together"), "{together}");
-        assert!(problem("listen_tls: {client_ca: /c.pem}").contains("`cert` and `key` are required"));
-        assert!(from("listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n").is_ok());
-        assert!(from("upstream: tfs:8600").is_ok());
-    }
-
-    #[cfg(feature = "tls")]
-    #[test]
-    fn an_https_upstream_needs_no_authorities_of_its_own() {
-        assert_eq!(from("upstream: https://tfs").unwrap().upstream_tls.ca, None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod rules;
 mod scalars;
 mod schema;
 mod table;
+mod together;
 mod yaml;
 
 use std::collections::BTreeMap;

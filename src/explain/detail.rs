@@ -170,13 +170,9 @@ fn position(message: &str, sent: &dyn Sent) -> Option<String> {
 /// for an output that is an input of the same signature, which TensorFlow refuses to return. An
 /// empty filter asks for all outputs.
 pub fn fed_outputs(signature: &Signature, output_filter: &[String]) -> Option<String> {
-    let is_fed = |output: &&TensorInfo| {
-        let name = output.tensor_name.as_str();
-        !name.is_empty() && signature.inputs.iter().any(|input| input.tensor_name == name)
-    };
     let is_asked = |info: &&TensorInfo| output_filter.is_empty() || output_filter.contains(&info.alias);
     let (fed, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
-        signature.outputs.iter().filter(is_asked).partition(is_fed);
+        signature.outputs.iter().filter(is_asked).partition(|output| signature.is_fed(output));
     let names = |outputs: &[&TensorInfo]| list(outputs.iter().map(|info| info.alias.as_str()), MAX_NAMES);
     if fed.is_empty() {
         return None;

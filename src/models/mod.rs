@@ -1,6 +1,7 @@
 //! The models of TF Serving: the catalog that requests read, the refresher that keeps it current,
 //! and the metadata client.
 pub mod catalog;
+pub(crate) mod config_problems;
 pub mod fetch;
 mod metadata_client;
 pub mod refresher;

@@ -53,6 +53,13 @@ impl Signature {
     pub fn output(&self, alias: &str) -> Option<&TensorInfo> {
         find(&self.outputs, alias)
     }
+
+    /// Whether an output is the tensor of an input, which TensorFlow does not return
+    /// (`is both fed and fetched`, `subgraph.cc`).
+    pub fn is_fed(&self, output: &TensorInfo) -> bool {
+        let name = output.tensor_name.as_str();
+        !name.is_empty() && self.inputs.iter().any(|input| input.tensor_name == name)
+    }
 }
 
 fn find<'a>(infos: &'a [TensorInfo], alias: &str) -> Option<&'a TensorInfo> {

@@ -20,6 +20,10 @@ pub enum TlsError {
     Pem { path: PathBuf, source: pem::Error },
     #[error("no certificate in {}", path.display())]
     NoCertificate { path: PathBuf },
+    #[error("no private key in {} (an encrypted key cannot be used)", path.display())]
+    NoKey { path: PathBuf },
+    #[error("the key {} does not belong to the certificate {}", key.display(), cert.display())]
+    Mismatch { cert: PathBuf, key: PathBuf },
     #[error("`{name}` is not a valid server name: {source}")]
     Name { name: String, source: InvalidDnsNameError },
     #[error("invalid certificate or key: {0}")]
@@ -44,7 +48,9 @@ pub fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
         }
         None => ServerConfig::builder().with_no_client_auth(),
     };
-    let mut config = builder.with_single_cert(certificates(&files.cert)?, key(&files.key)?)?;
+    let mut config = builder
+        .with_single_cert(certificates(&files.cert)?, key(&files.key)?)
+        .map_err(|error| identity_error(error, &files.cert, &files.key))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
@@ -62,7 +68,9 @@ pub fn connector(files: &UpstreamTls, host: &str) -> Result<(TlsConnector, Serve
     };
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let mut config = match (&files.cert, &files.key) {
-        (Some(cert), Some(path)) => builder.with_client_auth_cert(certificates(cert)?, key(path)?)?,
+        (Some(cert), Some(path)) => builder
+            .with_client_auth_cert(certificates(cert)?, key(path)?)
+            .map_err(|error| identity_error(error, cert, path))?,
         (None, None) => builder.with_no_client_auth(),
         _ => return Err(TlsError::HalfIdentity),
     };
@@ -72,7 +80,11 @@ pub fn connector(files: &UpstreamTls, host: &str) -> Result<(TlsConnector, Serve
     Ok((TlsConnector::from(Arc::new(config)), server))
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+/// The certificate authorities in a PEM file.
+///
+/// # Errors
+/// The file cannot be read, or holds no authority that can be used.
+pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate)?;
@@ -96,7 +108,11 @@ fn system_authorities(found: CertificateResult) -> Result<RootCertStore, TlsErro
     Ok(roots)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates in a PEM file, at least one.
+///
+/// # Errors
+/// The file cannot be read, or holds none.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fail = |source| TlsError::Pem { path: path.to_owned(), source };
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(fail)?.collect();
     let found = found.map_err(fail)?;
@@ -106,8 +122,24 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(found)
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem { path: path.to_owned(), source })
+/// The private key in a PEM file.
+///
+/// # Errors
+/// The file cannot be read, or holds none.
+pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|source| match source {
+        pem::Error::NoItemsFound => TlsError::NoKey { path: path.to_owned() },
+        source => TlsError::Pem { path: path.to_owned(), source },
+    })
+}
+
+fn identity_error(error: rustls::Error, cert: &Path, key: &Path) -> TlsError {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            TlsError::Mismatch { cert: cert.to_owned(), key: key.to_owned() }
+        }
+        other => TlsError::Rustls(other),
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +224,6 @@ mod tests {
         let half = UpstreamTls { cert: Some(fixture("client.pem")), ..ca("ca.pem") };
         assert_eq!(text(&half, "h"), "`upstream_tls.cert` and `upstream_tls.key` must be set together");
         let other = UpstreamTls { key: Some(fixture("server.key")), ..half };
-        assert!(text(&other, "h").starts_with("invalid certificate or key: "));
+        assert!(text(&other, "h").contains("server.key does not belong to the certificate "));
     }
 }

@@ -1,0 +1,115 @@
+//! Checks that take more than one setting.
+use super::problem::Problem;
+use super::{Config, ListenAddr, UpstreamAddr, UpstreamTls};
+
+/// Settings that are each valid but contradict each other.
+pub(super) fn check_together(config: &Config, problems: &mut Vec<Problem>) {
+    if same_address(&config.listen, &config.admin_listen) {
+        let text = format!("`listen` already uses the address `{}`", config.admin_listen);
+        problems.push(Problem::new("admin_listen", text));
+    }
+    if is_own_address(&config.listen, &config.upstream) {
+        let text = format!("`{}` is the address that the sidecar itself listens on", config.upstream);
+        let hint = "change TF Serving's port (`--port`) or the sidecar's (`listen`)";
+        problems.push(Problem::new("upstream", text).hint(hint));
+    }
+    let (tls, https) = (&config.upstream_tls, matches!(config.upstream, UpstreamAddr::Tls { .. }));
+    if !https && *tls != UpstreamTls::default() {
+        let text = format!("the upstream `{}` does not use TLS", config.upstream);
+        let hint = "write the upstream as `https://host:port`, or remove `upstream_tls`";
+        problems.push(Problem::new("upstream_tls", text).hint(hint));
+    }
+    // In the file the table has checked it; one of the two may also be a flag.
+    let told = problems.iter().any(|problem| problem.key == "upstream_tls");
+    if tls.cert.is_some() != tls.key.is_some() && !told {
+        let text = "`upstream_tls.cert` and `upstream_tls.key` must be set together";
+        problems.push(Problem::new("upstream_tls", text));
+    }
+    if cfg!(not(feature = "tls")) && (config.listen_tls.is_some() || https) {
+        let key = if https { "upstream" } else { "listen_tls" };
+        problems.push(Problem::new(key, "this program was built without TLS"));
+    }
+}
+
+fn same_address(grpc: &ListenAddr, admin: &ListenAddr) -> bool {
+    match (grpc, admin) {
+        (ListenAddr::Tcp(grpc), ListenAddr::Tcp(admin)) => {
+            let overlap =
+                grpc.ip() == admin.ip() || grpc.ip().is_unspecified() || admin.ip().is_unspecified();
+            grpc.port() != 0 && grpc.port() == admin.port() && overlap
+        }
+        (grpc, admin) => grpc == admin,
+    }
+}
+
+fn is_own_address(listen: &ListenAddr, upstream: &UpstreamAddr) -> bool {
+    match (listen, upstream) {
+        (ListenAddr::Unix(listen), UpstreamAddr::Unix(upstream)) => listen == upstream,
+        (ListenAddr::Tcp(listen), UpstreamAddr::Tcp { host, port }) => {
+            let local = host == "localhost"
+                || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback() || ip == listen.ip());
+            listen.port() == *port
+                && local
+                && (listen.ip().is_unspecified()
+                    || listen.ip().is_loopback()
+                    || listen.ip().to_string() == *host)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::{File, Setting, Settings, load};
+    use crate::config::{Config, Problems};
+
+    fn with(keys: &[(&'static str, &str)], text: &str) -> Result<Config, Problems> {
+        let setting = |value: &str| Setting { value: value.to_owned(), source: "--flag".to_owned() };
+        let keys = keys.iter().map(|(key, value)| (*key, setting(value))).collect();
+        load(&Settings { keys, ..Settings::default() }, Some(File { name: "c.yaml", text }))
+    }
+
+    fn from(text: &str) -> Result<Config, Problems> {
+        with(&[], text)
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_problems() {
+        let problem = |text: &str| from(text).unwrap_err().to_string();
+        assert!(problem("listen: 0.0.0.0:8602").contains("`admin_listen`: `listen` already uses"));
+        assert!(problem("upstream: localhost:8600").contains("the sidecar itself listens on"));
+        let no_tls = problem("upstream_tls: {ca: /ca.pem}");
+        assert!(no_tls.contains("hint: write the upstream as `https://host:port`"), "{no_tls}");
+        let together = problem("listen_tls: {cert: /c.pem}");
+        assert!(
+            together.contains("c.yaml:1:13: `listen_tls`: `cert` and `key` must be set together"),
+            "{together}"
+        );
+        let together = problem("upstream: https://tfs\nupstream_tls: {key: /k.pem}");
+        assert!(together.contains("`upstream_tls`: `cert` and `key` must be set together"), "{together}");
+        assert!(problem("listen_tls: {client_ca: /c.pem}").contains("`cert` and `key` are required"));
+        assert!(from("listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n").is_ok());
+        assert!(from("upstream: tfs:8600").is_ok());
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn an_https_upstream_needs_no_authorities_of_its_own() {
+        assert_eq!(from("upstream: https://tfs").unwrap().upstream_tls.ca, None);
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_flag_sets_a_key_of_upstream_tls() {
+        let text = "upstream: https://tfs\nupstream_tls: {ca: /a.pem, key: /k.pem, cert: /c.pem}";
+        let tls = with(&[("upstream_tls.ca", "/b.pem"), ("upstream_tls.domain", "tfs.test")], text);
+        let tls = tls.unwrap().upstream_tls;
+        assert_eq!((tls.ca, tls.cert), (Some("/b.pem".into()), Some("/c.pem".into())));
+        assert_eq!(tls.domain.as_deref(), Some("tfs.test"));
+        let half = with(&[("upstream_tls.cert", "/c.pem")], "upstream: https://tfs").unwrap_err();
+        insta::assert_snapshot!(half, @r"
+        the configuration has a problem
+          `upstream_tls`: `upstream_tls.cert` and `upstream_tls.key` must be set together
+        ");
+    }
+}
