@@ -1,0 +1,192 @@
+//! The configuration held against the served signatures: names that they do not have, and values
+//! that their dtypes cannot hold.
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::repair::notation;
+use crate::repair::policy::{InputPolicy, Literal, ModelPolicy, Policy};
+use crate::repair::report::ascii;
+use crate::signature::{Signature, Signatures};
+use crate::spelling;
+use crate::tensor::DataType;
+
+/// A setting that has no effect, because it does not match what the model declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigProblem {
+    /// The key in the configuration: `models.churn.signatures.serving_default.aliases.input_3`.
+    pub(crate) path: String,
+    /// What does not match: `` signature `serving_default` has no input `ages` (did you mean
+    /// `age`?) ``.
+    pub(crate) what: String,
+}
+
+/// The settings of a model that do not match these signatures, in the order of the configuration.
+///
+/// Requests are never refused because of them. A setting that matches no signature is ignored.
+pub(crate) fn config_problems(
+    model: &str,
+    policy: &ModelPolicy,
+    signatures: &Signatures,
+) -> Vec<ConfigProblem> {
+    let mut found = Found { path: format!("models.{model}"), problems: Vec::new() };
+    let declares = |name: &String| {
+        let mut servable = signatures.servable().peekable();
+        servable.peek().is_some() && servable.all(|signature| signature.input(name).is_some())
+    };
+    for name in policy.defaults.drop_extra.iter().filter(|name| declares(name)) {
+        found.add(&format!("rules.drop_extra.{name}"), "every signature has this input: it is never dropped");
+    }
+    for (name, settings) in &policy.signatures {
+        let Some(signature) = signatures.get(name) else {
+            let known: Vec<&str> = signatures.servable().map(|signature| signature.name.as_str()).collect();
+            found.add(&format!("signatures.{name}"), &unknown("the model", "signature", name, &known));
+            continue;
+        };
+        found.signature(signature, settings, &policy.defaults.drop_extra);
+    }
+    found.problems
+}
+
+struct Found {
+    path: String,
+    problems: Vec<ConfigProblem>,
+}
+
+impl Found {
+    fn add(&mut self, key: &str, what: &str) {
+        self.problems.push(ConfigProblem { path: format!("{}.{key}", self.path), what: what.to_owned() });
+    }
+
+    /// `inherited` is what the model's own `drop_extra` lists; those names are checked there.
+    fn signature(&mut self, signature: &Signature, settings: &Policy, inherited: &BTreeSet<String>) {
+        let at = format!("signatures.{}", signature.name);
+        for name in settings.drop_extra.difference(inherited) {
+            if signature.input(name).is_some() {
+                let what = "the signature has this input: it is never dropped";
+                self.add(&format!("{at}.rules.drop_extra.{name}"), what);
+            }
+        }
+        for (sent, declared) in &settings.aliases {
+            let key = format!("{at}.aliases.{sent}");
+            if signature.input(declared).is_none() {
+                self.add(&key, &no_input(signature, declared));
+            } else if signature.input(sent).is_some() {
+                self.add(&key, "the signature has an input of this name: the alias is never used");
+            }
+        }
+        for (name, input) in &settings.inputs {
+            let key = format!("{at}.inputs.{name}");
+            match signature.input(name) {
+                None => self.add(&key, &no_input(signature, name)),
+                Some(info) => self.input(&key, signature, info.dtype, input),
+            }
+        }
+    }
+
+    fn input(&mut self, key: &str, signature: &Signature, dtype: DataType, input: &InputPolicy) {
+        let fits = |literal: &Literal| notation::element(dtype, literal).is_ok();
+        let what = format!("{dtype}, the dtype of the input, cannot hold the value: it is ignored");
+        if input.default.as_ref().is_some_and(|default| !fits(default)) {
+            self.add(&format!("{key}.default"), &what);
+        }
+        let Some(pad) = &input.pad else { return };
+        if !fits(&pad.value) {
+            self.add(&format!("{key}.pad.value"), &what);
+        }
+        if let Some(mask) = pad.mask.as_ref().filter(|mask| signature.input(mask).is_none()) {
+            self.add(&format!("{key}.pad.mask"), &no_input(signature, mask));
+        }
+    }
+}
+
+fn no_input(signature: &Signature, name: &str) -> String {
+    let known: Vec<&str> = signature.inputs.iter().map(|info| info.alias.as_str()).collect();
+    unknown(&format!("signature `{}`", ascii(&signature.name)), "input", name, &known)
+}
+
+/// `` the model has no signature `x` (did you mean `y`?) ``, or with a list of what it has.
+fn unknown(owner: &str, kind: &str, name: &str, known: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let hint = match spelling::close(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{}`?", ascii(near)),
+        None if known.is_empty() => "it has none".to_owned(),
+        None => {
+            let mut names: Vec<String> =
+                known.iter().take(SHOWN).map(|name| format!("`{}`", ascii(name))).collect();
+            if known.len() > SHOWN {
+                names.push(format!("and {} more", known.len() - SHOWN));
+            }
+            format!("it has {}", names.join(", "))
+        }
+    };
+    format!("{owner} has no {kind} `{}` ({hint})", ascii(name))
+}
+
+/// `` `models.m.signatures.s`: the model has no signature `s` (it has `t`) ``.
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", ascii(&self.path), self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{File, Settings, load};
+
+    fn problems(model: &str, signature: &str) -> Vec<String> {
+        let text = format!("models: {{m: {{{model}}}}}");
+        let config = load(&Settings::default(), Some(File { name: "test", text: &text }))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        let signatures = notation::signature(signature).unwrap();
+        let found = config_problems("m", config.policy("m"), &signatures);
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    fn of_signature(settings: &str, signature: &str) -> Vec<String> {
+        problems(&format!("signatures: {{serving_default: {{{settings}}}}}"), signature)
+    }
+
+    #[test]
+    fn settings_that_match_the_signature_are_no_problem() {
+        let settings = "rules: {drop_extra: [user_id]}, aliases: {input_3: x}, \
+            inputs: {x: {default: 1.5, pad: {value: 0, mask: mask}}, mask: {scalar: true}}";
+        assert_eq!(of_signature(settings, "x:float[-1,4] mask:int32[-1,4]"), [""; 0]);
+        assert_eq!(problems("rules: {drop_extra: [x]}", "y:float[-1]"), [""; 0]);
+        assert_eq!(problems("", "x:float[-1]"), [""; 0]);
+    }
+
+    #[test]
+    fn an_unknown_signature_or_input_is_named_with_what_there_is() {
+        let text = problems("signatures: {serving_defualt: {mode: strict}, other: {}}", "x:float[-1]");
+        insta::assert_snapshot!(text.join("\n"), @r"
+        `models.m.signatures.other`: the model has no signature `other` (it has `serving_default`)
+        `models.m.signatures.serving_defualt`: the model has no signature `serving_defualt` (did you mean `serving_default`?)
+        ");
+        let settings = "aliases: {input_3: amuont}, inputs: {age: {scalar: true}, \
+            amount: {pad: {value: 0, mask: padding}}}";
+        let text = of_signature(settings, "amount:float[-1,4] user:int64[-1]");
+        insta::assert_snapshot!(text.join("\n"), @r"
+        `models.m.signatures.serving_default.aliases.input_3`: signature `serving_default` has no input `amuont` (did you mean `amount`?)
+        `models.m.signatures.serving_default.inputs.age`: signature `serving_default` has no input `age` (it has `amount`, `user`)
+        `models.m.signatures.serving_default.inputs.amount.pad.mask`: signature `serving_default` has no input `padding` (it has `amount`, `user`)
+        ");
+    }
+
+    #[test]
+    fn settings_that_never_apply_are_problems() {
+        let settings = "rules: {drop_extra: [x, gone]}, aliases: {x: y}, \
+            inputs: {x: {default: 1.5}, y: {pad: {value: pad}}}";
+        let text = of_signature(settings, "x:string[-1] y:int32[-1,4]");
+        insta::assert_snapshot!(text.join("\n"), @r"
+        `models.m.signatures.serving_default.rules.drop_extra.x`: the signature has this input: it is never dropped
+        `models.m.signatures.serving_default.aliases.x`: the signature has an input of this name: the alias is never used
+        `models.m.signatures.serving_default.inputs.x.default`: string, the dtype of the input, cannot hold the value: it is ignored
+        `models.m.signatures.serving_default.inputs.y.pad.value`: int32, the dtype of the input, cannot hold the value: it is ignored
+        ");
+        assert_eq!(
+            problems("rules: {drop_extra: [x]}, signatures: {serving_default: {}}", "x:float[-1]"),
+            ["`models.m.rules.drop_extra.x`: every signature has this input: it is never dropped"]
+        );
+    }
+}
