@@ -41,42 +41,40 @@ pub(super) fn refusal(version: &ModelVersion, spec: &ModelSpec, verdict: Verdict
 pub(super) fn count(cx: &RequestContext<'_>, verdict: &Verdict) {
     let metrics = cx.metrics.model();
     match verdict.outcome {
-        Outcome::Conforming | Outcome::Rejected => {}
-        Outcome::Repaired if cx.options.dry_run => {
-            for step in &verdict.plan.steps {
-                metrics.would_repair(&step.input, step.rule.name);
-            }
-        }
-        Outcome::Repaired => {
+        Outcome::Conforming | Outcome::Rejected | Outcome::Passed => {}
+        Outcome::Repaired if !cx.options.dry_run => {
             for step in &verdict.plan.steps {
                 metrics.repair(&step.input, step.rule.name);
             }
         }
-        Outcome::Passed if verdict.mode == Mode::Observe => match verdict.problems.first() {
-            Some(problem) => metrics.would_reject(problem.reason.as_str()),
-            None => {
-                for step in &verdict.plan.steps {
-                    metrics.would_repair(&step.input, step.rule.name);
-                }
+        Outcome::Repaired | Outcome::WouldRepair => {
+            for step in &verdict.plan.steps {
+                metrics.would_repair(&step.input, step.rule.name);
             }
-        },
-        Outcome::Passed => {}
+        }
+        Outcome::WouldReject => {
+            if let Some(problem) = verdict.problems.first() {
+                metrics.would_reject(problem.reason.as_str());
+            }
+        }
     }
 }
 
 /// For the operators' page: everything that did not conform.
 pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict: &Verdict) {
-    let outcome = match (verdict.outcome, verdict.problems.is_empty()) {
-        (Outcome::Conforming, _) => return,
-        (Outcome::Repaired, _) => "repaired",
-        (Outcome::Rejected, _) => "rejected",
-        (Outcome::Passed, true) if verdict.plan.is_empty() => return,
-        (Outcome::Passed, true) => "would repair",
-        (Outcome::Passed, false) => "would reject",
+    let outcome = match verdict.outcome {
+        Outcome::Conforming => return,
+        Outcome::Passed if verdict.plan.is_empty() && verdict.problems.is_empty() => return,
+        Outcome::Passed => "passed",
+        Outcome::Repaired if !cx.options.dry_run => "repaired",
+        Outcome::Repaired | Outcome::WouldRepair => "would repair",
+        Outcome::Rejected if !cx.options.dry_run => "rejected",
+        Outcome::Rejected | Outcome::WouldReject => "would reject",
     };
-    let lines = match outcome {
-        "repaired" | "would repair" => verdict.plan.steps.iter().map(repair_entry).collect(),
-        _ => verdict.problems.iter().map(ToString::to_string).collect(),
+    let lines = if verdict.problems.is_empty() {
+        verdict.plan.steps.iter().map(repair_entry).collect()
+    } else {
+        verdict.problems.iter().map(ToString::to_string).collect()
     };
     let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
     let client = cx.peer.to_owned();
