@@ -20,6 +20,7 @@ pub(crate) use text::{percent_decode, percent_encode};
 pub(crate) use trailers::{ACCEPTED_ENCODINGS, GRPC_MESSAGE, TRAILERS_LIMIT};
 
 use crate::repair::{Problem, Reason};
+use crate::telemetry::metrics::OutcomeLabel;
 
 /// Why a request gets no answer from TF Serving.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -94,12 +95,9 @@ impl Fault {
         self.spec().reason
     }
 
-    /// Whether the sidecar rejected the request, rather than tried and failed to get an answer.
-    pub(crate) fn is_rejection(&self) -> bool {
-        match self.spec().blame {
-            Blame::Client | Blame::Operator => true,
-            Blame::Upstream | Blame::Sidecar => false,
-        }
+    /// How the request is counted.
+    pub(crate) fn outcome(&self) -> OutcomeLabel {
+        self.spec().outcome()
     }
 
     /// Everything that depends on the variant, apart from its text: the rest of the program reads

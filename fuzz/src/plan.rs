@@ -32,6 +32,16 @@ pub fn plan(data: &[u8]) {
     let lacks_inputs = strict.outcome == Outcome::Passed;
     assert!(repair.plan == strict.plan || (lacks_inputs && strict.plan.is_empty()));
     assert_eq!(repair.action == Action::Apply, repair.outcome == Outcome::Repaired);
+    // Mode observe counts what mode repair does, and refuses only what every mode refuses.
+    let counted = match repair.outcome {
+        Outcome::Repaired => Outcome::WouldRepair,
+        Outcome::Rejected if observe.action == Action::Forward => Outcome::WouldReject,
+        same => same,
+    };
+    assert_eq!(
+        (observe.outcome, &observe.plan, &observe.problems),
+        (counted, &repair.plan, &repair.problems)
+    );
     // Whether a request conforms does not depend on the mode.
     assert_eq!(strict.outcome == Outcome::Conforming, repair.outcome == Outcome::Conforming);
     // Warnings do not depend on the mode either, as far as nothing is cast.

@@ -6,6 +6,7 @@ use http::StatusCode;
 use tonic::Code;
 
 use crate::repair::Reason;
+use crate::telemetry::metrics::OutcomeLabel;
 
 /// Whose fault it is, which is who can do something about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,16 @@ impl<'a> Spec<'a> {
             *free = Some((key, value));
         }
         self
+    }
+
+    /// How the request is counted. Only what its sender has to change is a rejection.
+    pub(super) fn outcome(&self) -> OutcomeLabel {
+        match (self.reason, self.blame) {
+            (Some(Reason::QueueFull | Reason::Deadline), _) => OutcomeLabel::Overloaded,
+            (Some(Reason::Draining), _) => OutcomeLabel::Failed,
+            (_, Blame::Client | Blame::Operator) => OutcomeLabel::Rejected,
+            (_, Blame::Upstream | Blame::Sidecar) => OutcomeLabel::Failed,
+        }
     }
 
     pub(super) fn facts(&self) -> impl Iterator<Item = (&'static str, &'a str)> {

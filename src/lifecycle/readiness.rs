@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::DrainHandle;
 use crate::models::catalog::Catalog;
-use crate::upstream::pool::Up;
+use crate::upstream::up::Up;
 
 /// Checks the three conditions at each call.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Readiness {
             reasons.push("draining".to_owned());
         }
         if self.up.count() == 0 {
-            reasons.push("no connection to the upstream".to_owned());
+            reasons.extend(self.up.problem());
         }
         for model in self.declared.iter().filter(|model| !self.catalog.serves(model)) {
             reasons.push(format!("signatures of model '{model}' are not read yet"));

@@ -6,8 +6,9 @@ use super::metadata_client::MetadataClient;
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::proto::tensorflow::serving::GetModelMetadataResponse;
-use crate::upstream::pool::{Pool, Up};
+use crate::upstream::pool::Pool;
 use crate::upstream::target::Target;
+use crate::upstream::up::Up;
 use crate::wire::VersionChoice;
 
 /// Reads the metadata of the version that requests without a version get.

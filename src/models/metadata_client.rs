@@ -14,8 +14,9 @@ use crate::proto::tensorflow::serving::{
 };
 use crate::signature::Signatures;
 use crate::signature::metadata::METADATA_FIELD;
-use crate::upstream::pool::{Pool, Up};
+use crate::upstream::pool::Pool;
 use crate::upstream::unary;
+use crate::upstream::up::Up;
 use crate::wire::VersionChoice;
 
 const METADATA: &str = "/tensorflow.serving.PredictionService/GetModelMetadata";
@@ -117,7 +118,11 @@ impl MetadataClient {
         within: Duration,
     ) -> Result<Answer, Fault> {
         let outcome = unary::call(&self.pool, path, request, within).await;
-        self.up.set_answering(outcome.as_ref().err().is_none_or(is_answer));
+        let address = &self.pool.target().address;
+        match &outcome {
+            Err(fault) if !is_answer(fault) => self.up.not_answered(address, fault),
+            Ok(_) | Err(_) => self.up.answered(address),
+        }
         outcome
     }
 }

@@ -18,7 +18,8 @@ use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
 use crate::signature::Signatures;
 use crate::telemetry::metrics::{self, SignatureInput};
-use crate::upstream::pool::{Pool, Up};
+use crate::upstream::pool::Pool;
+use crate::upstream::up::Up;
 use crate::wire::VersionChoice;
 
 /// A model is refreshed at most this often because of refused requests.

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::fault::Fault;
-use crate::repair::{Outcome, Verdict};
+use crate::repair::{Outcome, Reason, Verdict};
 use crate::telemetry::metrics::{self, Method, ModelMetrics, OutcomeLabel, Stage};
 
 /// One request in this many has its stages timed: that takes two clock readings a stage.
@@ -18,6 +18,7 @@ pub struct RequestMetrics {
     arrived: Instant,
     model: Option<Arc<ModelMetrics>>,
     outcome: OutcomeLabel,
+    dry_run: bool,
     sampled: bool,
 }
 
@@ -37,6 +38,7 @@ impl RequestMetrics {
             arrived,
             model: None,
             outcome: OutcomeLabel::Passed,
+            dry_run: false,
             sampled: number.is_multiple_of(SAMPLE),
         }
     }
@@ -46,13 +48,26 @@ impl RequestMetrics {
         self.model = Some(Arc::clone(model));
     }
 
+    /// Nothing is run: repairs and rejections are counted as those that would have been.
+    pub fn set_dry_run(&mut self) {
+        self.dry_run = true;
+    }
+
     pub fn set_outcome(&mut self, verdict: &Verdict) {
         self.outcome = match verdict.outcome {
             Outcome::Conforming => OutcomeLabel::Conforming,
-            Outcome::Repaired => OutcomeLabel::Repaired,
-            Outcome::Rejected => OutcomeLabel::Rejected,
+            Outcome::Repaired if !self.dry_run => OutcomeLabel::Repaired,
+            Outcome::Repaired | Outcome::WouldRepair => OutcomeLabel::WouldRepair,
+            Outcome::Rejected if !self.dry_run => OutcomeLabel::Rejected,
+            Outcome::Rejected | Outcome::WouldReject => OutcomeLabel::WouldReject,
             Outcome::Passed => OutcomeLabel::Passed,
         };
+    }
+
+    /// Counts a request that mode repair would have rejected.
+    pub fn would_reject(&mut self, reason: Reason) {
+        self.outcome = OutcomeLabel::WouldReject;
+        self.model().would_reject(reason.as_str());
     }
 
     /// Times a stage of a sampled request.
@@ -82,13 +97,11 @@ impl RequestMetrics {
     }
 
     pub fn failed(mut self, fault: &Fault) {
-        if fault.is_rejection() {
-            self.outcome = OutcomeLabel::Rejected;
-            if let Some(reason) = fault.reason() {
-                self.model().rejection(reason.as_str());
-            }
-        } else {
-            self.outcome = OutcomeLabel::Failed;
+        self.outcome = fault.outcome();
+        match (self.outcome, fault.reason()) {
+            (OutcomeLabel::Rejected, Some(reason)) if self.dry_run => self.would_reject(reason),
+            (OutcomeLabel::Rejected, Some(reason)) => self.model().rejection(reason.as_str()),
+            _ => {}
         }
         self.answered(fault.code());
     }

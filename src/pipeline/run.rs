@@ -20,7 +20,7 @@ use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::{Action, Calls, Mode, Outcome, Reason, Verdict};
 use crate::retry::policy::{Cause, Decision};
-use crate::telemetry::metrics::{Method, Stage, unknown};
+use crate::telemetry::metrics::{Method, Stage};
 use crate::transport::framing::frames;
 use crate::upstream::call::Reply;
 use crate::wire::{ModelSpec, PredictView, Rope};
@@ -107,6 +107,7 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
         };
         if cx.options.dry_run {
             count(cx, &verdict);
+            remember(cx, &version, &verdict);
             return Ok(Answer::dry_run(metadata));
         }
         match verdict.action {
@@ -138,19 +139,20 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
 
 /// Whether a message that cannot be parsed is forwarded all the same: in the modes that refuse
 /// nothing. Its model may be readable; otherwise the defaults decide.
-fn lets_malformed_pass(cx: &RequestContext<'_>, message: &Rope) -> bool {
+fn lets_malformed_pass(cx: &mut RequestContext<'_>, message: &Rope) -> bool {
     let config = &cx.shard.config;
     // A MultiInference names its model in its tasks.
     let spec = match cx.metrics.method {
         Method::MultiInference => ModelSpec::default(),
         _ => PredictView::salvage_model_spec(message),
     };
+    if let Some(version) = cx.shard.catalog.lookup(&spec) {
+        cx.metrics.set_model(version.metrics(spec.effective_signature()));
+    }
     let policy = config.policy(&spec.name).for_signature(spec.effective_signature());
     let mode = policy.mode.max(cx.options.mode);
     if mode == Mode::Observe && !cx.options.dry_run {
-        let version = cx.shard.catalog.lookup(&spec);
-        let metrics = version.as_ref().map(|version| version.metrics(spec.effective_signature()));
-        metrics.unwrap_or_else(|| unknown()).would_reject(Reason::Malformed.as_str());
+        cx.metrics.would_reject(Reason::Malformed);
     }
     mode <= Mode::Observe && !cx.options.dry_run
 }

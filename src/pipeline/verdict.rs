@@ -46,47 +46,48 @@ pub(super) fn count(cx: &RequestContext<'_>, verdict: &Verdict) {
         }
     }
     match verdict.outcome {
-        Outcome::Conforming | Outcome::Rejected => {}
-        Outcome::Repaired if cx.options.dry_run => {
-            for step in &verdict.plan.steps {
-                metrics.would_repair(&step.input, step.rule.name);
-            }
-        }
-        Outcome::Repaired => {
+        Outcome::Conforming | Outcome::Rejected | Outcome::Passed => {}
+        Outcome::Repaired if !cx.options.dry_run => {
             for step in &verdict.plan.steps {
                 metrics.repair(&step.input, step.rule.name);
             }
         }
-        Outcome::Passed if verdict.mode == Mode::Observe => match verdict.problems.first() {
-            Some(problem) => metrics.would_reject(problem.reason.as_str()),
-            None => {
-                for step in &verdict.plan.steps {
-                    metrics.would_repair(&step.input, step.rule.name);
-                }
+        Outcome::Repaired | Outcome::WouldRepair => {
+            for step in &verdict.plan.steps {
+                metrics.would_repair(&step.input, step.rule.name);
             }
-        },
-        Outcome::Passed => {}
+        }
+        Outcome::WouldReject => {
+            if let Some(problem) = verdict.problems.first() {
+                metrics.would_reject(problem.reason.as_str());
+            }
+        }
     }
 }
 
 /// For the operators' page: everything that did not conform, and every warning.
 pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict: &Verdict) {
-    let outcome = match (verdict.outcome, verdict.problems.is_empty()) {
-        (Outcome::Conforming, _) if verdict.warnings.is_empty() => return,
-        (Outcome::Conforming, _) => "warned",
-        (Outcome::Repaired, _) => "repaired",
-        (Outcome::Rejected, _) => "rejected",
-        (Outcome::Passed, true) if verdict.plan.is_empty() && verdict.warnings.is_empty() => return,
-        (Outcome::Passed, true) if verdict.plan.is_empty() => "warned",
-        (Outcome::Passed, true) => "would repair",
-        (Outcome::Passed, false) => "would reject",
-    };
-    let lines = match outcome {
-        "rejected" | "would reject" => verdict.problems.iter().map(ToString::to_string).collect(),
-        _ => {
-            let warnings = verdict.warnings.iter().map(|warning| warning.text.clone());
-            verdict.plan.steps.iter().map(repair_entry).chain(warnings).collect()
+    let warned = !verdict.warnings.is_empty();
+    let outcome = match verdict.outcome {
+        Outcome::Conforming if warned => "warned",
+        Outcome::Conforming => return,
+        Outcome::Passed if verdict.plan.is_empty() && verdict.problems.is_empty() => {
+            if !warned {
+                return;
+            }
+            "warned"
         }
+        Outcome::Passed => "passed",
+        Outcome::Repaired if !cx.options.dry_run => "repaired",
+        Outcome::Repaired | Outcome::WouldRepair => "would repair",
+        Outcome::Rejected if !cx.options.dry_run => "rejected",
+        Outcome::Rejected | Outcome::WouldReject => "would reject",
+    };
+    let lines = if verdict.problems.is_empty() {
+        let warnings = verdict.warnings.iter().map(|warning| warning.text.clone());
+        verdict.plan.steps.iter().map(repair_entry).chain(warnings).collect()
+    } else {
+        verdict.problems.iter().map(ToString::to_string).collect()
     };
     let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
     let client = cx.peer.to_owned();

@@ -156,7 +156,7 @@ fn encoding(
     let problem = Problem::new(Reason::ValueCount, "", what);
     Err(match values {
         0 => problem.hint("TensorFlow would read zeros"),
-        _ if short => problem.hint("TensorFlow would repeat the last one").weight(Weight::ShortList),
+        _ if short => problem.hint("TensorFlow would repeat the last one"),
         _ => problem.hint("TensorFlow would drop the rest"),
     })
 }

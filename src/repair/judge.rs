@@ -40,6 +40,10 @@ pub enum Outcome {
     Conforming,
     Repaired,
     Rejected,
+    /// Mode `observe`: mode `repair` would have repaired it.
+    WouldRepair,
+    /// Mode `observe`: mode `repair` would have rejected it.
+    WouldReject,
     /// Not checked, or forwarded although it does not conform.
     Passed,
 }
@@ -195,9 +199,6 @@ impl Found {
         policy: &Policy,
     ) -> Verdict {
         self.problems.sort_by_key(|problem| problem.reason.stage());
-        if mode == Mode::Observe {
-            self.problems.retain(|problem| problem.weight != Weight::ShortList);
-        }
         let mut lacks_inputs = forgive_missing(policy, &mut self.problems);
         if mode == Mode::Strict {
             self.problems.splice(0..0, self.steps.iter().map(hints::of_step));
@@ -218,11 +219,12 @@ impl Found {
             _ if clean && lacks_inputs => (Action::Forward, Outcome::Passed),
             _ if clean => (Action::Forward, Outcome::Conforming),
             _ if shielded => (Action::Refuse, Outcome::Rejected),
-            Mode::Observe => (Action::Forward, Outcome::Passed),
+            Mode::Observe if self.problems.is_empty() => (Action::Forward, Outcome::WouldRepair),
             Mode::Repair if self.problems.is_empty() => (Action::Apply, Outcome::Repaired),
-            Mode::Repair if policy.unrepairable == Unrepairable::Forward => {
+            Mode::Observe | Mode::Repair if policy.unrepairable == Unrepairable::Forward => {
                 (Action::Forward, Outcome::Passed)
             }
+            Mode::Observe => (Action::Forward, Outcome::WouldReject),
             Mode::Repair | Mode::Strict => (Action::Refuse, Outcome::Rejected),
         };
         Verdict {

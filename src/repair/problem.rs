@@ -27,8 +27,6 @@ pub enum Weight {
     Plain,
     /// Refused in every mode but `off`: it is known to hang or crash TF Serving.
     Shield,
-    /// Accepted in mode `observe`: TensorFlow allows it and repeats the last value of a short list.
-    ShortList,
 }
 
 impl Problem {

@@ -27,8 +27,8 @@ use crate::models::catalog::Catalog;
 use crate::models::refresher::Refresher;
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
-use crate::upstream::pool::Up;
 use crate::upstream::target::{Target, TargetError};
+use crate::upstream::up::Up;
 use control::Control;
 use shard::Live;
 

@@ -3,10 +3,10 @@ use tonic::Code;
 
 /// An enum whose variants are label values.
 macro_rules! labels {
-    ($(#[$doc:meta])* $vis:vis enum $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $vis:vis enum $name:ident { $($(#[doc = $about:literal])* $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        $vis enum $name { $($variant),* }
+        $vis enum $name { $($(#[doc = $about])* $variant),* }
 
         impl $name {
             #[cfg_attr(not(test), allow(dead_code, reason = "docs/metrics.md lists all words"))]
@@ -14,6 +14,13 @@ macro_rules! labels {
 
             pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
+            }
+
+            /// What it means, for docs/metrics.md; empty where the word says it.
+            #[cfg(test)]
+            #[allow(dead_code, reason = "only some of the sets explain their words")]
+            pub(crate) const fn about(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($about),*)),* }
             }
         }
     };
@@ -35,10 +42,21 @@ labels! {
 labels! {
     /// How a request ended.
     pub(crate) enum OutcomeLabel {
+        /// Forwarded byte for byte.
         Conforming = "conforming",
+        /// Forwarded after repairs.
         Repaired = "repaired",
+        /// Refused because of what was sent.
         Rejected = "rejected",
+        /// Mode observe or a dry run: mode repair would have repaired it.
+        WouldRepair = "would_repair",
+        /// Mode observe or a dry run: mode repair would have rejected it.
+        WouldReject = "would_reject",
+        /// Not checked, or forwarded although it does not conform.
         Passed = "passed",
+        /// Refused because too much is in flight or queued, or past its deadline. Not a mismatch.
+        Overloaded = "overloaded",
+        /// No answer, but not because of the request: an outage, a drain, a cancellation.
         Failed = "failed",
     }
 }

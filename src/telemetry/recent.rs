@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 /// What happened to a request, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Entry {
-    /// `repaired`, `warned`, `rejected`, `would repair` or `would reject`.
+    /// `repaired`, `warned`, `rejected`, `would repair`, `would reject`, or `passed` for a request
+    /// that was forwarded although it does not conform.
     pub(crate) outcome: &'static str,
     pub(crate) model: String,
     pub(crate) signature: String,

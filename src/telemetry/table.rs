@@ -48,10 +48,10 @@ macro_rules! metrics_table {
 metrics_table! {
     Counter REQUESTS "requests_total" [model, signature, method, outcome, code] "Answered requests, by outcome and by the gRPC code that the client received.";
     Counter REPAIRS "repairs_total" [model, signature, input, rule] "Repairs; input is empty for a rule about the whole request.";
-    Counter REJECTIONS "rejections_total" [model, signature, reason] "Requests that the sidecar rejected, by their first reason.";
+    Counter REJECTIONS "rejections_total" [model, signature, reason] "Requests that the sidecar rejected because of what was sent, by their first reason. Overload and outages are not counted.";
     Counter WARNINGS "warnings_total" [model, signature, reason] "Warnings about requests that were forwarded. A request can have several.";
-    Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule] "Repairs that mode repair would have made (mode observe).";
-    Counter WOULD_REJECT "would_reject_total" [model, signature, reason] "Requests that mode repair would have rejected (mode observe).";
+    Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule] "Repairs that mode repair would have made (mode observe and dry runs).";
+    Counter WOULD_REJECT "would_reject_total" [model, signature, reason] "Requests that mode repair would have rejected (mode observe and dry runs), by their first reason.";
     Histogram REQUEST_SECONDS "request_duration_seconds" [model, method] "Time from the first byte of a request to the last byte of its answer." CALL;
     Histogram UPSTREAM_SECONDS "upstream_duration_seconds" [model, method] "Time that a request spent in TF Serving, network included." CALL;
     Histogram STAGE_SECONDS "stage_duration_seconds" [stage] "Time that a request spent in each stage." STAGE;
@@ -179,6 +179,11 @@ mod tests {
             .replacen("- `method`", "\n## Label values\n\n- `method`", 1)
             .replace("` of requests`", "` of requests")
             .replace("` of signature refreshes`", "` of signature refreshes");
+        let mut outcomes = "\n## Outcomes of requests\n\n| outcome | meaning |\n| --- | --- |\n".to_owned();
+        for outcome in OutcomeLabel::ALL {
+            writeln!(outcomes, "| `{}` | {} |", outcome.as_str(), outcome.about().trim()).unwrap();
+        }
+        let text = text + &outcomes;
         let buckets = METRICS.iter().filter(|metric| !metric.buckets.is_empty());
         let mut text = text + "\n## Buckets, in seconds\n\n";
         for metric in buckets {

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,9 @@ use h2::client::ResponseFuture;
 use http::Request;
 use tokio::sync::Notify;
 
-use super::target::{Connection, DialError, Sender, Target};
+use super::dial_error::DialError;
+use super::target::{Connection, Sender, Target};
+use super::up::Up;
 use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
 use crate::telemetry::metrics::UpstreamConnection;
@@ -39,48 +40,6 @@ pub struct Opened {
 /// Counts one call on one connection until it is dropped.
 #[derive(Debug)]
 pub struct Lease(Rc<Slot>);
-
-/// Whether the upstream can be reached, as all threads of the process see it. Readiness and metrics
-/// read it.
-#[derive(Debug, Default)]
-pub struct Up {
-    count: AtomicUsize,
-    /// The last metadata request since the last connect went unanswered.
-    unanswered: AtomicBool,
-    /// Notified at every change.
-    pub changed: Arc<Notify>,
-}
-
-impl Up {
-    /// Open connections that take new calls.
-    pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// Whether a connection is open and nothing says that TF Serving does not answer on it. Being
-    /// connected says little: a hung server, or a proxy without one, accepts connections too.
-    pub(crate) fn is_answering(&self) -> bool {
-        self.count() > 0 && !self.unanswered.load(Ordering::Relaxed)
-    }
-
-    /// Records whether a metadata request was answered.
-    pub(crate) fn set_answering(&self, answering: bool) {
-        if self.unanswered.swap(!answering, Ordering::Relaxed) == answering {
-            self.changed.notify_one();
-        }
-    }
-
-    fn add(&self) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.unanswered.store(false, Ordering::Relaxed);
-        self.changed.notify_one();
-    }
-
-    fn remove(&self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        self.changed.notify_one();
-    }
-}
 
 #[derive(Debug)]
 struct Slot {
@@ -290,12 +249,12 @@ impl Driver {
                     let since = tokio::time::Instant::now();
                     self.slot.generation.set(self.slot.generation.get() + 1);
                     self.slot.retired.set(false);
-                    self.up.add();
+                    self.up.connected(&self.target.address);
                     let counted = UpstreamConnection::new();
                     self.set(State::Up(sender));
                     let cause = self.drive(connection).await;
                     drop(counted);
-                    self.up.remove();
+                    self.up.disconnected();
                     tracing::info!(upstream = %self.target.address, %cause, "connection to the upstream ended");
                     // Calls wait meanwhile, since the server was reachable. Only repeated short
                     // lives delay the next attempt.
@@ -338,6 +297,7 @@ impl Driver {
 
     fn failed(&self, error: &DialError) {
         tracing::debug!(upstream = %self.target.address, %error, "cannot connect to the upstream");
+        self.up.not_connected(&self.target.address, error);
         self.set(State::Down { cause: error.to_string().into() });
     }
 
@@ -382,8 +342,13 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let up = Arc::new(Up::default());
             let pool = Pool::start(target(listener.local_addr().unwrap().port()), 2, &up);
-            let _first = listener.accept().await.unwrap();
-            let _second = listener.accept().await.unwrap();
+            for _ in 0..2 {
+                let (socket, _) = listener.accept().await.unwrap();
+                tokio::task::spawn_local(async move {
+                    let mut connection = h2::server::handshake(socket).await.unwrap();
+                    while connection.accept().await.is_some() {}
+                });
+            }
             while up.count() < 2 {
                 up.changed.notified().await;
             }

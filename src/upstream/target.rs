@@ -1,13 +1,15 @@
 //! The address of TF Serving, and how to connect to it.
 use std::fmt;
-use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
 
+use super::dial_error::DialError;
 use crate::config::{Config, UpstreamAddr};
 use crate::transport::coalesce::{Coalesced, DeferredFlush, coalesce};
 use crate::transport::http2;
@@ -58,17 +60,6 @@ pub enum TargetError {
     NoTls,
 }
 
-/// Why an attempt to connect failed.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    #[error("not connected after {} ms", after.as_millis())]
-    Timeout { after: Duration },
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("HTTP/2 handshake failed: {0}")]
-    Http2(#[from] h2::Error),
-}
-
 pub type Sender = h2::client::SendRequest<Bytes>;
 pub type Connection = DeferredFlush<h2::client::Connection<Coalesced, Bytes>>;
 
@@ -115,40 +106,190 @@ impl Target {
         Uri::from_parts(parts).unwrap_or_default()
     }
 
-    /// Connects. The connection must be polled for the sender to do anything.
+    /// Connects, and waits until the server has answered in HTTP/2: a proxy without a server behind
+    /// it accepts connections too. The connection must be polled for the sender to do anything.
     ///
     /// # Errors
-    /// The upstream cannot be reached, or not in time.
+    /// The upstream cannot be reached, does not speak HTTP/2, or not in time.
     pub async fn connect(&self) -> Result<(Sender, Connection), DialError> {
         let after = self.connect_timeout;
-        let attempt = async {
-            let (io, flush) = coalesce(self.socket().await?);
-            let (sender, connection) = http2::client().handshake(io).await?;
-            Ok((sender, flush.of(connection)))
-        };
-        tokio::time::timeout(after, attempt).await.unwrap_or(Err(DialError::Timeout { after }))
+        let until = Instant::now() + after;
+        let socket = timeout_at(until, self.socket()).await.unwrap_or(Err(DialError::Timeout { after }))?;
+        timeout_at(until, hello(socket)).await.unwrap_or(Err(DialError::Silent { after }))
     }
 
-    async fn socket(&self) -> io::Result<Socket> {
+    async fn socket(&self) -> Result<Socket, DialError> {
         match &self.route {
             Route::Tcp { host, port } => Ok(Socket::Tcp(tcp(host, *port).await?)),
             Route::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
             #[cfg(feature = "tls")]
             Route::Tls { host, port, connector, name } => {
-                let stream = connector.connect(name.clone(), tcp(host, *port).await?).await?;
-                Ok(Socket::TlsTcp(Box::new(stream.into())))
+                let stream = connector.connect(name.clone(), tcp(host, *port).await?).await;
+                Ok(Socket::TlsTcp(Box::new(stream.map_err(DialError::handshake)?.into())))
             }
         }
     }
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+/// Connects to the first address of the host that accepts.
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, DialError> {
+    let resolved = tokio::net::lookup_host((host, port)).await;
+    let addresses: Vec<SocketAddr> =
+        resolved.map_err(|source| DialError::Name { host: host.to_owned(), source })?.collect();
+    let stream = TcpStream::connect(&addresses[..]).await?;
     tune(&stream)?;
     Ok(stream)
+}
+
+/// Begins HTTP/2 and waits for the answer to a ping.
+async fn hello(socket: Socket) -> Result<(Sender, Connection), DialError> {
+    let (io, flush) = coalesce(socket);
+    let (sender, mut connection) = http2::client().handshake(io).await.map_err(DialError::hello)?;
+    let pings = connection.ping_pong();
+    let mut connection = flush.of(connection);
+    if let Some(mut pings) = pings {
+        tokio::select! {
+            biased;
+            ended = &mut connection => return Err(match ended {
+                Ok(()) => DialError::NotHttp2 { cause: "it closed the connection".to_owned() },
+                Err(error) => DialError::hello(error),
+            }),
+            pong = pings.ping(h2::Ping::opaque()) => {
+                pong.map_err(DialError::hello)?;
+            }
+        }
+    }
+    Ok((sender, connection))
 }
 
 fn authority(host: &str, port: u16) -> Result<Authority, TargetError> {
     let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     Authority::try_from(text).map_err(|_| TargetError::Host { found: host.to_owned() })
+}
+
+#[cfg(feature = "tls")]
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{ListenTls, UpstreamTls};
+    use crate::transport::tls::acceptor;
+
+    /// What the server does with a connection.
+    #[derive(Clone, Copy)]
+    enum Server {
+        Http1,
+        Silent,
+        Closing,
+        /// TLS, perhaps with a demand for a client certificate; HTTP/2 or nothing inside.
+        Tls {
+            client_ca: bool,
+        },
+    }
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+    }
+
+    async fn serve(listener: TcpListener, server: Server) {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        match server {
+            Server::Http1 => {
+                let mut request = [0; 24];
+                socket.read_exact(&mut request).await.unwrap();
+                socket.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await.unwrap();
+            }
+            Server::Silent => std::future::pending().await,
+            Server::Closing => {}
+            Server::Tls { client_ca } => {
+                let (cert, key) = (fixture("server.pem"), fixture("server.key"));
+                let client_ca = client_ca.then(|| fixture("ca.pem"));
+                let acceptor = acceptor(&ListenTls { cert, key, client_ca }).unwrap();
+                let Ok(stream) = acceptor.accept(socket).await else { return };
+                if let Ok(mut connection) = h2::server::handshake(stream).await {
+                    while connection.accept().await.is_some() {}
+                }
+            }
+        }
+    }
+
+    async fn dial(config: Config) -> Result<(), DialError> {
+        let config = Config { connect_timeout: Duration::from_secs(3), ..config };
+        Target::new(&config).unwrap().connect().await.map(drop)
+    }
+
+    /// Connects to such a server, with TLS if `tls` is set.
+    async fn dialled(server: Server, tls: Option<UpstreamTls>) -> Result<(), DialError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (upstream, upstream_tls) = match tls {
+            None => (UpstreamAddr::Tcp { host: "127.0.0.1".into(), port }, UpstreamTls::default()),
+            Some(tls) => (UpstreamAddr::Tls { host: "localhost".into(), port }, tls),
+        };
+        tokio::select! {
+            biased;
+            outcome = dial(Config { upstream, upstream_tls, ..Config::default() }) => outcome,
+            () = async { serve(listener, server).await; std::future::pending().await } => unreachable!(),
+        }
+    }
+
+    fn trusting(ca: &str) -> Option<UpstreamTls> {
+        Some(UpstreamTls { ca: Some(fixture(ca)), ..UpstreamTls::default() })
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_speak_http2_is_not_connected() {
+        for server in [Server::Http1, Server::Closing, Server::Tls { client_ca: false }] {
+            let error = dialled(server, None).await.unwrap_err();
+            assert!(matches!(error, DialError::NotHttp2 { .. }), "{error:?}");
+            assert!(error.advice().contains("gRPC port"), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_is_not_connected() {
+        let error = dialled(Server::Silent, None).await.unwrap_err();
+        assert_eq!(error.to_string(), "the server said nothing within 3000 ms after it was connected");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_must_be_trusted_and_for_the_name() {
+        let server = Server::Tls { client_ca: false };
+        dialled(server, trusting("ca.pem")).await.unwrap();
+        let other_name = UpstreamTls { domain: Some("other.test".into()), ..trusting("ca.pem").unwrap() };
+        for tls in [trusting("client.pem"), Some(other_name)] {
+            let error = dialled(server, tls).await.unwrap_err();
+            assert!(matches!(error, DialError::Certificate(_)), "{error:?}");
+            assert!(
+                error.to_string().starts_with("untrusted certificate: invalid peer certificate"),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_handshake_is_told_from_an_untrusted_certificate() {
+        for server in [Server::Http1, Server::Closing, Server::Tls { client_ca: true }] {
+            let error = dialled(server, trusting("ca.pem")).await.unwrap_err();
+            assert!(matches!(error, DialError::Tls(_)), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn names_and_sockets_that_do_not_exist_are_named() {
+        let upstream = UpstreamAddr::Tcp { host: "no-such-host.invalid".into(), port: 1 };
+        let error = dial(Config { upstream, ..Config::default() }).await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot resolve the name `no-such-host.invalid`: "), "{error}");
+        let upstream = UpstreamAddr::Unix(fixture("no-such.sock"));
+        let error = dial(Config { upstream, ..Config::default() }).await.unwrap_err();
+        assert!(error.advice().contains("--grpc_socket_path"), "{error}");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let upstream = UpstreamAddr::Tcp { host: "127.0.0.1".into(), port };
+        let error = dial(Config { upstream, ..Config::default() }).await.unwrap_err();
+        assert!(error.advice().contains("still loading its models"), "{error}");
+    }
 }

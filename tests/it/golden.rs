@@ -296,8 +296,7 @@ fn no_request_of_any_method_panics_in_any_mode() {
             assert_eq!(off, Action::Forward, "{id}");
             assert_eq!(observe == Action::Forward, !shielded, "{id}");
             assert_ne!(strict, Action::Apply, "{id}");
-            // Strict and repair forward the same requests unchanged. Short lists are legal only in
-            // observe.
+            // Strict and repair forward the same requests unchanged.
             assert_eq!(strict == Action::Forward, repair == Action::Forward, "{id}");
         }
     }

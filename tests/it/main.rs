@@ -24,6 +24,7 @@ mod malformed_requests;
 mod model_versions;
 mod modes;
 mod names;
+mod outcomes;
 mod passthrough;
 mod reflection;
 mod refusals;

@@ -1,11 +1,15 @@
 //! The modes `off`, `observe`, `repair` and `strict`, how a request changes its own, and dry runs.
+use std::collections::BTreeMap;
+
 use prost::bytes::Bytes;
 use tfs_sidecar::proto::tensorflow::TensorProto;
 use tfs_sidecar::repair::policy::{Mode, Unrepairable};
+use tfs_sidecar::repair::{REPAIRS, Reason};
 
+use crate::support::admin::Metrics;
 use crate::support::client::Request;
 use crate::support::dense::{self, CASE, INPUT};
-use crate::support::requests::{PREDICT, Predict, doubles, floats, outputs};
+use crate::support::requests::{PREDICT, Predict, doubles, float_list, floats, outputs};
 use crate::support::sidecar::{Setup, policy};
 
 const MODE: &str = "tfs-sidecar-mode";
@@ -44,10 +48,100 @@ async fn modes_off_and_observe_change_nothing() {
         assert_eq!(metrics.sum("tfs_sidecar_repairs_total", &[model]), 0.0);
         assert_eq!(metrics.sum("tfs_sidecar_rejections_total", &[model]), 0.0);
         if mode == Mode::Observe {
-            assert_eq!(metrics.sum("tfs_sidecar_requests_total", &[model, ("outcome", "passed")]), 2.0);
+            for outcome in ["would_repair", "would_reject"] {
+                assert_eq!(metrics.sum("tfs_sidecar_requests_total", &[model, ("outcome", outcome)]), 1.0);
+            }
         }
         setup.sidecar.stop().await;
     }
+}
+
+/// Requests of every kind: conforming, repaired, rejected in each stage, not a request at all.
+fn all_kinds(model: &str) -> Vec<Vec<u8>> {
+    let row = &CASE.input_tensor;
+    let of = |input: &str, tensor: TensorProto| Predict::new(model).input(input, tensor).bytes().to_vec();
+    let conforming = of(INPUT, floats(&[1, 128], row));
+    let unknown_signature = Predict::new(model).signature("other").input(INPUT, floats(&[1, 128], row));
+    vec![
+        // The spec can be read, what follows cannot.
+        [&conforming[..], &[0x12, 0x7f]].concat(),
+        conforming,
+        of(INPUT, floats(&[128], row)),
+        of(INPUT, doubles(&[128], row)),
+        of("inputs", floats(&[1, 128], row)),
+        of(INPUT, floats(&[1, 127], &[0.5; 127])),
+        of(INPUT, float_list(&[1, 128], &[0.5; 2])),
+        of(INPUT, float_list(&[1, 128], &[0.5; 129])),
+        of(INPUT, TensorProto { int_val: vec![1; 128], ..float_list(&[1, 128], &[]) }),
+        unknown_signature.bytes().to_vec(),
+    ]
+}
+
+/// How often each rule, reason and outcome was counted for a model; those of mode repair under the
+/// same names as those that would have been.
+fn counted(metrics: &Metrics, model: &str, repairs: &str, rejections: &str) -> BTreeMap<String, f64> {
+    let mut counts = BTreeMap::new();
+    let mut add = |name: &str, metric: &str, label: (&str, &str)| {
+        let count = metrics.sum(&format!("tfs_sidecar_{metric}"), &[("model", model), label]);
+        *counts.entry(name.to_owned()).or_default() += count;
+    };
+    for rule in REPAIRS {
+        add(rule.name, repairs, ("rule", rule.name));
+    }
+    for reason in Reason::ALL {
+        add(reason.as_str(), rejections, ("reason", reason.as_str()));
+    }
+    let outcomes = [
+        ("repaired", "repaired"),
+        ("rejected", "rejected"),
+        ("would_repair", "repaired"),
+        ("would_reject", "rejected"),
+        ("conforming", "conforming"),
+        ("passed", "passed"),
+        ("failed", "failed"),
+    ];
+    for (outcome, name) in outcomes {
+        add(name, "requests_total", ("outcome", outcome));
+    }
+    counts.retain(|_, count| *count > 0.0);
+    counts
+}
+
+#[tokio::test]
+async fn mode_observe_and_dry_runs_count_what_mode_repair_does() {
+    let names = ["counted_repair", "counted_observe", "counted_dry"];
+    let [repair, observe, dry] = names;
+    let setup = Setup::with(names.map(dense::model_named), |config| {
+        config.models.get_mut(observe).unwrap().defaults.mode = Mode::Observe;
+    })
+    .await;
+    for name in names {
+        for message in all_kinds(name) {
+            let mut request = Request::predict(&message);
+            if name == dry {
+                request = request.metadata(DRY_RUN, "1");
+            }
+            setup.client.call(request).await;
+        }
+    }
+    let metrics = setup.sidecar.metrics().await;
+    let expected = counted(&metrics, repair, "repairs_total", "rejections_total");
+    for name in
+        ["add_batch_dim", "cast_round", "rename_single", "move_values", "MALFORMED", "SIGNATURE_UNKNOWN"]
+    {
+        assert!(expected.contains_key(name), "{name} in {expected:?}");
+    }
+    assert_eq!(expected["VALUE_COUNT"], 2.0, "too few values and too many");
+    for name in [observe, dry] {
+        assert_eq!(counted(&metrics, name, "would_repair_total", "would_reject_total"), expected, "{name}");
+        let done = counted(&metrics, name, "repairs_total", "rejections_total");
+        assert!(!done.contains_key("add_batch_dim") && !done.contains_key("VALUE_COUNT"), "{done:?}");
+        for outcome in ["repaired", "rejected"] {
+            let labels = [("model", name), ("outcome", outcome)];
+            assert_eq!(metrics.sum("tfs_sidecar_requests_total", &labels), 0.0, "{name}: {outcome}");
+        }
+    }
+    setup.sidecar.stop().await;
 }
 
 #[tokio::test]

@@ -129,6 +129,7 @@ async fn judged(
     let options = RequestOptions::read(&head.headers)?;
     if options.dry_run {
         responder.set_dry_run();
+        metrics.set_dry_run();
     }
     let mut ticket = shard.admit(deadline)?;
     let limit = shard.config.limits.max_message_bytes;

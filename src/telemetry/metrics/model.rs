@@ -96,12 +96,12 @@ impl ModelMetrics {
         self.warnings.count(self, "", reason);
     }
 
-    /// Like [`Self::repair`], in mode observe.
+    /// Like [`Self::repair`], in mode observe or a dry run.
     pub(crate) fn would_repair(&self, input: &str, rule: &'static str) {
         self.would_repair.count(self, input, rule);
     }
 
-    /// Like [`Self::rejection`], in mode observe.
+    /// Like [`Self::rejection`], in mode observe or a dry run.
     pub(crate) fn would_reject(&self, reason: &'static str) {
         self.would_reject.count(self, "", reason);
     }

@@ -1,0 +1,189 @@
+//! Whether TF Serving is connected and answers, and if not, why: the same sentence for the log,
+//! probes and the page.
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::dial_error::DialError;
+use crate::fault::Fault;
+
+/// The state of the upstream, as all threads of the process see it.
+#[derive(Debug, Default)]
+pub struct Up {
+    count: AtomicUsize,
+    /// The last metadata request since the last connect went unanswered.
+    unanswered: AtomicBool,
+    trouble: Mutex<Trouble>,
+    /// Notified at every change.
+    pub changed: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Trouble {
+    sentence: Option<String>,
+    /// The kinds of trouble that are in the log since the last connect, a bit for each.
+    warned: u32,
+}
+
+/// The bit after those of [`DialError::kind`].
+const UNANSWERED: u32 = 7;
+
+impl Up {
+    /// Open connections that take new calls.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection is open and nothing says that TF Serving does not answer on it. Being
+    /// connected says little: a proxy without a server behind it accepts connections too.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.count() > 0 && !self.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// Why TF Serving does not answer; `None` while it does.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.is_answering() {
+            return None;
+        }
+        let sentence = self.trouble().sentence.clone();
+        Some(sentence.unwrap_or_else(|| "not connected to TF Serving".to_owned()))
+    }
+
+    /// A metadata request was answered.
+    pub(crate) fn answered(&self, address: &str) {
+        if !self.unanswered.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let mut trouble = self.trouble();
+        if self.count() > 0 && std::mem::take(&mut *trouble).warned > 0 {
+            tracing::info!(upstream = address, "TF Serving answers again");
+        }
+        drop(trouble);
+        self.changed.notify_one();
+    }
+
+    /// A metadata request went unanswered.
+    pub(crate) fn not_answered(&self, address: &str, fault: &Fault) {
+        // The connection's own end is reported when the next one fails.
+        let is_connected = !matches!(fault, Fault::UpstreamUnavailable { .. } | Fault::UpstreamLost { .. });
+        let sentence = format!("TF Serving at {address} accepts connections, but does not answer: {fault}");
+        if is_connected || self.count() > 0 {
+            self.report(address, sentence, is_connected.then_some(UNANSWERED));
+        }
+        if !self.unanswered.swap(true, Ordering::Relaxed) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// An attempt to connect failed.
+    pub(super) fn not_connected(&self, address: &str, error: &DialError) {
+        let sentence = format!("no connection to TF Serving at {address}: {error} ({})", error.advice());
+        self.report(address, sentence, Some(error.kind()));
+    }
+
+    pub(super) fn connected(&self, address: &str) {
+        let mut trouble = self.trouble();
+        if std::mem::take(&mut *trouble).warned > 0 {
+            tracing::info!(upstream = address, "connected again");
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.unanswered.store(false, Ordering::Relaxed);
+        drop(trouble);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn disconnected(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Warns once of each kind, until a connect.
+    fn report(&self, address: &str, sentence: String, kind: Option<u32>) {
+        let mut trouble = self.trouble();
+        let bit = kind.map_or(0, |kind| 1 << kind);
+        if trouble.warned & bit != bit {
+            trouble.warned |= bit;
+            tracing::warn!(upstream = address, "{sentence}");
+        }
+        trouble.sentence = Some(sentence);
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::config::LogFormat;
+    use crate::telemetry::log::tests::captured;
+
+    fn refused() -> DialError {
+        DialError::Io(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    fn silent() -> DialError {
+        DialError::Silent { after: std::time::Duration::from_secs(5) }
+    }
+
+    /// The level and the message of each line.
+    fn log(work: impl FnOnce()) -> Vec<(String, String)> {
+        let lines = captured(LogFormat::Json, "info", work);
+        let field = |line: &serde_json::Value, name: &str| line[name].as_str().unwrap().to_owned();
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .map(|line: serde_json::Value| (field(&line, "level"), field(&line, "message")))
+            .collect()
+    }
+
+    #[test]
+    fn each_cause_is_logged_once_until_the_upstream_is_connected_again() {
+        let up = Up::default();
+        assert_eq!(up.problem().unwrap(), "not connected to TF Serving");
+        let lines = log(|| {
+            for _ in 0..3 {
+                up.not_connected("tfs:8500", &refused());
+                up.not_connected("tfs:8500", &silent());
+            }
+            let sentence = up.problem().unwrap();
+            assert!(sentence.starts_with("no connection to TF Serving at tfs:8500: the server said nothing"));
+            up.connected("tfs:8500");
+            assert_eq!((up.problem(), up.is_answering()), (None, true));
+            up.disconnected();
+            up.connected("tfs:8500");
+            up.disconnected();
+            up.not_connected("tfs:8500", &refused());
+        });
+        let levels: Vec<&str> = lines.iter().map(|(level, _)| level.as_str()).collect();
+        assert_eq!(levels, ["WARN", "WARN", "INFO", "WARN"], "{lines:?}");
+        assert_eq!(lines[2].1, "connected again");
+        assert_eq!(lines[3].1, up.problem().unwrap(), "the log and the probes say the same");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_not_up() {
+        let up = Up::default();
+        let unanswered = Fault::Deadline { during: "waiting for the model's metadata" };
+        let lost = Fault::UpstreamUnavailable { address: "tfs:1".to_owned(), cause: "gone".to_owned() };
+        let lines = log(|| {
+            up.connected("tfs:1");
+            up.not_answered("tfs:1", &lost);
+            assert!(!up.is_answering());
+            for _ in 0..2 {
+                up.not_answered("tfs:1", &unanswered);
+            }
+            assert!(up.problem().unwrap().contains("does not answer: deadline exceeded"));
+            up.answered("tfs:1");
+            up.answered("tfs:1");
+        });
+        assert_eq!((up.problem(), up.is_answering()), (None, true));
+        let levels: Vec<&str> = lines.iter().map(|(level, _)| level.as_str()).collect();
+        assert_eq!(levels, ["WARN", "INFO"], "{lines:?}");
+        assert_eq!(lines[1].1, "TF Serving answers again");
+    }
+}
