@@ -9,26 +9,29 @@ use crate::fault::Fault;
 
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// TF Serving counts in whole milliseconds and reads 0 as "no deadline": less than this is over.
+/// TF Serving counts in whole milliseconds and reads 0 as "no deadline", so less than this
+/// counts as passed.
 const MIN: Duration = Duration::from_millis(1);
 /// The grammar allows eight digits.
 const MAX_VALUE: u64 = 99_999_999;
 
-/// When a request must be answered, if its client said so.
+/// When a request must be answered; none if its client set no timeout.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// From the metadata of a request that arrived at `now`. gRPC ends a call whose timeout cannot
-    /// be read.
+    /// From the metadata of a request that arrived at `now`.
+    ///
+    /// # Errors
+    /// A timeout that cannot be read, which ends the call in gRPC too.
     pub fn read(headers: &HeaderMap, now: Instant) -> Result<Self, Fault> {
         let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(Self(None)) };
         let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
             Fault::malformed(format!(
-                "expected grpc-timeout as up to 8 digits and one of H M S m u n, found {value:?}"
+                "expected grpc-timeout as up to 8 digits and one of H M S m u n, got {value:?}"
             ))
         })?;
-        // A timeout of years overflows no clock that matters; treat one that does as none.
+        // A timeout beyond the range of the clock is as good as none.
         Ok(Self(now.checked_add(timeout)))
     }
 
@@ -36,12 +39,15 @@ impl Deadline {
         self.0
     }
 
-    /// Writes what is left at `now` into the metadata of the upstream request.
+    /// Writes the time left at `now` into the metadata of the upstream call.
+    ///
+    /// # Errors
+    /// The deadline has passed.
     pub fn stamp(self, headers: &mut HeaderMap, now: Instant) -> Result<(), Fault> {
         let Some(at) = self.0 else { return Ok(()) };
         let left = at.saturating_duration_since(now);
         if left < MIN {
-            return Err(Fault::Deadline { during: "the request was not yet sent to the upstream" });
+            return Err(Fault::Deadline { during: "sending the request to the upstream" });
         }
         headers.insert(GRPC_TIMEOUT, format(left));
         Ok(())
