@@ -37,14 +37,20 @@ pub(super) fn explain(arguments: &ExplainArgs, matches: &ArgMatches) -> Result<E
     let mut text = format!("model '{}'{version}\n", report::ascii(&model));
     text.push_str(&report::explain(&verdict, &view));
     text.push_str(&not_sent(&verdict, &view));
-    let fed = verdict.signature.as_ref().and_then(|signature| fed_outputs(signature, &view.output_filter));
-    if let Some(fed) = fed {
-        text += "TensorFlow will refuse it (`is both fed and fetched`): ";
-        text += &fed;
-        text.push('\n');
-    }
+    text.push_str(&fed(&verdict, &view));
     render::data(&text);
     Ok(if verdict.action == Action::Refuse { Exit::Failure } else { Exit::Success })
+}
+
+/// A line if the request asks for an output that is an input, which TensorFlow does not return.
+fn fed(verdict: &Verdict, view: &PredictView) -> String {
+    let signature = verdict.signature.as_ref();
+    let fed = signature.and_then(|signature| fed_outputs(signature, &view.output_filter));
+    fed.map_or_else(String::new, |fed| {
+        format!(
+            "TensorFlow will refuse it (`is both fed and fetched`): {fed}; the exporter can wrap the output in tf.identity\n"
+        )
+    })
 }
 
 /// A line for each input that the request lacks and the verdict does not complain about.
@@ -131,7 +137,8 @@ mod tests {
         let (policy, limits) = (config.policy("m"), config.request_limits());
         let (message, signatures) = (&message, &signatures);
         let request = Request { message, view: &view, signatures, policy, limits, raised: None };
-        not_sent(&repair::judge(&request), &view)
+        let verdict = repair::judge(&request);
+        not_sent(&verdict, &view) + &fed(&verdict, &view)
     }
 
     #[test]
@@ -153,5 +160,14 @@ mod tests {
     #[test]
     fn a_missing_input_that_is_a_problem_is_said_once() {
         assert_eq!(lines("x:float[-1] y:float[-1]", "x:float[1]", "missing_inputs: refuse"), "");
+    }
+
+    #[test]
+    fn an_output_that_is_an_input_is_said_with_what_avoids_it() {
+        let signature = "ids=ids:0:int64[-1] -> ids=ids:0:int64[-1] logits=y:0:float[-1]";
+        assert_eq!(
+            lines(signature, "ids:int64[1]", ""),
+            "TensorFlow will refuse it (`is both fed and fetched`): outputs that are inputs: ids; output_filter: logits; the exporter can wrap the output in tf.identity\n"
+        );
     }
 }

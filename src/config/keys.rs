@@ -50,7 +50,8 @@ static LIMITS: Table<Limits> = Table {
         max_inflight_bytes: Size::up_to(u64::MAX), "The total size of all requests in flight.";
         max_inflight_requests: Number::new(1, 1 << 20), "Requests in flight, including those that wait for TF Serving.";
         max_queued_requests: Number::new(1, 1 << 20), "Requests that wait for TF Serving.";
-        max_elements: Number::new(1, 1 << 48), "The largest number of elements in one tensor, by its shape.";
+        max_elements: UnlessZero(Number::new(0, 1 << 48)), "The largest number of elements in one tensor, by its shape. Not set, or 0: no limit.";
+        max_fill_bytes: Size::up_to(u64::MAX), "The largest tensor of which a message does not carry all values. One value in a list fills a tensor of any shape, so a message of a few bytes could make TF Serving allocate any amount.";
     },
     ..Table::EMPTY
 };
@@ -89,6 +90,7 @@ pub(super) static POLICY: Table<Policy> = Table {
         round_f64: Choice(&[("allow", true), ("refuse", false)]), "Whether float64 values may be rounded to float32. With `refuse`, they are only cast if every value stays exact.";
         small_ints: Choice(&[("warn", SmallInts::Warn), ("allow", SmallInts::Allow), ("refuse", SmallInts::Refuse)]), "Whether integers of 8 or 16 bits are cast where a float type is declared. Each number stays exact, but the model may take pixels or PCM samples scaled; `warn` says so in `tfs-sidecar-warning`.";
         short_lists: Choice(&[("refuse", ShortLists::Refuse), ("allow", ShortLists::Allow)]), "What happens to a list of several values that is shorter than its shape. TensorFlow repeats the last value.";
+        shield_ranks: OnOff, "Refuses wrong ranks also in mode `observe` and under `unrepairable: forward`, which otherwise forward them as the client sent them. With oneDNN on (the default on current CPUs), an input of rank 2 or 3 for a convolution ends the whole TF Serving process. Mode `off` always forwards.";
         explain_upstream: OnOff, "Appends an explanation to known error texts of TF Serving: what they mean and who can fix it (docs/errors.md). Never in mode `off`.";
     },
     ..Table::EMPTY

@@ -269,7 +269,7 @@ models:
             hint: known rules: `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
           c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, got `maybe`
           c.yaml:14:5: `models.churn`: unknown key `inputs`
-            hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `row_agreement`, `batch_first`, `column_vector`, `round_f64`, `small_ints`, `short_lists`, `explain_upstream`, `rules` and `signatures`
+            hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `row_agreement`, `batch_first`, `column_vector`, `round_f64`, `small_ints`, `short_lists`, `shield_ranks`, `explain_upstream`, `rules` and `signatures`
           c.yaml:17:9: `models.churn.signatures.s.rules.split_oversize`: `batching.max_rows` is required to split requests
             hint: add `batching: {max_rows: 64}` to the signature
           c.yaml:18:27: `models.churn.signatures.s.inputs.x.pad`: `value` is required
@@ -297,13 +297,13 @@ upstream: https://tfs:8443
 listen: unix:///run/grpc.sock
 workers: 3
 upstream_concurrency: 12
-limits: {max_inflight_bytes: 5000, max_message_bytes: 3MiB}
+limits: {max_inflight_bytes: 5000, max_message_bytes: 3MiB, max_elements: 7, max_fill_bytes: 1KiB}
 poll_interval: 1m 30s
 drain_timeout: 0s
 listen_tls: {cert: /a b, key: '/k: #', client_ca: /c}
 upstream_tls: {ca: /ca, cert: /c, key: /k, domain: 'on'}
 log: info,tfs_sidecar=debug
-defaults: {short_lists: allow, rules: {infer_dim: off, batch_first: off}}
+defaults: {short_lists: allow, shield_ranks: on, rules: {infer_dim: off, batch_first: off}}
 models:
   'on': {mode: 'off'}
   '5': {}
@@ -314,11 +314,8 @@ models:
         rules: {flatten: off, drop_extra: off, split_oversize: on}
         aliases: {'x:0': 'true'}
         inputs:
-          a: {default: '5', scalar: true}
-          b: {default: -.inf, rank1_is: one_per_row}
-          c: {pad: {value: 'yes', mask: 'null'}}
-          d: {pad: {value: false}}
-          e: {default: 7}
+          {a: {default: '5', scalar: true}, b: {default: -.inf, rank1_is: one_per_row}, e: {default: 7},
+           c: {pad: {value: 'yes', mask: 'null'}}, d: {pad: {value: false}}}
         batching: {max_rows: 64}
 ";
         for config in
@@ -348,7 +345,7 @@ models:
           max_inflight_bytes: 512MiB
           max_inflight_requests: 1024
           max_queued_requests: 1024
-          max_elements: 268435456
+          max_fill_bytes: 256MiB
         retry_lost: "off"
         undeclared_models: allow
         allow_reload: "off"
@@ -368,6 +365,7 @@ models:
           round_f64: allow
           small_ints: warn
           short_lists: refuse
+          shield_ranks: "off"
           explain_upstream: "on"
         "#);
     }

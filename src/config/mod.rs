@@ -83,8 +83,10 @@ pub struct Limits {
     pub max_inflight_requests: usize,
     /// Requests in flight that wait to be sent to TF Serving.
     pub max_queued_requests: usize,
-    /// Elements of one tensor, by its shape.
+    /// Elements of one tensor, by its shape; 0 for no limit.
     pub max_elements: u64,
+    /// Bytes of a tensor of which the message does not carry all values.
+    pub max_fill_bytes: u64,
 }
 
 /// How many requests are sent to TF Serving at a time; the others wait in a queue.
@@ -172,7 +174,8 @@ impl Default for Limits {
             max_inflight_bytes: 512 << 20,
             max_inflight_requests: 1024,
             max_queued_requests: 1024,
-            max_elements: repair::Limits::default().max_elements,
+            max_elements: 0,
+            max_fill_bytes: repair::Limits::default().max_fill_bytes,
         }
     }
 }
@@ -183,7 +186,11 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = i32::MAX as usize;
 impl Config {
     /// The limits that hold for requests of every model.
     pub fn request_limits(&self) -> repair::Limits {
-        repair::Limits { max_elements: self.limits.max_elements, refuse_zero_rows: self.server_batching }
+        repair::Limits {
+            max_elements: Some(self.limits.max_elements).filter(|limit| *limit > 0).unwrap_or(u64::MAX),
+            max_fill_bytes: self.limits.max_fill_bytes,
+            refuse_zero_rows: self.server_batching,
+        }
     }
 
     /// The policy of a model, declared or not.
@@ -201,4 +208,20 @@ impl Config {
 pub fn effective(config: &Config) -> String {
     let tree = (&keys::CONFIG).print(config, &Config::default());
     serde_saphyr::to_string(&tree).expect("text, numbers and maps with text keys are always YAML")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::load::{File, Settings, load};
+
+    #[test]
+    fn tensors_have_no_size_limit_unless_one_is_set() {
+        let limit = |text: &str| {
+            let config = load(&Settings::default(), Some(File { name: "c.yaml", text }));
+            config.unwrap().request_limits().max_elements
+        };
+        assert_eq!(limit("{}"), u64::MAX);
+        assert_eq!(limit("limits: {max_elements: 0}"), u64::MAX);
+        assert_eq!(limit("limits: {max_elements: 7}"), 7);
+    }
 }

@@ -1,6 +1,8 @@
 //! What is known of the request that an error answers.
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{DataType, Shape};
 
@@ -25,6 +27,8 @@ pub trait Sent {
     fn rows_differ(&self) -> bool {
         false
     }
+    /// The first few values of the one input of strings; empty if there are none or several.
+    fn strings(&self) -> Vec<Bytes>;
 }
 
 /// One input of the request.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::context::{Context, Input, Sent};
+use super::example;
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::Shape;
 
@@ -22,6 +23,8 @@ pub(super) enum Detail {
     Position,
     /// The outputs of the signature that are its inputs, and those that are not.
     FedOutputs,
+    /// The `tf.Example` that was sent, or what was sent in its place.
+    Example,
 }
 
 /// Bytes of a detail after which nothing is begun anew: a header holds it and the original text.
@@ -29,7 +32,7 @@ const MAX_DETAIL: usize = 400;
 /// Characters of a name.
 const MAX_NAME: usize = 128;
 /// Names that are listed of many.
-const MAX_NAMES: usize = 5;
+pub(super) const MAX_NAMES: usize = 5;
 /// Names that are listed of a group of inputs that are alike.
 const MAX_ALIKE: usize = 2;
 
@@ -45,6 +48,7 @@ impl Detail {
             (Self::Rows, Some(sent)) => rows(sent.inputs().iter()),
             (Self::Names, Some(sent)) => names(sent),
             (Self::Position, Some(sent)) => position(message, sent),
+            (Self::Example, Some(sent)) => example::describe(&sent.strings()),
             (Self::FedOutputs, Some(sent)) => {
                 sent.signature().and_then(|signature| fed_outputs(signature, sent.output_filter()))
             }
@@ -182,7 +186,7 @@ pub fn fed_outputs(signature: &Signature, output_filter: &[String]) -> Option<St
 }
 
 /// `a, b and 3 more`.
-fn list<'a>(names: impl Iterator<Item = &'a str>, most: usize) -> String {
+pub(super) fn list<'a>(names: impl Iterator<Item = &'a str>, most: usize) -> String {
     let names: Vec<&str> = names.collect();
     // One that is left over is named rather than counted.
     let shown = if names.len() > most + 1 { most } else { names.len() };

@@ -6,6 +6,7 @@
 mod batching;
 mod context;
 mod detail;
+mod example;
 mod graph;
 mod overload;
 mod request;

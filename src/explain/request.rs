@@ -1,7 +1,7 @@
 //! Checks that TensorFlow Serving makes before it runs a model: names, signatures, dtypes,
 //! examples.
 use super::Actor::{Client, Exporter};
-use super::detail::Detail::{Names, Position, Shapes};
+use super::detail::Detail::{Example, Names, Position, Shapes};
 use super::{Row, row};
 
 pub(super) const ROWS: &[Row] = &[
@@ -12,7 +12,8 @@ pub(super) const ROWS: &[Row] = &[
         &["Could not parse example input"],
         "the signature parses serialized tf.Example protos and was sent something else: build a tf.train.Example (for ranking models an ExampleListWithContext) and send SerializeToString(), not text, JSON or CSV",
         "tensorflow/serving#1890, google-research/bert#146",
-    ),
+    )
+    .detail(Example),
     row(Client, &["Missing ModelSpec"], "the request names no model: set model_spec.name", "server_core.cc"),
     row(
         Client,
@@ -168,17 +169,20 @@ pub(super) const ROWS: &[Row] = &[
         &["Data types don't match. Data type:*but expected type"],
         "a feature of the tf.Example is in another list than the model reads (int64_list, float_list or bytes_list): use the expected one",
         "example_proto_helper.cc",
-    ),
+    )
+    .detail(Example),
     row(
         Client,
         &["is required but could not be found"],
         "the tf.Example lacks a feature that the model needs and that has no default: add it under the name in the text",
         "example_proto_helper.cc",
-    ),
+    )
+    .detail(Example),
     row(
         Client,
         &["Number of*values != expected"],
         "a feature of the tf.Example has another number of values than the model reads: send as many as the export declares",
         "example_proto_helper.cc",
-    ),
+    )
+    .detail(Example),
 ];

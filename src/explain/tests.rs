@@ -180,6 +180,10 @@ impl Sent for Request {
     fn output_filter(&self) -> &[String] {
         &self.output_filter
     }
+
+    fn strings(&self) -> Vec<bytes::Bytes> {
+        Vec::new()
+    }
 }
 
 /// `alias:dtype[shape]` and, in a signature, `alias=tensor:dtype[shape]`.

@@ -12,7 +12,7 @@ use crate::fault::{GRPC_MESSAGE, TRAILERS_LIMIT, percent_decode, percent_encode}
 use crate::models::catalog::ModelVersion;
 use crate::repair::{Mode, Reason, Verdict};
 use crate::upstream::call::{First, Reply, code};
-use crate::wire::ModelSpec;
+use crate::wire::{ModelSpec, Rope};
 
 /// Nothing by default.
 #[derive(Debug, Default)]
@@ -41,9 +41,15 @@ impl ResponseAnnotations {
     }
 
     /// Adds to what has come of the answer: the initial metadata, and for a refusal the trailers.
-    pub(super) fn add_to_reply(&self, reply: &mut Reply, operation: &Operation, verdict: &Verdict) {
+    pub(super) fn add_to_reply(
+        &self,
+        reply: &mut Reply,
+        message: &Rope,
+        operation: &Operation,
+        verdict: &Verdict,
+    ) {
         let rows_differ = rows_differ(verdict, reply);
-        let sent = operation.predict().map(|view| SentRequest { view, verdict, rows_differ });
+        let sent = operation.predict().map(|view| SentRequest { message, view, verdict, rows_differ });
         let sent = sent.as_ref().map(|sent| sent as &dyn Sent);
         let context = Context { batching: self.batching, sent };
         self.add_metadata(&mut reply.head.headers);

@@ -8,6 +8,7 @@ use super::operation::Operation;
 use super::repair_metadata::mark_dry_run;
 use crate::repair::Verdict;
 use crate::upstream::call::Reply;
+use crate::wire::Rope;
 
 /// An answer that has begun.
 #[derive(Debug)]
@@ -32,10 +33,10 @@ pub struct WholeAnswer {
 
 impl Answer {
     /// Adds repairs and warnings, and to an error what it means, as far as the answer has come.
-    pub(super) fn annotate(&mut self, operation: &Operation, verdict: &Verdict) {
+    pub(super) fn annotate(&mut self, message: &Rope, operation: &Operation, verdict: &Verdict) {
         match self {
             Self::Upstream { reply, annotations } => {
-                annotations.add_to_reply(reply, operation, verdict);
+                annotations.add_to_reply(reply, message, operation, verdict);
             }
             Self::Failed { head, annotations, .. } => annotations.add_metadata(&mut head.headers),
             Self::Whole(_) => {}

@@ -96,7 +96,7 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
                     // Boxed, as every rare path is: it need not size the task of every request.
                     let calls = verdict.plan.calls;
                     let mut answer = Box::pin(fan_out(cx, &repaired, calls, annotations)).await?;
-                    answer.annotate(operation, &verdict);
+                    answer.annotate(plain, operation, &verdict);
                     count(cx, &verdict);
                     remember(cx, &version, &verdict);
                     return Ok(answer);
@@ -132,7 +132,7 @@ pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Resul
         remember(cx, &version, &verdict);
         let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
         let mut answer = Answer::Upstream { reply, annotations };
-        answer.annotate(operation, &verdict);
+        answer.annotate(plain, operation, &verdict);
         return Ok(answer);
     }
 }

@@ -1,13 +1,20 @@
 //! The request that went out to TensorFlow Serving, for the explanation of its errors.
+use bytes::Bytes;
+
 use crate::explain::{Input, Sent};
 use crate::repair::{Action, Change, Verdict};
 use crate::signature::Signature;
-use crate::wire::PredictView;
+use crate::tensor::DataType;
+use crate::wire::{PredictView, Rope, values};
+
+/// Strings that an explanation looks at.
+const MAX_STRINGS: usize = 16;
 
 /// The client's request with the repairs of its verdict, if they were applied. It only borrows;
 /// nothing is computed until an error is explained.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SentRequest<'a> {
+    pub(super) message: &'a Rope,
     pub(super) view: &'a PredictView,
     pub(super) verdict: &'a Verdict,
     /// Whether the request was forwarded although its inputs differ in their number of rows.
@@ -59,6 +66,14 @@ impl Sent for SentRequest<'_> {
     fn rows_differ(&self) -> bool {
         self.rows_differ
     }
+
+    fn strings(&self) -> Vec<Bytes> {
+        let mut inputs = self.view.inputs.iter().filter(|input| input.tensor.dtype == DataType::STRING);
+        match (inputs.next(), inputs.next()) {
+            (Some(only), None) => values::strings(self.message, &only.tensor, MAX_STRINGS),
+            _ => Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -69,6 +84,10 @@ mod tests {
 
     /// What is appended to an error of a request with `x` alone.
     fn appended(signature: &str, request: &str, mode: Mode) -> String {
+        explained("Incompatible shapes: [1,128] vs. [1,7]", signature, request, mode)
+    }
+
+    fn explained(error: &str, signature: &str, request: &str, mode: Mode) -> String {
         let signatures = notation::signature(signature).unwrap();
         let message = notation::request("m", request).unwrap();
         let view = PredictView::scan(&message).unwrap();
@@ -83,9 +102,9 @@ mod tests {
             raised: None,
         };
         let verdict = judge(&request);
-        let sent = SentRequest { view: &view, verdict: &verdict, rows_differ: false };
+        let sent = SentRequest { message: &message, view: &view, verdict: &verdict, rows_differ: false };
         let context = Context { batching: false, sent: Some(&sent) };
-        explain("Incompatible shapes: [1,128] vs. [1,7]", &context).unwrap().to_string()
+        explain(error, &context).unwrap().to_string()
     }
 
     #[test]
@@ -98,5 +117,19 @@ mod tests {
         // In mode observe the client's own request went out.
         let found = appended(declared, "x:double[128]", Mode::Observe);
         assert!(found.contains("; sent: x double [128] (signature: float [-1,128]) (act: "), "{found}");
+    }
+
+    #[test]
+    fn what_was_sent_in_place_of_an_example_is_told() {
+        let explained = |error, request| explained(error, "inputs:string[-1]", request, Mode::Repair);
+        let found =
+            explained("Could not parse example input, value: 'a/cat.jpg'", "inputs:string[1]{a/cat.jpg}");
+        assert!(found.contains("; sent: a file's path; send the contents, as Examples (act: "), "{found}");
+        let missing = "Name: <unknown>, Feature: age (data type: float) is required but could not be found.";
+        let found = explained(missing, "inputs:string[2]{text,text}");
+        assert!(found.contains("; sent: text, not a serialized Example (act: "), "{found}");
+        // Two inputs of strings: nothing tells which of them is parsed.
+        let two = explained(missing, "inputs:string[1] other:string[1]");
+        assert!(!two.contains("sent:"), "{two}");
     }
 }

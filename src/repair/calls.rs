@@ -3,7 +3,7 @@
 use super::policy::{Limits, Policy};
 use super::problem::Problem;
 use super::reason::Reason;
-use super::{Change, Propose, Stage, Step};
+use super::{Change, Propose, Repair, Stage, Step};
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{PartialShape, Shape};
 use crate::wire::emit::{EntryEdit, RequestEdit, rewrite};
@@ -70,7 +70,7 @@ pub(super) fn plan(
     problems: &mut Vec<Problem>,
 ) -> Calls {
     let mut rules = policy.rules.of(Stage::Rows).peekable();
-    if rules.peek().is_none() {
+    if rules.peek().is_none() && problems.iter().all(|problem| problem.reason != Reason::StaticBatch) {
         return Calls::One;
     }
     let (Some(declared), Some(rows)) = (
@@ -87,11 +87,16 @@ pub(super) fn plan(
         return Calls::One;
     }
     let case = CallsCase { declared, rows, policy, limits, shapes };
-    let proposed = rules.find_map(|rule| {
+    let propose = |rule: &'static Repair| {
         let Propose::Calls(propose) = rule.propose else { return None };
         propose(&case).filter(|calls| calls.count() <= MAX_CALLS).map(|calls| (rule, calls))
-    });
-    let Some((rule, calls)) = proposed else { return Calls::One };
+    };
+    let Some((rule, calls)) = rules.find_map(propose) else {
+        let switch = policy.rules.off(Stage::Rows).find(|rule| propose(rule).is_some());
+        let fixed = |problem: &&mut Problem| problem.reason == Reason::StaticBatch;
+        problems.iter_mut().filter(fixed).for_each(|problem| problem.switch = switch);
+        return Calls::One;
+    };
     for (info, shape) in case.batched() {
         let rows = match calls {
             Calls::Split { per_call, .. } => per_call,

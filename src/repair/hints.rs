@@ -1,15 +1,17 @@
 //! Hints: what the client can do about its problems. They are added once all problems of the
 //! request are known. A hint is only text and triggers no repair, so it may say what is merely
 //! likely.
-use super::layout;
+use std::sync::Arc;
+
+use super::judge::Request;
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::report::ascii;
-use super::{Change, Step};
+use super::{Change, Encoding, Step, layout, payload};
 use crate::signature::{Signature, Signatures, TensorInfo};
 use crate::spelling::close;
 use crate::tensor::{Class, DataType, PartialShape, Relation, Shape, relation};
-use crate::wire::{InputView, PredictView};
+use crate::wire::{InputView, PredictView, Rope, TensorView};
 
 /// Maximum number of problems that get a hint; a hostile request could have thousands.
 const MAX_HINTS: usize = 16;
@@ -26,12 +28,13 @@ const MAYBE_EXAMPLES: &str = "this signature takes strings, usually serialized t
 pub(super) fn add(
     problems: &mut [Problem],
     signature: &Signature,
-    view: &PredictView,
+    request: &Request<'_>,
     bound: &[(usize, &TensorInfo)],
 ) {
     if problems.is_empty() {
         return;
     }
+    let view = request.view;
     let swapped = swapped(view, bound);
     let missing = missing(signature, view, bound);
     let mut said_examples = false;
@@ -41,11 +44,18 @@ pub(super) fn add(
             .find(|(_, info)| info.alias == problem.input)
             .map(|(index, info)| (&view.inputs[*index], *info));
         let hint = match problem.reason {
-            Reason::NameUnknown | Reason::InputExtra if problem.hint.is_empty() => {
-                did_you_mean(&problem.input, missing.iter().copied()).or_else(|| {
-                    let hint = examples(signature).filter(|_| !said_examples);
-                    said_examples |= hint.is_some();
-                    hint.map(str::to_owned)
+            Reason::NameUnknown | Reason::InputExtra => {
+                let elsewhere = |other: &Signature| other.input(&problem.input).is_some();
+                let hint = taken_by(request.signatures, signature, elsewhere, &problem.input);
+                hint.or_else(|| {
+                    if !problem.hint.is_empty() {
+                        return None;
+                    }
+                    did_you_mean(&problem.input, missing.iter().copied()).or_else(|| {
+                        let hint = examples(signature).filter(|_| !said_examples);
+                        said_examples |= hint.is_some();
+                        hint.map(str::to_owned)
+                    })
                 })
             }
             Reason::OutputUnknown | Reason::SignatureUnknown => None,
@@ -54,7 +64,8 @@ pub(super) fn add(
             | Reason::RankTooHigh
             | Reason::DimMismatch
             | Reason::ShapeMismatch => tensor.and_then(|(sent, info)| {
-                swap(swapped, info).or_else(|| match problem.reason {
+                let file = || file(request.message, &sent.tensor, info);
+                swap(swapped, info).or_else(file).or_else(|| match problem.reason {
                     Reason::DtypeMismatch => dtype(signature, info, sent.tensor.dtype),
                     _ if !problem.hint.is_empty() => None,
                     // Bytes were sent for numbers or the reverse: the shape says nothing.
@@ -68,6 +79,65 @@ pub(super) fn add(
             problem.hint = hint;
         }
     }
+}
+
+/// `signature 'predict' takes 'examples'`: the other signatures that have what this one lacks.
+fn taken_by(
+    signatures: &Signatures,
+    own: &Signature,
+    has: impl Fn(&Signature) -> bool,
+    what: &str,
+) -> Option<String> {
+    let names = quoted(signatures.servable().filter(|other| other.name != own.name && has(other)));
+    let what = ascii(what);
+    match names.as_slice() {
+        [] => None,
+        [only] => Some(format!("signature {only} has '{what}': send it as signature_name")),
+        names => {
+            Some(format!("signatures {} have '{what}': send one of them as signature_name", names.join(", ")))
+        }
+    }
+}
+
+/// The first few names, in quotes.
+fn quoted<'a>(signatures: impl Iterator<Item = &'a Arc<Signature>>) -> Vec<String> {
+    const SHOWN: usize = 3;
+    signatures.take(SHOWN).map(|signature| format!("'{}'", ascii(&signature.name))).collect()
+}
+
+/// The hint for an output that the signature does not have.
+pub(super) fn output(name: &str, signature: &Signature, signatures: &Signatures) -> Option<String> {
+    taken_by(signatures, signature, |other| other.output(name).is_some(), name)
+        .or_else(|| did_you_mean(name, signature.outputs.iter().map(|info| info.alias.as_str())))
+}
+
+/// The hint for an unknown signature, from the names of the inputs that were sent.
+pub(super) fn signature(view: &PredictView, signatures: &Signatures) -> Option<String> {
+    let takes_all = |signature: &&Arc<Signature>| {
+        !view.inputs.is_empty()
+            && view.inputs.len() <= signature.inputs.len()
+            && view.inputs.iter().all(|input| signature.input(&input.key).is_some())
+    };
+    match quoted(signatures.servable().filter(takes_all)).as_slice() {
+        [only] => Some(format!("signature {only} takes these inputs: send it as signature_name")),
+        _ => None,
+    }
+}
+
+/// A file that was sent as an array of bytes.
+fn file(message: &Rope, sent: &TensorView, info: &TensorInfo) -> Option<String> {
+    let (content, lists) = (sent.content.is_some(), sent.lists());
+    let encoding = match lists.first() {
+        _ if sent.dtype.size() != Some(1) => return None,
+        _ if content => Encoding::Content,
+        Some((list, _)) => Encoding::List(*list),
+        None => return None,
+    };
+    let (name, advice) = payload::file(message, sent, encoding)?;
+    Some(match info.dtype {
+        DataType::STRING => format!("these bytes are {name}: send them as one string"),
+        _ => format!("these bytes are {name}: {advice}"),
+    })
 }
 
 /// The problem that a step fixes, with a hint what to send so that the step is not needed. Mode

@@ -83,7 +83,10 @@ pub fn judge(request: &Request<'_>) -> Verdict {
             inspect(request, &signature, policy, &mut found);
             Some(signature)
         }
-        Err(problem) => {
+        Err(mut problem) => {
+            if problem.hint.is_empty() {
+                problem.hint = hints::signature(request.view, request.signatures).unwrap_or_default();
+            }
             found.problems.push(problem);
             None
         }
@@ -122,7 +125,7 @@ pub(super) fn choose_signature(
 
 fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found: &mut Found) {
     let limits = request.limits;
-    check_outputs(&request.view.output_filter, signature, &mut found.problems);
+    check_outputs(&request.view.output_filter, signature, request.signatures, &mut found.problems);
     let names = names::bind(request.message, request.view, signature, request.signatures, policy, limits);
     found.steps.extend(names.steps);
     found.problems.extend(names.problems);
@@ -153,10 +156,15 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
     let (steps, problems) = (&mut found.steps, &mut found.problems);
     found.calls =
         calls::plan(signature, policy, limits, &request.view.output_filter, &shapes, steps, problems);
-    hints::add(&mut found.problems, signature, request.view, &names.bound);
+    hints::add(&mut found.problems, signature, request, &names.bound);
 }
 
-fn check_outputs(filter: &[String], signature: &Signature, problems: &mut Vec<Problem>) {
+fn check_outputs(
+    filter: &[String],
+    signature: &Signature,
+    signatures: &Signatures,
+    problems: &mut Vec<Problem>,
+) {
     for (at, name) in filter.iter().enumerate() {
         let known: Vec<&str> = signature.outputs.iter().map(|info| info.alias.as_str()).collect();
         if signature.output(name).is_none() {
@@ -164,7 +172,7 @@ fn check_outputs(filter: &[String], signature: &Signature, problems: &mut Vec<Pr
                 "output tensor alias not found in signature: {name} Outputs expected to be in the set {{{}}}.",
                 known.join(",")
             );
-            let hint = hints::did_you_mean(name, known).unwrap_or_default();
+            let hint = hints::output(name, signature, signatures).unwrap_or_default();
             problems.push(Problem::new(Reason::OutputUnknown, "", what).hint(hint));
         } else if filter[..at].contains(name) {
             problems.push(Problem::new(
@@ -191,6 +199,22 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Refuses every wrong rank, even if a repair would have fixed it: the request would go out as
+    /// it was sent. With oneDNN on, a convolution whose input has rank 2 or 3 aborts the whole
+    /// server (seen with TensorFlow 2.21).
+    fn shield_ranks(&mut self) {
+        let is_rank = |problem: &Problem| {
+            matches!(problem.reason, Reason::RankTooLow | Reason::RankTooHigh | Reason::ShapeAmbiguous)
+        };
+        for problem in self.problems.iter_mut().filter(|problem| is_rank(problem)) {
+            problem.weight = Weight::Shield;
+        }
+        let repairable = self.steps.iter().filter(|step| is_rank(&step.fixes));
+        let repairable = repairable.map(|step| hints::of_step(step).weight(Weight::Shield));
+        self.problems.splice(0..0, repairable);
+        self.problems.sort_by_key(|problem| problem.reason.stage());
+    }
+
     /// The verdict that the mode makes of the findings.
     pub(super) fn verdict(
         mut self,
@@ -200,6 +224,14 @@ impl Found {
     ) -> Verdict {
         self.problems.sort_by_key(|problem| problem.reason.stage());
         let mut lacks_inputs = forgive_missing(policy, &mut self.problems);
+        let unchanged = match mode {
+            Mode::Off | Mode::Observe => true,
+            Mode::Repair => !self.problems.is_empty() && policy.unrepairable == Unrepairable::Forward,
+            Mode::Strict => false,
+        };
+        if policy.shield_ranks && unchanged {
+            self.shield_ranks();
+        }
         if mode == Mode::Strict {
             self.problems.splice(0..0, self.steps.iter().map(hints::of_step));
             self.problems.sort_by_key(|problem| problem.reason.stage());

@@ -8,8 +8,10 @@
 //! A request goes through these stages, and the problems of all of them are collected: signature
 //! ([`judge`]) → names ([`names`]) → encoding ([`encoding`]) → dtype → shape ([`tensor`]) → missing
 //! inputs ([`missing`]) → rows ([`rows`], [`calls`]).
+mod affix;
 mod apply;
 pub mod calls;
+mod carriers;
 mod cast_chain;
 mod descriptor;
 mod encoding;
@@ -21,6 +23,7 @@ mod missing;
 mod names;
 pub mod notation;
 mod pad;
+mod payload;
 pub mod policy;
 pub mod problem;
 pub(crate) mod reason;
@@ -177,6 +180,8 @@ impl PartialEq for Repair {
         self.name == other.name
     }
 }
+
+impl Eq for Repair {}
 
 /// What a step does to a tensor's values, if it changes more than the descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]

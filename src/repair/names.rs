@@ -3,7 +3,8 @@
 use super::policy::{Limits, Policy};
 use super::problem::Problem;
 use super::reason::Reason;
-use super::{Change, Propose, Stage, Step};
+use super::report::ascii;
+use super::{Change, Propose, Repair, Stage, Step, affix};
 use crate::signature::{Signature, Signatures, TensorInfo};
 use crate::wire::{PredictView, Rope};
 
@@ -38,10 +39,12 @@ pub(crate) enum Naming {
 }
 
 /// With more unknown names than this, no rule is tried.
-const MAX_UNKNOWN: usize = 256;
-/// Maximum number of names in a refusal: nobody reads more, and a hostile request could have
-/// thousands.
+const MAX_UNKNOWN: usize = 512;
+/// With more unknown names than this, they are one problem instead of one each: a hostile request
+/// could have thousands.
 const MAX_REPORTED: usize = 32;
+/// How many missing inputs are reported with a list of all inputs, which is the same for each.
+const MAX_LISTS: usize = 8;
 
 /// The outcome of the names stage.
 #[derive(Debug, Default)]
@@ -121,7 +124,7 @@ pub(super) fn bind<'a>(
             Naming::Ambiguous(problem) => names.problems.push(problem),
         }
     }
-    let open: Vec<_> = missing(&taken).into_iter().filter(|info| !info.has_default).collect();
+    let mut open: Vec<_> = missing(&taken).into_iter().filter(|info| !info.has_default).collect();
     if names.problems.is_empty() {
         // If one input is declared and one was sent, they are compared even if no rename is
         // allowed, so that all problems are reported at once.
@@ -132,15 +135,63 @@ pub(super) fn bind<'a>(
             names.problems.push(unknown(&view.inputs[*index].key, signature, true));
             return names;
         }
-        for index in unbound.iter().take(MAX_REPORTED) {
-            names.problems.push(unknown(&view.inputs[*index].key, signature, !open.is_empty()));
+        let switch = (unbound.len() <= MAX_UNKNOWN)
+            .then(|| {
+                let open = missing(&taken);
+                let case = NameCase {
+                    message,
+                    view,
+                    signature,
+                    signatures,
+                    policy,
+                    limits,
+                    unbound: &unbound,
+                    missing: &open,
+                };
+                let renames = |rule: &&'static Repair| match rule.propose {
+                    Propose::Names(propose) => matches!(propose(&case), Naming::Rename(_)),
+                    _ => false,
+                };
+                policy.rules.off(Stage::Names).find(renames)
+            })
+            .flatten();
+        let is_missing = !open.is_empty();
+        if let Some(pattern) = affix::common(view, &unbound, &open) {
+            names.problems.push(pattern.problem.switch(switch));
+            unbound.retain(|index| !pattern.sent.contains(index));
+            let mut at = 0..;
+            open.retain(|_| !at.next().is_some_and(|at| pattern.missing.contains(&at)));
+        }
+        if unbound.len() > MAX_REPORTED {
+            names.problems.push(crowd(view, &unbound, signature, is_missing));
+            unbound.clear();
+        }
+        for index in unbound {
+            let problem = unknown(&view.inputs[index].key, signature, is_missing);
+            names.problems.push(problem.switch(switch));
         }
     }
-    for info in open.into_iter().take(MAX_REPORTED) {
-        let what = format!("not sent, the signature takes {}", list(signature));
+    for (at, info) in open.into_iter().enumerate() {
+        let what = match at {
+            MAX_LISTS.. => "not sent".to_owned(),
+            _ => format!("not sent, the signature takes {}", list(signature)),
+        };
         names.problems.push(Problem::new(Reason::InputMissing, &info.alias, what));
     }
     names
+}
+
+/// The problem of many unknown names.
+fn crowd(view: &PredictView, unknown: &[usize], signature: &Signature, missing: bool) -> Problem {
+    let reason = if missing { Reason::NameUnknown } else { Reason::InputExtra };
+    let names = unknown.iter().map(|index| view.inputs[*index].key.as_str());
+    let what = format!(
+        "{} names are no inputs of the signature: {}; it takes {}",
+        unknown.len(),
+        quoted(names),
+        list(signature)
+    );
+    Problem::new(reason, "", what)
 }
 
 fn unknown(key: &str, signature: &Signature, missing: bool) -> Problem {
@@ -157,11 +208,16 @@ fn unknown(key: &str, signature: &Signature, missing: bool) -> Problem {
 
 /// The names of the declared inputs, up to a limit.
 pub(super) fn list(signature: &Signature) -> String {
+    quoted(signature.inputs.iter().map(|info| info.alias.as_str()))
+}
+
+fn quoted<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 12;
-    let mut text: Vec<String> =
-        signature.inputs.iter().take(SHOWN).map(|info| format!("'{}'", info.alias)).collect();
-    if signature.inputs.len() > SHOWN {
-        text.push(format!("and {} more", signature.inputs.len() - SHOWN));
+    let mut text: Vec<String> = names.by_ref().take(SHOWN).map(|name| format!("'{}'", ascii(name))).collect();
+    match names.count() {
+        0 if text.is_empty() => text.push("none".to_owned()),
+        0 => {}
+        left => text.push(format!("and {left} more")),
     }
-    if text.is_empty() { "none".to_owned() } else { text.join(", ") }
+    text.join(", ")
 }

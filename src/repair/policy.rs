@@ -140,8 +140,10 @@ pub struct InputPolicy {
 /// What the whole sidecar accepts, whatever a model's policy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest number of elements in one tensor.
+    /// The largest number of elements in one tensor; by default there is no limit.
     pub max_elements: u64,
+    /// The largest tensor of which the message does not carry all values.
+    pub max_fill_bytes: u64,
     /// Whether requests with zero rows are refused. Needed when TF Serving runs with
     /// `--enable_batching`: such a request hangs past its deadline and occupies a server thread.
     pub refuse_zero_rows: bool,
@@ -149,7 +151,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_elements: 1 << 28, refuse_zero_rows: false }
+        Self { max_elements: u64::MAX, max_fill_bytes: 256 << 20, refuse_zero_rows: false }
     }
 }
 
@@ -164,6 +166,8 @@ pub struct Policy {
     pub round_f64: bool,
     pub small_ints: SmallInts,
     pub short_lists: ShortLists,
+    /// Whether wrong ranks are refused where the request would otherwise be forwarded unchanged.
+    pub shield_ranks: bool,
     /// Whether an explanation is appended to TF Serving's error messages.
     pub explain_upstream: bool,
     /// The rules that are switched on.
@@ -187,6 +191,7 @@ impl Default for Policy {
             round_f64: true,
             small_ints: SmallInts::default(),
             short_lists: ShortLists::default(),
+            shield_ranks: false,
             explain_upstream: true,
             rules: RuleSet::default(),
             aliases: BTreeMap::new(),

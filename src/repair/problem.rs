@@ -1,6 +1,7 @@
 //! A problem of a request, and the text of it.
 use std::fmt;
 
+use super::Repair;
 use super::reason::Reason;
 use crate::signature::TensorInfo;
 use crate::tensor::{PartialShape, Shape};
@@ -17,6 +18,8 @@ pub struct Problem {
     pub what: String,
     /// What to do about it; empty if `what` makes it clear.
     pub hint: String,
+    /// A rule that would fix it if the operator switched it on.
+    pub switch: Option<&'static Repair>,
     pub weight: Weight,
 }
 
@@ -36,6 +39,7 @@ impl Problem {
             input: input.to_owned(),
             what: what.into(),
             hint: String::new(),
+            switch: None,
             weight: Weight::Plain,
         }
     }
@@ -43,6 +47,12 @@ impl Problem {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
+        self
+    }
+
+    #[must_use]
+    pub fn switch(mut self, rule: Option<&'static Repair>) -> Self {
+        self.switch = rule;
         self
     }
 
@@ -78,11 +88,14 @@ impl Problem {
         let differ: Vec<usize> =
             (0..want).filter(|axis| declared[*axis] >= 0 && declared[*axis] != sent[*axis]).collect();
         match differ.as_slice() {
-            [0] if declared[0] > 1 => {
+            // A vector of one value is no batch.
+            [0] if declared[0] > 1 || (declared[0] == 1 && want > 1) => {
                 let what =
                     format!("{} rows in {sent}, expected exactly {} in {declared}", sent[0], declared[0]);
-                Self::new(Reason::StaticBatch, &info.alias, what)
-                    .hint(format!("the model was exported for batches of {}", declared[0]))
+                Self::new(Reason::StaticBatch, &info.alias, what).hint(match declared[0] {
+                    1 => "the model takes one row a call: send each row in a call of its own".to_owned(),
+                    rows => format!("the model was exported for batches of {rows}"),
+                })
             }
             [axis] => {
                 let what = format!(
@@ -104,6 +117,9 @@ impl fmt::Display for Problem {
         write!(f, "{} ({}", self.what, self.reason)?;
         if !self.hint.is_empty() {
             write!(f, "; {}", self.hint)?;
+        }
+        if let Some(rule) = self.switch {
+            write!(f, "; the operator can switch on `{}`", rule.name)?;
         }
         f.write_str(")")
     }

@@ -46,11 +46,11 @@ reasons! {
     ShapeMismatch = "SHAPE_MISMATCH", Shape: "Compare the sent shape with the declared one. The axes may be in another order.",
     /// Two different shapes would conform.
     ShapeAmbiguous = "SHAPE_AMBIGUOUS", Shape: "Send the intended shape, or ask the operator to configure a rule for it.",
-    /// A size is negative, or the rank was sent as unknown.
+    /// A size is negative, or `unknown_rank` was sent with several values and no sizes.
     ShapeNotConcrete = "SHAPE_NOT_CONCRETE", Encoding: "Send the actual sizes.",
     /// Inputs have different numbers of rows, with `row_agreement: refuse` or after a shape repair.
     BatchMismatch = "BATCH_MISMATCH", Rows: "Send every input with the same number of rows, or, if they are not the same rows, with the declared shape.",
-    /// Only dim 0 differs, and the model declares a fixed size above 1 for it.
+    /// Only dim 0 differs, and the model declares a fixed number of rows.
     StaticBatch = "STATIC_BATCH", Shape: "Send as many rows as the model was exported for. The operator can switch on `fan_out` or `pad_static_batch`.",
     /// Another dtype, and no cast would keep the values.
     DtypeMismatch = "DTYPE_MISMATCH", Dtype: "Send the declared dtype.",
@@ -64,8 +64,8 @@ reasons! {
     ContentSize = "CONTENT_SIZE", Encoding: "Make dtype, shape and bytes agree. Twice the expected bytes are often float64 sent as float.",
     /// The number of values in a typed list does not match the shape.
     ValueCount = "VALUE_COUNT", Encoding: "Send one value for each element, or exactly one for all.",
-    /// The values are in a field that TensorFlow does not read for this dtype.
-    ValueField = "VALUE_FIELD", Encoding: "Put the values into the field of the dtype, such as `float_val` for float.",
+    /// The values are in a field that TensorFlow does not read, or two fields differ.
+    ValueField = "VALUE_FIELD", Encoding: "Put the values into the field of the dtype, such as `float_val` for float, and into no other.",
     /// A string tensor's `tensor_content` is not in TensorFlow's encoding.
     StringInContent = "STRING_IN_CONTENT", Encoding: "Put strings into `string_val`.",
     /// The signature has no input of this name, and another input is missing.
@@ -86,7 +86,7 @@ reasons! {
     NotAnExample = "NOT_AN_EXAMPLE", Encoding: "Send at least one `tf.Example`.",
     /// The bytes are not a valid message.
     Malformed = "MALFORMED", Encoding: "Build the request with the generated protobuf classes.",
-    /// More bytes or elements than the limits allow.
+    /// More bytes or elements than the limits allow, or far more than the message carries.
     TooLarge = "TOO_LARGE", Encoding: "Send less at once, or ask the operator to raise the limit that the message names.",
     /// Too many requests are in flight.
     QueueFull = "QUEUE_FULL", Signature: "Retry after a pause. The error details say how long.",

@@ -28,13 +28,21 @@ impl RuleSet {
     /// The rules of a stage to try on a request, in order: those that are switched on, and those
     /// that explain a refusal when they are off ([`Switch::Policy`]).
     pub(super) fn of(self, stage: Stage) -> impl Iterator<Item = &'static Repair> {
-        let mut left = (self.0 | EXPLAINING) & OF_STAGE[stage as usize];
-        std::iter::from_fn(move || {
-            let at = left.trailing_zeros() as usize;
-            left &= left.wrapping_sub(1);
-            REPAIRS.get(at).copied()
-        })
+        iter((self.0 | EXPLAINING) & OF_STAGE[stage as usize])
     }
+
+    /// The rules of a stage that are switched off, in order.
+    pub(super) fn off(self, stage: Stage) -> impl Iterator<Item = &'static Repair> {
+        iter(!self.0 & OF_STAGE[stage as usize])
+    }
+}
+
+fn iter(mut left: u64) -> impl Iterator<Item = &'static Repair> {
+    std::iter::from_fn(move || {
+        let at = left.trailing_zeros() as usize;
+        left &= left.wrapping_sub(1);
+        REPAIRS.get(at).copied()
+    })
 }
 
 /// Tier 1, and the rules of tier 2 that wait for a value.
@@ -140,6 +148,8 @@ mod tests {
             assert_eq!(all.of(stage).collect::<Vec<_>>(), expected, "{stage:?}");
             let explaining = expected.into_iter().filter(|rule| rule.switch == Switch::Policy);
             assert_eq!(none.of(stage).collect::<Vec<_>>(), explaining.collect::<Vec<_>>(), "{stage:?}");
+            assert_eq!(none.off(stage).collect::<Vec<_>>(), all.of(stage).collect::<Vec<_>>(), "{stage:?}");
+            assert_eq!(all.off(stage).count(), 0, "{stage:?}");
         }
     }
 }

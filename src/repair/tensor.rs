@@ -9,7 +9,7 @@ use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::report::ascii;
 use super::warning::Warning;
-use super::{Change, Propose, Stage, Step, ValueChange};
+use super::{Change, Propose, Repair, Stage, Step, ValueChange};
 use crate::signature::TensorInfo;
 use crate::tensor::{CastFault, Class, DataType, Exactness, FaultKind, PartialShape};
 use crate::wire::rope::Rope;
@@ -126,7 +126,7 @@ impl Planner<'_> {
             && (info.shape != PartialShape::UnknownRank || fixed || descriptor.shape.rank() == 0);
         if descriptor.shape.is_concrete()
             && descriptor.shape.rank() <= MAX_RANK
-            && !sent.tensor.unknown_rank
+            && !(sent.tensor.unknown_rank && sent.tensor.shape.rank() == 0 && !sound)
             && !fits
         {
             let problem = Problem::shape(info, &descriptor.shape);
@@ -147,61 +147,94 @@ impl Planner<'_> {
             self.problems.push(problem);
             return Err(descriptor);
         }
-        for rule in self.policy.rules.of(stage) {
-            let Propose::Tensor(propose) = rule.propose else { continue };
-            let case = TensorCase {
-                descriptor: &descriptor,
-                info: self.info,
-                policy: self.policy,
-                limits: self.limits,
-                values: &self.values,
-            };
-            let (after, values) = match propose(&case) {
-                Proposal::No => continue,
-                Proposal::Becomes(after) => (after, None),
-                Proposal::Changes(after, values) => (after, Some(values)),
-                Proposal::Fault(problem) => {
-                    self.problems.push(problem);
+        let case = TensorCase {
+            descriptor: &descriptor,
+            info: self.info,
+            policy: self.policy,
+            limits: self.limits,
+            values: &self.values,
+        };
+        let (rule, after, values) = match case.first(self.policy.rules.of(stage)) {
+            Some((rule, Proposal::Becomes(after))) => (rule, after, None),
+            Some((rule, Proposal::Changes(after, values))) => (rule, after, Some(values)),
+            other => {
+                let problem = match other {
+                    Some((_, Proposal::Fault(instead))) => instead,
+                    _ => problem,
+                };
+                let switch = problem.switch.or_else(|| case.switched_off(stage));
+                self.problems.push(problem.switch(switch));
+                return Err(descriptor);
+            }
+        };
+        // The number of elements is known from here on. Later rules add none, except padding, which
+        // has its own limit.
+        if stage == Stage::Encoding
+            && let Some(problem) = encoding::too_large(&after.shape, &self.info.alias, self.limits)
+        {
+            self.problems.push(problem);
+            return Err(descriptor);
+        }
+        if stage == Stage::Dtype && is_small_int_for_float(descriptor.dtype, after.dtype) {
+            match self.policy.small_ints {
+                SmallInts::Allow => {}
+                SmallInts::Warn => self.warnings.push(small_ints_warning(self.info, descriptor.dtype)),
+                SmallInts::Refuse => {
+                    self.problems.push(small_ints_problem(self.info, descriptor.dtype));
                     return Err(descriptor);
                 }
-            };
-            // The number of elements is known from here on. Later rules add none, except padding,
-            // which has its own limit.
-            if stage == Stage::Encoding
-                && let Some(problem) = encoding::too_large(&after.shape, &self.info.alias, self.limits)
-            {
+            }
+        }
+        if let Some(ValueChange::Cast(exactness)) = &values
+            && let Some(chain) = self.values.chain.then(&descriptor, after.dtype, *exactness)
+        {
+            if let Some(problem) = self.fills_too_much(&after) {
                 self.problems.push(problem);
                 return Err(descriptor);
             }
-            if stage == Stage::Dtype && is_small_int_for_float(descriptor.dtype, after.dtype) {
-                match self.policy.small_ints {
-                    SmallInts::Allow => {}
-                    SmallInts::Warn => self.warnings.push(small_ints_warning(self.info, descriptor.dtype)),
-                    SmallInts::Refuse => {
-                        self.problems.push(small_ints_problem(self.info, descriptor.dtype));
-                        return Err(descriptor);
-                    }
-                }
-            }
-            if let Some(ValueChange::Cast(exactness)) = &values
-                && let Some(chain) = self.values.chain.then(&descriptor, after.dtype, *exactness)
-            {
-                self.values.chain = chain;
-            } else if stage == Stage::Encoding && values.is_none() {
-                // The step determined where the values are.
-                self.values.chain = CastChain::new(&after);
-            }
-            let change = Change::Tensor { before: descriptor, after: after.clone(), values };
-            let input = self.info.alias.clone();
-            self.steps.push(Step { rule, input, index: Some(self.index), change, fixes: problem });
-            return Ok(after);
+            self.values.chain = chain;
+        } else if stage == Stage::Encoding && values.is_none() {
+            // The step determined where the values are.
+            self.values.chain = CastChain::new(&after);
         }
-        self.problems.push(problem);
-        Err(descriptor)
+        let change = Change::Tensor { before: descriptor, after: after.clone(), values };
+        let input = self.info.alias.clone();
+        self.steps.push(Step { rule, input, index: Some(self.index), change, fixes: problem });
+        Ok(after)
+    }
+
+    /// A tensor that one value fills may be small as it was sent and too large after a cast. That
+    /// only matters where the cast is made, so it is no shield.
+    fn fills_too_much(&self, after: &Descriptor) -> Option<Problem> {
+        let (alias, dtype) = (&self.info.alias, after.dtype.info()?);
+        let problem = encoding::claims_too_much(&after.shape, dtype, alias, self.limits, || after.values)?;
+        Some(problem.weight(Weight::Plain))
     }
 }
 
 impl TensorCase<'_> {
+    /// The first of the rules that applies, and what it proposes.
+    pub(crate) fn first(
+        &self,
+        mut rules: impl Iterator<Item = &'static Repair>,
+    ) -> Option<(&'static Repair, Proposal)> {
+        rules.find_map(|rule| match rule.propose {
+            Propose::Tensor(propose) => {
+                Some(propose(self)).filter(|found| *found != Proposal::No).map(|found| (rule, found))
+            }
+            _ => None,
+        })
+    }
+
+    /// The rule that would change the tensor if it were switched on.
+    pub(crate) fn switched_off(&self, stage: Stage) -> Option<&'static Repair> {
+        let would = |rule: &&'static Repair| {
+            let found = self.first(std::iter::once(*rule));
+            matches!(found, Some((_, Proposal::Becomes(_) | Proposal::Changes(..))))
+        };
+        self.policy.rules.off(stage).find(would)
+    }
+
     /// Checks that every value of the tensor, as the steps so far left it, can be cast to `dtype`.
     ///
     /// # Errors
@@ -215,6 +248,11 @@ impl TensorCase<'_> {
             Stop::Wire(error) => Problem { input: alias.clone(), ..Problem::malformed(&error) },
             Stop::Sink(loss) => cast_problem(alias, loss.to, &loss.fault),
         })
+    }
+
+    /// The same values under another descriptor or declaration.
+    pub(crate) fn with<'b>(&'b self, descriptor: &'b Descriptor, info: &'b TensorInfo) -> TensorCase<'b> {
+        TensorCase { descriptor, info, ..*self }
     }
 
     /// The tensor as it was sent.

@@ -140,6 +140,11 @@ impl<'a> Reader<'a> {
         self.position
     }
 
+    /// Bytes that are left.
+    pub fn remaining(&self) -> usize {
+        self.end - self.position
+    }
+
     pub fn is_at_end(&self) -> bool {
         self.position >= self.end
     }

@@ -115,6 +115,11 @@ impl TensorView {
         Ok(())
     }
 
+    /// Whether there may be values in a typed list: a quick look before [`Self::lists`].
+    pub fn has_lists(&self) -> bool {
+        self.runs.iter().any(|run| run.field > TENSOR_CONTENT)
+    }
+
     /// The typed lists that have values, each with its number of wire values, in the order of their
     /// first occurrence.
     pub fn lists(&self) -> SmallVec<[(ValueList, u64); 2]> {

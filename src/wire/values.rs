@@ -1,5 +1,7 @@
 //! Reads the values of a tensor in blocks of whole little-endian elements, from `tensor_content` or
 //! from a typed list, packed or not.
+use bytes::Bytes;
+
 use super::rope::{Chunks, Rope};
 use super::scan::{Reader, Wire, WireError};
 use super::tensor::{Layout, Run, TensorView, layout};
@@ -73,6 +75,21 @@ pub fn read<E>(
             Layout::Varint => varints(message, tensor, list, sink),
         },
     }
+}
+
+/// The first strings of `string_val`, without a copy where they lie in one chunk.
+pub fn strings(message: &Rope, tensor: &TensorView, limit: usize) -> Vec<Bytes> {
+    let mut all = Vec::new();
+    // It stops at the limit, or where the bytes are invalid, which the scan has ruled out.
+    let stopped = each_field(message, tensor, ValueList::String, &mut |_, field| {
+        if all.len() == limit {
+            return Err(Stop::Sink(()));
+        }
+        all.push(message.slice(field.payload.clone()).to_bytes());
+        Ok(())
+    });
+    drop(stopped);
+    all
 }
 
 /// Size of the elements that [`read`] delivers for a list.

@@ -14,6 +14,7 @@ mod decoding;
 mod drain;
 mod explain;
 mod fake_tfs;
+mod field;
 mod fuzz_corpus;
 mod golden;
 mod health;

@@ -145,6 +145,34 @@ async fn mode_observe_and_dry_runs_count_what_mode_repair_does() {
 }
 
 #[tokio::test]
+async fn mode_observe_forwards_a_short_list_and_counts_its_refusal() {
+    let setup = Setup::with([dense::model_named("modes_short_list")], |config| {
+        policy(config, |policy| policy.mode = Mode::Observe);
+    })
+    .await;
+    let short = float_list(&[1, 128], &[0.5; 3]);
+    let message = Predict::new("modes_short_list").input(INPUT, short).bytes();
+    setup.client.predict(&message).await.ok();
+    assert_eq!(setup.fake.only(PREDICT).message, message);
+    let metrics = setup.sidecar.metrics().await;
+    let labels = [("model", "modes_short_list"), ("reason", "VALUE_COUNT")];
+    assert_eq!(metrics.sum("tfs_sidecar_would_reject_total", &labels), 1.0);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn shield_ranks_refuses_in_mode_observe() {
+    let setup = Setup::with([dense::model()], |config| {
+        policy(config, |policy| (policy.mode, policy.shield_ranks) = (Mode::Observe, true));
+    })
+    .await;
+    let reply = setup.client.predict(&mlp(floats(&[128], &CASE.input_tensor))).await;
+    assert_eq!((reply.code, reply.reason().as_str()), (3, "RANK_TOO_LOW"), "{}", reply.text);
+    assert_eq!(setup.fake.count(PREDICT), 0);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
 async fn mode_strict_refuses_what_mode_repair_repairs() {
     let setup =
         Setup::with([dense::model()], |config| policy(config, |policy| policy.mode = Mode::Strict)).await;

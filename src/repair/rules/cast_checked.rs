@@ -1,6 +1,6 @@
 //! Casts to a narrower dtype if it has every value that was sent.
 use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
-use crate::tensor::{Exactness, Relation, relation};
+use crate::tensor::{DataType, Exactness, Relation, relation};
 
 pub(super) static REPAIR: Repair = Repair {
     name: "cast_checked",
@@ -22,5 +22,10 @@ fn propose(case: &TensorCase<'_>) -> Proposal {
     if relation(case.descriptor.dtype, case.info.dtype) != Some(Relation::Narrows) {
         return Proposal::No;
     }
-    super::checked(case, Exactness::Exact)
+    match super::checked(case, Exactness::Exact) {
+        Proposal::Fault(problem) if !case.policy.round_f64 && case.descriptor.dtype == DataType::DOUBLE => {
+            Proposal::Fault(problem.hint("the operator can set `round_f64: allow`"))
+        }
+        proposal => proposal,
+    }
 }

@@ -1,4 +1,5 @@
 //! Adds an input that clients omit, with a value of the operator.
+use crate::repair::encoding::claims_too_much;
 use crate::repair::{Descriptor, Encoding, Example, MissingCase, Propose, Repair, Stage, Switch, Tier};
 use crate::tensor::Shape;
 
@@ -33,6 +34,10 @@ fn propose(case: &MissingCase<'_>) -> Option<Descriptor> {
     };
     let elements = shape.elements().ok().filter(|elements| *elements <= case.limits.max_elements)?;
     let dtype = case.info.dtype;
+    // The one value fills as many rows as the client sent, and the rows may be empty.
+    if claims_too_much(&shape, dtype.info()?, "", case.limits, || 1).is_some() {
+        return None;
+    }
     let encoding = Encoding::List(dtype.info()?.list);
     // TensorFlow fills the tensor with the one value; an empty tensor must have none.
     Some(Descriptor { key: case.info.alias.clone(), dtype, shape, encoding, values: elements.min(1) })

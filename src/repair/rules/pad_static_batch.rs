@@ -21,13 +21,15 @@ pub(super) static REPAIR: Repair = Repair {
 
 /// The largest batch that a request is padded to. Padding adds one row at a time.
 const MAX_ROWS: i64 = 65_536;
+/// The most elements of a padded batch: padding must not make a large message of a small one.
+const MAX_ELEMENTS: u64 = 1 << 28;
 
 fn propose(case: &CallsCase<'_>) -> Option<Calls> {
     let &CallsCase { declared, rows, .. } = case;
     let short = (2..=MAX_ROWS).contains(&declared) && (1..declared).contains(&rows);
     let fits = |shape: &Shape| {
         let elements = with_rows(shape, declared).elements();
-        elements.is_ok_and(|elements| elements <= case.limits.max_elements)
+        elements.is_ok_and(|elements| elements <= case.limits.max_elements.min(MAX_ELEMENTS))
     };
     (short && case.batched().all(|(_, shape)| fits(shape))).then_some(Calls::Pad { rows, to: declared })
 }

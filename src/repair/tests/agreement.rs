@@ -69,7 +69,7 @@ fn other_repairs_of_a_request_whose_rows_differ_are_made() {
             "x;cast_round;double->float lossy x_1;cast_widen;int32->int64",
         ),
         (RAGGED, "serving_default_x:0:float[5,11] x_1:int64[3]", ""),
-        (RAGGED, "x:float[5,11]@double_val x_1:int64[3]", "x;move_values;double_val->float_val"),
+        (RAGGED, "x:float[5,11]@double_val x_1:int64[3]", "x;move_values;double_val->float_val lossy"),
         // Only row inputs could be misread.
         (
             "ids:int64[-1] vals:float[-1] on:bool[]",

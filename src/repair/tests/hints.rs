@@ -179,8 +179,21 @@ fn an_unknown_signature_gets_a_list_and_a_suggestion() {
 
 #[test]
 fn the_number_of_hints_is_limited() {
-    let request: Vec<String> = (0..5000).map(|n| format!("input_ids{n}:float[1]")).collect();
+    let request: Vec<String> = (0..32).map(|n| format!("input_ids{n}:float[1]")).collect();
     let verdict = Case::new("input_ids:int64[-1] mask:int64[-1]", &request.join(" ")).judge();
     let hinted = verdict.problems.iter().filter(|problem| !problem.hint.is_empty()).count();
     assert!((1..=16).contains(&hinted), "{hinted}");
+}
+
+#[test]
+fn an_output_of_another_signature_is_told() {
+    let other = notation::signature("@debug x:float[-1] -> logits:float[-1]").unwrap();
+    let filtered = |name: &str| {
+        let mut case = Case::new("x:float[-1] -> y:float[-1]", "x:float[1]");
+        case.signatures = case.signatures.iter().chain(other.iter()).map(|one| (**one).clone()).collect();
+        case.message.append(crate::wire::emit::field(3, Rope::from(name.as_bytes().to_vec())));
+        hints(&case.judge())
+    };
+    assert_eq!(filtered("logits"), "signature 'debug' has 'logits': send it as signature_name");
+    assert_eq!(filtered("Y"), "did you mean 'y'?");
 }
