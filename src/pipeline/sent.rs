@@ -99,4 +99,30 @@ mod tests {
         let found = appended(declared, "x:double[128]", Mode::Observe);
         assert!(found.contains("; sent: x double [128] (signature: float [-1,128]) (act: "), "{found}");
     }
+
+    #[test]
+    fn an_explanation_lists_the_rows_of_inputs_that_have_rows() {
+        let signatures = notation::signature("a:float[-1] b:float[-1] on:bool[]").unwrap();
+        let message = notation::request("m", "a:float[2] b:float[3] on:bool[]").unwrap();
+        let view = PredictView::scan(&message).unwrap();
+        let verdict = judge(&Request {
+            message: &message,
+            view: &view,
+            signatures: &signatures,
+            policy: &ModelPolicy::default(),
+            limits: crate::repair::Limits::default(),
+            raised: None,
+        });
+        let text = |error: &str, rows_differ: bool| {
+            let sent = SentRequest { view: &view, verdict: &verdict, rows_differ };
+            let context = Context { batching: false, sent: Some(&sent) };
+            explain(error, &context).map(|found| found.to_string())
+        };
+        assert_eq!(text("an op's own words", false), None);
+        let found = text("an op's own words", true).unwrap();
+        assert!(found.ends_with("; rows: a 2; b 3 (act: client)]"), "{found}");
+        // The operator of the server cannot change the rows.
+        let found = text("Server Threadpool Exhausted", true).unwrap();
+        assert!(!found.contains("rows:"), "{found}");
+    }
 }
