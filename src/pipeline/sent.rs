@@ -132,4 +132,30 @@ mod tests {
         let two = explained(missing, "inputs:string[1] other:string[1]");
         assert!(!two.contains("sent:"), "{two}");
     }
+
+    #[test]
+    fn an_explanation_lists_the_rows_of_inputs_that_have_rows() {
+        let signatures = notation::signature("a:float[-1] b:float[-1] on:bool[]").unwrap();
+        let message = notation::request("m", "a:float[2] b:float[3] on:bool[]").unwrap();
+        let view = PredictView::scan(&message).unwrap();
+        let verdict = judge(&Request {
+            message: &message,
+            view: &view,
+            signatures: &signatures,
+            policy: &ModelPolicy::default(),
+            limits: crate::repair::Limits::default(),
+            raised: None,
+        });
+        let text = |error: &str, rows_differ: bool| {
+            let sent = SentRequest { message: &message, view: &view, verdict: &verdict, rows_differ };
+            let context = Context { batching: false, sent: Some(&sent) };
+            explain(error, &context).map(|found| found.to_string())
+        };
+        assert_eq!(text("an op's own words", false), None);
+        let found = text("an op's own words", true).unwrap();
+        assert!(found.ends_with("; rows: a 2; b 3 (act: client)]"), "{found}");
+        // The operator of the server cannot change the rows.
+        let found = text("Server Threadpool Exhausted", true).unwrap();
+        assert!(!found.contains("rows:"), "{found}");
+    }
 }
