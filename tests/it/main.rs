@@ -26,6 +26,7 @@ mod modes;
 mod names;
 mod outcomes;
 mod passthrough;
+mod readiness;
 mod reflection;
 mod refusals;
 mod repairs;
