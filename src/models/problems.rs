@@ -157,7 +157,7 @@ impl ModelProblems {
         let mut all = self.lock();
         let known = all.entry(model.to_owned()).or_default();
         for problem in problems.iter().filter(|problem| !known.config.contains(problem)) {
-            tracing::warn!(model, "configuration: {problem}");
+            tracing::warn!(model, "{}", config_line(problem));
         }
         metrics::set_config_problems(model, problems.len());
         known.config = problems;
@@ -191,12 +191,16 @@ impl ModelProblems {
 
     /// What is wrong with the settings of all models, one line each.
     pub(crate) fn of_config(&self) -> Vec<String> {
-        self.lock().values().flat_map(|known| &known.config).map(ToString::to_string).collect()
+        self.lock().values().flat_map(|known| &known.config).map(config_line).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn config_line(problem: &ConfigProblem) -> String {
+    format!("configuration: {problem}")
 }
 
 /// TF Serving's text on one line, with what it means.

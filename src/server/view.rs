@@ -24,6 +24,7 @@ impl View for ServerView {
     fn status(&self) -> Value {
         let Shared { up, problems, target, .. } = &*self.0;
         json!({
+            "readiness": self.ready(),
             "upstream": {"address": target.address, "up": up.is_answering(), "problem": up.problem()},
             "model_problems": problems.to_json(),
             "config_problems": problems.of_config(),

@@ -1,5 +1,5 @@
-//! The metrics whose series disappear: those of unloaded versions and of problems that are over. They
-//! are rendered here, because the recorder cannot remove a series.
+//! The metrics whose series disappear: those of unloaded versions and of problems that are over.
+//! They are rendered here, because the recorder cannot remove a series.
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};

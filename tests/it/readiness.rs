@@ -39,7 +39,7 @@ async fn serve<F: Future<Output = ()> + Send>(
 }
 
 async fn http1(mut socket: TcpStream) {
-    socket.read(&mut [0; 256]).await.ok();
+    socket.read_exact(&mut [0; 24]).await.ok();
     socket.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.ok();
 }
 
@@ -58,7 +58,8 @@ fn texts(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-/// Reads `/readyz` until a line under `key` contains the text, and returns that line with the status.
+/// Reads `/readyz` until a line under `key` contains the text, and returns that line with the
+/// status.
 async fn readyz(admin: &str, key: &str, text: &str) -> (u16, String) {
     within(&format!("`{text}` in /readyz"), async {
         loop {
@@ -237,21 +238,21 @@ async fn models_that_only_clients_know_are_listed_up_to_a_limit() {
     };
     assert_eq!(setup.client.predict(&ask("ready_known", 99)).await.code, 5);
     for number in 0..100 {
-        assert_eq!(setup.client.predict(&ask(&format!("ready_stranger_{number}"), 0)).await.code, 5);
+        assert_eq!(setup.client.predict(&ask(&format!("ready_misspelt_{number}"), 0)).await.code, 5);
     }
     for _ in 0..2 {
-        setup.client.predict(&ask("ready_stranger_50", 0)).await;
+        setup.client.predict(&ask("ready_misspelt_50", 0)).await;
     }
     setup.client.predict(&ask(&"x".repeat(5_000), 0)).await;
     let (_, list) = json(&setup.sidecar.admin, "/api/unknown_models").await;
     let listed = names(&list);
     assert_eq!(listed.len(), 64);
     assert!(listed[0].len() < 300, "cut");
-    assert_eq!((listed[1], &list["entries"][1]["count"]), ("ready_stranger_50", &3.into()));
-    assert_eq!(listed[2], "ready_stranger_99");
+    assert_eq!((listed[1], &list["entries"][1]["count"]), ("ready_misspelt_50", &3.into()));
+    assert_eq!(listed[2], "ready_misspelt_99");
     assert_eq!(list["entries"][1]["client"], "127.0.0.1");
-    assert!(!listed.contains(&"ready_known") && !listed.contains(&"ready_stranger_1"));
-    assert!(!setup.sidecar.metrics().await.text().contains("ready_stranger"));
+    assert!(!listed.contains(&"ready_known") && !listed.contains(&"ready_misspelt_1"));
+    assert!(!setup.sidecar.metrics().await.text().contains("ready_misspelt"));
     setup.sidecar.stop().await;
 
     let setup =

@@ -27,8 +27,9 @@ use crate::telemetry::metrics::Exporter;
 /// What the admin listener shows of the sidecar.
 pub(crate) trait View: Send + Sync + 'static {
     fn ready(&self) -> Readiness;
-    /// `{"upstream": {"address", "up", "problem"}, "model_problems": [{"model", "version", "kind",
-    /// "problem"}], "config_problems": [text]}`; the upstream's `problem` is text or null.
+    /// `{"readiness": {..}, "upstream": {"address", "up", "problem"}, "model_problems": [{"model",
+    /// "version", "kind", "problem"}], "config_problems": [text]}`; `readiness` is what `/readyz`
+    /// answers, and the upstream's `problem` is text or null.
     fn status(&self) -> serde_json::Value;
     /// The names of models that only clients know, in the form of
     /// [`Recent::to_json`](crate::telemetry::recent::Recent::to_json).
