@@ -45,7 +45,15 @@ mod tests {
         fn measure(&self) {}
 
         fn ready(&self) -> Readiness {
-            Readiness::new(self.0.clone())
+            Readiness::new(self.0.clone(), Vec::new())
+        }
+
+        fn status(&self) -> Value {
+            json!({})
+        }
+
+        fn unknown_models(&self) -> Value {
+            json!({})
         }
 
         fn models(&self) -> Value {

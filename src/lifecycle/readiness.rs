@@ -3,22 +3,21 @@ use std::sync::Arc;
 
 use super::DrainHandle;
 use crate::models::catalog::Catalog;
+use crate::models::problems::ModelProblems;
 use crate::upstream::up::Up;
 
 /// Checks the three conditions at each call.
 #[derive(Debug, Clone)]
 pub struct Readiness {
-    catalog: Arc<Catalog>,
-    up: Arc<Up>,
-    drain: DrainHandle,
-    declared: Arc<[String]>,
+    pub catalog: Arc<Catalog>,
+    pub problems: Arc<ModelProblems>,
+    pub up: Arc<Up>,
+    pub drain: DrainHandle,
+    /// The models whose signatures must be read.
+    pub declared: Arc<[String]>,
 }
 
 impl Readiness {
-    pub fn new(catalog: Arc<Catalog>, up: Arc<Up>, drain: DrainHandle, declared: Arc<[String]>) -> Self {
-        Self { catalog, up, drain, declared }
-    }
-
     pub fn is_ready(&self) -> bool {
         !self.drain.is_draining()
             && self.up.count() > 0
@@ -35,8 +34,20 @@ impl Readiness {
             reasons.extend(self.up.problem());
         }
         for model in self.declared.iter().filter(|model| !self.catalog.serves(model)) {
-            reasons.push(format!("signatures of model '{model}' are not read yet"));
+            let known = self.problems.of(model);
+            if known.is_empty() {
+                reasons.push(format!("the signatures of model '{model}' are not read yet"));
+            }
+            reasons.extend(known);
         }
         reasons
+    }
+
+    /// What else is wrong: it does not make the sidecar unready.
+    pub fn problems(&self) -> Vec<String> {
+        let unanswered = self.up.problem().filter(|_| self.up.count() > 0);
+        let ready = self.declared.iter().filter(|model| self.catalog.serves(model));
+        let models = ready.flat_map(|model| self.problems.of(model));
+        unanswered.into_iter().chain(models).chain(self.problems.of_config()).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::config_problems::{ConfigProblem, config_problems};
 use crate::repair::policy::ModelPolicy;
 use crate::signature::Signatures;
 use crate::telemetry::metrics::{self, ModelMetrics};
@@ -109,6 +110,21 @@ impl Entry {
         let versions = &next.versions;
         next.labels.retain(|_, version| versions.contains_key(version));
         next
+    }
+
+    /// The settings that match no version whose signatures are known: a label may keep an old one
+    /// in use.
+    pub(super) fn config_problems(&self, model: &str, policy: &ModelPolicy) -> Vec<ConfigProblem> {
+        let Some(latest) = self.get(&VersionChoice::Latest) else { return Vec::new() };
+        let mut problems = config_problems(model, policy, &latest.signatures);
+        for other in self.versions.values().filter(|other| other.version != latest.version) {
+            if problems.is_empty() {
+                break;
+            }
+            let theirs = config_problems(model, policy, &other.signatures);
+            problems.retain(|problem| theirs.iter().any(|other| other.path == problem.path));
+        }
+        problems
     }
 
     /// How the latest version's signatures differ in a newer entry, one line per difference.

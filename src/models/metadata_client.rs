@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use super::problems::load_error;
 use crate::fault::Fault;
 use crate::proto::tensorflow::serving::model_spec::VersionChoice as Choice;
 use crate::proto::tensorflow::serving::model_version_status::State;
 use crate::proto::tensorflow::serving::{
     GetModelMetadataRequest, GetModelMetadataResponse, GetModelStatusRequest, GetModelStatusResponse,
-    ModelSpec,
+    ModelSpec, ModelVersionStatus,
 };
 use crate::signature::Signatures;
 use crate::signature::metadata::METADATA_FIELD;
@@ -24,6 +25,29 @@ const STATUS: &str = "/tensorflow.serving.ModelService/GetModelStatus";
 
 /// TF Serving locks its table of models while it loads one, which can take a while.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What GetModelStatus says of one version.
+#[derive(Debug, Clone)]
+pub(super) struct VersionState {
+    pub(super) version: i64,
+    pub(super) state: State,
+    /// Why it failed to load, if it did.
+    pub(super) error: Option<String>,
+}
+
+impl From<ModelVersionStatus> for VersionState {
+    fn from(status: ModelVersionStatus) -> Self {
+        let error = status.status.as_ref();
+        let error = error.and_then(|status| load_error(status.error_code, &status.error_message));
+        Self { version: status.version, state: status.state(), error }
+    }
+}
+
+/// The versions that are served.
+pub(super) fn available(versions: &[VersionState]) -> Vec<i64> {
+    let served = versions.iter().filter(|version| version.state == State::Available);
+    served.map(|version| version.version).collect()
+}
 
 /// Sends metadata requests, and keeps track of whether they are answered.
 #[derive(Debug)]
@@ -45,19 +69,17 @@ impl MetadataClient {
 
     /// The versions that are served, or `None` when the server does not offer ModelService.
     pub(super) async fn available_versions(&self, model: &str) -> Result<Option<Vec<i64>>, Fault> {
+        Ok(self.versions(model).await?.as_deref().map(available))
+    }
+
+    /// Every version that TF Serving lists, the highest first, or `None` when it does not offer
+    /// ModelService.
+    pub(super) async fn versions(&self, model: &str) -> Result<Option<Vec<VersionState>>, Fault> {
         let request = GetModelStatusRequest {
             model_spec: Some(ModelSpec { name: model.to_owned(), ..Default::default() }),
         };
         match self.call::<GetModelStatusResponse>(STATUS, &request, ANSWER_WITHIN).await {
-            Ok(answer) => {
-                let versions = answer.model_version_status.iter();
-                Ok(Some(
-                    versions
-                        .filter(|status| status.state == State::Available as i32)
-                        .map(|status| status.version)
-                        .collect(),
-                ))
-            }
+            Ok(answer) => Ok(Some(answer.model_version_status.into_iter().map(VersionState::from).collect())),
             Err(Fault::Upstream { code: Code::Unimplemented, .. }) => Ok(None),
             Err(fault) => Err(unknown(model, fault)),
         }
@@ -129,7 +151,7 @@ impl MetadataClient {
 
 /// Whether a fault is TF Serving's own error status. UNAVAILABLE is what proxies on the path send,
 /// and UNKNOWN stands for an answer without a gRPC status.
-fn is_answer(fault: &Fault) -> bool {
+pub(super) fn is_answer(fault: &Fault) -> bool {
     matches!(fault, Fault::Upstream { code, .. } if !matches!(code, Code::Unavailable | Code::Unknown))
 }
 

@@ -11,13 +11,15 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::Instant;
 
 use super::catalog::{Catalog, Entry, ModelVersion, Observation};
-use super::metadata_client::MetadataClient;
+use super::changes::{log_changes, signature_info};
+use super::metadata_client::{MetadataClient, available};
+use super::problems::{ModelProblem, ModelProblems};
 use super::refusals::{MAX_REMEMBERED, Refusals};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
 use crate::signature::Signatures;
-use crate::telemetry::metrics::{self, SignatureInput};
+use crate::telemetry::metrics;
 use crate::upstream::pool::Pool;
 use crate::upstream::up::Up;
 use crate::wire::VersionChoice;
@@ -117,11 +119,18 @@ pub struct Worker {
     /// Requests that wait for such a refresh of their model to end.
     revalidating: RefCell<HashMap<(String, bool), Vec<Done>>>,
     reads: Semaphore,
+    problems: Arc<ModelProblems>,
     changed: Arc<Notify>,
 }
 
 impl Worker {
-    pub fn new(pool: Rc<Pool>, catalog: Arc<Catalog>, config: Arc<Config>, up: &Arc<Up>) -> Rc<Self> {
+    pub fn new(
+        pool: Rc<Pool>,
+        catalog: Arc<Catalog>,
+        problems: Arc<ModelProblems>,
+        config: Arc<Config>,
+        up: &Arc<Up>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             client: MetadataClient::new(pool, Arc::clone(up)),
             catalog,
@@ -132,6 +141,7 @@ impl Worker {
             revalidated: RefCell::default(),
             revalidating: RefCell::default(),
             reads: Semaphore::new(MAX_CONCURRENT_READS),
+            problems,
             changed: Arc::clone(&up.changed),
         })
     }
@@ -279,13 +289,32 @@ impl Worker {
     /// versions are the same.
     async fn refresh(&self, model: &str, reread: bool) -> Result<(), Fault> {
         let Ok(_permit) = self.reads.acquire().await else { return Ok(()) };
+        let mut problems = Vec::new();
+        let outcome = self.update(model, reread, &mut problems).await;
+        if let Err(fault) = &outcome {
+            // TF Serving cannot be reached: what is known of the model stays as it is.
+            let Some(problem) = ModelProblem::of_fault(fault) else { return outcome };
+            problems.push(problem);
+        }
+        if self.config.is_declared(model) || self.catalog.entry(model).is_some() {
+            self.problems.set(model, problems);
+        } else {
+            self.problems.forget(model);
+        }
+        outcome
+    }
+
+    async fn update(&self, model: &str, reread: bool, problems: &mut Vec<ModelProblem>) -> Result<(), Fault> {
         let started = Instant::now();
-        let available = match self.client.available_versions(model).await {
-            Ok(available) => available,
-            Err(Fault::ModelUnknown { .. }) => Some(Vec::new()),
-            // TF Serving cannot be reached: the entry stays as it is.
-            Err(fault) => return Err(fault),
-        };
+        let versions = self.client.versions(model).await;
+        if matches!(versions, Err(Fault::ModelUnknown { .. })) {
+            self.forget(model);
+        }
+        let versions = versions?;
+        if let Some(versions) = &versions {
+            *problems = self.problems.of_versions(model, versions);
+        }
+        let available = versions.as_deref().map(available);
         if available.as_ref().is_some_and(Vec::is_empty) {
             self.forget(model);
             return Ok(());
@@ -343,6 +372,9 @@ impl Worker {
         if is_known || self.catalog.len() < MAX_REMEMBERED + self.config.models.len() {
             self.catalog.put(model, Some(after.clone()));
             metrics::set_signature_info(model, signature_info(&after));
+            if self.config.is_declared(model) {
+                self.problems.set_config(model, after.config_problems(model, &policy));
+            }
             self.changed.notify_one();
         }
         Arc::new(after)
@@ -366,62 +398,5 @@ impl Worker {
             metrics::set_signature_info(model, Vec::new());
             self.changed.notify_one();
         }
-    }
-}
-
-fn log_changes(model: &str, before: &Entry, after: &Entry, changes: &[String]) {
-    for change in changes {
-        tracing::warn!(%model, from = before.latest, to = after.latest, %change, "signature changed");
-    }
-    if before.latest != after.latest {
-        tracing::info!(%model, version = after.latest, "signatures read");
-    }
-}
-
-/// Every input of every signature in the entry.
-fn signature_info(entry: &Entry) -> Vec<SignatureInput> {
-    let mut inputs = Vec::new();
-    for (number, version) in &entry.versions {
-        for signature in version.signatures.servable() {
-            inputs.extend(signature.inputs.iter().map(|info| SignatureInput {
-                version: number.to_string(),
-                signature: signature.name.clone(),
-                input: info.alias.clone(),
-                dtype: info.dtype.name().into_owned(),
-                shape: info.shape.to_string(),
-            }));
-        }
-    }
-    inputs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::LogFormat;
-    use crate::telemetry::log::tests::captured;
-
-    fn logged(before: Option<i64>, after: Option<i64>) -> Vec<serde_json::Value> {
-        let entry = |latest| Entry { latest, ..Entry::default() };
-        let changes = ["input `x` was added".to_owned()];
-        let text = captured(LogFormat::Json, "info", || {
-            log_changes("m", &entry(before), &entry(after), &changes);
-        });
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    #[test]
-    fn versions_are_logged_as_numbers() {
-        let [changed, read] = &logged(Some(1), Some(2))[..] else { panic!("two lines") };
-        assert_eq!((&changed["from"], &changed["to"]), (&1.into(), &2.into()), "{changed}");
-        assert_eq!((&changed["model"], &changed["change"]), (&"m".into(), &"input `x` was added".into()));
-        assert_eq!(read["version"], 2, "{read}");
-    }
-
-    #[test]
-    fn a_version_that_is_not_known_is_left_out_of_the_log() {
-        let [changed, read] = &logged(None, Some(2))[..] else { panic!("two lines") };
-        assert_eq!((changed.get("from"), &changed["to"]), (None, &2.into()), "{changed}");
-        assert_eq!(read["version"], 2, "{read}");
     }
 }

@@ -51,6 +51,8 @@ pub struct Shard {
     pub drain: DrainHandle,
     /// What the operators' page shows.
     pub recent: Arc<Recent>,
+    /// The names of models that only clients know.
+    pub unknown_models: Arc<Recent>,
     /// Requests seen so far: numbers them.
     pub requests: Cell<u32>,
 }

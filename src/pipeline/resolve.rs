@@ -1,11 +1,13 @@
 //! From a model spec to the signatures that its requests are judged by.
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::context::RequestContext;
 use crate::config::UndeclaredModels;
 use crate::explain::{self, Context};
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
+use crate::telemetry::recent::Entry;
 use crate::wire::ModelSpec;
 
 /// TF Serving's own words for what it cannot look up (`server_core.cc`).
@@ -31,11 +33,30 @@ async fn fetch(cx: &RequestContext<'_>, spec: &ModelSpec) -> Result<Arc<ModelVer
     }
     let config = &cx.shard.config;
     if config.undeclared_models == UndeclaredModels::Refuse && !config.is_declared(&spec.name) {
+        remember(cx, &spec.name, "not in the sidecar's configuration");
         return Err(Fault::ModelUndeclared { model: spec.name.clone() });
     }
     cx.progress.set("waiting for the signatures of the model");
     let resolved = cx.shard.refresher.resolve(&spec.name, &spec.version).await;
+    if let Err(Fault::ModelUnknown { text, .. }) = &resolved
+        && !config.is_declared(&spec.name)
+        && cx.shard.catalog.entry(&spec.name).is_none()
+    {
+        remember(cx, &spec.name, text);
+    }
     resolved.map_err(|fault| explained(cx, spec, fault))
+}
+
+/// For the operators' page: a model that only clients know.
+fn remember(cx: &RequestContext<'_>, model: &str, why: &str) {
+    let entry = Entry {
+        outcome: "rejected",
+        model: model.to_owned(),
+        signature: String::new(),
+        client: cx.peer.to_owned(),
+        lines: vec![why.to_owned()],
+    };
+    cx.shard.unknown_models.push(entry, SystemTime::now());
 }
 
 /// What TF Serving says of the model, followed by what it means, as in any other of its errors.

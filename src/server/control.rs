@@ -47,8 +47,13 @@ pub(super) struct Control {
 pub(super) async fn run(control: Control) {
     let Control { shared, listener, admin, router, shards, commands, health, exporter } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
-    let worker =
-        Worker::new(Rc::clone(&pool), Arc::clone(&shared.catalog), Arc::clone(&shared.config), &shared.up);
+    let worker = Worker::new(
+        Rc::clone(&pool),
+        Arc::clone(&shared.catalog),
+        Arc::clone(&shared.problems),
+        Arc::clone(&shared.config),
+        &shared.up,
+    );
     // Before the first connection is accepted, so that no client sees tonic's default, SERVING.
     let mut known = BTreeSet::new();
     let mut health = health;

@@ -24,6 +24,7 @@ use crate::listener::admin::{AdminState, router};
 use crate::listener::bind::{Bound, Listener};
 use crate::listener::grpc::local::Local;
 use crate::models::catalog::Catalog;
+use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
@@ -36,6 +37,8 @@ use shard::Live;
 const MAX_HANDED_OVER: usize = 1024;
 /// Repairs and rejections that the admin page lists.
 const MAX_RECENT: usize = 200;
+/// Unknown models that it lists.
+const MAX_UNKNOWN: usize = 64;
 
 /// Why the sidecar cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,7 @@ pub(crate) struct Shared {
     config: Arc<Config>,
     target: Arc<Target>,
     catalog: Arc<Catalog>,
+    problems: Arc<ModelProblems>,
     refresher: Refresher,
     admission: Arc<Admission>,
     /// None if `upstream_concurrency` is `off`.
@@ -69,6 +73,7 @@ pub(crate) struct Shared {
     drain: DrainHandle,
     readiness: Readiness,
     recent: Arc<Recent>,
+    unknown_models: Arc<Recent>,
     local: Local,
     live: Vec<Arc<Live>>,
     /// Notified at the end of every client connection.
@@ -122,11 +127,19 @@ impl Sidecar {
         let up = Arc::new(Up::default());
         let drain = DrainHandle::new(Arc::clone(&up.changed));
         let declared: Arc<[String]> = config.models.keys().cloned().collect();
-        let readiness = Readiness::new(Arc::clone(&catalog), Arc::clone(&up), drain.clone(), declared);
+        let problems = Arc::new(ModelProblems::default());
+        let readiness = Readiness {
+            catalog: Arc::clone(&catalog),
+            problems: Arc::clone(&problems),
+            up: Arc::clone(&up),
+            drain: drain.clone(),
+            declared,
+        };
         let live: Vec<Arc<Live>> = (0..config.workers.max(1)).map(|_| Arc::default()).collect();
         let shared = Arc::new(Shared {
             target,
             catalog,
+            problems,
             refresher,
             admission: Admission::new(&config.limits),
             limiter: Limiter::new(config.upstream_concurrency, &config.limits),
@@ -134,6 +147,7 @@ impl Sidecar {
             drain,
             readiness,
             recent: Arc::new(Recent::new(MAX_RECENT)),
+            unknown_models: Arc::new(Recent::new(MAX_UNKNOWN)),
             local,
             live: live.clone(),
             ended: Arc::default(),

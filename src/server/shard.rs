@@ -62,6 +62,7 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         recent: Arc::clone(&shared.recent),
+        unknown_models: Arc::clone(&shared.unknown_models),
         requests: std::cell::Cell::new(0),
     });
     let mut stopped = shared.stop.subscribe();

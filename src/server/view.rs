@@ -18,7 +18,21 @@ pub(super) struct ServerView(pub(super) Arc<Shared>);
 
 impl View for ServerView {
     fn ready(&self) -> Readiness {
-        Readiness::new(self.0.readiness.reasons())
+        Readiness::new(self.0.readiness.reasons(), self.0.readiness.problems())
+    }
+
+    fn status(&self) -> Value {
+        let Shared { up, problems, target, .. } = &*self.0;
+        json!({
+            "readiness": self.ready(),
+            "upstream": {"address": target.address, "up": up.is_answering(), "problem": up.problem()},
+            "model_problems": problems.to_json(),
+            "config_problems": problems.of_config(),
+        })
+    }
+
+    fn unknown_models(&self) -> Value {
+        self.0.unknown_models.to_json()
     }
 
     fn models(&self) -> Value {
@@ -67,7 +81,10 @@ impl ServerView {
             "versions": versions,
         });
         if versions.is_empty() {
-            model["problem"] = json!("its signatures have not been read yet");
+            let known = self.0.problems.of(name);
+            let problem =
+                if known.is_empty() { "its signatures have not been read yet" } else { &known.join("; ") };
+            model["problem"] = json!(problem);
         }
         model
     }

@@ -69,6 +69,19 @@ labels! {
     pub(crate) enum Cause { Threads = "threads", BatchQueue = "batch_queue", Connection = "connection" }
 }
 labels! {
+    /// Why a model or one of its versions is not served.
+    pub(crate) enum ModelProblemKind {
+        /// TF Serving does not know the model, or has no version of it.
+        NotServed = "not_served",
+        /// GetModelStatus or GetModelMetadata failed.
+        MetadataFailed = "metadata_failed",
+        /// The version failed to load.
+        LoadFailed = "load_failed",
+        /// The version is loading, for a minute or while no other one is served.
+        Loading = "loading",
+    }
+}
+labels! {
     /// How a refresh of a model's signatures ended.
     pub(crate) enum RefreshOutcome { Ok = "ok", Failed = "failed" }
 }

@@ -10,12 +10,12 @@ mod process;
 pub(crate) use exporter::{Exporter, install};
 pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
 pub(crate) use process::{
-    Inflight, UpstreamConnection, retry, set_limiter, signature_change, signature_refresh, stage_seconds,
-    upstream_refusal, upstream_up,
+    Inflight, UpstreamConnection, retry, set_config_problems, set_limiter, signature_change,
+    signature_refresh, stage_seconds, upstream_refusal, upstream_up,
 };
 
-pub(crate) use super::labels::{Cause, Method, OutcomeLabel, Stage};
-pub(crate) use super::signature_info::{SignatureInput, set_signature_info};
+pub(crate) use super::labels::{Cause, Method, ModelProblemKind, OutcomeLabel, Stage, code_name};
+pub(crate) use super::replaced::{SignatureInput, set_model_problems, set_signature_info};
 
 #[cfg(test)]
 mod tests {
@@ -44,6 +44,8 @@ mod tests {
         retry(Cause::Connection);
         signature_refresh(model, true);
         signature_change(model);
+        set_config_problems(model, 2);
+        set_model_problems(model, vec![("3".to_owned(), ModelProblemKind::LoadFailed)]);
     }
 
     #[test]
@@ -73,12 +75,17 @@ mod tests {
             r#"tfs_sidecar_would_reject_total{model="scrape",signature="s",reason="TOO_LARGE"} 1"#,
             r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",le="0.0025"} 1"#,
             r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",le="0.001"} 0"#,
+            r#"tfs_sidecar_config_problems{model="scrape"} 2"#,
+            r#"tfs_sidecar_model_problem{model="scrape",version="3",kind="load_failed"} 1"#,
             r#"tfs_sidecar_signature_info{model="scrape",version="1",signature="serving_default",input="x\"\n",dtype="float",shape="[-1,2]"} 1"#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
         set_signature_info("scrape", Vec::new());
-        assert!(!install().render().contains(r#"signature_info{model="scrape""#));
+        set_model_problems("scrape", Vec::new());
+        let text = install().render();
+        assert!(!text.contains(r#"signature_info{model="scrape""#), "{text}");
+        assert!(!text.contains(r#"model_problem{model="scrape""#), "{text}");
     }
 
     #[test]

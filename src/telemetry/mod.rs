@@ -3,5 +3,5 @@ pub(crate) mod labels;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod recent;
-mod signature_info;
+mod replaced;
 mod table;

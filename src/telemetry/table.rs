@@ -63,10 +63,12 @@ metrics_table! {
     Gauge QUEUED_REQUESTS "queued_requests" [] "Requests that wait for a permit of the concurrency limit.";
     Counter UPSTREAM_REFUSALS "upstream_refusals_total" [cause] "Requests that TF Serving refused before running them, because it had no free thread or its batching queue was full.";
     Counter RETRIES "retries_total" [cause] "Retries of requests to TF Serving.";
-    Gauge UPSTREAM_UP "upstream_up" [] "1 while TF Serving is connected and answers; 0 without a connection, or if the last metadata request since connecting went unanswered.";
+    Gauge UPSTREAM_UP "upstream_up" [] "1 while TF Serving is connected over HTTP/2 and answers; 0 without a connection, or if the last metadata request since connecting went unanswered.";
     Counter SIGNATURE_REFRESHES "signature_refreshes_total" [model, outcome] "Refreshes of a model's signatures.";
     Counter SIGNATURE_CHANGES "signature_changes_total" [model] "Refreshes that found changed signatures.";
     Gauge SIGNATURE_INFO "signature_info" [model, version, signature, input, dtype, shape] "1 for each input of each served signature.";
+    Gauge MODEL_PROBLEM "model_problem" [model, version, kind] "1 for each reason why a model or one of its versions is not served. The version is empty for the whole model.";
+    Gauge CONFIG_PROBLEMS "config_problems" [model] "Settings of a configured model that have no effect, because its signatures do not have the name or their dtype cannot hold the value.";
     Gauge BUILD_INFO "build_info" [version] "1 for the running version.";
 }
 
@@ -126,7 +128,9 @@ impl Kind {
 mod tests {
     use tonic::Code;
 
-    use super::super::labels::{CODES, Cause, Method, OutcomeLabel, RefreshOutcome, Stage, code_name};
+    use super::super::labels::{
+        CODES, Cause, Method, ModelProblemKind, OutcomeLabel, RefreshOutcome, Stage, code_name,
+    };
     use super::*;
 
     #[test]
@@ -172,6 +176,7 @@ mod tests {
             "outcome` of signature refreshes",
             RefreshOutcome::ALL.iter().map(|word| word.as_str()).collect(),
         );
+        words("kind", ModelProblemKind::ALL.iter().map(|word| word.as_str()).collect());
         words("cause", Cause::ALL.iter().map(|word| word.as_str()).collect());
         words("stage", Stage::ALL.iter().map(|word| word.as_str()).collect());
         words("code", (0..CODES).map(|number| code_name(Code::from_i32(number as i32))).collect());
@@ -182,6 +187,10 @@ mod tests {
         let mut outcomes = "\n## Outcomes of requests\n\n| outcome | meaning |\n| --- | --- |\n".to_owned();
         for outcome in OutcomeLabel::ALL {
             writeln!(outcomes, "| `{}` | {} |", outcome.as_str(), outcome.about().trim()).unwrap();
+        }
+        outcomes += "\n## Kinds of model problems\n\n| kind | meaning |\n| --- | --- |\n";
+        for kind in ModelProblemKind::ALL {
+            writeln!(outcomes, "| `{}` | {} |", kind.as_str(), kind.about().trim()).unwrap();
         }
         let text = text + &outcomes;
         let buckets = METRICS.iter().filter(|metric| !metric.buckets.is_empty());

@@ -50,19 +50,6 @@ impl DialError {
         }
     }
 
-    /// A number for each kind of error, for a bit set.
-    pub(super) fn kind(&self) -> u32 {
-        match self {
-            Self::Name { .. } => 0,
-            Self::Io(_) => 1,
-            Self::Timeout { .. } => 2,
-            Self::Certificate(_) => 3,
-            Self::Tls(_) => 4,
-            Self::NotHttp2 { .. } => 5,
-            Self::Silent { .. } => 6,
-        }
-    }
-
     /// The error of a TLS handshake.
     #[cfg(feature = "tls")]
     pub(super) fn handshake(error: io::Error) -> Self {

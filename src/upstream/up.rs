@@ -1,5 +1,7 @@
 //! Whether TF Serving is connected and answers, and if not, why: the same sentence for the log,
 //! probes and the page.
+use std::io;
+use std::mem::Discriminant;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,13 +23,17 @@ pub struct Up {
 
 #[derive(Debug, Default)]
 struct Trouble {
-    sentence: Option<String>,
-    /// The kinds of trouble that are in the log since the last connect, a bit for each.
-    warned: u32,
+    /// What is in the log since the last connect: one sentence of each kind.
+    warned: Vec<(Kind, String)>,
+    last: Option<Kind>,
 }
 
-/// The bit after those of [`DialError::kind`].
-const UNANSWERED: u32 = 7;
+/// What sentences about the same trouble have in common.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    NotConnected(Discriminant<DialError>, Option<io::ErrorKind>),
+    NotAnswered,
+}
 
 impl Up {
     /// Open connections that take new calls.
@@ -46,8 +52,12 @@ impl Up {
         if self.is_answering() {
             return None;
         }
-        let sentence = self.trouble().sentence.clone();
-        Some(sentence.unwrap_or_else(|| "not connected to TF Serving".to_owned()))
+        let trouble = self.trouble();
+        let mut warned = trouble.warned.iter().filter(|(kind, _)| Some(*kind) == trouble.last);
+        let sentence = warned.next().map(|(_, sentence)| sentence.clone());
+        let default =
+            if self.count() > 0 { "TF Serving does not answer" } else { "not connected to TF Serving" };
+        Some(sentence.unwrap_or_else(|| default.to_owned()))
     }
 
     /// A metadata request was answered.
@@ -56,7 +66,7 @@ impl Up {
             return;
         }
         let mut trouble = self.trouble();
-        if self.count() > 0 && std::mem::take(&mut *trouble).warned > 0 {
+        if self.count() > 0 && !std::mem::take(&mut *trouble).warned.is_empty() {
             tracing::info!(upstream = address, "TF Serving answers again");
         }
         drop(trouble);
@@ -65,11 +75,11 @@ impl Up {
 
     /// A metadata request went unanswered.
     pub(crate) fn not_answered(&self, address: &str, fault: &Fault) {
-        // The connection's own end is reported when the next one fails.
-        let is_connected = !matches!(fault, Fault::UpstreamUnavailable { .. } | Fault::UpstreamLost { .. });
-        let sentence = format!("TF Serving at {address} accepts connections, but does not answer: {fault}");
-        if is_connected || self.count() > 0 {
-            self.report(address, sentence, is_connected.then_some(UNANSWERED));
+        // The end of a connection is reported when the next one fails.
+        if !matches!(fault, Fault::UpstreamUnavailable { .. } | Fault::UpstreamLost { .. }) {
+            self.report(Kind::NotAnswered, address, || {
+                format!("TF Serving at {address} accepts connections, but does not answer: {fault}")
+            });
         }
         if !self.unanswered.swap(true, Ordering::Relaxed) {
             self.changed.notify_one();
@@ -78,13 +88,15 @@ impl Up {
 
     /// An attempt to connect failed.
     pub(super) fn not_connected(&self, address: &str, error: &DialError) {
-        let sentence = format!("no connection to TF Serving at {address}: {error} ({})", error.advice());
-        self.report(address, sentence, Some(error.kind()));
+        let io = if let DialError::Io(error) = error { Some(error.kind()) } else { None };
+        self.report(Kind::NotConnected(std::mem::discriminant(error), io), address, || {
+            format!("no connection to TF Serving at {address}: {error} ({})", error.advice())
+        });
     }
 
     pub(super) fn connected(&self, address: &str) {
         let mut trouble = self.trouble();
-        if std::mem::take(&mut *trouble).warned > 0 {
+        if !std::mem::take(&mut *trouble).warned.is_empty() {
             tracing::info!(upstream = address, "connected again");
         }
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -99,14 +111,14 @@ impl Up {
     }
 
     /// Warns once of each kind, until a connect.
-    fn report(&self, address: &str, sentence: String, kind: Option<u32>) {
+    fn report(&self, kind: Kind, address: &str, sentence: impl FnOnce() -> String) {
         let mut trouble = self.trouble();
-        let bit = kind.map_or(0, |kind| 1 << kind);
-        if trouble.warned & bit != bit {
-            trouble.warned |= bit;
+        trouble.last = Some(kind);
+        if trouble.warned.iter().all(|(warned, _)| *warned != kind) {
+            let sentence = sentence();
             tracing::warn!(upstream = address, "{sentence}");
+            trouble.warned.push((kind, sentence));
         }
-        trouble.sentence = Some(sentence);
     }
 
     fn trouble(&self) -> MutexGuard<'_, Trouble> {
@@ -116,8 +128,6 @@ impl Up {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
     use crate::config::LogFormat;
     use crate::telemetry::log::tests::captured;
@@ -150,8 +160,12 @@ mod tests {
                 up.not_connected("tfs:8500", &refused());
                 up.not_connected("tfs:8500", &silent());
             }
+            // The same trouble in other words.
+            let later = DialError::Silent { after: std::time::Duration::from_secs(6) };
+            up.not_connected("tfs:8500", &later);
             let sentence = up.problem().unwrap();
-            assert!(sentence.starts_with("no connection to TF Serving at tfs:8500: the server said nothing"));
+            let text = "no connection to TF Serving at tfs:8500: the server said nothing within 5000 ms";
+            assert!(sentence.starts_with(text), "{sentence}");
             up.connected("tfs:8500");
             assert_eq!((up.problem(), up.is_answering()), (None, true));
             up.disconnected();

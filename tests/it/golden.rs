@@ -110,7 +110,7 @@ impl Catalog {
 
 fn fake(defs: &HashMap<String, SignatureDef>) -> Version {
     let signatures = defs.iter().map(|(name, def)| (name.clone(), def.clone())).collect();
-    Version { state: State::Available, signatures, compute: Arc::new(echo) }
+    Version { state: State::Available, error: None, signatures, compute: Arc::new(echo) }
 }
 
 /// The labels of the recorded server.

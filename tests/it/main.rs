@@ -27,6 +27,7 @@ mod modes;
 mod names;
 mod outcomes;
 mod passthrough;
+mod readiness;
 mod reflection;
 mod refusals;
 mod repairs;

@@ -57,11 +57,11 @@ pub fn model_named(name: &str) -> Model {
 }
 
 pub fn signature() -> Sig {
-    Sig::new("serving_default").input(INPUT, FLOAT, &[-1, INPUTS as i64]).output(
-        OUTPUT,
-        FLOAT,
-        &[-1, CLASSES as i64],
-    )
+    signature_named("serving_default")
+}
+
+pub fn signature_named(name: &str) -> Sig {
+    Sig::new(name).input(INPUT, FLOAT, &[-1, INPUTS as i64]).output(OUTPUT, FLOAT, &[-1, CLASSES as i64])
 }
 
 /// A Predict request with the input of the case, as the signature declares it.

@@ -17,6 +17,14 @@ pub(super) async fn repairs(State(state): State<AdminState>) -> impl IntoRespons
     Json(state.view.recent())
 }
 
+pub(super) async fn status(State(state): State<AdminState>) -> impl IntoResponse {
+    Json(state.view.status())
+}
+
+pub(super) async fn unknown_models(State(state): State<AdminState>) -> impl IntoResponse {
+    Json(state.view.unknown_models())
+}
+
 pub(super) async fn config(State(state): State<AdminState>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/yaml; charset=utf-8")], state.view.config())
 }

@@ -27,6 +27,13 @@ use crate::telemetry::metrics::Exporter;
 /// What the admin listener shows of the sidecar.
 pub(crate) trait View: Send + Sync + 'static {
     fn ready(&self) -> Readiness;
+    /// `{"readiness": {..}, "upstream": {"address", "up", "problem"}, "model_problems": [{"model",
+    /// "version", "kind", "problem"}], "config_problems": [text]}`; `readiness` is what `/readyz`
+    /// answers, and the upstream's `problem` is text or null.
+    fn status(&self) -> serde_json::Value;
+    /// The names of models that only clients know, in the form of
+    /// [`Recent::to_json`](crate::telemetry::recent::Recent::to_json).
+    fn unknown_models(&self) -> serde_json::Value;
     /// A list: `[{"name", "declared", "mode", "versions": [{"version", "labels", "state",
     /// "signatures": [{"name", "method_name", "inputs": [{"name", "dtype", "shape"}], "outputs":
     /// [..]}]}], "problem"}]`; `problem` is text or absent.
@@ -48,12 +55,14 @@ pub(crate) struct Readiness {
     pub(crate) ready: bool,
     /// What is missing, one text each: `` signatures of model 'churn' not read yet ``.
     pub(crate) missing: Vec<String>,
+    /// What else is wrong, one text each.
+    pub(crate) problems: Vec<String>,
 }
 
 impl Readiness {
     /// Ready if nothing is missing.
-    pub(crate) fn new(missing: Vec<String>) -> Self {
-        Self { ready: missing.is_empty(), missing }
+    pub(crate) fn new(missing: Vec<String>, problems: Vec<String>) -> Self {
+        Self { ready: missing.is_empty(), missing, problems }
     }
 }
 
@@ -87,6 +96,8 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/api/models", get(api::models))
         .route("/api/repairs", get(api::repairs))
         .route("/api/config", get(api::config))
+        .route("/api/status", get(api::status))
+        .route("/api/unknown_models", get(api::unknown_models))
         .merge(page::routes())
         .fallback(not_found)
         .layer(map_response(harden))
@@ -98,7 +109,7 @@ async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
 }
 
-/// 200 or 503, both with the list of what is missing.
+/// 200 or 503, both with the list of what is missing and of what else is wrong.
 async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
     let readiness = state.view.ready();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -106,7 +117,7 @@ async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
 }
 
 async fn not_found() -> impl IntoResponse {
-    let paths = "/ /metrics /livez /readyz /drain /api/models /api/repairs /api/config";
+    let paths = "/ /metrics /livez /readyz /drain /api/models /api/repairs /api/config /api/status /api/unknown_models";
     (StatusCode::NOT_FOUND, format!("not found; available paths: {paths}\n"))
 }
 
@@ -143,6 +154,7 @@ mod tests {
     #[derive(Default)]
     struct Fake {
         missing: Vec<String>,
+        problems: Vec<String>,
         in_flight: usize,
         drains: AtomicUsize,
     }
@@ -151,7 +163,15 @@ mod tests {
         fn measure(&self) {}
 
         fn ready(&self) -> Readiness {
-            Readiness::new(self.missing.clone())
+            Readiness::new(self.missing.clone(), self.problems.clone())
+        }
+
+        fn status(&self) -> Value {
+            json!({"upstream": {"up": true}})
+        }
+
+        fn unknown_models(&self) -> Value {
+            json!({"missed": 0, "entries": [{"model": "chrun"}]})
         }
 
         fn models(&self) -> Value {
@@ -212,13 +232,19 @@ mod tests {
     #[test]
     fn readiness_lists_what_is_missing() {
         let ready = get_path(&Arc::default(), "/readyz");
-        assert_eq!((ready.status, ready.body.as_str()), (200, r#"{"ready":true,"missing":[]}"#));
+        assert_eq!(
+            (ready.status, ready.body.as_str()),
+            (200, r#"{"ready":true,"missing":[],"problems":[]}"#)
+        );
         let missing = vec!["signatures of model 'churn' not read yet".to_owned()];
         let view = Arc::new(Fake { missing, ..Fake::default() });
         let waiting = get_path(&view, "/readyz");
         assert_eq!(waiting.status, 503);
         assert!(waiting.body.contains("model 'churn'"));
         assert_eq!(get_path(&view, "/livez").status, 200, "live, although not ready");
+        let view = Arc::new(Fake { problems: vec!["a setting".to_owned()], ..Fake::default() });
+        let ready = get_path(&view, "/readyz");
+        assert_eq!((ready.status, ready.body.contains("a setting")), (200, true));
     }
 
     #[test]
@@ -264,6 +290,8 @@ mod tests {
         let view = Arc::default();
         assert_eq!(get_path(&view, "/api/models").body, r#"[{"name":"churn"}]"#);
         assert!(get_path(&view, "/api/repairs").body.contains("entries"));
+        assert!(get_path(&view, "/api/status").body.contains("upstream"));
+        assert!(get_path(&view, "/api/unknown_models").body.contains("chrun"));
         let config = get_path(&view, "/api/config");
         assert_eq!(config.headers["content-type"], "application/yaml; charset=utf-8");
         assert_eq!(config.body, "upstream: 127.0.0.1:8500\n");

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::telemetry::signature_info;
+use crate::telemetry::replaced;
 use crate::telemetry::table::{self, METRICS, describe};
 
 /// A handle to the recorder, which renders `/metrics`.
@@ -53,7 +53,7 @@ impl Exporter {
     pub(crate) fn render(&self) -> String {
         self.process.collect();
         let mut text = self.prometheus.render();
-        signature_info::render(&mut text);
+        replaced::render(&mut text);
         text
     }
 

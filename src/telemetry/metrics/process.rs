@@ -112,6 +112,12 @@ pub(crate) fn signature_refresh(model: &str, ok: bool) {
     table::SIGNATURE_REFRESHES.counter([Cow::Owned(model.to_owned()), outcome.as_str().into()]).increment(1);
 }
 
+/// Sets how many settings of a configured model match nothing that it declares.
+pub(crate) fn set_config_problems(model: &str, problems: usize) {
+    install();
+    table::CONFIG_PROBLEMS.gauge([Cow::Owned(model.to_owned())]).set(problems as f64);
+}
+
 /// Counts a refresh that found changed signatures, for such a `model`.
 pub(crate) fn signature_change(model: &str) {
     install();

@@ -144,7 +144,8 @@ fn status(models: &Models, request: &GetModelStatusRequest) -> Result<Vec<u8>, R
     let model_version_status: Vec<_> = versions
         .filter(|(number, _)| wanted.is_none_or(|wanted| wanted == **number))
         .map(|(&version, of)| {
-            let status = Some(StatusProto::default());
+            let (error_code, error_message) = of.error.clone().unwrap_or_default();
+            let status = Some(StatusProto { error_code, error_message });
             ModelVersionStatus { version, state: of.state.into(), status }
         })
         .collect();

@@ -27,6 +27,8 @@ pub struct Model {
 #[derive(Clone)]
 pub struct Version {
     pub state: State,
+    /// Why it failed to load: gRPC code and text.
+    pub error: Option<Refusal>,
     pub signatures: BTreeMap<String, SignatureDef>,
     pub compute: Compute,
 }
@@ -57,7 +59,24 @@ impl Model {
         compute: Compute,
     ) -> Self {
         let signatures = signatures.into_iter().map(|sig| (sig.name, sig.def)).collect();
-        self.versions.insert(number, Version { state: State::Available, signatures, compute });
+        self.versions.insert(number, Version { state: State::Available, error: None, signatures, compute });
+        self
+    }
+
+    /// Adds a version that is still loading.
+    pub fn loading(mut self, number: i64) -> Self {
+        self = self.version(number, []);
+        self.versions.entry(number).and_modify(|version| version.state = State::Loading);
+        self
+    }
+
+    /// Adds a version that failed to load.
+    pub fn failed(mut self, number: i64, code: i32, text: &str) -> Self {
+        self = self.version(number, []);
+        self.versions.entry(number).and_modify(|version| {
+            version.state = State::End;
+            version.error = Some((code, text.to_owned()));
+        });
         self
     }
 

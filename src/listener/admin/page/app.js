@@ -1,4 +1,4 @@
-// Fills the page from /api and /readyz, every two seconds while it is visible.
+// Fills the page from /api, every two seconds while it is visible.
 "use strict";
 
 const find = (id) => document.getElementById(id);
@@ -18,7 +18,34 @@ function row(cells) {
 }
 
 function showReady(state) {
-  find("ready").textContent = state.ready ? "ready" : "not ready: " + state.missing.join("; ");
+  find("ready").textContent = state.ready ? "ready" : "not ready";
+  find("ready").className = state.ready ? "" : "problem";
+}
+
+// What is wrong, each sentence once: most of what keeps the sidecar from being ready is a problem of
+// the upstream or of a model, too.
+function showStatus({ readiness, upstream }) {
+  find("upstream").textContent = upstream.up ? `TF Serving at ${upstream.address} is up.` : upstream.problem;
+  find("upstream").className = upstream.up ? "" : "problem";
+  const problems = new Set([...readiness.missing, ...readiness.problems]);
+  problems.delete(upstream.problem);
+  find("problems").replaceChildren(...[...problems].map((problem) => element("li", problem)));
+  find("problems").hidden = problems.size === 0;
+}
+
+function showUnknown({ entries }) {
+  const rows = entries.map((entry) =>
+    row([
+      [entry.last, "when"],
+      [String(entry.count), "number"],
+      [entry.model, "text"],
+      [entry.client],
+      [entry.lines.join("\n"), "text"],
+    ]),
+  );
+  find("unknown").tBodies[0].replaceChildren(...rows);
+  find("unknown").hidden = rows.length === 0;
+  find("unknown-note").hidden = rows.length > 0;
 }
 
 function showRecent({ entries, missed }) {
@@ -77,17 +104,19 @@ function showModels(models) {
 
 async function get(path, type) {
   const response = await fetch(path, { cache: "no-store" });
-  // /readyz answers 503 while the sidecar is not ready, with the same body.
-  if (!response.ok && response.status !== 503) throw new Error(`${path}: ${response.status}`);
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return type === "text" ? response.text() : response.json();
 }
 
 async function refresh() {
   try {
-    const [ready, recent, models, config] = await Promise.all([
-      get("/readyz"), get("/api/repairs"), get("/api/models"), get("/api/config", "text"),
+    const [status, recent, models, unknown, config] = await Promise.all([
+      get("/api/status"), get("/api/repairs"), get("/api/models"), get("/api/unknown_models"),
+      get("/api/config", "text"),
     ]);
-    showReady(ready);
+    showReady(status.readiness);
+    showStatus(status);
+    showUnknown(unknown);
     showRecent(recent);
     showModels(models);
     find("config").textContent = config;
