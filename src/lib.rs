@@ -1,31 +1,33 @@
 //! tfs-sidecar: a proxy that checks, repairs and explains requests to TensorFlow Serving.
-pub mod proto;
+//!
+//! The product is the program. What is public here is for its tests, fuzz targets and benchmarks.
 mod spelling;
 pub mod tensor;
 
 pub mod signature;
 pub mod wire;
 
-pub mod concurrency;
+mod concurrency;
 pub mod explain;
 pub mod repair;
-pub mod retry;
+mod retry;
 
 pub mod config;
-pub mod fault;
-pub mod telemetry;
+mod fault;
+pub mod proto;
+mod telemetry;
 
-pub mod transport;
+mod transport;
 
 pub mod limiter;
-pub mod upstream;
+mod upstream;
 
-pub mod lifecycle;
-pub mod models;
+mod lifecycle;
+mod models;
 
-pub mod pipeline;
+mod pipeline;
 
-pub mod listener;
+mod listener;
 pub mod server;
 
 pub mod cli;

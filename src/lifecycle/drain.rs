@@ -6,7 +6,7 @@ use tokio::sync::{Notify, watch};
 
 /// Starts draining, and says whether it has started. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct DrainHandle(Arc<DrainState>);
+pub(crate) struct DrainHandle(Arc<DrainState>);
 
 #[derive(Debug)]
 struct DrainState {
@@ -17,7 +17,7 @@ struct DrainState {
 }
 
 impl DrainHandle {
-    pub fn new(changed: Arc<Notify>) -> Self {
+    pub(crate) fn new(changed: Arc<Notify>) -> Self {
         Self(Arc::new(DrainState {
             draining: AtomicBool::new(false),
             began: watch::Sender::new(false),
@@ -27,7 +27,7 @@ impl DrainHandle {
 
     /// Starts draining: new requests are refused, clients are told to reconnect elsewhere (GOAWAY),
     /// and requests in flight finish.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         if !self.0.draining.swap(true, Ordering::SeqCst) {
             tracing::info!("draining");
             self.0.began.send_replace(true);
@@ -35,12 +35,12 @@ impl DrainHandle {
         }
     }
 
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
     }
 
     /// Returns when draining has started.
-    pub async fn begun(&self) {
+    pub(crate) async fn begun(&self) {
         let mut began = self.0.began.subscribe();
         // The sender is in `self`, so the channel cannot close here.
         began.wait_for(|began| *began).await.ok();

@@ -1,6 +1,8 @@
 //! The lifecycle of the process as clients and probes see it: readiness and draining.
 mod drain;
+mod health;
 mod readiness;
 
-pub use drain::DrainHandle;
-pub use readiness::Readiness;
+pub(crate) use drain::DrainHandle;
+pub(crate) use health::Health;
+pub(crate) use readiness::Readiness;

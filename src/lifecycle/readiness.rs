@@ -1,4 +1,5 @@
 //! Readiness for traffic: signatures read, upstream connected, not draining.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::DrainHandle;
@@ -8,7 +9,7 @@ use crate::upstream::up::Up;
 
 /// Checks the three conditions at each call.
 #[derive(Debug, Clone)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     pub catalog: Arc<Catalog>,
     pub problems: Arc<ModelProblems>,
     pub up: Arc<Up>,
@@ -18,14 +19,32 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         !self.drain.is_draining()
             && self.up.count() > 0
             && self.declared.iter().all(|model| self.catalog.serves(model))
     }
 
+    /// Waits for an event that readiness depends on.
+    pub(super) async fn changed(&self) {
+        self.up.changed.notified().await;
+    }
+
+    pub(super) fn is_upstream_answering(&self) -> bool {
+        self.up.is_answering()
+    }
+
+    /// The models that are declared or served.
+    pub(super) fn models(&self) -> BTreeSet<String> {
+        self.catalog.snapshot().into_keys().chain(self.declared.iter().cloned()).collect()
+    }
+
+    pub(super) fn is_model_ready(&self, model: &str) -> bool {
+        !self.drain.is_draining() && self.up.count() > 0 && self.catalog.serves(model)
+    }
+
     /// Why it is not ready, one line per reason; empty when ready.
-    pub fn reasons(&self) -> Vec<String> {
+    pub(crate) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.drain.is_draining() {
             reasons.push("draining".to_owned());
@@ -44,7 +63,7 @@ impl Readiness {
     }
 
     /// What else is wrong: it does not make the sidecar unready.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         let unanswered = self.up.problem().filter(|_| self.up.count() > 0);
         let ready = self.declared.iter().filter(|model| self.catalog.serves(model));
         let models = ready.flat_map(|model| self.problems.of(model));

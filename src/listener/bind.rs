@@ -15,14 +15,14 @@ const BACKLOG: i32 = 1024;
 
 /// A bound address, not yet tied to a runtime.
 #[derive(Debug)]
-pub enum Bound {
+pub(crate) enum Bound {
     Tcp(std::net::TcpListener),
     Unix(StdUnixListener, SocketFile),
 }
 
 /// A socket's file; removed with the listener.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -32,13 +32,13 @@ impl Drop for SocketFile {
 
 /// A connection on its way from the control thread to a shard.
 #[derive(Debug)]
-pub enum Accepted {
+pub(crate) enum Accepted {
     Tcp(std::net::TcpStream, SocketAddr),
     Unix(StdUnixStream),
 }
 
 impl Bound {
-    pub fn new(addr: &ListenAddr) -> io::Result<Self> {
+    pub(crate) fn new(addr: &ListenAddr) -> io::Result<Self> {
         match addr {
             ListenAddr::Tcp(addr) => tcp(*addr).map(Self::Tcp),
             ListenAddr::Unix(path) => unix(path),
@@ -46,7 +46,7 @@ impl Bound {
     }
 
     /// The address with the port that was chosen.
-    pub fn addr(&self) -> io::Result<ListenAddr> {
+    pub(crate) fn addr(&self) -> io::Result<ListenAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(ListenAddr::Tcp),
             Self::Unix(_, file) => Ok(ListenAddr::Unix(file.0.clone())),
@@ -56,20 +56,20 @@ impl Bound {
 
 /// A listener on the control thread.
 #[derive(Debug)]
-pub enum Listener {
+pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, SocketFile),
 }
 
 impl Listener {
-    pub fn new(bound: Bound) -> io::Result<Self> {
+    pub(crate) fn new(bound: Bound) -> io::Result<Self> {
         Ok(match bound {
             Bound::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
             Bound::Unix(listener, file) => Self::Unix(UnixListener::from_std(listener)?, file),
         })
     }
 
-    pub async fn accept(&self) -> io::Result<Accepted> {
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -85,7 +85,7 @@ impl Listener {
 
 impl Accepted {
     /// On the thread that will serve it.
-    pub fn into_socket(self) -> io::Result<(Socket, String)> {
+    pub(crate) fn into_socket(self) -> io::Result<(Socket, String)> {
         match self {
             Self::Tcp(stream, peer) => {
                 let stream = TcpStream::from_std(stream)?;

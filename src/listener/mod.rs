@@ -1,4 +1,4 @@
 //! Where clients and operators connect: the addresses, the gRPC listener and the admin listener.
-pub mod admin;
-pub mod bind;
-pub mod grpc;
+pub(crate) mod admin;
+pub(crate) mod bind;
+pub(crate) mod grpc;

@@ -13,7 +13,7 @@ use crate::wire::{ModelSpec, VersionChoice};
 
 /// One version of one model, with everything that a request for it needs.
 #[derive(Debug)]
-pub struct ModelVersion {
+pub(crate) struct ModelVersion {
     pub model: String,
     pub version: i64,
     pub signatures: Signatures,
@@ -24,7 +24,7 @@ pub struct ModelVersion {
 }
 
 impl ModelVersion {
-    pub fn new(model: &str, version: i64, signatures: Signatures, policy: Arc<ModelPolicy>) -> Self {
+    pub(crate) fn new(model: &str, version: i64, signatures: Signatures, policy: Arc<ModelPolicy>) -> Self {
         let metrics = signatures
             .iter()
             .map(|it| (it.name.clone(), Arc::new(ModelMetrics::new(model, &it.name))))
@@ -34,14 +34,14 @@ impl ModelVersion {
     }
 
     /// The metrics of a signature. Names that the model does not have share one series.
-    pub fn metrics(&self, signature: &str) -> &Arc<ModelMetrics> {
+    pub(crate) fn metrics(&self, signature: &str) -> &Arc<ModelMetrics> {
         self.metrics.get(signature).unwrap_or(&self.unknown_signature)
     }
 }
 
 /// One model: its latest version, and the other versions that requests have named.
 #[derive(Debug, Clone, Default)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The highest version that is served: the one that requests without a version get.
     pub latest: Option<i64>,
     /// Every version that is served, or `None` if TF Serving does not offer ModelService.
@@ -53,7 +53,7 @@ pub struct Entry {
 
 /// What one refresh found out about a model.
 #[derive(Debug, Default)]
-pub struct Observation {
+pub(crate) struct Observation {
     pub available: Option<Vec<i64>>,
     /// The version that TF Serving chose for a request without one.
     pub latest: Option<i64>,
@@ -66,7 +66,7 @@ pub struct Observation {
 }
 
 impl Entry {
-    pub fn get(&self, choice: &VersionChoice) -> Option<&Arc<ModelVersion>> {
+    pub(crate) fn get(&self, choice: &VersionChoice) -> Option<&Arc<ModelVersion>> {
         let version = match choice {
             VersionChoice::Latest => self.latest?,
             VersionChoice::Version(version) => *version,
@@ -78,7 +78,7 @@ impl Entry {
     /// The entry after an observation. A version whose signatures did not change stays the same
     /// [`ModelVersion`] object.
     #[must_use]
-    pub fn after(&self, model: &str, policy: &Arc<ModelPolicy>, seen: Observation) -> Self {
+    pub(crate) fn after(&self, model: &str, policy: &Arc<ModelPolicy>, seen: Observation) -> Self {
         let mut next = self.clone();
         for version in seen.forget {
             if !seen.read.iter().any(|(read, _)| *read == version) {
@@ -128,7 +128,7 @@ impl Entry {
     }
 
     /// How the latest version's signatures differ in a newer entry, one line per difference.
-    pub fn changes_to(&self, newer: &Self) -> Vec<String> {
+    pub(crate) fn changes_to(&self, newer: &Self) -> Vec<String> {
         match (self.get(&VersionChoice::Latest), newer.get(&VersionChoice::Latest)) {
             (Some(before), Some(after)) => before.signatures.changes_to(&after.signatures),
             (Some(_) | None, _) => Vec::new(),
@@ -141,39 +141,35 @@ type Models = BTreeMap<String, Arc<Entry>>;
 
 /// All models. Written by the control thread only.
 #[derive(Debug, Default)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     models: ArcSwap<Models>,
 }
 
 impl Catalog {
-    pub fn lookup(&self, spec: &ModelSpec) -> Option<Arc<ModelVersion>> {
+    pub(crate) fn lookup(&self, spec: &ModelSpec) -> Option<Arc<ModelVersion>> {
         self.find(&spec.name, &spec.version)
     }
 
-    pub fn find(&self, model: &str, choice: &VersionChoice) -> Option<Arc<ModelVersion>> {
+    pub(crate) fn find(&self, model: &str, choice: &VersionChoice) -> Option<Arc<ModelVersion>> {
         self.models.load().get(model)?.get(choice).cloned()
     }
 
-    pub fn entry(&self, model: &str) -> Option<Arc<Entry>> {
+    pub(crate) fn entry(&self, model: &str) -> Option<Arc<Entry>> {
         self.models.load().get(model).cloned()
     }
 
     /// Whether requests for the latest version can be checked.
-    pub fn serves(&self, model: &str) -> bool {
+    pub(crate) fn serves(&self, model: &str) -> bool {
         self.models.load().get(model).is_some_and(|entry| entry.get(&VersionChoice::Latest).is_some())
     }
 
     /// Every model, by name.
-    pub fn snapshot(&self) -> BTreeMap<String, Arc<Entry>> {
+    pub(crate) fn snapshot(&self) -> BTreeMap<String, Arc<Entry>> {
         self.models.load().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.models.load().len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.models.load().is_empty()
     }
 
     /// Replaces or removes one entry. Requests that have looked the old one up keep it. There must
@@ -295,6 +291,6 @@ mod tests {
         );
         assert!(catalog.serves("m") && catalog.find("m", &VersionChoice::Version(2)).is_none());
         catalog.put("m", None);
-        assert!(!catalog.serves("m") && catalog.is_empty());
+        assert!(!catalog.serves("m") && catalog.len() == 0);
     }
 }

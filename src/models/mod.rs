@@ -1,10 +1,10 @@
 //! The models of TF Serving: the catalog that requests read, the refresher that keeps it current,
 //! and the metadata client.
-pub mod catalog;
+pub(crate) mod catalog;
 mod changes;
 pub(crate) mod config_problems;
-pub mod fetch;
+pub(crate) mod fetch;
 mod metadata_client;
-pub mod problems;
-pub mod refresher;
+pub(crate) mod problems;
+pub(crate) mod refresher;
 mod refusals;

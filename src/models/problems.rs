@@ -27,7 +27,7 @@ const MAX_TEXT: usize = 1024;
 
 /// The problems of all models. The control thread writes them, the admin listener reads them.
 #[derive(Debug, Default)]
-pub struct ModelProblems(Mutex<BTreeMap<String, Known>>);
+pub(crate) struct ModelProblems(Mutex<BTreeMap<String, Known>>);
 
 #[derive(Debug, Default)]
 struct Known {

@@ -14,7 +14,7 @@ use super::catalog::{Catalog, Entry, ModelVersion, Observation};
 use super::changes::{log_changes, signature_info};
 use super::metadata_client::{MetadataClient, available};
 use super::problems::{ModelProblem, ModelProblems};
-use super::refusals::{MAX_REMEMBERED, Refusals};
+use super::refusals::{Key, MAX_REMEMBERED, Refusals};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
@@ -32,7 +32,7 @@ const MAX_QUEUED_COMMANDS: usize = 4096;
 
 /// Sends commands from the request path to the control thread.
 #[derive(Debug, Clone)]
-pub struct Refresher(mpsc::Sender<Command>);
+pub(crate) struct Refresher(mpsc::Sender<Command>);
 
 #[derive(Debug)]
 enum Command {
@@ -50,14 +50,13 @@ enum Doubt {
     Refusing,
 }
 
-pub(super) type Key = (String, VersionChoice);
 /// Tells a request that the refresh which it waited for is done.
 type Done = oneshot::Sender<()>;
 type Waiter = oneshot::Sender<Result<Arc<ModelVersion>, Fault>>;
 
 impl Refresher {
     /// The sender, and the receiver that [`Worker::run`] takes.
-    pub fn new() -> (Self, CommandReceiver) {
+    pub(crate) fn new() -> (Self, CommandReceiver) {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_COMMANDS);
         (Self(sender), CommandReceiver(receiver))
     }
@@ -68,7 +67,11 @@ impl Refresher {
     /// # Errors
     /// TF Serving does not serve it or cannot be reached, too many lookups are queued, or the
     /// sidecar is shutting down.
-    pub async fn resolve(&self, model: &str, version: &VersionChoice) -> Result<Arc<ModelVersion>, Fault> {
+    pub(crate) async fn resolve(
+        &self,
+        model: &str,
+        version: &VersionChoice,
+    ) -> Result<Arc<ModelVersion>, Fault> {
         let (reply, answer) = oneshot::channel();
         let key = (model.to_owned(), version.clone());
         if self.0.try_send(Command::Resolve { key, reply }).is_err() {
@@ -83,13 +86,13 @@ impl Refresher {
 
     /// Refreshes a model after TF Serving refused a request that conformed. Does nothing if the
     /// model was refreshed after `sent`, the time when that request was sent.
-    pub async fn revalidate(&self, model: &str, sent: Instant) {
+    pub(crate) async fn revalidate(&self, model: &str, sent: Instant) {
         self.doubt(model, Doubt::Refused { sent }).await;
     }
 
     /// Checks which versions of a model are served before a request is refused, so that a request
     /// for a new version is not refused until the next poll.
-    pub async fn recheck(&self, model: &str) {
+    pub(crate) async fn recheck(&self, model: &str) {
         self.doubt(model, Doubt::Refusing).await;
     }
 
@@ -102,11 +105,11 @@ impl Refresher {
 }
 
 #[derive(Debug)]
-pub struct CommandReceiver(mpsc::Receiver<Command>);
+pub(crate) struct CommandReceiver(mpsc::Receiver<Command>);
 
 /// The control thread's side; the only writer of the catalog.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     client: MetadataClient,
     catalog: Arc<Catalog>,
     config: Arc<Config>,
@@ -124,7 +127,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(
+    pub(crate) fn new(
         pool: Rc<Pool>,
         catalog: Arc<Catalog>,
         problems: Arc<ModelProblems>,
@@ -147,7 +150,7 @@ impl Worker {
     }
 
     /// Executes commands and polls, until every [`Refresher`] is dropped.
-    pub async fn run(self: Rc<Self>, commands: CommandReceiver) {
+    pub(crate) async fn run(self: Rc<Self>, commands: CommandReceiver) {
         let polling = spawn_local(Rc::clone(&self).poll());
         self.execute(commands).await;
         polling.abort();

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::refresher::Key;
 use crate::fault::Fault;
+use crate::wire::VersionChoice;
+
+/// A model, and the version or label that was asked for.
+pub(super) type Key = (String, VersionChoice);
 
 /// Bounds on what clients can make us remember.
 pub(super) const MAX_REMEMBERED: usize = 1024;
@@ -54,7 +57,6 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::VersionChoice;
 
     fn refused(text: &str) -> Fault {
         Fault::ModelUnknown { model: "m".to_owned(), text: text.to_owned() }

@@ -16,7 +16,7 @@ use crate::wire::{ModelSpec, Rope};
 
 /// Nothing by default.
 #[derive(Debug, Default)]
-pub struct ResponseAnnotations {
+pub(crate) struct ResponseAnnotations {
     /// Repairs and warnings. They go into the initial metadata, and into the trailers of an error,
     /// where error handlers of clients look.
     metadata: Option<HeaderMap>,
@@ -61,7 +61,7 @@ impl ResponseAnnotations {
     }
 
     /// Adds to the trailers behind a message, if they are those of an error.
-    pub fn add_to_trailers(&self, trailers: &mut HeaderMap) {
+    pub(crate) fn add_to_trailers(&self, trailers: &mut HeaderMap) {
         self.add_to_error(trailers, &Context { batching: self.batching, sent: None });
     }
 
@@ -73,7 +73,7 @@ impl ResponseAnnotations {
     }
 
     /// Adds repairs and warnings.
-    pub fn add_metadata(&self, to: &mut HeaderMap) {
+    pub(crate) fn add_metadata(&self, to: &mut HeaderMap) {
         for (name, value) in self.metadata.iter().flatten() {
             to.append(name.clone(), value.clone());
         }

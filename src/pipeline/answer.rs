@@ -12,7 +12,7 @@ use crate::wire::Rope;
 
 /// An answer that has begun.
 #[derive(Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// TF Serving's own, still to be read, and what is added to it.
     Upstream { reply: Reply, annotations: ResponseAnnotations },
     /// An error of TF Serving that came behind the beginning of a message.
@@ -23,7 +23,7 @@ pub enum Answer {
 
 /// An answer in memory.
 #[derive(Debug)]
-pub struct WholeAnswer {
+pub(crate) struct WholeAnswer {
     /// Initial metadata.
     pub metadata: HeaderMap,
     /// The message with gRPC's prefix.

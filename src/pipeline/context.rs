@@ -15,7 +15,7 @@ use crate::wire::Rope;
 
 /// One request on its way through the stages. It stays on the thread of its shard.
 #[derive(Debug)]
-pub struct RequestContext<'a> {
+pub(crate) struct RequestContext<'a> {
     pub shard: &'a Shard,
     /// The address that the client connected from.
     pub peer: &'a str,
@@ -33,7 +33,7 @@ pub struct RequestContext<'a> {
 
 /// The message of a request.
 #[derive(Debug)]
-pub struct RequestMessage {
+pub(crate) struct RequestMessage {
     /// What is forwarded when nothing changes: with gRPC's prefix, compressed if it came so.
     pub frames: SmallVec<[Bytes; 4]>,
     /// The message itself, decompressed, without a prefix.
@@ -42,7 +42,7 @@ pub struct RequestMessage {
 
 /// What a request is waiting for. The text of a missed deadline names it.
 #[derive(Debug)]
-pub struct Progress(Cell<&'static str>);
+pub(crate) struct Progress(Cell<&'static str>);
 
 impl RequestContext<'_> {
     /// Asks the retry policy, at the cost of this shard's budget.
@@ -55,15 +55,15 @@ impl RequestContext<'_> {
 }
 
 impl Progress {
-    pub fn new(during: &'static str) -> Self {
+    pub(crate) fn new(during: &'static str) -> Self {
         Self(Cell::new(during))
     }
 
-    pub fn set(&self, during: &'static str) {
+    pub(crate) fn set(&self, during: &'static str) {
         self.0.set(during);
     }
 
-    pub fn get(&self) -> &'static str {
+    pub(crate) fn get(&self) -> &'static str {
         self.0.get()
     }
 }

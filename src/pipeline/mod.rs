@@ -7,9 +7,9 @@ mod answer;
 mod context;
 mod fan_out;
 mod operation;
-pub mod options;
-pub mod repair_metadata;
-pub mod request_metrics;
+pub(crate) mod options;
+pub(crate) mod repair_metadata;
+pub(crate) mod request_metrics;
 mod resolve;
 mod run;
 mod send;
@@ -20,10 +20,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use annotations::ResponseAnnotations;
-pub use answer::{Answer, WholeAnswer};
-pub use context::{Progress, RequestContext, RequestMessage};
-pub use run::run;
+pub(crate) use annotations::ResponseAnnotations;
+pub(crate) use answer::{Answer, WholeAnswer};
+pub(crate) use context::{Progress, RequestContext, RequestMessage};
+pub(crate) use run::run;
 
 use crate::config::Config;
 use crate::fault::Fault;
@@ -39,7 +39,7 @@ use crate::upstream::pool::Pool;
 
 /// What the requests of one thread share.
 #[derive(Debug)]
-pub struct Shard {
+pub(crate) struct Shard {
     pub config: Arc<Config>,
     pub pool: Rc<Pool>,
     pub catalog: Arc<Catalog>,
@@ -59,7 +59,7 @@ pub struct Shard {
 
 impl Shard {
     /// The number of the next request.
-    pub fn next_number(&self) -> u32 {
+    pub(crate) fn next_number(&self) -> u32 {
         let number = self.requests.get();
         self.requests.set(number.wrapping_add(1));
         number
@@ -69,7 +69,7 @@ impl Shard {
     ///
     /// # Errors
     /// Too many requests are in flight or queued, or the queue is longer than the deadline allows.
-    pub fn admit(&self, deadline: Deadline) -> Result<Ticket, Fault> {
+    pub(crate) fn admit(&self, deadline: Deadline) -> Result<Ticket, Fault> {
         if let Some(limiter) = &self.limiter {
             limiter.check(deadline.at())?;
         }

@@ -9,7 +9,7 @@ pub(super) const DRY_RUN: HeaderName = HeaderName::from_static("tfs-sidecar-dry-
 
 /// Read once a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestOptions {
+pub(crate) struct RequestOptions {
     /// The least strict mode that the client accepts. It only makes the configured mode stricter.
     pub mode: Mode,
     /// Run nothing, and say what would be done.
@@ -20,7 +20,7 @@ impl RequestOptions {
     /// # Errors
     /// An unknown mode. Ignoring it would check the request less strictly than the client asked
     /// for.
-    pub fn read(headers: &HeaderMap) -> Result<Self, Fault> {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Fault> {
         let mode = match headers.get(MODE) {
             None => Mode::Off,
             Some(value) => {

@@ -16,7 +16,7 @@ const MAX_LENGTH: usize = 256;
 /// `tfs-sidecar-repairs` and one `tfs-sidecar-repair` for each step that is made, and one
 /// `tfs-sidecar-warning` for each warning. `None` if there are none. Mode observe adds nothing to
 /// an answer, except to that of a dry run.
-pub fn repair_metadata(verdict: &Verdict, dry_run: bool) -> Option<HeaderMap> {
+pub(crate) fn repair_metadata(verdict: &Verdict, dry_run: bool) -> Option<HeaderMap> {
     let steps: &[Step] = match verdict.action {
         Action::Apply => &verdict.plan.steps,
         Action::Forward | Action::Refuse => &[],
@@ -55,6 +55,6 @@ fn spell_out(
 }
 
 /// Says that nothing was run.
-pub fn mark_dry_run(headers: &mut HeaderMap) {
+pub(crate) fn mark_dry_run(headers: &mut HeaderMap) {
     headers.insert(DRY_RUN, HeaderValue::from_static("1"));
 }

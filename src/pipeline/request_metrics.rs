@@ -13,7 +13,7 @@ const SAMPLE: u32 = 16;
 
 /// The client's request; filled in as it goes through the stages.
 #[derive(Debug)]
-pub struct RequestMetrics {
+pub(crate) struct RequestMetrics {
     pub method: Method,
     arrived: Instant,
     model: Option<Arc<ModelMetrics>>,
@@ -24,7 +24,7 @@ pub struct RequestMetrics {
 
 /// One call to TF Serving. A request makes one, as a rule.
 #[derive(Debug, Clone, Copy)]
-pub struct CallMetrics<'a> {
+pub(crate) struct CallMetrics<'a> {
     model: &'a ModelMetrics,
     method: Method,
     sampled: bool,
@@ -32,7 +32,7 @@ pub struct CallMetrics<'a> {
 
 impl RequestMetrics {
     /// `number` numbers the requests of a thread.
-    pub fn new(method: Method, arrived: Instant, number: u32) -> Self {
+    pub(crate) fn new(method: Method, arrived: Instant, number: u32) -> Self {
         Self {
             method,
             arrived,
@@ -44,16 +44,16 @@ impl RequestMetrics {
     }
 
     /// The model and signature are in the catalog.
-    pub fn set_model(&mut self, model: &Arc<ModelMetrics>) {
+    pub(crate) fn set_model(&mut self, model: &Arc<ModelMetrics>) {
         self.model = Some(Arc::clone(model));
     }
 
     /// Nothing is run: repairs and rejections are counted as those that would have been.
-    pub fn set_dry_run(&mut self) {
+    pub(crate) fn set_dry_run(&mut self) {
         self.dry_run = true;
     }
 
-    pub fn set_outcome(&mut self, verdict: &Verdict) {
+    pub(crate) fn set_outcome(&mut self, verdict: &Verdict) {
         self.outcome = match verdict.outcome {
             Outcome::Conforming => OutcomeLabel::Conforming,
             Outcome::Repaired if !self.dry_run => OutcomeLabel::Repaired,
@@ -65,13 +65,13 @@ impl RequestMetrics {
     }
 
     /// Counts a request that mode repair would have rejected.
-    pub fn would_reject(&mut self, reason: Reason) {
+    pub(crate) fn would_reject(&mut self, reason: Reason) {
         self.outcome = OutcomeLabel::WouldReject;
         self.model().would_reject(reason.as_str());
     }
 
     /// Times a stage of a sampled request.
-    pub fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
         if !self.sampled {
             return work();
         }
@@ -81,22 +81,22 @@ impl RequestMetrics {
         done
     }
 
-    pub fn model(&self) -> &ModelMetrics {
+    pub(crate) fn model(&self) -> &ModelMetrics {
         self.model.as_deref().unwrap_or_else(|| metrics::unknown())
     }
 
-    pub fn call(&self) -> CallMetrics<'_> {
+    pub(crate) fn call(&self) -> CallMetrics<'_> {
         CallMetrics { model: self.model(), method: self.method, sampled: self.sampled }
     }
 
     /// The client got an answer with this code, from TF Serving or from here.
-    pub fn answered(self, code: Code) {
+    pub(crate) fn answered(self, code: Code) {
         let model = self.model();
         model.request(self.method, self.outcome, code);
         model.request_seconds(self.method, self.arrived.elapsed().as_secs_f64());
     }
 
-    pub fn failed(mut self, fault: &Fault) {
+    pub(crate) fn failed(mut self, fault: &Fault) {
         self.outcome = fault.outcome();
         match (self.outcome, fault.reason()) {
             (OutcomeLabel::Rejected, Some(reason)) if self.dry_run => self.would_reject(reason),
@@ -107,7 +107,7 @@ impl RequestMetrics {
     }
 
     /// The client cancelled the request, or its connection ended.
-    pub fn cancelled(mut self) {
+    pub(crate) fn cancelled(mut self) {
         self.outcome = OutcomeLabel::Failed;
         self.answered(Code::Cancelled);
     }
@@ -115,7 +115,7 @@ impl RequestMetrics {
 
 impl CallMetrics<'_> {
     /// TF Serving has begun to answer what was sent at `sent`.
-    pub fn answered(self, sent: Instant) {
+    pub(crate) fn answered(self, sent: Instant) {
         let seconds = sent.elapsed().as_secs_f64();
         self.model.upstream_seconds(self.method, seconds);
         if self.sampled {

@@ -32,7 +32,7 @@ const REVALIDATE_WITHIN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The request is refused, or it cannot be answered.
-pub async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Result<Answer, Fault> {
+pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Result<Answer, Fault> {
     let plain = &message.payload;
     let shard = cx.shard;
     let config = &shard.config;

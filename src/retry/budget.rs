@@ -6,7 +6,7 @@ const MAX: u32 = 10 * COST;
 
 /// The budget of one thread.
 #[derive(Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     balance: u32,
 }
 
@@ -18,12 +18,12 @@ impl Default for Budget {
 
 impl Budget {
     /// To be called for each request.
-    pub fn earn(&mut self) {
+    pub(crate) fn earn(&mut self) {
         self.balance = (self.balance + 1).min(MAX);
     }
 
     /// Pays for a retry; false if the budget does not allow one.
-    pub fn spend(&mut self) -> bool {
+    pub(crate) fn spend(&mut self) -> bool {
         let left = self.balance.checked_sub(COST);
         self.balance = left.unwrap_or(self.balance);
         left.is_some()

@@ -1,4 +1,4 @@
 //! Whether and when something is tried again. Pure: time and randomness are passed in.
-pub mod backoff;
-pub mod budget;
-pub mod policy;
+pub(crate) mod backoff;
+pub(crate) mod budget;
+pub(crate) mod policy;

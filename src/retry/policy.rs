@@ -11,7 +11,7 @@ const MAX_DOUBLINGS: u32 = 6;
 
 /// Why a call could be made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The server certainly did not process the call: it said so with `REFUSED_STREAM` or a GOAWAY.
     ///
     /// The call keeps its permit. The first retry of a call is free; another one is taken off the
@@ -39,7 +39,7 @@ pub enum Cause {
 
 /// What to do after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     Now,
     After(Duration),
     /// The client gets the failure.
@@ -48,7 +48,7 @@ pub enum Decision {
 
 /// The retries of one request so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     limited: bool,
     retry_lost: bool,
     /// Since the request was last planned, except for those of unprocessed calls.
@@ -60,20 +60,20 @@ pub struct Attempts {
 
 impl Attempts {
     /// For calls that need a permit: every cause can be retried, except for lost connections.
-    pub const fn with_limiter() -> Self {
+    pub(crate) const fn with_limiter() -> Self {
         Self { limited: true, retry_lost: false, retries: 0, unprocessed: false, signature_changed: false }
     }
 
     /// Whether a call that may have run is retried when its connection is lost: only the operator
     /// knows whether running it twice does harm.
     #[must_use]
-    pub const fn retry_lost(self, on: bool) -> Self {
+    pub(crate) const fn retry_lost(self, on: bool) -> Self {
         Self { retry_lost: on, ..self }
     }
 
     /// For calls without a limiter: with nothing to hold retries back, an overloaded server is left
     /// alone, and so is one whose connection was lost.
-    pub const fn without_limiter() -> Self {
+    pub(crate) const fn without_limiter() -> Self {
         Self { limited: false, ..Self::with_limiter() }
     }
 
@@ -82,7 +82,7 @@ impl Attempts {
     ///
     /// The `seed` spreads the pauses: requests that fail at the same time should have different
     /// ones.
-    pub fn decide(&mut self, cause: Cause, budget: &mut Budget, seed: u64) -> Decision {
+    pub(crate) fn decide(&mut self, cause: Cause, budget: &mut Budget, seed: u64) -> Decision {
         match cause {
             Cause::Unprocessed => {
                 if self.unprocessed {

@@ -1,6 +1,5 @@
 //! The control thread: accepts connections, polls TF Serving, serves the admin listener and updates
 //! gRPC health. Requests do not wait for it, except those for a model that is not known yet.
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,29 +7,19 @@ use std::time::Duration;
 use axum::Router;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::Shared;
 use super::shard::Live;
+use crate::lifecycle::Health;
 use crate::listener::bind::{Accepted, Listener};
 use crate::models::refresher::{CommandReceiver, Worker};
 use crate::retry::backoff::Backoff;
-use crate::telemetry::metrics::{self, Exporter};
+use crate::telemetry::metrics::Exporter;
 use crate::upstream::pool::Pool;
 
 /// How often the exporter sorts the samples of histograms into buckets.
 const UPKEEP: Duration = Duration::from_secs(1);
-/// The health services that stand for the whole sidecar: TF Serving's own short names, and the full
-/// names that gRPC recommends.
-pub(super) const SERVICES: [&str; 5] = [
-    "",
-    "PredictionService",
-    "ModelService",
-    "tensorflow.serving.PredictionService",
-    "tensorflow.serving.ModelService",
-];
-
 /// What only the control thread owns.
 pub(super) struct Control {
     pub shared: Arc<Shared>,
@@ -55,9 +44,8 @@ pub(super) async fn run(control: Control) {
         &shared.up,
     );
     // Before the first connection is accepted, so that no client sees tonic's default, SERVING.
-    let mut known = BTreeSet::new();
-    let mut health = health;
-    set_health(&shared, &mut health, &mut known).await;
+    let mut health = Health::new(health, shared.readiness.clone());
+    health.update().await;
     spawn_local(worker.run(commands));
     spawn_local(accept(Arc::clone(&shared), listener, shards));
     spawn_local(async move {
@@ -76,7 +64,7 @@ pub(super) async fn run(control: Control) {
     if let Some(limiter) = &shared.limiter {
         spawn_local(Arc::clone(limiter).watch());
     }
-    spawn_local(keep_health(Arc::clone(&shared), health, known));
+    spawn_local(health.run());
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
 }
 
@@ -106,33 +94,5 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
                 tokio::time::sleep(backoff.wait()).await;
             }
         }
-    }
-}
-
-/// Updates gRPC health whenever something that it depends on changes.
-async fn keep_health(shared: Arc<Shared>, mut health: HealthReporter, mut known: BTreeSet<String>) {
-    loop {
-        shared.up.changed.notified().await;
-        set_health(&shared, &mut health, &mut known).await;
-    }
-}
-
-async fn set_health(shared: &Shared, health: &mut HealthReporter, known: &mut BTreeSet<String>) {
-    let status = |serving: bool| if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-    let reachable = shared.up.count() > 0;
-    metrics::upstream_up(shared.up.is_answering());
-    let models = shared.catalog.snapshot();
-    let names: BTreeSet<String> = models.into_keys().chain(shared.config.models.keys().cloned()).collect();
-    for name in &names {
-        let serving = reachable && !shared.drain.is_draining() && shared.catalog.serves(name);
-        health.set_service_status(name, status(serving)).await;
-    }
-    for removed in known.difference(&names) {
-        health.clear_service_status(removed).await;
-    }
-    *known = names;
-    // Last, so that a client that sees the sidecar as ready finds every model ready.
-    for service in SERVICES {
-        health.set_service_status(service, status(shared.readiness.is_ready())).await;
     }
 }

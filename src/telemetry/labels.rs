@@ -28,7 +28,7 @@ macro_rules! labels {
 
 labels! {
     /// The called method.
-    pub enum Method {
+    pub(crate) enum Method {
         Predict = "Predict",
         Classify = "Classify",
         Regress = "Regress",
@@ -62,7 +62,7 @@ labels! {
 }
 labels! {
     /// A stage of a request, for its duration.
-    pub enum Stage { Scan = "scan", Plan = "plan", Apply = "apply", Queue = "queue", Upstream = "upstream" }
+    pub(crate) enum Stage { Scan = "scan", Plan = "plan", Apply = "apply", Queue = "queue", Upstream = "upstream" }
 }
 labels! {
     /// Why TF Serving refused a request, or why it was retried.

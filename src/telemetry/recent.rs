@@ -26,7 +26,7 @@ pub(crate) struct Entry {
 /// A bounded ring of entries. Equal entries are merged and counted, so that a client that repeats
 /// itself does not push out the others.
 #[derive(Debug)]
-pub struct Recent {
+pub(crate) struct Recent {
     ring: Mutex<VecDeque<Seen>>,
     capacity: usize,
     missed: AtomicU64,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::fault::Fault;
 
-pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// TF Serving counts in whole milliseconds and reads 0 as "no deadline", so less than this
 /// counts as passed.
@@ -17,14 +17,14 @@ const MAX_VALUE: u64 = 99_999_999;
 
 /// When a request must be answered; none if its client set no timeout.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Deadline(Option<Instant>);
+pub(crate) struct Deadline(Option<Instant>);
 
 impl Deadline {
     /// From the metadata of a request that arrived at `now`.
     ///
     /// # Errors
     /// A timeout that cannot be read, which ends the call in gRPC too.
-    pub fn read(headers: &HeaderMap, now: Instant) -> Result<Self, Fault> {
+    pub(crate) fn read(headers: &HeaderMap, now: Instant) -> Result<Self, Fault> {
         let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(Self(None)) };
         let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
             Fault::malformed(format!(
@@ -35,7 +35,7 @@ impl Deadline {
         Ok(Self(now.checked_add(timeout)))
     }
 
-    pub fn at(self) -> Option<Instant> {
+    pub(crate) fn at(self) -> Option<Instant> {
         self.0
     }
 
@@ -43,7 +43,7 @@ impl Deadline {
     ///
     /// # Errors
     /// The deadline has passed.
-    pub fn stamp(self, headers: &mut HeaderMap, now: Instant) -> Result<(), Fault> {
+    pub(crate) fn stamp(self, headers: &mut HeaderMap, now: Instant) -> Result<(), Fault> {
         let Some(at) = self.0 else { return Ok(()) };
         let left = at.saturating_duration_since(now);
         if left < MIN {

@@ -6,11 +6,11 @@ use smallvec::SmallVec;
 use crate::wire::Rope;
 
 /// Length of the prefix of a message.
-pub const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 
 /// The message of a unary call, as it was received.
 #[derive(Debug, Clone)]
-pub struct Message {
+pub(crate) struct Message {
     /// The DATA frames, prefix included: forwarded as they are when nothing changes.
     pub frames: SmallVec<[Bytes; 4]>,
     /// The message without its prefix; still compressed if `compressed` is set.
@@ -20,7 +20,7 @@ pub struct Message {
 
 /// Why a body is not a single gRPC message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FramingError {
+pub(crate) enum FramingError {
     #[error("expected one message, got an empty body")]
     Empty,
     #[error("expected one message, got {extra} more bytes after it")]
@@ -35,7 +35,7 @@ pub enum FramingError {
 
 /// Collects the frames of a body that must hold exactly one message. Only the prefix is copied.
 #[derive(Debug, Default)]
-pub struct Assembler {
+pub(crate) struct Assembler {
     frames: SmallVec<[Bytes; 4]>,
     received: u64,
     prefix: [u8; PREFIX],
@@ -47,7 +47,7 @@ impl Assembler {
     ///
     /// # Errors
     /// The flag is invalid, or there are bytes after the message.
-    pub fn push(&mut self, frame: Bytes) -> Result<(), FramingError> {
+    pub(crate) fn push(&mut self, frame: Bytes) -> Result<(), FramingError> {
         if frame.is_empty() {
             return Ok(());
         }
@@ -70,7 +70,7 @@ impl Assembler {
     }
 
     /// The length of the message, once its prefix is complete.
-    pub fn announced(&self) -> Option<u32> {
+    pub(crate) fn announced(&self) -> Option<u32> {
         let [_, length @ ..] = self.prefix;
         (self.received >= PREFIX as u64).then(|| u32::from_be_bytes(length))
     }
@@ -79,7 +79,7 @@ impl Assembler {
     ///
     /// # Errors
     /// The message is not complete.
-    pub fn finish(self) -> Result<Message, FramingError> {
+    pub(crate) fn finish(self) -> Result<Message, FramingError> {
         let Some(announced) = self.announced() else {
             return Err(match self.received {
                 0 => FramingError::Empty,
@@ -104,7 +104,7 @@ impl Assembler {
 
 /// An uncompressed message, ready to send. Small segments (descriptors rewritten between slices)
 /// are joined, so that each does not become an HTTP/2 frame; large ones are not copied.
-pub fn frames(message: Rope) -> SmallVec<[Bytes; 4]> {
+pub(crate) fn frames(message: Rope) -> SmallVec<[Bytes; 4]> {
     /// Up to this size, a copy costs less than a frame.
     const SMALL: usize = 16 * 1024;
     let mut out = SmallVec::new();

@@ -2,28 +2,28 @@
 
 /// Bytes that a peer may send on one stream before we read them. A large tensor arrives in a few
 /// bursts, not in steps of 64 KiB.
-pub const STREAM_WINDOW: u32 = 4 << 20;
+pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 /// The same for all streams of a connection together. Limits the memory that requests can take
 /// before admission.
-pub const CONNECTION_WINDOW: u32 = 32 << 20;
+pub(crate) const CONNECTION_WINDOW: u32 = 32 << 20;
 /// A tensor of 600 KB is one frame, not 37: fewer system calls, fewer frame headers, and the
 /// message is one segment.
-pub const MAX_FRAME: u32 = 1 << 20;
+pub(crate) const MAX_FRAME: u32 = 1 << 20;
 /// Room for request metadata such as tokens and tracing baggage, with a limit.
-pub const MAX_HEADER_LIST: u32 = 64 << 10;
+pub(crate) const MAX_HEADER_LIST: u32 = 64 << 10;
 /// Bytes that one stream may hold in the connection's send queue. They are not copied (they are the
 /// frames as received), so the limit is for backpressure: a peer that does not read stops only its
 /// own stream.
-pub const SEND_BUFFER: usize = 4 << 20;
+pub(crate) const SEND_BUFFER: usize = 4 << 20;
 /// Calls that one client connection may have open. Far above `max_inflight_requests`, so that calls
 /// beyond that limit are refused at once instead of waiting for a stream.
-pub const MAX_STREAMS: u32 = 4096;
+pub(crate) const MAX_STREAMS: u32 = 4096;
 /// Streams that may be reset by the client while we still hold them. They cost little, and clients
 /// with deadlines cancel often.
 const RESET_STREAMS: usize = 1024;
 
 /// For connections of clients.
-pub fn server() -> h2::server::Builder {
+pub(crate) fn server() -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -38,7 +38,7 @@ pub fn server() -> h2::server::Builder {
 }
 
 /// For connections to the upstream.
-pub fn client() -> h2::client::Builder {
+pub(crate) fn client() -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)

@@ -1,10 +1,10 @@
 //! Connections, for clients and upstream alike: sockets, TLS, HTTP/2 settings, write coalescing,
 //! gRPC framing and message bodies.
-pub mod body;
-pub mod coalesce;
-pub mod deadline;
-pub mod framing;
-pub mod http2;
-pub mod socket;
+pub(crate) mod body;
+pub(crate) mod coalesce;
+pub(crate) mod deadline;
+pub(crate) mod framing;
+pub(crate) mod http2;
+pub(crate) mod socket;
 #[cfg(feature = "tls")]
-pub mod tls;
+pub(crate) mod tls;

@@ -40,7 +40,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// A file cannot be read, holds no certificate, or holds one that cannot be used.
-pub fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
+pub(crate) fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
     let builder = match &files.client_ca {
         Some(path) => {
             let verifier = WebPkiClientVerifier::builder(Arc::new(authorities(path)?)).build()?;
@@ -61,7 +61,10 @@ pub fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
 /// # Errors
 /// A file cannot be read, holds no certificate, or holds one that cannot be used; the name cannot
 /// be in a certificate; the system has no authorities and `ca` is not set.
-pub fn connector(files: &UpstreamTls, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+pub(crate) fn connector(
+    files: &UpstreamTls,
+    host: &str,
+) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
     let roots = match &files.ca {
         Some(path) => authorities(path)?,
         None => system_authorities(rustls_native_certs::load_native_certs())?,

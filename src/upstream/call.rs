@@ -18,11 +18,11 @@ use crate::transport::body::{self, BodyReader, Sending};
 use crate::transport::deadline::Deadline;
 use crate::transport::framing::{Assembler, Message};
 
-pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+pub(crate) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// What goes to TF Serving beside the message: the method's path and the metadata.
 #[derive(Debug)]
-pub struct CallHead {
+pub(crate) struct CallHead {
     request: Request<()>,
     /// How the client's message was compressed, while a changed message goes out plain.
     encoding: Option<HeaderValue>,
@@ -30,7 +30,7 @@ pub struct CallHead {
 
 /// The beginning of TF Serving's answer; the rest is still to be read.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub head: response::Parts,
     pub first: First,
     pub body: ReplyBody,
@@ -38,7 +38,7 @@ pub struct Reply {
 
 /// What came after the headers.
 #[derive(Debug)]
-pub enum First {
+pub(crate) enum First {
     /// Nothing: the headers were the whole answer, usually an error.
     End,
     Data(Bytes),
@@ -47,7 +47,7 @@ pub enum First {
 
 /// The rest of an answer. Its call counts on its connection until this is dropped.
 #[derive(Debug)]
-pub struct ReplyBody {
+pub(crate) struct ReplyBody {
     reader: BodyReader,
     lease: Lease,
 }
@@ -55,7 +55,7 @@ pub struct ReplyBody {
 /// A reply that was read to its end.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and short-lived")]
-pub enum Collected {
+pub(crate) enum Collected {
     /// Headers and trailers without a message: an error, still to be passed on.
     Refused(Box<Reply>),
     /// The message, or what there was of it before an error.
@@ -64,7 +64,7 @@ pub enum Collected {
 
 /// Why there is no reply.
 #[derive(Debug)]
-pub enum CallError {
+pub(crate) enum CallError {
     /// TF Serving certainly did not process the call: REFUSED_STREAM, or a GOAWAY that names an
     /// earlier stream as the last one.
     Unprocessed(Fault),
@@ -74,7 +74,7 @@ pub enum CallError {
 }
 
 /// `grpc-status` alone; the text stays unread.
-pub fn code(trailers: &HeaderMap) -> Option<Code> {
+pub(crate) fn code(trailers: &HeaderMap) -> Option<Code> {
     trailers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
 }
 
@@ -82,7 +82,7 @@ pub fn code(trailers: &HeaderMap) -> Option<Code> {
 ///
 /// # Errors
 /// The deadline has passed, there is no connection, or it failed under the call.
-pub async fn call(
+pub(crate) async fn call(
     pool: &Pool,
     head: &mut CallHead,
     frames: &[Bytes],
@@ -144,7 +144,7 @@ async fn begin(response: Response<RecvStream>, lease: Lease) -> Result<Reply, Fa
 
 impl CallHead {
     /// A call of `path` with a client's metadata.
-    pub fn new(target: &Target, path: Option<PathAndQuery>, metadata: HeaderMap) -> Self {
+    pub(crate) fn new(target: &Target, path: Option<PathAndQuery>, metadata: HeaderMap) -> Self {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         if let Some(path) = path {
@@ -156,18 +156,18 @@ impl CallHead {
         Self { request, encoding: None }
     }
 
-    pub fn request(&self) -> &Request<()> {
+    pub(crate) fn request(&self) -> &Request<()> {
         &self.request
     }
 
     /// # Errors
     /// The deadline has passed.
-    pub fn set_deadline(&mut self, deadline: Deadline, now: Instant) -> Result<(), Fault> {
+    pub(crate) fn set_deadline(&mut self, deadline: Deadline, now: Instant) -> Result<(), Fault> {
         deadline.stamp(self.request.headers_mut(), now)
     }
 
     /// The message goes out uncompressed and with another length than the client's.
-    pub fn set_changed(&mut self) {
+    pub(crate) fn set_changed(&mut self) {
         let headers = self.request.headers_mut();
         if let Some(encoding) = headers.remove(GRPC_ENCODING) {
             self.encoding = Some(encoding);
@@ -176,7 +176,7 @@ impl CallHead {
     }
 
     /// The message goes out as the client sent it, perhaps after an attempt that changed it.
-    pub fn set_unchanged(&mut self) {
+    pub(crate) fn set_unchanged(&mut self) {
         if let Some(encoding) = self.encoding.take() {
             self.request.headers_mut().insert(GRPC_ENCODING, encoding);
         }
@@ -187,12 +187,12 @@ impl CallHead {
 
 impl Reply {
     /// The error that TF Serving answers with, if it is known already, as it is for a unary call.
-    pub fn refusal(&self) -> Option<Code> {
+    pub(crate) fn refusal(&self) -> Option<Code> {
         code(self.trailers()?).filter(|code| *code != Code::Ok)
     }
 
     /// The trailers of an answer without data.
-    pub fn trailers(&self) -> Option<&HeaderMap> {
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
         match &self.first {
             First::End => Some(&self.head.headers),
             First::Data(_) => None,
@@ -204,7 +204,10 @@ impl Reply {
     ///
     /// # Errors
     /// The connection fails, or `charge` refuses.
-    pub async fn collect(self, mut charge: impl FnMut(u64) -> Result<(), Fault>) -> Result<Collected, Fault> {
+    pub(crate) async fn collect(
+        self,
+        mut charge: impl FnMut(u64) -> Result<(), Fault>,
+    ) -> Result<Collected, Fault> {
         let Self { head, first, mut body } = self;
         let mut next = match first {
             First::Data(data) => Some(data),
@@ -229,7 +232,7 @@ impl Reply {
 
 impl ReplyBody {
     /// The body of an answer to the call that `lease` counts.
-    pub fn new(body: RecvStream, lease: Lease) -> Self {
+    pub(crate) fn new(body: RecvStream, lease: Lease) -> Self {
         Self { reader: BodyReader::new(body), lease }
     }
 
@@ -238,13 +241,13 @@ impl ReplyBody {
     ///
     /// # Errors
     /// The connection or the stream failed.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         self.reader.next().await.map_err(|error| self.lease.fault(&error))
     }
 
     /// # Errors
     /// The connection or the stream failed.
-    pub async fn trailers(&mut self) -> Result<Option<HeaderMap>, Fault> {
+    pub(crate) async fn trailers(&mut self) -> Result<Option<HeaderMap>, Fault> {
         self.reader.trailers().await.map_err(|error| self.lease.fault(&error))
     }
 }
@@ -263,7 +266,7 @@ impl CallError {
         }
     }
 
-    pub fn into_fault(self) -> Fault {
+    pub(crate) fn into_fault(self) -> Fault {
         match self {
             Self::Unprocessed(fault) | Self::ConnectionLost(fault) | Self::Other(fault) => fault,
         }

@@ -7,15 +7,17 @@ use tokio_rustls::rustls;
 
 /// Why an attempt to connect failed.
 #[derive(Debug, thiserror::Error)]
-pub enum DialError {
+pub(crate) enum DialError {
     #[error("cannot resolve the name `{host}`: {source}")]
     Name { host: String, source: io::Error },
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("no TCP connection within {} ms", after.as_millis())]
     Timeout { after: Duration },
+    #[cfg(feature = "tls")]
     #[error("untrusted certificate: {0}")]
     Certificate(io::Error),
+    #[cfg(feature = "tls")]
     #[error("TLS handshake failed: {0}")]
     Tls(io::Error),
     #[error("the server does not speak HTTP/2: {cause}")]
@@ -37,9 +39,11 @@ impl DialError {
             }
             Self::Io(_) => "check that TF Serving runs and that this machine can reach it",
             Self::Timeout { .. } => "check the address in `upstream`, firewalls and network policies",
+            #[cfg(feature = "tls")]
             Self::Certificate(_) => {
                 "set `upstream_tls.ca` to the authority that signed the certificate, or `upstream_tls.domain` to the name in it"
             }
+            #[cfg(feature = "tls")]
             Self::Tls(_) => {
                 "a port without TLS needs `upstream` without `https://`; a server that demands a client certificate needs `upstream_tls.cert` and `upstream_tls.key`"
             }

@@ -22,7 +22,7 @@ use crate::telemetry::metrics::UpstreamConnection;
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     target: Arc<Target>,
     slots: Vec<Rc<Slot>>,
     rotation: Cell<usize>,
@@ -31,7 +31,7 @@ pub struct Pool {
 
 /// A call that was opened on a connection; `lease` counts it until it is dropped.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     pub response: ResponseFuture,
     pub body: SendStream<Bytes>,
     pub lease: Lease,
@@ -39,7 +39,7 @@ pub struct Opened {
 
 /// Counts one call on one connection until it is dropped.
 #[derive(Debug)]
-pub struct Lease(Rc<Slot>);
+pub(crate) struct Lease(Rc<Slot>);
 
 #[derive(Debug)]
 struct Slot {
@@ -62,7 +62,7 @@ enum State {
 
 impl Pool {
     /// Starts to connect. Must be called where `spawn_local` works.
-    pub fn start(target: Arc<Target>, size: usize, up: &Arc<Up>) -> Rc<Self> {
+    pub(crate) fn start(target: Arc<Target>, size: usize, up: &Arc<Up>) -> Rc<Self> {
         let changed = Rc::new(Notify::new());
         let slots: Vec<Rc<Slot>> = (0..size.max(1)).map(|_| Rc::new(Slot::new(&target))).collect();
         for (index, slot) in slots.iter().enumerate() {
@@ -78,13 +78,13 @@ impl Pool {
         Rc::new(Self { target, slots, rotation: Cell::new(0), changed })
     }
 
-    pub fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
     /// Connections made so far in the first slot. It changes with a reconnect, after which the
     /// server may be another one.
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.slots.first().map_or(0, |slot| slot.generation.get())
     }
 
@@ -93,7 +93,7 @@ impl Pool {
     ///
     /// # Errors
     /// No connection could be made, or the request cannot be expressed in HTTP/2.
-    pub async fn open(&self, request: &Request<()>, end: bool) -> Result<Opened, Fault> {
+    pub(crate) async fn open(&self, request: &Request<()>, end: bool) -> Result<Opened, Fault> {
         let mut refusals = 0;
         loop {
             match self.try_open(request, end, &mut refusals) {
@@ -187,11 +187,11 @@ impl Lease {
     }
 
     /// What an HTTP/2 error on the call means for the request that waits for it.
-    pub fn fault(&self, error: &h2::Error) -> Fault {
+    pub(crate) fn fault(&self, error: &h2::Error) -> Fault {
         let target = &self.0.target;
         // A remote GOAWAY ends only calls that the server did not process.
         if error.is_reset() || (error.is_remote() && error.is_go_away()) {
-            return super::unary::fault(target, error);
+            return target.fault(error);
         }
         Fault::UpstreamLost { address: target.address.clone(), cause: error.to_string() }
     }

@@ -8,16 +8,18 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
+use tonic::Code;
 
 use super::dial_error::DialError;
 use crate::config::{Config, UpstreamAddr};
+use crate::fault::Fault;
 use crate::transport::coalesce::{Coalesced, DeferredFlush, coalesce};
 use crate::transport::http2;
 use crate::transport::socket::{Socket, tune};
 
 /// The upstream of this process, shared by every pool.
 #[derive(Debug)]
-pub struct Target {
+pub(crate) struct Target {
     /// As in the configuration, for messages.
     pub address: String,
     route: Route,
@@ -60,15 +62,15 @@ pub enum TargetError {
     NoTls,
 }
 
-pub type Sender = h2::client::SendRequest<Bytes>;
-pub type Connection = DeferredFlush<h2::client::Connection<Coalesced, Bytes>>;
+pub(crate) type Sender = h2::client::SendRequest<Bytes>;
+pub(crate) type Connection = DeferredFlush<h2::client::Connection<Coalesced, Bytes>>;
 
 impl Target {
     /// Reads the upstream from the configuration. Does not connect.
     ///
     /// # Errors
     /// The host is no valid authority, or the TLS settings cannot be used.
-    pub fn new(config: &Config) -> Result<Self, TargetError> {
+    pub(crate) fn new(config: &Config) -> Result<Self, TargetError> {
         let (route, scheme, authority) = match &config.upstream {
             UpstreamAddr::Tcp { host, port } => {
                 (Route::Tcp { host: host.clone(), port: *port }, Scheme::HTTP, authority(host, *port)?)
@@ -97,8 +99,28 @@ impl Target {
         })
     }
 
+    /// The fault that an HTTP/2 error on an upstream call becomes for the caller.
+    pub(crate) fn fault(&self, error: &h2::Error) -> Fault {
+        let address = self.address.clone();
+        let cause = error.to_string();
+        match error.reason().filter(|_| error.is_reset()) {
+            // As in gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors", except for CANCEL: here
+            // the server cancelled, and CANCELLED would tell the client that it had done so itself.
+            Some(h2::Reason::ENHANCE_YOUR_CALM) => {
+                Fault::UpstreamReset { address, cause, code: Code::ResourceExhausted }
+            }
+            Some(h2::Reason::INADEQUATE_SECURITY) => {
+                Fault::UpstreamReset { address, cause, code: Code::PermissionDenied }
+            }
+            Some(h2::Reason::REFUSED_STREAM | h2::Reason::CANCEL) | None => {
+                Fault::UpstreamUnavailable { address, cause }
+            }
+            Some(_) => Fault::UpstreamReset { address, cause, code: Code::Internal },
+        }
+    }
+
     /// The URI of a path at the upstream.
-    pub fn uri(&self, path: PathAndQuery) -> Uri {
+    pub(crate) fn uri(&self, path: PathAndQuery) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
@@ -111,7 +133,7 @@ impl Target {
     ///
     /// # Errors
     /// The upstream cannot be reached, does not speak HTTP/2, or not in time.
-    pub async fn connect(&self) -> Result<(Sender, Connection), DialError> {
+    pub(crate) async fn connect(&self) -> Result<(Sender, Connection), DialError> {
         let after = self.connect_timeout;
         let until = Instant::now() + after;
         let socket = timeout_at(until, self.socket()).await.unwrap_or(Err(DialError::Timeout { after }))?;

@@ -7,38 +7,17 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use tonic::Code;
 
 use super::pool::Pool;
-use super::target::Target;
 use crate::fault::{Fault, percent_decode};
 use crate::transport::body::{self, BodyReader};
 use crate::transport::framing::{Assembler, FramingError, frames};
 use crate::wire::Rope;
 
 /// The gRPC status in the trailers of a call, or in its headers when there is nothing else.
-pub fn status(trailers: &HeaderMap) -> Option<(Code, String)> {
+pub(crate) fn status(trailers: &HeaderMap) -> Option<(Code, String)> {
     let code = Code::from_bytes(trailers.get("grpc-status")?.as_bytes());
     let message =
         trailers.get("grpc-message").map(|value| percent_decode(value.as_bytes())).unwrap_or_default();
     Some((code, message))
-}
-
-/// The fault that an HTTP/2 error on an upstream call becomes for the caller.
-pub fn fault(target: &Target, error: &h2::Error) -> Fault {
-    let address = target.address.clone();
-    let cause = error.to_string();
-    match error.reason().filter(|_| error.is_reset()) {
-        // As in gRPC over HTTP/2, "HTTP2 Transport Mapping / Errors", except for CANCEL: here the
-        // server cancelled, and CANCELLED would tell the client that it had done so itself.
-        Some(h2::Reason::ENHANCE_YOUR_CALM) => {
-            Fault::UpstreamReset { address, cause, code: Code::ResourceExhausted }
-        }
-        Some(h2::Reason::INADEQUATE_SECURITY) => {
-            Fault::UpstreamReset { address, cause, code: Code::PermissionDenied }
-        }
-        Some(h2::Reason::REFUSED_STREAM | h2::Reason::CANCEL) | None => {
-            Fault::UpstreamUnavailable { address, cause }
-        }
-        Some(_) => Fault::UpstreamReset { address, cause, code: Code::Internal },
-    }
 }
 
 /// Sends `request` to `path` and decodes the answer.
@@ -46,7 +25,7 @@ pub fn fault(target: &Target, error: &h2::Error) -> Fault {
 /// # Errors
 /// No connection, no answer within the time, an answer that is not the message expected, or the
 /// error status of TF Serving as [`Fault::Upstream`].
-pub async fn call<Answer>(
+pub(crate) async fn call<Answer>(
     pool: &Pool,
     path: &'static str,
     request: &impl prost::Message,
@@ -78,17 +57,17 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
     let mut opened = pool.open(&request, false).await?;
     // If the server stopped reading, its response says why.
     body::send_now(&mut opened.body, &frames(Rope::from(message)), true).ok();
-    let response = opened.response.await.map_err(|error| fault(pool.target(), &error))?;
+    let response = opened.response.await.map_err(|error| pool.target().fault(&error))?;
     if let Some((code, message)) = status(response.headers()).filter(|(code, _)| *code != Code::Ok) {
         return Err(Fault::Upstream { code, message });
     }
     let http = response.status();
     let mut body = BodyReader::new(response.into_body());
     let mut assembler = Assembler::default();
-    while let Some(chunk) = body.next().await.map_err(|error| fault(pool.target(), &error))? {
+    while let Some(chunk) = body.next().await.map_err(|error| pool.target().fault(&error))? {
         assembler.push(chunk).map_err(|error| broken(path, &error))?;
     }
-    let trailers = body.trailers().await.map_err(|error| fault(pool.target(), &error))?;
+    let trailers = body.trailers().await.map_err(|error| pool.target().fault(&error))?;
     match trailers.as_ref().and_then(status) {
         Some((Code::Ok, _)) => {}
         Some((code, message)) => return Err(Fault::Upstream { code, message }),

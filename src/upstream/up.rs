@@ -12,7 +12,7 @@ use crate::fault::Fault;
 
 /// The state of the upstream, as all threads of the process see it.
 #[derive(Debug, Default)]
-pub struct Up {
+pub(crate) struct Up {
     count: AtomicUsize,
     /// The last metadata request since the last connect went unanswered.
     unanswered: AtomicBool,
@@ -37,7 +37,7 @@ enum Kind {
 
 impl Up {
     /// Open connections that take new calls.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 

@@ -3,14 +3,18 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tfs_sidecar::config::load::{File, Settings, load};
-use tfs_sidecar::config::{Config, ListenTls, UndeclaredModels, UpstreamTls};
-use tfs_sidecar::transport::tls::acceptor;
+use tfs_sidecar::config::{Config, UndeclaredModels, UpstreamTls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::support::admin::{self, Metrics};
 use crate::support::dense::{self, CASE, INPUT};
@@ -44,9 +48,11 @@ async fn http1(mut socket: TcpStream) {
 }
 
 async fn tls(socket: TcpStream) {
-    let (cert, key) = (fixture("server.pem"), fixture("server.key"));
-    let acceptor = acceptor(&ListenTls { cert, key, client_ca: None }).unwrap();
-    acceptor.accept(socket).await.ok();
+    let chain = CertificateDer::pem_file_iter(fixture("server.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(fixture("server.key")).unwrap();
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsAcceptor::from(Arc::new(config)).accept(socket).await.ok();
 }
 
 async fn json(admin: &str, path: &str) -> (u16, Value) {

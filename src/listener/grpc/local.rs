@@ -33,7 +33,7 @@ type TonicService = BoxCloneSyncService<Request<Incoming>, Response<tonic::body:
 
 /// The services; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Local {
+pub(crate) struct Local {
     health: TonicService,
     reflection: TonicService,
     reflection_alpha: TonicService,
@@ -41,7 +41,7 @@ pub struct Local {
 
 impl Local {
     /// The services, and the handle that sets what health answers.
-    pub fn new() -> Result<(Self, HealthReporter), tonic_reflection::server::Error> {
+    pub(crate) fn new() -> Result<(Self, HealthReporter), tonic_reflection::server::Error> {
         let (reporter, health) = tonic_health::server::health_reporter();
         let builder = || {
             tonic_reflection::server::Builder::configure()
@@ -57,7 +57,7 @@ impl Local {
     }
 
     /// The service for a path, unless the path is for TF Serving.
-    pub fn service(&self, path: &str) -> Option<TonicService> {
+    pub(crate) fn service(&self, path: &str) -> Option<TonicService> {
         // All of ours, and none of TF Serving's, begin so.
         if !path.starts_with("/grpc.") {
             return None;
@@ -72,7 +72,7 @@ impl Local {
 }
 
 /// Serves one such call.
-pub async fn serve(
+pub(crate) async fn serve(
     drain: DrainHandle,
     service: TonicService,
     request: Request<RecvStream>,
@@ -130,7 +130,7 @@ async fn relay(
 
 /// A request's body as tonic reads bodies.
 #[derive(Debug)]
-pub struct Incoming(RecvStream);
+pub(crate) struct Incoming(RecvStream);
 
 impl http_body::Body for Incoming {
     type Data = Bytes;

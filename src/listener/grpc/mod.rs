@@ -1,6 +1,6 @@
 //! The gRPC listener: serves HTTP/2 connections and dispatches their calls by method.
 mod call;
-pub mod local;
+pub(crate) mod local;
 mod message;
 mod passthrough;
 mod responder;
@@ -20,11 +20,11 @@ use crate::transport::socket::Socket;
 use local::Local;
 
 /// A client says hello at once; one that does not only holds a place.
-pub const HELLO_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves one connection to its end. When draining begins, the client is told to go elsewhere
 /// (GOAWAY) and its calls finish.
-pub async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, peer: Rc<str>) {
+pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, peer: Rc<str>) {
     let (io, flush) = coalesce(socket);
     flush.deferred().of(accept(shard, local, io, peer)).await;
 }

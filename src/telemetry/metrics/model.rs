@@ -20,7 +20,7 @@ const MAX_INPUTS: usize = 1024;
 
 /// Handles to the metrics of one signature, created when the catalog adds it, so that counting a
 /// request looks up nothing by name.
-pub struct ModelMetrics {
+pub(crate) struct ModelMetrics {
     model: Arc<str>,
     signature: Arc<str>,
     /// By method, outcome and code. Created on first use, because most combinations never occur.

@@ -11,12 +11,12 @@ use http::HeaderMap;
 
 /// Send capacity requested at a time: enough for one write, little enough that calls on one
 /// connection take turns.
-pub const CHUNK: usize = 1 << 20;
+pub(crate) const CHUNK: usize = 1 << 20;
 
 /// A received body. The peer may send as much as a chunk held only when the next chunk is asked
 /// for.
 #[derive(Debug)]
-pub struct BodyReader {
+pub(crate) struct BodyReader {
     stream: RecvStream,
     /// Bytes handed out whose window was not given back to the peer yet.
     unreleased: usize,
@@ -25,13 +25,13 @@ pub struct BodyReader {
 /// The peer reads no more of what we send: it answered early, reset the stream, or its connection
 /// broke. This is no failure by itself; the other direction of the stream says what happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped;
+pub(crate) struct Stopped;
 
 /// A message being sent as the peer's windows open. Made by [`Sending::new`], driven by
 /// [`Sending::poll`].
 #[derive(Debug)]
 #[must_use = "nothing is sent unless this is polled"]
-pub struct Sending<'a> {
+pub(crate) struct Sending<'a> {
     chunks: std::slice::Iter<'a, Bytes>,
     current: Bytes,
     left: usize,
@@ -39,12 +39,12 @@ pub struct Sending<'a> {
 }
 
 impl BodyReader {
-    pub fn new(stream: RecvStream) -> Self {
+    pub(crate) fn new(stream: RecvStream) -> Self {
         Self { stream, unreleased: 0 }
     }
 
     /// Whether nothing is left to read, trailers included.
-    pub fn is_end_stream(&self) -> bool {
+    pub(crate) fn is_end_stream(&self) -> bool {
         self.stream.is_end_stream()
     }
 
@@ -53,7 +53,7 @@ impl BodyReader {
     ///
     /// # Errors
     /// The peer reset the stream, or the connection broke.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, h2::Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, h2::Error> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -61,7 +61,7 @@ impl BodyReader {
     ///
     /// # Errors
     /// The peer reset the stream, or the connection broke.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, h2::Error>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, h2::Error>> {
         self.release()?;
         match ready!(self.stream.poll_data(cx)) {
             Some(Ok(chunk)) => {
@@ -78,7 +78,7 @@ impl BodyReader {
     ///
     /// # Errors
     /// The stream is not known to the connection any more.
-    pub fn release(&mut self) -> Result<(), h2::Error> {
+    pub(crate) fn release(&mut self) -> Result<(), h2::Error> {
         match std::mem::take(&mut self.unreleased) {
             0 => Ok(()),
             count => self.stream.flow_control().release_capacity(count),
@@ -89,21 +89,21 @@ impl BodyReader {
     ///
     /// # Errors
     /// The peer reset the stream, or the connection broke.
-    pub async fn trailers(&mut self) -> Result<Option<HeaderMap>, h2::Error> {
+    pub(crate) async fn trailers(&mut self) -> Result<Option<HeaderMap>, h2::Error> {
         self.stream.trailers().await
     }
 }
 
 impl<'a> Sending<'a> {
     /// With `end`, the last chunk ends the stream.
-    pub fn new(chunks: &'a [Bytes], end: bool) -> Self {
+    pub(crate) fn new(chunks: &'a [Bytes], end: bool) -> Self {
         let left = chunks.iter().map(Bytes::len).sum();
         Self { chunks: chunks.iter(), current: Bytes::new(), left, end }
     }
 
     /// Sends what there is room for. Ready when everything is in the send queue of the stream, not
     /// when it was written.
-    pub fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut SendStream<Bytes>,
@@ -133,20 +133,11 @@ impl<'a> Sending<'a> {
     }
 }
 
-/// Sends the chunks as the peer's windows open. With `end`, the last one ends the stream.
-///
-/// # Errors
-/// [`Stopped`] when the peer reads no more.
-pub async fn send_all(stream: &mut SendStream<Bytes>, chunks: &[Bytes], end: bool) -> Result<(), Stopped> {
-    let mut sending = Sending::new(chunks, end);
-    poll_fn(|cx| sending.poll(cx, stream)).await
-}
-
 /// Sends one chunk as the peer's windows open; the stream stays open.
 ///
 /// # Errors
 /// [`Stopped`] when the peer reads no more.
-pub async fn send(stream: &mut SendStream<Bytes>, mut chunk: Bytes) -> Result<(), Stopped> {
+pub(crate) async fn send(stream: &mut SendStream<Bytes>, mut chunk: Bytes) -> Result<(), Stopped> {
     poll_fn(|cx| poll_send(cx, stream, &mut chunk)).await
 }
 
@@ -155,7 +146,7 @@ pub async fn send(stream: &mut SendStream<Bytes>, mut chunk: Bytes) -> Result<()
 ///
 /// # Errors
 /// [`Stopped`] when the peer reads no more.
-pub fn poll_send(
+pub(crate) fn poll_send(
     cx: &mut Context<'_>,
     stream: &mut SendStream<Bytes>,
     chunk: &mut Bytes,
@@ -176,7 +167,7 @@ pub fn poll_send(
 ///
 /// # Errors
 /// [`Stopped`] when the peer reads no more.
-pub fn send_now(stream: &mut SendStream<Bytes>, chunks: &[Bytes], end: bool) -> Result<(), Stopped> {
+pub(crate) fn send_now(stream: &mut SendStream<Bytes>, chunks: &[Bytes], end: bool) -> Result<(), Stopped> {
     let Some((last, others)) = chunks.split_last() else {
         return if end { put(stream, Bytes::new(), true) } else { Ok(()) };
     };
@@ -190,7 +181,7 @@ pub fn send_now(stream: &mut SendStream<Bytes>, chunks: &[Bytes], end: bool) -> 
 ///
 /// # Errors
 /// [`Stopped`] when the peer reads no more.
-pub fn finish(stream: &mut SendStream<Bytes>, trailers: Option<HeaderMap>) -> Result<(), Stopped> {
+pub(crate) fn finish(stream: &mut SendStream<Bytes>, trailers: Option<HeaderMap>) -> Result<(), Stopped> {
     match trailers {
         Some(trailers) => stream.send_trailers(trailers).map_err(|_| Stopped),
         None => put(stream, Bytes::new(), true),
@@ -202,7 +193,7 @@ pub fn finish(stream: &mut SendStream<Bytes>, trailers: Option<HeaderMap>) -> Re
 ///
 /// # Errors
 /// The body that is read was reset, or its connection broke.
-pub async fn copy(from: &mut BodyReader, to: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
+pub(crate) async fn copy(from: &mut BodyReader, to: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
     while let Some(chunk) = from.next().await? {
         if let Err(Stopped) = send(to, chunk).await {
             return Ok(());

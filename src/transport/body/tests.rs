@@ -70,6 +70,12 @@ fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     poll(&mut Context::from_waker(Waker::noop()))
 }
 
+/// Sends the chunks as the peer's windows open.
+async fn send_all(stream: &mut SendStream<Bytes>, chunks: &[Bytes], end: bool) -> Result<(), Stopped> {
+    let mut sending = Sending::new(chunks, end);
+    poll_fn(|cx| sending.poll(cx, stream)).await
+}
+
 #[tokio::test]
 async fn a_message_larger_than_the_window_arrives_whole_and_in_order() {
     let Exchange { upload, received, .. } = &mut open(1_000).await;

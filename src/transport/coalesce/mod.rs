@@ -40,7 +40,7 @@ thread_local! {
 
 /// The socket as `h2` sees it.
 #[derive(Debug)]
-pub struct Coalesced<S = Socket> {
+pub(crate) struct Coalesced<S = Socket> {
     shared: Rc<RefCell<Shared<S>>>,
     asked: Cell<bool>,
 }
@@ -48,14 +48,14 @@ pub struct Coalesced<S = Socket> {
 /// A connection whose [`Coalesced`] writes are flushed after each poll.
 #[derive(Debug)]
 #[must_use = "nothing is written unless this is polled"]
-pub struct DeferredFlush<F, S = Socket> {
+pub(crate) struct DeferredFlush<F, S = Socket> {
     connection: Pin<Box<F>>,
     shared: Rc<RefCell<Shared<S>>>,
 }
 
 /// Becomes a [`DeferredFlush`] once there is a connection to poll.
 #[derive(Debug)]
-pub struct FlushHandle<S = Socket>(Rc<RefCell<Shared<S>>>);
+pub(crate) struct FlushHandle<S = Socket>(Rc<RefCell<Shared<S>>>);
 
 #[derive(Debug)]
 struct Shared<S> {
@@ -75,7 +75,7 @@ struct Shared<S> {
 }
 
 /// Wraps a socket: returns the side for `h2`, and the handle for flushing.
-pub fn coalesce<S>(socket: S) -> (Coalesced<S>, FlushHandle<S>) {
+pub(crate) fn coalesce<S>(socket: S) -> (Coalesced<S>, FlushHandle<S>) {
     let shared = Shared {
         socket,
         read_buffer: ReadBuffer::default(),
@@ -92,13 +92,13 @@ pub fn coalesce<S>(socket: S) -> (Coalesced<S>, FlushHandle<S>) {
 
 impl<S> FlushHandle<S> {
     /// With few bytes to write, lets other ready tasks run once before flushing.
-    pub fn deferred(self) -> Self {
+    pub(crate) fn deferred(self) -> Self {
         self.0.borrow_mut().deferred = true;
         self
     }
 
     /// Wraps the connection that uses the [`Coalesced`] side.
-    pub fn of<F>(self, connection: F) -> DeferredFlush<F, S> {
+    pub(crate) fn of<F>(self, connection: F) -> DeferredFlush<F, S> {
         DeferredFlush { connection: Box::pin(connection), shared: self.0 }
     }
 }
