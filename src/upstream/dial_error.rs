@@ -69,6 +69,7 @@ impl DialError {
         let Some(io) = error.into_io() else { return Self::NotHttp2 { cause } };
         // With TLS 1.3, a server says only now that it wants another certificate. h2 keeps the text
         // of rustls' error.
+        #[cfg(feature = "tls")]
         if io.to_string().contains("fatal alert") {
             return Self::Tls(io);
         }
