@@ -280,6 +280,29 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_is_a_problem_if_no_known_version_has_the_name() {
+        let settings = ["a", "b", "typo"].map(|name| (name.to_owned(), crate::repair::Policy::default()));
+        let policy = ModelPolicy { signatures: settings.into(), ..ModelPolicy::default() };
+        let problems = |entry: &Entry| -> Vec<String> {
+            let found = entry.config_problems("m", &policy).into_iter();
+            found.map(|problem| problem.path.replace("models.m.signatures.", "")).collect()
+        };
+        assert!(problems(&Entry::default()).is_empty(), "nothing was read yet");
+        let one = after(
+            &Entry::default(),
+            Observation { available: Some(vec![1]), read: read(1, &["a"]), ..Default::default() },
+        );
+        assert_eq!(problems(&one), ["b", "typo"]);
+        let both = after(
+            &one,
+            Observation { available: Some(vec![1, 2]), read: read(2, &["b"]), ..Default::default() },
+        );
+        assert_eq!(problems(&both), ["typo"]);
+        let two = after(&both, Observation { available: Some(vec![2]), ..Default::default() });
+        assert_eq!(problems(&two), ["a", "typo"]);
+    }
+
+    #[test]
     fn a_removed_model_is_not_found() {
         let catalog = Catalog::default();
         catalog.put(
