@@ -1,9 +1,9 @@
 //! Builds a signature, a policy and an almost correct request from bytes, in every encoding that
 //! protobuf allows.
-use tfs_sidecar::repair::policy::{
-    InputPolicy, Literal, MissingInputs, Pad, Rank1, ShortLists, Unrepairable,
-};
-use tfs_sidecar::repair::{Limits, Mode, ModelPolicy, Policy, REPAIRS, Tier};
+use std::collections::BTreeMap;
+
+use tfs_sidecar::repair::policy::{InputPolicy, Literal, MissingInputs, Pad, ShortLists, Unrepairable};
+use tfs_sidecar::repair::{InputValue, Limits, Mode, ModelPolicy, Policy, REPAIRS, Switch, Tier};
 use tfs_sidecar::signature::{Signature, Signatures, TensorInfo};
 use tfs_sidecar::tensor::{DataType, PartialShape, Shape, ValueList};
 
@@ -70,6 +70,23 @@ fn signature(choices: &mut Choices<'_>, name: &str) -> Signature {
     Signature { name: name.to_owned(), inputs, outputs, method_name: String::new() }
 }
 
+/// Values for some of the keys that rules declare for an input.
+fn input_values(choices: &mut Choices<'_>) -> BTreeMap<&'static str, Literal> {
+    let mut values = BTreeMap::new();
+    for rule in REPAIRS {
+        let Switch::Input(key) = rule.switch else { continue };
+        if choices.flag() {
+            let value = match key.value {
+                InputValue::Words(words) => Literal::Text(words[choices.below(words.len())].to_owned()),
+                InputValue::OnOff => Literal::Bool(choices.rarely(4)),
+                InputValue::Element => literal(choices),
+            };
+            values.insert(key.name, value);
+        }
+    }
+    values
+}
+
 fn literal(choices: &mut Choices<'_>) -> Literal {
     match choices.below(5) {
         0 => Literal::Int(0),
@@ -110,12 +127,7 @@ fn policy(choices: &mut Choices<'_>, signature: &Signature) -> (ModelPolicy, Lim
             value: literal(choices),
             mask: choices.flag().then(|| choices.of(NAMES).to_owned()),
         });
-        let input = InputPolicy {
-            default: choices.flag().then(|| literal(choices)),
-            scalar: choices.rarely(4),
-            rank1_is: [None, Some(Rank1::SingleRow), Some(Rank1::OnePerRow)][choices.below(3)],
-            pad,
-        };
+        let input = InputPolicy { values: input_values(choices), pad };
         policy.inputs.insert(info.alias.clone(), input);
     }
     (ModelPolicy { defaults: policy, ..ModelPolicy::default() }, limits)

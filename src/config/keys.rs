@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::cursor::Cursor;
 use super::format::{Ignored, Maybe, Unavailable, UnlessZero};
 use super::problem::Problem;
-use super::rules::{Aliases, RuleKey, Rules};
+use super::rules::{Aliases, InputKeys, RuleKey, Rules};
 use super::scalars::{
     Address, Choice, Concurrency, Element, FilePath, LogFilter, Number, OnOff, Share, Size, Text, Time,
 };
@@ -13,8 +13,8 @@ use super::table::{Field, Key, Named, Optional, Table, keys};
 use super::{Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls};
 use crate::repair::Repair;
 use crate::repair::policy::{
-    InputPolicy, Literal, MissingInputs, Mode, ModelPolicy, Pad, Policy, Rank1, RowAgreement, ShortLists,
-    SmallInts, Unrepairable,
+    InputPolicy, Literal, MissingInputs, Mode, ModelPolicy, Pad, Policy, RowAgreement, ShortLists, SmallInts,
+    Unrepairable,
 };
 
 pub(super) static CONFIG: Table<Config> = Table {
@@ -137,10 +137,8 @@ static SIGNATURE: Table<Policy> = Table {
 };
 
 static INPUT: Table<InputPolicy> = Table {
+    base: Some(&InputKeys),
     keys: keys! { InputPolicy;
-        default: Maybe(Element), "The value to send when the request lacks the input (rule `input_defaults`).";
-        scalar: OnOff, "The input is a scalar although the signature does not declare its rank (rule `scalar_inputs`).";
-        rank1_is: Maybe(Choice(&[("single_row", Rank1::SingleRow), ("one_per_row", Rank1::OnePerRow)])), "How to read a vector where `[-1,-1]` is declared: as one row, or as one row per value.";
         pad: Optional { table: &PAD, blank: || Pad { value: Literal::Int(0), mask: None } }, "Fills up rows that are too short (rule `pad_ragged`).";
     },
     ..Table::EMPTY

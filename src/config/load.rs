@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::config::{LogFormat, effective};
     use crate::repair::Repair;
-    use crate::repair::policy::{Literal, Mode, Pad, Policy, Rank1};
+    use crate::repair::policy::{Literal, Mode, Pad, Policy};
 
     fn from(text: &str) -> Result<Config, Problems> {
         load(&Settings::default(), Some(File { name: "c.yaml", text }))
@@ -141,10 +141,10 @@ mod tests {
         let policy = churn.for_signature("serving_default");
         assert!(is_on(policy, "flatten") && policy.drop_extra.contains("user_id"));
         assert_eq!(policy.aliases["input_3"], "input_5");
-        assert_eq!(policy.inputs["dropout_keep_prob"].default, Some(Literal::Float(1.0)));
-        assert!(policy.inputs["dropout_keep_prob"].scalar);
+        assert_eq!(policy.inputs["dropout_keep_prob"].values["default"], Literal::Float(1.0));
+        assert_eq!(policy.inputs["dropout_keep_prob"].values["scalar"], Literal::Bool(true));
         let ids = &policy.inputs["ids"];
-        assert_eq!(ids.rank1_is, Some(Rank1::SingleRow));
+        assert_eq!(ids.values["rank1_is"], Literal::Text("single_row".to_owned()));
         assert_eq!(ids.pad, Some(Pad { value: Literal::Int(0), mask: Some("ids_mask".to_owned()) }));
         assert_eq!(policy.max_rows, 64);
         assert_eq!(config.limits.max_inflight_bytes, 512 << 20);

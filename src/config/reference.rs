@@ -111,7 +111,9 @@ fn the_reference_lists_every_key() {
             Switch::Policy => format!("`{}: off`", rule.name),
             Switch::On => format!("`rules: {{{}: on}}`", rule.name),
             Switch::Inputs => format!("`rules: {{{}: [INPUT]}}`", rule.name),
-            Switch::Elsewhere(spelling) => format!("`{spelling}` in a signature"),
+            Switch::Input(_) | Switch::Elsewhere(_) => {
+                format!("`{}` in a signature", rule.switch.spelling().unwrap_or_default())
+            }
         };
         writeln!(text, "| `{}` | {tier} | {written} |", rule.name).unwrap();
     }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use super::cursor::Cursor;
-use super::format::{Format, Kind, Scalar, Tree};
+use super::format::{Format, Kind, Row, Scalar, Tree};
 use super::problem::{Problem, list};
-use super::scalars::{OnOff, Text};
+use super::scalars::{Element, OnOff, Text, Words};
+use super::table::Keys;
 use super::yaml::{Entry, Value};
-use crate::repair::policy::Policy;
-use crate::repair::{LATER, REPAIRS, Repair, RuleSet, Switch};
+use crate::repair::policy::{InputPolicy, Literal, Policy};
+use crate::repair::{InputKey, InputValue, LATER, REPAIRS, Repair, RuleSet, Switch};
 use crate::spelling::nearest;
 
 /// Rules switched by name.
@@ -46,7 +47,7 @@ impl Format<Policy> for Rules {
                     Some(Tree::List(policy.drop_extra.iter().map(|name| Text("input").write(name)).collect()))
                 }
                 // Printed under keys of their own.
-                Switch::Policy | Switch::Elsewhere(_) => None,
+                Switch::Policy | Switch::Input(_) | Switch::Elsewhere(_) => None,
             };
             entries.extend(tree.map(|tree| (rule.name.to_owned(), tree)));
         }
@@ -73,14 +74,14 @@ impl Rules {
         match rule.switch {
             Switch::Off | Switch::Policy => true,
             Switch::On | Switch::Inputs => self.opt_in,
-            Switch::Elsewhere(_) => false,
+            Switch::Input(_) | Switch::Elsewhere(_) => false,
         }
     }
 
     fn read_rule(&self, rule: &Repair, entry: &Entry, at: &Cursor<'_>, to: &mut Policy) {
         let name = rule.name;
         let problem = |text: &str| Problem::at(entry.place, at.path_of(name), text);
-        if let Switch::Elsewhere(spelling) = rule.switch {
+        if let Some(spelling) = rule.switch.spelling() {
             let problem = problem("this rule takes a value, not a switch");
             at.push(problem.hint(format!("in a signature, write `{spelling}`")));
             return;
@@ -122,7 +123,7 @@ fn unknown(at: &Cursor<'_>, entry: &Entry) -> Problem {
     let hint = match nearest(name, names) {
         Some(near) => format!("did you mean `{near}`?"),
         None => {
-            let switched = |rule: &&&Repair| !matches!(rule.switch, Switch::Elsewhere(_));
+            let switched = |rule: &&&Repair| rule.switch.spelling().is_none();
             let known: Vec<&str> = REPAIRS.iter().filter(switched).map(|rule| rule.name).collect();
             format!("known rules: {}", list(&known, "and"))
         }
@@ -132,6 +133,58 @@ fn unknown(at: &Cursor<'_>, entry: &Entry) -> Problem {
 
 fn inputs_schema() -> Json {
     json!({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"enum": ["off", false]}]})
+}
+
+/// The keys of an input that rules declare.
+pub(super) struct InputKeys;
+
+impl InputKeys {
+    fn all() -> impl Iterator<Item = &'static InputKey> {
+        REPAIRS.iter().filter_map(|rule| match rule.switch {
+            Switch::Input(key) => Some(key),
+            _ => None,
+        })
+    }
+}
+
+impl Keys<InputPolicy> for InputKeys {
+    fn names(&self) -> Vec<&'static str> {
+        Self::all().map(|key| key.name).collect()
+    }
+
+    fn set(&self, name: &str, at: &Cursor<'_>, to: &mut InputPolicy) {
+        let Some(key) = Self::all().find(|key| key.name == name) else { return };
+        let value = match key.value {
+            InputValue::Words(words) => at.scalar(&Words(words)).map(|word| Literal::Text(word.to_owned())),
+            InputValue::OnOff => at.scalar(&OnOff).map(Literal::Bool),
+            InputValue::Element => at.scalar(&Element),
+        };
+        to.values.extend(value.map(|value| (key.name, value)));
+    }
+
+    fn entries(&self, input: &InputPolicy, _: &InputPolicy) -> Vec<(String, Tree)> {
+        let entry = |key: &InputKey| {
+            let tree = match (key.value, input.value(key)?) {
+                (InputValue::OnOff, Literal::Bool(on)) => OnOff.write(on),
+                (InputValue::Words(_), Literal::Text(word)) => Tree::Text(word.clone()),
+                (_, value) => Element.write(value),
+            };
+            Some((key.name.to_owned(), tree))
+        };
+        Self::all().filter_map(entry).collect()
+    }
+
+    fn rows(&self, _: &InputPolicy) -> Vec<Row> {
+        let row = |key: &'static InputKey| {
+            let schema = match key.value {
+                InputValue::Words(words) => Words(words).schema(),
+                InputValue::OnOff => OnOff.schema(),
+                InputValue::Element => Element.schema(),
+            };
+            Row { name: key.name, help: key.help, default: None, kind: Kind::Value(schema) }
+        };
+        Self::all().map(row).collect()
+    }
 }
 
 /// A rule that has a key of its own, beside its name under `rules`.

@@ -44,14 +44,8 @@ impl<V: Copy + PartialEq + Sync> Scalar for Choice<V> {
     type Value = V;
 
     fn parse(&self, text: &str) -> Result<V, Problem> {
-        if let Some((_, value)) = self.0.iter().find(|(name, _)| *name == text) {
-            return Ok(*value);
-        }
-        let problem = expected(&list(&self.names(), "or"), text);
-        Err(match nearest(text, self.names()) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem,
-        })
+        let found = self.0.iter().find(|(name, _)| *name == text);
+        found.map(|(_, value)| *value).ok_or_else(|| none_of(&self.names(), text))
     }
 
     fn write(&self, value: &V) -> Tree {
@@ -61,6 +55,33 @@ impl<V: Copy + PartialEq + Sync> Scalar for Choice<V> {
 
     fn schema(&self) -> Json {
         json!({"enum": self.names()})
+    }
+}
+
+/// One of a few words, as it is.
+pub(super) struct Words(pub &'static [&'static str]);
+
+impl Scalar for Words {
+    type Value = &'static str;
+
+    fn parse(&self, text: &str) -> Result<&'static str, Problem> {
+        self.0.iter().find(|word| **word == text).copied().ok_or_else(|| none_of(self.0, text))
+    }
+
+    fn write(&self, value: &&'static str) -> Tree {
+        Tree::Text((*value).to_owned())
+    }
+
+    fn schema(&self) -> Json {
+        json!({"enum": self.0})
+    }
+}
+
+fn none_of(names: &[&'static str], text: &str) -> Problem {
+    let problem = expected(&list(names, "or"), text);
+    match nearest(text, names.iter().copied()) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::repair::notation;
 use crate::repair::policy::{InputPolicy, Literal, ModelPolicy, Policy};
 use crate::repair::report::ascii;
+use crate::repair::rules::DEFAULT;
 use crate::signature::{Signature, Signatures};
 use crate::spelling;
 use crate::tensor::DataType;
@@ -86,7 +87,7 @@ impl Found {
     fn input(&mut self, key: &str, signature: &Signature, dtype: DataType, input: &InputPolicy) {
         let fits = |literal: &Literal| notation::element(dtype, literal).is_ok();
         let what = format!("{dtype}, the dtype of the input, cannot hold the value: it is ignored");
-        if input.default.as_ref().is_some_and(|default| !fits(default)) {
+        if input.value(&DEFAULT).is_some_and(|default| !fits(default)) {
             self.add(&format!("{key}.default"), &what);
         }
         let Some(pad) = &input.pad else { return };

@@ -4,6 +4,7 @@ use super::notation;
 use super::pad::has_room;
 use super::policy::{Limits, Literal, Policy};
 use super::problem::Problem;
+use super::rules::DEFAULT;
 use super::{AddedValues, Change, Propose, Reason, Stage, Step, ValueChange};
 use crate::signature::{Signature, TensorInfo};
 
@@ -40,7 +41,7 @@ pub(super) fn fill(
         }
         for rule in policy.rules.of(Stage::Missing) {
             let Propose::Missing(propose) = rule.propose else { continue };
-            let literal = policy.input(&info.alias).and_then(|input| input.default.clone());
+            let literal = policy.input(&info.alias).and_then(|input| input.value(&DEFAULT).cloned());
             let descriptor = propose(&MissingCase { info, policy, limits, rows });
             let (Some(descriptor), Some(literal)) = (descriptor, literal) else { continue };
             if notation::element(descriptor.dtype, &literal).is_err() {

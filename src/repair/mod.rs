@@ -30,7 +30,7 @@ pub(crate) mod reason;
 pub mod report;
 mod rows;
 mod rule_set;
-mod rules;
+pub(crate) mod rules;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -43,7 +43,7 @@ pub use descriptor::{Descriptor, Encoding};
 pub use judge::{Action, Outcome, Request, Verdict, judge};
 pub(crate) use missing::MissingCase;
 pub(crate) use names::{NameCase, Naming};
-pub use policy::{Limits, Mode, ModelPolicy, Policy};
+pub use policy::{InputKey, InputValue, Limits, Mode, ModelPolicy, Policy};
 pub use problem::Problem;
 pub use reason::Reason;
 pub use rule_set::RuleSet;
@@ -91,8 +91,28 @@ pub enum Switch {
     On,
     /// Tier 2: `rules: {name: [input, ...]}`.
     Inputs,
+    /// Tier 2 with one value for an input, which the rule declares: `inputs: {NAME: {key: value}}`.
+    Input(&'static InputKey),
     /// Tier 2 with a value that is configured elsewhere in a signature; the text shows where.
     Elsewhere(&'static str),
+}
+
+impl Switch {
+    /// How a rule with a value is configured, for messages and docs.
+    pub fn spelling(self) -> Option<String> {
+        match self {
+            Self::Input(key) => {
+                let value = match key.value {
+                    InputValue::Words(words) => words.first().copied().unwrap_or_default(),
+                    InputValue::OnOff => "on",
+                    InputValue::Element => "VALUE",
+                };
+                Some(format!("inputs: {{NAME: {{{}: {value}}}}}", key.name))
+            }
+            Self::Elsewhere(spelling) => Some(spelling.to_owned()),
+            Self::Off | Self::Policy | Self::On | Self::Inputs => None,
+        }
+    }
 }
 
 /// Tier 3: rules that change content. None exists yet. The configuration knows their names, so that

@@ -100,13 +100,24 @@ pub enum ShortLists {
     Allow,
 }
 
-/// How to read a vector where `[-1,-1]` is declared (rule `rank1_is`).
+/// A value for single inputs that a rule declares in its own file. It is a key under `inputs.NAME`
+/// of the configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InputKey {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub value: InputValue,
+}
+
+/// What the value of an [`InputKey`] may be, and how [`InputPolicy::values`] holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rank1 {
-    /// `[n]` is one row of n values: `[1,n]`.
-    SingleRow,
-    /// `[n]` is n rows of one value: `[n,1]`.
-    OnePerRow,
+pub enum InputValue {
+    /// One of these, as [`Literal::Text`].
+    Words(&'static [&'static str]),
+    /// `on` or `off`, as [`Literal::Bool`].
+    OnOff,
+    /// An element of a tensor.
+    Element,
 }
 
 /// A value from the configuration, converted to the input's dtype when it is used.
@@ -129,12 +140,20 @@ pub struct Pad {
 /// The values of opt-in rules for one input.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct InputPolicy {
-    /// Sent when the client omits the input (rule `input_defaults`).
-    pub default: Option<Literal>,
-    /// The input takes a scalar although its rank is unknown (rule `scalar_inputs`).
-    pub scalar: bool,
-    pub rank1_is: Option<Rank1>,
+    /// By the name of the [`InputKey`].
+    pub values: BTreeMap<&'static str, Literal>,
     pub pad: Option<Pad>,
+}
+
+impl InputPolicy {
+    pub fn value(&self, key: &InputKey) -> Option<&Literal> {
+        self.values.get(key.name)
+    }
+
+    /// Whether a value of [`InputValue::OnOff`] is on.
+    pub fn is_on(&self, key: &InputKey) -> bool {
+        self.value(key) == Some(&Literal::Bool(true))
+    }
 }
 
 /// What the whole sidecar accepts, whatever a model's policy says.

@@ -8,6 +8,7 @@ use super::policy::{Limits, Policy};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::report::ascii;
+use super::rules::SCALAR;
 use super::warning::Warning;
 use super::{Change, Propose, Repair, Stage, Step, ValueChange};
 use crate::signature::TensorInfo;
@@ -105,7 +106,7 @@ impl Planner<'_> {
                 Some(Err(descriptor)) => (descriptor, false),
             };
         // An input of unknown rank is never changed: nothing says what would be correct.
-        let scalar = self.policy.input(&info.alias).is_some_and(|input| input.scalar);
+        let scalar = self.policy.input(&info.alias).is_some_and(|input| input.is_on(&SCALAR));
         let fixed = info.shape == PartialShape::UnknownRank && !scalar;
         if descriptor.dtype != info.dtype && descriptor.dtype.info().is_some() {
             let problem = dtype_problem(info, descriptor.dtype);

@@ -55,7 +55,9 @@ fn docs_repairs_md_shows_every_rule() {
                 Switch::Policy => format!("off with `{}: off`", rule.name),
                 Switch::On => format!("on with `rules: {{{}: on}}`", rule.name),
                 Switch::Inputs => format!("on with `rules: {{{}: [INPUT]}}`", rule.name),
-                Switch::Elsewhere(spelling) => format!("on with `{spelling}` of a signature"),
+                Switch::Input(_) | Switch::Elsewhere(_) => {
+                    format!("on with `{}` of a signature", rule.switch.spelling().unwrap_or_default())
+                }
             };
             writeln!(text, "```\n\nSwitched {switch}.{lossy}{calls}").unwrap();
         }

@@ -1,6 +1,7 @@
 //! A value for each input of an example call: one row, and what the input's name and shape suggest.
 use super::json;
 use crate::repair::policy::{Literal, Policy};
+use crate::repair::rules::{DEFAULT, SCALAR};
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{DataType, ValueList};
 
@@ -99,11 +100,11 @@ fn sample<'a>(signature: &'a Signature, info: &'a TensorInfo, policy: &Policy) -
     let (mut dims, mut guess) = dims(info, role);
     let mut values = values(info, role, &dims);
     let setting = policy.input(&info.alias);
-    if setting.is_some_and(|setting| setting.scalar) {
+    if setting.is_some_and(|setting| setting.is_on(&SCALAR)) {
         (dims, guess) = (Vec::new(), None);
     }
     if let Some(value) =
-        setting.and_then(|setting| setting.default.as_ref()).and_then(|value| literal(info, value))
+        setting.and_then(|setting| setting.value(&DEFAULT)).and_then(|value| literal(info, value))
     {
         values = value;
     } else if let Some(about) = about_values(info, role) {

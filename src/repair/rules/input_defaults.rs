@@ -1,12 +1,21 @@
 //! Adds an input that clients omit, with a value of the operator.
+use super::SCALAR;
 use crate::repair::encoding::claims_too_much;
-use crate::repair::{Descriptor, Encoding, Example, MissingCase, Propose, Repair, Stage, Switch, Tier};
+use crate::repair::{
+    Descriptor, Encoding, Example, InputKey, InputValue, MissingCase, Propose, Repair, Stage, Switch, Tier,
+};
 use crate::tensor::Shape;
+
+pub(crate) static DEFAULT: InputKey = InputKey {
+    name: "default",
+    help: "The value to send when the request lacks the input (rule `input_defaults`).",
+    value: InputValue::Element,
+};
 
 pub(super) static REPAIR: Repair = Repair {
     name: "input_defaults",
     tier: Tier::Two,
-    switch: Switch::Elsewhere("inputs: {NAME: {default: VALUE}}"),
+    switch: Switch::Input(&DEFAULT),
     stage: Stage::Missing,
     lossy: false,
     when: "A declared input was not sent and has a `default`. It is sent as a scalar (`scalar: true`, or declared `[]`), in its fixed shape, or with as many rows as the other inputs.",
@@ -21,10 +30,10 @@ pub(super) static REPAIR: Repair = Repair {
 
 fn propose(case: &MissingCase<'_>) -> Option<Descriptor> {
     let input = case.policy.input(&case.info.alias)?;
-    input.default.as_ref()?;
+    input.value(&DEFAULT)?;
     let shape = match case.info.shape.dims() {
         // A declared rank takes precedence over the switch.
-        _ if input.scalar && case.info.shape.accepts(&Shape::scalar()) => Shape::scalar(),
+        _ if input.is_on(&SCALAR) && case.info.shape.accepts(&Shape::scalar()) => Shape::scalar(),
         None => return None,
         Some([-1, inner @ ..]) if inner.iter().all(|size| *size >= 0) => {
             [case.rows?].into_iter().chain(inner.iter().copied()).collect()

@@ -1,4 +1,7 @@
 //! The registry of repairs, one file each, and what several of them share.
+pub(crate) use input_defaults::DEFAULT;
+pub(crate) use scalar_inputs::SCALAR;
+
 use super::Repair;
 use crate::tensor::{PartialShape, Shape};
 

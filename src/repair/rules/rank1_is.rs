@@ -1,12 +1,22 @@
 //! Reads a vector sent for `[-1,-1]` as one row or as one row for each value, as configured.
-use crate::repair::policy::Rank1;
-use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
+use crate::repair::policy::Literal;
+use crate::repair::{
+    Example, InputKey, InputValue, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier,
+};
 use crate::tensor::Shape;
+
+static RANK1_IS: InputKey = InputKey {
+    name: "rank1_is",
+    help: "How to read a vector where `[-1,-1]` is declared: as one row, or as one row per value (rule `rank1_is`).",
+    value: InputValue::Words(&[SINGLE_ROW, ONE_PER_ROW]),
+};
+const SINGLE_ROW: &str = "single_row";
+const ONE_PER_ROW: &str = "one_per_row";
 
 pub(super) static REPAIR: Repair = Repair {
     name: "rank1_is",
     tier: Tier::Two,
-    switch: Switch::Elsewhere("inputs: {NAME: {rank1_is: single_row}}"),
+    switch: Switch::Input(&RANK1_IS),
     stage: Stage::Shape,
     lossy: false,
     when: "`[-1,-1]` is declared and a vector was sent: `rank1_is: single_row` turns it into `[1,n]`, `rank1_is: one_per_row` into `[n,1]`.",
@@ -20,15 +30,16 @@ pub(super) static REPAIR: Repair = Repair {
 };
 
 fn propose(case: &TensorCase<'_>) -> Proposal {
-    let configured = case.policy.input(&case.info.alias).and_then(|input| input.rank1_is);
-    let (Some([-1, -1]), [size], Some(rank1)) =
+    let configured = case.policy.input(&case.info.alias).and_then(|input| input.value(&RANK1_IS));
+    let (Some([-1, -1]), [size], Some(Literal::Text(word))) =
         (case.info.shape.dims(), &case.descriptor.shape[..], configured)
     else {
         return Proposal::No;
     };
-    let shape = match rank1 {
-        Rank1::SingleRow => [1, *size],
-        Rank1::OnePerRow => [*size, 1],
+    let shape = match word.as_str() {
+        SINGLE_ROW => [1, *size],
+        ONE_PER_ROW => [*size, 1],
+        _ => return Proposal::No,
     };
     Proposal::Becomes(case.descriptor.with_shape(Shape::from(shape)))
 }

@@ -1,12 +1,20 @@
 //! Turns a vector of one value into a scalar, for inputs of unknown rank that the operator declares
 //! as scalars.
-use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
+use crate::repair::{
+    Example, InputKey, InputValue, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier,
+};
 use crate::tensor::{PartialShape, Shape};
+
+pub(crate) static SCALAR: InputKey = InputKey {
+    name: "scalar",
+    help: "The input is a scalar although the signature does not declare its rank (rule `scalar_inputs`).",
+    value: InputValue::OnOff,
+};
 
 pub(super) static REPAIR: Repair = Repair {
     name: "scalar_inputs",
     tier: Tier::Two,
-    switch: Switch::Elsewhere("inputs: {NAME: {scalar: true}}"),
+    switch: Switch::Input(&SCALAR),
     stage: Stage::Shape,
     lossy: false,
     when: "The input's rank is unknown, the operator configured `scalar: true`, and one element was sent.",
@@ -20,7 +28,7 @@ pub(super) static REPAIR: Repair = Repair {
 };
 
 fn propose(case: &TensorCase<'_>) -> Proposal {
-    let named = case.policy.input(&case.info.alias).is_some_and(|input| input.scalar);
+    let named = case.policy.input(&case.info.alias).is_some_and(|input| input.is_on(&SCALAR));
     if named && case.info.shape == PartialShape::UnknownRank && case.descriptor.shape.elements() == Ok(1) {
         return Proposal::Becomes(case.descriptor.with_shape(Shape::scalar()));
     }

@@ -231,7 +231,7 @@ fn a_request_whose_rows_differ_is_not_split() {
 fn a_default_has_no_rows_where_those_of_the_request_differ() {
     let steps = |request: &str| {
         let mut case = Case::new("a:float[-1] b:float[-1] w:float[-1]", request);
-        let input = InputPolicy { default: Some(Literal::Int(1)), ..InputPolicy::default() };
+        let input = InputPolicy { values: [("default", Literal::Int(1))].into(), ..InputPolicy::default() };
         case.policy.defaults.inputs.insert("w".to_owned(), input);
         case.says()
     };
@@ -329,7 +329,7 @@ fn missing_inputs_are_forwarded_if_nothing_else_is_wrong() {
 #[test]
 fn strict_forwards_a_missing_input_rather_than_add_its_default() {
     let mut case = Case::new("a:float[-1,2] b:float[-1]", "a:float[1,2]").mode(Mode::Strict);
-    let input = InputPolicy { default: Some(Literal::Int(1)), ..InputPolicy::default() };
+    let input = InputPolicy { values: [("default", Literal::Int(1))].into(), ..InputPolicy::default() };
     case.policy.defaults.inputs.insert("b".to_owned(), input);
     let verdict = case.judge();
     assert_eq!((verdict.action, verdict.outcome), (Action::Forward, Outcome::Passed));

@@ -303,8 +303,7 @@ fn a_default_has_the_declared_rank() {
     let mut case = Case::new("x:float[1] y:float[2,2] z:float", "x:float[1]");
     for name in ["y", "z"] {
         let input = policy::InputPolicy {
-            default: Some(policy::Literal::Int(1)),
-            scalar: true,
+            values: [("default", policy::Literal::Int(1)), ("scalar", policy::Literal::Bool(true))].into(),
             ..policy::InputPolicy::default()
         };
         case.policy.defaults.inputs.insert(name.to_owned(), input);
@@ -318,8 +317,8 @@ fn an_added_input_is_split_like_the_others() {
     let mut case = Case::new("x:float[-1,2] y:float[-1] -> z:float[-1]", "x:float[3,2]");
     set(&mut case.policy.defaults, "split_oversize", true);
     case.policy.defaults.max_rows = 2;
-    let default = Some(policy::Literal::Int(1));
-    case.policy.defaults.inputs.insert("y".to_owned(), policy::InputPolicy { default, ..Default::default() });
+    let values = [("default", policy::Literal::Int(1))].into();
+    case.policy.defaults.inputs.insert("y".to_owned(), policy::InputPolicy { values, ..Default::default() });
     let calls = Calls::Split { rows: 3, per_call: 2, whole: true };
     assert_eq!(case.judge().plan.calls, calls);
     for (call, _) in calls::requests(&case.applied(), calls).unwrap() {
