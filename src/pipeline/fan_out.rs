@@ -25,6 +25,7 @@ pub(super) async fn fan_out(
     let mut first: Option<response::Parts> = None;
     let mut last = HeaderMap::new();
     for (part, rows) in requests(message, calls).map_err(|error| internal(&error))? {
+        cx.attempts.start_call();
         let reply = send(cx, &frames(part)).await?;
         // An answer takes memory like a request's message and is charged like one.
         match reply.collect(|bytes| cx.ticket.charge(bytes)).await? {
@@ -49,6 +50,7 @@ pub(super) async fn fan_out(
         // Being answered is more important than the operator's maximum of rows.
         (Err(error), Calls::Split { whole: true, .. }) => {
             tracing::debug!(%error, "the answers of a split request do not fit together: sending it whole");
+            cx.attempts.start_call();
             let reply = send(cx, &frames(message.clone())).await?;
             return Ok(Answer::Upstream { reply, annotations });
         }

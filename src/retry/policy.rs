@@ -77,6 +77,11 @@ impl Attempts {
         Self { limited: false, ..Self::with_limiter() }
     }
 
+    /// Another call of the same request, such as the next part of a fan-out, has its own retries.
+    pub(crate) fn start_call(&mut self) {
+        *self = Self { retries: 0, unprocessed: false, ..*self };
+    }
+
     /// Whether the request is sent again after a failure, and when. A retry that the budget pays
     /// for is taken off it.
     ///
@@ -189,6 +194,19 @@ mod tests {
         let causes = [ConnectionLost, NoThread, ConnectionLost];
         assert_eq!(decisions(Attempts::with_limiter(), &mut budget, &causes), "gng");
         assert_eq!((0..20).filter(|_| budget.spend()).count(), 10, "nothing was spent");
+    }
+
+    #[test]
+    fn each_call_of_a_request_has_its_own_retries_and_the_request_one_new_plan() {
+        let mut attempts = Attempts::with_limiter();
+        let mut budget = Budget::default();
+        for call in 0..100 {
+            attempts.start_call();
+            assert_eq!(attempts.decide(NoThread, &mut budget, 0), Decision::Now, "call {call}");
+        }
+        assert_eq!(attempts.decide(SignatureChanged, &mut budget, 0), Decision::Now);
+        attempts.start_call();
+        assert_eq!(attempts.decide(SignatureChanged, &mut budget, 0), Decision::GiveUp);
     }
 
     #[test]

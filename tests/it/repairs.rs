@@ -13,9 +13,9 @@ use tfs_sidecar::repair::{
 use tfs_sidecar::wire::{PredictView, Rope};
 
 use crate::support::engine;
-use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
-use crate::support::requests::{FLOAT, Predict, floats, outputs};
+use crate::support::fake_tfs::{Act, FakeTfs, Gate};
+use crate::support::requests::{FLOAT, PREDICT, Predict, floats, outputs};
 use crate::support::sidecar::Setup;
 
 /// The policy of a rule's example.
@@ -152,7 +152,7 @@ async fn doubled(rules: &str, rows: i64, values: &[f32]) -> (Vec<f32>, usize, Ve
         .chunks_exact(4)
         .map(|value| f32::from_le_bytes(value.try_into().unwrap()))
         .collect();
-    (values, setup.fake.calls_of(crate::support::requests::PREDICT).len(), reply.repairs())
+    (values, setup.fake.calls_of(PREDICT).len(), reply.repairs())
 }
 
 #[tokio::test]
@@ -175,4 +175,26 @@ async fn an_oversize_request_is_split_and_joined_in_order() {
     let (answer, calls, repairs) = doubled(rules, -1, &[1.0, 2.0, 3.0, 4.0, 5.0]).await;
     assert_eq!((answer, calls), (vec![2.0, 4.0, 6.0, 8.0, 10.0], 3));
     assert_eq!(repairs, ["x;split_oversize;[5,1]->[2,1]"]);
+}
+
+#[tokio::test]
+async fn every_call_of_a_split_request_has_its_own_retries() {
+    let name = "calls_refused";
+    let fake = FakeTfs::start([doubling(name, -1)]);
+    let rules = "rules: {split_oversize: on}, batching: {max_rows: 1}";
+    let text = format!("models: {{{name}: {{signatures: {{serving_default: {{{rules}}}}}}}}}");
+    let parsed = load(&Settings::default(), Some(File { name: "test", text: &text })).unwrap();
+    let setup = Setup::before(fake, vec![name.to_owned()], |config| config.models = parsed.models).await;
+    // More refusals than one call may have, but only one for each.
+    let gate = Gate::new();
+    gate.open();
+    for _ in 0..20 {
+        let text = "Server Threadpool Exhausted".to_owned();
+        setup.fake.script(PREDICT, 1, Act::Status { code: 8, text });
+        setup.fake.script(PREDICT, 1, Act::Hold(gate.clone()));
+    }
+    let request = Predict::new(name).input("x", floats(&[20, 1], &[0.5; 20])).bytes();
+    setup.client.predict(&request).await.ok();
+    assert_eq!(setup.fake.calls_of(PREDICT).len(), 40);
+    setup.sidecar.stop().await;
 }
