@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python bench fuzz bench-proxy bench-instructions soak lint ci image
+.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak lint ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -26,6 +26,14 @@ test-rust: ## run unit and integration tests
 test-python: venv ## test the built program between Python clients and TensorFlow
 	$(CARGO) build --locked --bin tfs-sidecar
 	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" $(PYTHON) -m pytest -p no:cacheprovider tests/tfserving
+
+attacks: ## attack the release build beside an honest client (4 minutes)
+	$(CARGO) build --locked --release --bin tfs-sidecar
+	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --test attacks
+
+chaos: ## kill, freeze and restart TF Serving for MINUTES (default 10) and check every answer
+	$(CARGO) build --locked --release --bin tfs-sidecar
+	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" SECONDS_OF_CHAOS=$$(($${MINUTES:-10} * 60)) $(CARGO) test --locked --test chaos
 
 .PHONY: venv
 venv: # does nothing if it is up to date

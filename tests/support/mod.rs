@@ -15,6 +15,8 @@ pub mod dense;
 pub mod engine;
 pub mod fake_tfs;
 pub mod framing;
+pub mod process;
+pub mod random;
 pub mod requests;
 pub mod sidecar;
 pub mod sources;

@@ -19,9 +19,9 @@ pub(crate) enum Listener {
 }
 
 impl Address {
-    /// A free port of 127.0.0.1.
-    pub(crate) fn tcp() -> Self {
-        let holder = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
+    /// A port of 127.0.0.1; 0 for a free one.
+    pub(crate) fn tcp(port: u16) -> Self {
+        let holder = bound(SocketAddr::from(([127, 0, 0, 1], port)));
         let addr = holder.local_addr().unwrap().as_socket().expect("bound to an IP address");
         Self::Tcp(addr, holder)
     }

@@ -1,6 +1,7 @@
 //! Answers as TensorFlow Serving does, given the models and the message: the same checks in the
 //! same order with the same texts.
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use prost::Message as _;
 use prost_types::Any;
@@ -49,6 +50,15 @@ pub fn answer(models: &Models, path: &str, message: &[u8]) -> Result<Vec<u8>, Re
         RELOAD => Ok(Vec::new()),
         _ => Err((UNIMPLEMENTED, String::new())),
     }
+}
+
+/// How long a call takes, if it is a Predict call of a model with a delay.
+pub fn delay(delays: &BTreeMap<String, Duration>, path: &str, message: &[u8]) -> Option<Duration> {
+    if delays.is_empty() || path != PREDICT {
+        return None;
+    }
+    let request: PredictRequest = parse(message).ok()?;
+    delays.get(&request.model_spec?.name).copied()
 }
 
 fn parse<M: prost::Message + Default>(message: &[u8]) -> Result<M, Refusal> {

@@ -12,7 +12,7 @@ use prost::bytes::{Bytes, BytesMut};
 
 use super::super::framing::{compress, frame, percent_encode};
 use super::Shared;
-use super::answer::answer;
+use super::answer::{answer, delay};
 use super::call::{Call, End};
 use super::script::{Act, Gate, take};
 
@@ -84,6 +84,12 @@ impl Handler {
                 }
             }
             Some(Act::Halves(_) | Act::Break | Act::Gzip) | None => {}
+        }
+        if let Some(delay) = delay(&self.shared.options.delays, path, message) {
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                reset = poll_fn(|cx| respond.poll_reset(cx)) => return End::Cancelled(reset.ok()),
+            }
         }
         let answer = answer(&self.shared.models.lock().unwrap(), path, message);
         let message = match answer {
@@ -174,6 +180,9 @@ impl Handler {
 
     fn record(&self, call: Call) -> usize {
         let mut at = 0;
+        if self.shared.options.forgets {
+            return at;
+        }
         self.shared.calls.send_modify(|calls| {
             at = calls.len();
             calls.push(call);
@@ -182,7 +191,9 @@ impl Handler {
     }
 
     fn ended(&self, at: usize, end: End) {
-        self.shared.calls.send_modify(|calls| calls[at].end = end);
+        if !self.shared.options.forgets {
+            self.shared.calls.send_modify(|calls| calls[at].end = end);
+        }
     }
 
     fn head(&self) -> Response<()> {

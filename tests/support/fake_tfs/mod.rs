@@ -10,10 +10,12 @@ pub mod model;
 pub mod script;
 mod server;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,12 @@ pub struct Options {
     pub trailing_metadata: Vec<(String, String)>,
     /// Methods that send each message back as soon as it arrives, to test streams.
     pub echoes: Vec<String>,
+    /// Listens on this port of 127.0.0.1 instead of a free one.
+    pub port: Option<u16>,
+    /// Keeps no record of calls, for runs of many minutes.
+    pub forgets: bool,
+    /// How long Predict calls of these models take.
+    pub delays: BTreeMap<String, Duration>,
     /// `SETTINGS_MAX_CONCURRENT_STREAMS`; `None` for the default of `h2`.
     pub max_concurrent_streams: Option<u32>,
 }
@@ -92,7 +100,8 @@ impl FakeTfs {
 
     /// Reserves an address, but does not listen until `restart`.
     pub fn absent(options: Options, models: impl IntoIterator<Item = Model>) -> Self {
-        let address = options.unix.clone().map_or_else(Address::tcp, Address::Unix);
+        let port = options.port.unwrap_or(0);
+        let address = options.unix.clone().map_or_else(|| Address::tcp(port), Address::Unix);
         let models = models.into_iter().map(|model| (model.name.clone(), model)).collect();
         let threads = AtomicUsize::new(options.max_threads.unwrap_or(usize::MAX));
         let shared = Shared {

@@ -1,0 +1,19 @@
+//! Attacks on the running program, each beside an honest client on the same shard.
+//!
+//! An attack passes if the honest client keeps its success rate and its latency, and the memory of
+//! the sidecar stays within the configured limits. `make attacks` runs them with the release build.
+#![expect(clippy::unwrap_used, reason = "clippy allows it in test functions, not in their helpers")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admission;
+mod connections;
+mod fairness;
+mod floods;
+mod framing;
+mod honest;
+mod memory;
+mod raw;
+mod readers;
+mod trial;

@@ -1,0 +1,127 @@
+//! Small messages that want much memory.
+use std::io::Write as _;
+
+use crate::raw::{Raw, Reads, data_frames, frame, header_block, open};
+use crate::support::client::{Client, Request};
+use crate::support::dense::{self, INPUT, MODEL};
+use crate::support::fake_tfs::FakeTfs;
+use crate::support::fake_tfs::model::{Model, Sig};
+use crate::support::framing;
+use crate::support::requests::{FLOAT, PREDICT, Predict, content, floats};
+use crate::trial::{BYTES_MIB, Trial, until_stopped};
+
+const INT8: i32 = 6;
+
+#[tokio::test]
+async fn a_message_that_unpacks_to_two_gigabytes() {
+    let trial = Trial::new("2 MB of gzip that unpack to 2 GB").await;
+    trial
+        .run(async |addr, stop| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            let zeros = vec![0; 1 << 20];
+            for _ in 0..2_000 {
+                encoder.write_all(&zeros).unwrap();
+            }
+            let mut body = framing::frame(&encoder.finish().unwrap(), false).to_vec();
+            body[0] = 1;
+            let block = header_block(PREDICT, &[("grpc-encoding", "gzip")]);
+            until_stopped(&stop, async || {
+                let mut raw = Raw::connect(&addr, 1 << 20, Reads::Yes).await?;
+                for call in 0..4 {
+                    let stream = 2 * call + 1;
+                    raw.send(&frame(1, 4, stream, &block)).await?;
+                    raw.send(&data_frames(stream, &body, 1 << 14)).await?;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                Ok(())
+            })
+            .await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn casts_that_make_four_bytes_of_one() {
+    let trial = Trial::new("int8 tensors of 40 MB for a float input").await;
+    trial
+        .run(async |addr, stop| {
+            let rows = 40 << 13;
+            let tensor = content(INT8, &[rows, 128], vec![1u8; 128 * rows as usize]);
+            let message = Predict::new(MODEL).input(INPUT, tensor).bytes();
+            let client = Client::connect(&addr).await;
+            while !stop.is_cancelled() {
+                client.try_call(Request::predict(&message)).await.ok();
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn bodies_in_frames_of_one_byte() {
+    let trial = Trial::new("bodies of 8 MB in frames of 1 byte").await;
+    trial
+        .run(async |addr, stop| {
+            let body = framing::frame(&vec![0u8; 8 << 20], false);
+            until_stopped(&stop, async || {
+                let mut raw = Raw::connect(&addr, 1 << 20, Reads::Yes).await?;
+                let mut request = open(1, PREDICT);
+                // All but the last byte, so that the message stays.
+                request.extend(data_frames(1, &body[..body.len() - 1], 1));
+                let end = request.len() - 10;
+                request[end + 4] = 0;
+                raw.send(&request).await?;
+                stop.cancelled().await;
+                Ok(())
+            })
+            .await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_upstream_with_a_hundred_thousand_signatures() {
+    let signatures = (0..100_000).map(|at| {
+        Sig::new(&format!("signature_{at}"))
+            .input("first", FLOAT, &[-1, 128])
+            .input("second", FLOAT, &[-1, 128])
+            .output("y", FLOAT, &[-1, 10])
+    });
+    let fake = FakeTfs::start([dense::model(), Model::new("huge").version(1, signatures)]);
+    let yaml = format!("limits: {{max_inflight_bytes: {BYTES_MIB}MiB}}\nmodels: {{mlp: {{}}}}");
+    let trial = Trial::with("a model with 100,000 signatures", fake, &yaml, BYTES_MIB).await;
+    trial
+        .run(async |addr, stop| {
+            let message = Predict::new("huge").input("first", floats(&[1, 1], &[1.0])).bytes();
+            let client = Client::connect(&addr).await;
+            while !stop.is_cancelled() {
+                client.try_call(Request::predict(&message)).await.ok();
+            }
+        })
+        .await;
+}
+
+/// The allocator gives memory back after the peak.
+#[tokio::test]
+async fn memory_returns_after_the_peak() {
+    let trial = Trial::new("large requests, then none").await;
+    let before = trial.sidecar.rss_kib();
+    let trial = trial
+        .run(async |addr, stop| {
+            let rows = 24 << 11;
+            let values = vec![0u8; 4 * 128 * rows as usize];
+            let message = Predict::new(MODEL).input(INPUT, content(FLOAT, &[rows, 128], values)).bytes();
+            let client = Client::connect(&addr).await;
+            while !stop.is_cancelled() {
+                client.try_call(Request::predict(&message)).await.ok();
+            }
+        })
+        .await;
+    let start = std::time::Instant::now();
+    let mut after = trial.sidecar.rss_kib();
+    while after > before + (16 << 10) && start.elapsed() < std::time::Duration::from_secs(15) {
+        // Requests keep the threads turning, as they do in production.
+        crate::honest::run(&trial.sidecar.grpc, std::time::Duration::from_millis(500)).await;
+        after = trial.sidecar.rss_kib();
+    }
+    assert!(after <= before + (16 << 10), "{} MiB before the peak, {} after", before >> 10, after >> 10);
+}

@@ -1,0 +1,114 @@
+//! One attack: the honest client alone, then beside the attacker, and what must hold.
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::honest::{self, Record};
+use crate::support::fake_tfs::FakeTfs;
+use crate::support::process::Process;
+use crate::support::{admin, dense};
+
+/// How long the honest client is watched alone, and under the attack.
+const ALONE: Duration = Duration::from_millis(1500);
+const ATTACKED: Duration = Duration::from_secs(4);
+/// The bounds. The honest client may have so many times its own p99, and a noisy machine adds some.
+const SHARE_OK: f64 = 0.99;
+const TIMES_P99: u32 = 3;
+const NOISE: Duration = Duration::from_millis(50);
+/// Memory on top of the limit on bytes in flight.
+const EXTRA_KIB: u64 = 64 << 10;
+/// `limits.max_inflight_bytes` of the trials that set nothing else.
+pub(crate) const BYTES_MIB: u64 = 64;
+
+/// The fake server, the sidecar in front of it, and the latency of the honest client alone.
+pub(crate) struct Trial {
+    _turn: MutexGuard<'static, ()>,
+    name: &'static str,
+    _fake: FakeTfs,
+    pub(crate) sidecar: Process,
+    alone: Record,
+    limit_kib: u64,
+}
+
+impl Trial {
+    /// Serves the dense model, with the default limits but for the bytes in flight.
+    pub(crate) async fn new(name: &'static str) -> Self {
+        let yaml = format!("limits: {{max_inflight_bytes: {BYTES_MIB}MiB}}");
+        Self::with(name, FakeTfs::start([dense::model()]), &yaml, BYTES_MIB).await
+    }
+
+    /// A sidecar with this configuration, whose limits allow `limit_mib` of messages in flight.
+    pub(crate) async fn with(name: &'static str, fake: FakeTfs, yaml: &str, limit_mib: u64) -> Self {
+        // Attacks take turns: each is measured on its own.
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let sidecar = Process::start(fake.addr(), yaml);
+        ready(&sidecar).await;
+        // The first requests fill caches and start connections.
+        honest::run(&sidecar.grpc, Duration::from_millis(300)).await;
+        let alone = honest::run(&sidecar.grpc, ALONE).await;
+        assert_eq!(alone.failures, Vec::<String>::new(), "{name}: the honest client alone");
+        Self { _turn: turn, name, _fake: fake, sidecar, alone, limit_kib: limit_mib << 10 }
+    }
+
+    /// Runs the attack on threads of its own while the honest client works, then checks the honest
+    /// client and the sidecar. The attack gets the address and ends when it is cancelled.
+    pub(crate) async fn run<F, A>(mut self, attack: A) -> Self
+    where
+        F: Future<Output = ()>,
+        A: FnOnce(String, CancellationToken) -> F + Send + 'static,
+    {
+        let stop = CancellationToken::new();
+        let (addr, cancelled) = (self.sidecar.grpc.clone(), stop.clone());
+        let attacker = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(attack(addr, cancelled));
+        });
+        let start = Instant::now();
+        let attacked = honest::run(&self.sidecar.grpc, ATTACKED).await;
+        let live = admin::get(&self.sidecar.admin, "/livez").await.status;
+        stop.cancel();
+        attacker.join().expect("the attacker must not panic");
+        let peak = self.sidecar.peak_kib();
+        let (before, after) = (self.alone.p99(), attacked.p99());
+        eprintln!(
+            "{}: {:.1} % OK, p99 {after:.1?} (alone {before:.1?}), peak memory {} MiB, {:.1?}",
+            self.name,
+            attacked.share_ok() * 100.0,
+            peak >> 10,
+            start.elapsed()
+        );
+        assert!(self.sidecar.is_running(), "the sidecar has ended: {}", self.sidecar.log());
+        assert_eq!(live, 200, "/livez");
+        let failures = &attacked.failures[..attacked.failures.len().min(3)];
+        assert!(attacked.share_ok() >= SHARE_OK, "{}: {failures:?}", self.name);
+        assert!(after <= before * TIMES_P99 + NOISE, "{}: p99 {after:?}, alone {before:?}", self.name);
+        assert!(peak <= self.limit_kib + EXTRA_KIB, "{}: peak memory {} MiB", self.name, peak >> 10);
+        self
+    }
+}
+
+/// Waits until `/readyz` answers 200.
+async fn ready(sidecar: &Process) {
+    let start = Instant::now();
+    while admin::get(&sidecar.admin, "/readyz").await.status != 200 {
+        assert!(start.elapsed() < Duration::from_secs(20), "not ready: {}", sidecar.log());
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Repeats `turn` until it fails or the attack is over. A closed connection is a defence, so the
+/// attacker connects again.
+pub(crate) async fn until_stopped(
+    stop: &CancellationToken,
+    mut turn: impl AsyncFnMut() -> std::io::Result<()>,
+) {
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = turn() => tokio::time::sleep(crate::raw::PAUSE).await,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The sidecar as a process of its own, so that its memory can be read.
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// A running sidecar; killed on drop.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pub grpc: String,
+    pub admin: String,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts the program named by `TFS_SIDECAR_BIN`, or the one that Cargo built for the tests.
+    /// `yaml` is added to a configuration for tests.
+    pub fn start(upstream: &str, yaml: &str) -> Self {
+        let file = std::env::temp_dir().join(format!("tfs-sidecar-process-{}.yaml", unique()));
+        let mut config = format!("upstream: {upstream}\nlisten: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n");
+        if !yaml.contains("workers:") {
+            // All clients of a test share one shard.
+            config.push_str("workers: 1\n");
+        }
+        writeln!(config, "{yaml}").unwrap();
+        std::fs::write(&file, config).unwrap();
+        let program = std::env::var_os("TFS_SIDECAR_BIN")
+            .or_else(|| option_env!("CARGO_BIN_EXE_tfs-sidecar").map(Into::into))
+            .expect("TFS_SIDECAR_BIN names the program");
+        let mut child = Command::new(program)
+            .env_clear()
+            .args(["run", "--log-format", "text", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (mut grpc, mut admin) = (None, None);
+        while grpc.is_none() || admin.is_none() {
+            let line =
+                lines.next().unwrap_or_else(|| panic!("the sidecar ended: {}", log.lock().unwrap())).unwrap();
+            let addr = line.split("addr=").nth(1).and_then(|rest| rest.split_whitespace().next());
+            if line.contains("grpc") && line.contains("listening") {
+                grpc = addr.map(str::to_owned);
+            } else if line.contains("admin") && line.contains("listening") {
+                admin = addr.map(str::to_owned);
+            }
+            writeln!(log.lock().unwrap(), "{line}").unwrap();
+        }
+        std::fs::remove_file(&file).unwrap();
+        let kept = Arc::clone(&log);
+        // The pipe is read to its end, or the sidecar would block on a full one.
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap();
+                if kept.len() < 1 << 20 {
+                    writeln!(kept, "{line}").unwrap();
+                }
+            }
+        });
+        Self { child, grpc: grpc.unwrap(), admin: admin.unwrap(), log, reader: Some(reader) }
+    }
+
+    /// What the sidecar has logged so far, at most 1 MiB.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Resident memory now, in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The highest resident memory so far, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if let Some(reader) = self.reader.take() {
+            reader.join().ok();
+        }
+    }
+}
+
+fn unique() -> String {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+}
