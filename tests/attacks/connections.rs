@@ -5,6 +5,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::raw::{Raw, Reads};
+use crate::support::pace::pause;
 use crate::trial::{Trial, until_stopped};
 
 #[tokio::test]
@@ -67,7 +68,7 @@ async fn slow_requests_to_the_admin_listener() {
                 for socket in &mut connections {
                     socket.write_all(b"y").await.ok();
                 }
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                pause(Duration::from_millis(500)).await;
             }
         })
         .await;

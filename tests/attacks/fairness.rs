@@ -5,6 +5,7 @@ use tokio::task::JoinSet;
 
 use crate::support::client::{Client, Request};
 use crate::support::fake_tfs::{FakeTfs, Options};
+use crate::support::pace::pause;
 use crate::support::requests::{FLOAT, Predict, STATUS, floats, status_request};
 use crate::support::sidecar::HEALTH_WATCH;
 use crate::support::{dense, fake_tfs::model};
@@ -28,7 +29,7 @@ async fn greedy(addr: &str, stop: &tokio_util::sync::CancellationToken, calls: u
                 };
                 // Refused or broken: an attacker does not wait long.
                 if !outcome.is_ok_and(|reply| reply.code == 0) {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    pause(Duration::from_millis(10)).await;
                 }
             }
         });

@@ -7,6 +7,7 @@ use crate::support::dense::{self, INPUT, MODEL};
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::framing;
+use crate::support::pace::pause;
 use crate::support::requests::{FLOAT, PREDICT, Predict, content, floats};
 use crate::trial::{BYTES_MIB, Trial, until_stopped};
 
@@ -32,7 +33,7 @@ async fn a_message_that_unpacks_to_two_gigabytes() {
                     raw.send(&frame(1, 4, stream, &block)).await?;
                     raw.send(&data_frames(stream, &body, 1 << 14)).await?;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                pause(std::time::Duration::from_millis(200)).await;
                 Ok(())
             })
             .await;

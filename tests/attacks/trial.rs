@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::honest::{self, Record};
 use crate::support::fake_tfs::FakeTfs;
+use crate::support::pace::pause;
 use crate::support::process::Process;
 use crate::support::{admin, dense};
 
@@ -108,7 +109,7 @@ pub(crate) async fn until_stopped(
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = turn() => tokio::time::sleep(crate::raw::PAUSE).await,
+            _ = turn() => pause(crate::raw::PAUSE).await,
         }
     }
 }

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::support::pace::pause;
 use crate::support::random::Random;
 use crate::upstream::Upstream;
 
@@ -37,16 +38,16 @@ impl Accidents {
         let start = Instant::now();
         let mut random = Random::new(7);
         while start.elapsed() < length {
-            tokio::time::sleep(random.between(100, 8_000)).await;
+            pause(random.between(100, 8_000)).await;
             self.begin();
             if random.below(5) < 2 {
                 upstream.signal("STOP");
-                tokio::time::sleep(random.between(50, 9_000)).await;
+                pause(random.between(50, 9_000)).await;
                 upstream.signal("CONT");
                 self.state.lock().unwrap().freezes += 1;
             } else {
                 upstream.kill();
-                tokio::time::sleep(random.between(0, 2_000)).await;
+                pause(random.between(0, 2_000)).await;
                 upstream.restart();
                 self.state.lock().unwrap().kills += 1;
             }

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accidents::Accidents;
 use crate::support::client::{Client, Reply, Request};
+use crate::support::pace::pause;
 use crate::support::random::Random;
 use crate::support::requests::{INT32, Predict, content, int64s, outputs, strings};
 use crate::tally::Tally;
@@ -70,7 +71,7 @@ pub(crate) async fn run(addr: &str, number: u64, accidents: &Accidents, stop: &C
         if act == Act::Vanish || client.is_closed() {
             client = Client::connect(addr).await;
         }
-        tokio::time::sleep(random.between(0, 20)).await;
+        pause(random.between(0, 20)).await;
     }
     tally
 }

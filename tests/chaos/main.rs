@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accidents::Accidents;
 use crate::support::admin::{self, Metrics};
+use crate::support::pace::pause;
 use crate::support::process::Process;
 use crate::tally::{Tally, faults};
 use crate::upstream::Upstream;
@@ -59,7 +60,7 @@ async fn chaos(length: Duration) -> ExitCode {
     }
     let upstream = accidents.cause(upstream, length).await;
     // Everything works again, and requests show it.
-    tokio::time::sleep(SETTLED).await;
+    pause(SETTLED).await;
     stop.cancel();
     let tally = clients.join_all().await.into_iter().fold(Tally::default(), Tally::add);
     drop(upstream);

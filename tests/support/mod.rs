@@ -15,6 +15,7 @@ pub mod dense;
 pub mod engine;
 pub mod fake_tfs;
 pub mod framing;
+pub mod pace;
 pub mod process;
 pub mod random;
 pub mod requests;

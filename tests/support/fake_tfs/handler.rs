@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use prost::bytes::{Bytes, BytesMut};
 
 use super::super::framing::{compress, frame, percent_encode};
+use super::super::pace::pause;
 use super::Shared;
 use super::answer::{answer, delay};
 use super::call::{Call, End};
@@ -87,7 +88,7 @@ impl Handler {
         }
         if let Some(delay) = delay(&self.shared.options.delays, path, message) {
             tokio::select! {
-                () = tokio::time::sleep(delay) => {}
+                () = pause(delay) => {}
                 reset = poll_fn(|cx| respond.poll_reset(cx)) => return End::Cancelled(reset.ok()),
             }
         }
