@@ -1,9 +1,9 @@
 //! Builds a signature, a policy and an almost correct request from bytes, in every encoding that
 //! protobuf allows.
-use std::collections::BTreeMap;
-
-use tfs_sidecar::repair::policy::{InputPolicy, Literal, MissingInputs, Pad, ShortLists, Unrepairable};
-use tfs_sidecar::repair::{InputValue, Limits, Mode, ModelPolicy, Policy, REPAIRS, Switch, Tier};
+use tfs_sidecar::repair::policy::{Literal, MissingInputs, ShortLists, Unrepairable};
+use tfs_sidecar::repair::{
+    Limits, Mode, ModelPolicy, Policy, REPAIRS, RuleKey, RuleValue, RuleValues, Switch, Tier, ValueKind,
+};
 use tfs_sidecar::signature::{Signature, Signatures, TensorInfo};
 use tfs_sidecar::tensor::{DataType, PartialShape, Shape, ValueList};
 
@@ -70,21 +70,40 @@ fn signature(choices: &mut Choices<'_>, name: &str) -> Signature {
     Signature { name: name.to_owned(), inputs, outputs, method_name: String::new() }
 }
 
-/// Values for some of the keys that rules declare for an input.
-fn input_values(choices: &mut Choices<'_>) -> BTreeMap<&'static str, Literal> {
-    let mut values = BTreeMap::new();
-    for rule in REPAIRS {
-        let Switch::Input(key) = rule.switch else { continue };
+/// Values for some of the keys that rules declare, as far as `of` picks them.
+fn rule_values(choices: &mut Choices<'_>, of: fn(Switch) -> Option<&'static RuleKey>) -> RuleValues {
+    let mut values = RuleValues::default();
+    for key in REPAIRS.iter().filter_map(|rule| of(rule.switch)) {
         if choices.flag() {
-            let value = match key.value {
-                InputValue::Words(words) => Literal::Text(words[choices.below(words.len())].to_owned()),
-                InputValue::OnOff => Literal::Bool(choices.rarely(4)),
-                InputValue::Element => literal(choices),
-            };
-            values.insert(key.name, value);
+            values.set(key, rule_value(choices, key.value));
         }
     }
     values
+}
+
+fn rule_value(choices: &mut Choices<'_>, kind: ValueKind) -> RuleValue {
+    match kind {
+        ValueKind::Words(words) => Literal::Text(words[choices.below(words.len())].to_owned()).into(),
+        ValueKind::OnOff => Literal::Bool(choices.rarely(4)).into(),
+        ValueKind::Element => literal(choices).into(),
+        ValueKind::Input => Literal::Text(choices.of(NAMES).to_owned()).into(),
+        ValueKind::Inputs => {
+            RuleValue::Inputs((0..choices.below(3)).map(|_| choices.of(NAMES).to_owned()).collect())
+        }
+        ValueKind::Renames => {
+            let mut name = || choices.of(NAMES).to_owned();
+            RuleValue::Renames([(name(), name()), (name(), name())].into())
+        }
+        ValueKind::Section { keys, required } => {
+            let mut values = RuleValues::default();
+            for key in keys {
+                if required.contains(&key.name) || choices.flag() {
+                    values.set(key, rule_value(choices, key.value));
+                }
+            }
+            RuleValue::Section(values)
+        }
+    }
 }
 
 fn literal(choices: &mut Choices<'_>) -> Literal {
@@ -115,20 +134,15 @@ fn policy(choices: &mut Choices<'_>, signature: &Signature) -> (ModelPolicy, Lim
             _ => {}
         }
     }
-    for _ in 0..choices.below(3) {
-        policy.aliases.insert(choices.of(NAMES).to_owned(), choices.of(NAMES).to_owned());
-        policy.drop_extra.insert(choices.of(NAMES).to_owned());
-    }
+    policy.values = rule_values(choices, |switch| match switch {
+        Switch::Rules(key) | Switch::Signature(key) => Some(key),
+        _ => None,
+    });
     for info in &signature.inputs {
-        if !choices.flag() {
-            continue;
+        if choices.flag() {
+            let of = |switch| if let Switch::Input(key) = switch { Some(key) } else { None };
+            policy.inputs.insert(info.alias.clone(), rule_values(choices, of));
         }
-        let pad = choices.flag().then(|| Pad {
-            value: literal(choices),
-            mask: choices.flag().then(|| choices.of(NAMES).to_owned()),
-        });
-        let input = InputPolicy { values: input_values(choices), pad };
-        policy.inputs.insert(info.alias.clone(), input);
     }
     (ModelPolicy { defaults: policy, ..ModelPolicy::default() }, limits)
 }

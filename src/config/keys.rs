@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use super::cursor::Cursor;
 use super::format::{Ignored, Maybe, Unavailable, UnlessZero};
 use super::problem::Problem;
-use super::rules::{Aliases, InputKeys, RuleKey, Rules};
+use super::rule_keys::RuleKeys;
+use super::rules::{RuleKey, Rules};
 use super::scalars::{
-    Address, Choice, Concurrency, Element, FilePath, LogFilter, Number, OnOff, Share, Size, Text, Time,
+    Address, Choice, Concurrency, FilePath, LogFilter, Number, OnOff, Share, Size, Text, Time,
 };
-use super::table::{Field, Key, Named, Optional, Table, keys};
+use super::table::{Both, Field, Key, Named, Optional, Table, keys};
 use super::{Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls};
-use crate::repair::Repair;
 use crate::repair::policy::{
-    InputPolicy, Literal, MissingInputs, Mode, ModelPolicy, Pad, Policy, RowAgreement, ShortLists, SmallInts,
-    Unrepairable,
+    MissingInputs, Mode, ModelPolicy, Policy, RowAgreement, ShortLists, SmallInts, Unrepairable,
 };
+use crate::repair::{Repair, RuleValues, Switch};
 
 pub(super) static CONFIG: Table<Config> = Table {
     keys: keys! { Config;
@@ -108,7 +108,7 @@ static DEFAULTS: Table<Policy> = Table {
 static POLICY_WITH_RULES: Table<Policy> = Table {
     base: Some(&POLICY),
     keys: keys! { Policy;
-        rules = Rules { opt_in: true }, "Switches rules of tier 1 off and rules of tier 2 on, by name. `drop_extra` takes a list of inputs. Rules of tier 2 assume something about one model, so `defaults` does not take them.";
+        rules = Rules { opt_in: true }, "Switches rules of tier 1 off and rules of tier 2 on, by name. Some rules take a list of inputs instead of a switch. Rules of tier 2 assume something about one model, so `defaults` does not take them.";
     },
     ..Table::EMPTY
 };
@@ -126,31 +126,28 @@ static MODEL: Table<ModelPolicy> = Table {
 };
 
 static SIGNATURE: Table<Policy> = Table {
-    base: Some(&POLICY_WITH_RULES),
+    base: Some(&Both(&POLICY_WITH_RULES, &OF_SIGNATURE)),
     keys: keys! { Policy;
-        aliases: Aliases, "Input names that clients send, and the declared inputs that they mean (rule `aliases`).";
-        inputs = Named { name: "INPUT", table: &INPUT, get: |policy: &Policy| &policy.inputs, get_mut: |policy| &mut policy.inputs, base: |_| InputPolicy::default(), inherits: false }, "What only the owner of the model knows about an input.";
+        inputs = Named { name: "INPUT", table: &INPUT, get: |policy: &Policy| &policy.inputs, get_mut: |policy| &mut policy.inputs, base: |_| RuleValues::default(), inherits: false }, "What only the owner of the model knows about an input.";
         batching = &BATCHING, "Batching of concurrent requests. Not available yet.";
     },
     check: Some(check_split),
     ..Table::EMPTY
 };
 
-static INPUT: Table<InputPolicy> = Table {
-    base: Some(&InputKeys),
-    keys: keys! { InputPolicy;
-        pad: Optional { table: &PAD, blank: || Pad { value: Literal::Int(0), mask: None } }, "Fills up rows that are too short (rule `pad_ragged`).";
-    },
-    ..Table::EMPTY
+static INPUT: Table<RuleValues> = Table { base: Some(&OF_INPUT), ..Table::EMPTY };
+
+/// What rules take for a signature and for an input, as their own files declare it.
+static OF_SIGNATURE: RuleKeys<Policy> = RuleKeys {
+    of: |switch| if let Switch::Signature(key) = switch { Some(key) } else { None },
+    get: |policy| &policy.values,
+    get_mut: |policy| &mut policy.values,
 };
 
-static PAD: Table<Pad> = Table {
-    keys: keys! { Pad;
-        value: Element, "The value to fill up with.";
-        mask: Maybe(Text("input")), "The input that marks real values with 1 and filled-up ones with 0.";
-    },
-    required: &["value"],
-    ..Table::EMPTY
+static OF_INPUT: RuleKeys<RuleValues> = RuleKeys {
+    of: |switch| if let Switch::Input(key) = switch { Some(key) } else { None },
+    get: |values| values,
+    get_mut: |values| values,
 };
 
 /// Checked in full, so that a configuration written for a later release is either understood or

@@ -113,7 +113,8 @@ mod tests {
     use super::*;
     use crate::config::{LogFormat, effective};
     use crate::repair::Repair;
-    use crate::repair::policy::{Literal, Mode, Pad, Policy};
+    use crate::repair::policy::{Literal, Mode, Policy};
+    use crate::repair::rules::{ALIASES, DEFAULT, DROP_EXTRA, PAD, PAD_MASK, PAD_VALUE, RANK1_IS, SCALAR};
 
     fn from(text: &str) -> Result<Config, Problems> {
         load(&Settings::default(), Some(File { name: "c.yaml", text }))
@@ -139,13 +140,15 @@ mod tests {
         let config = from(include_str!("example.yaml")).unwrap();
         let churn = &config.models["churn"];
         let policy = churn.for_signature("serving_default");
-        assert!(is_on(policy, "flatten") && policy.drop_extra.contains("user_id"));
-        assert_eq!(policy.aliases["input_3"], "input_5");
-        assert_eq!(policy.inputs["dropout_keep_prob"].values["default"], Literal::Float(1.0));
-        assert_eq!(policy.inputs["dropout_keep_prob"].values["scalar"], Literal::Bool(true));
+        assert!(is_on(policy, "flatten") && policy.values.has_input(&DROP_EXTRA, "user_id"));
+        assert_eq!(policy.values.renamed(&ALIASES, "input_3").unwrap(), "input_5");
+        assert_eq!(policy.inputs["dropout_keep_prob"].literal(&DEFAULT), Some(&Literal::Float(1.0)));
+        assert!(policy.inputs["dropout_keep_prob"].is_on(&SCALAR));
         let ids = &policy.inputs["ids"];
-        assert_eq!(ids.values["rank1_is"], Literal::Text("single_row".to_owned()));
-        assert_eq!(ids.pad, Some(Pad { value: Literal::Int(0), mask: Some("ids_mask".to_owned()) }));
+        assert_eq!(ids.text(&RANK1_IS), Some("single_row"));
+        let pad = ids.section(&PAD).unwrap();
+        assert_eq!(pad.literal(&PAD_VALUE), Some(&Literal::Int(0)));
+        assert_eq!(pad.text(&PAD_MASK), Some("ids_mask"));
         assert_eq!(policy.max_rows, 64);
         assert_eq!(config.limits.max_inflight_bytes, 512 << 20);
     }
@@ -210,7 +213,7 @@ models:
                 && !is_on(signature, "batch_first")
                 && is_on(default, "batch_first")
         );
-        assert_eq!(signature.drop_extra.iter().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(signature.values.inputs(&DROP_EXTRA).collect::<Vec<_>>(), ["b", "c"]);
         assert!(is_on(default, "infer_dim"));
         assert!(!is_on(&config.policy("undeclared").defaults, "infer_dim"));
     }
@@ -264,7 +267,7 @@ models:
           c.yaml:12:47: `models.churn.rules.aliases`: this rule takes a value, not a switch
             hint: in a signature, write `aliases: {SENT: DECLARED}`
           c.yaml:12:76: `models.churn.rules.drop_extra`: expected a list of inputs, got `on`
-            hint: name the inputs to drop: `drop_extra: [user_id]`
+            hint: write `drop_extra: [INPUT]`
           c.yaml:12:80: `models.churn.rules`: unknown rule `zzzzzzzz`
             hint: known rules: `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
           c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, got `maybe`

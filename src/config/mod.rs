@@ -10,6 +10,7 @@ pub mod load;
 mod problem;
 #[cfg(test)]
 mod reference;
+mod rule_keys;
 mod rules;
 mod scalars;
 mod schema;

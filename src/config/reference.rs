@@ -110,8 +110,8 @@ fn the_reference_lists_every_key() {
             Switch::Off => format!("`rules: {{{}: off}}`", rule.name),
             Switch::Policy => format!("`{}: off`", rule.name),
             Switch::On => format!("`rules: {{{}: on}}`", rule.name),
-            Switch::Inputs => format!("`rules: {{{}: [INPUT]}}`", rule.name),
-            Switch::Input(_) | Switch::Elsewhere(_) => {
+            Switch::Rules(key) => format!("`rules: {{{}: {}}}`", key.name, key.sample),
+            Switch::Input(_) | Switch::Signature(_) => {
                 format!("`{}` in a signature", rule.switch.spelling().unwrap_or_default())
             }
         };

@@ -1,17 +1,15 @@
-//! The keys of `rules` and `aliases`: taken from the registry of repairs, so that a new rule needs
-//! no line here.
-use std::collections::BTreeMap;
-
+//! The keys of `rules`: taken from the registry of repairs, so that a new rule needs no line here.
 use serde_json::{Value as Json, json};
 
 use super::cursor::Cursor;
-use super::format::{Format, Kind, Row, Scalar, Tree};
+use super::format::{Format, Kind, Scalar, Tree};
 use super::problem::{Problem, list};
-use super::scalars::{Element, OnOff, Text, Words};
-use super::table::Keys;
+use super::rule_keys;
+use super::scalars::OnOff;
+use super::schema;
 use super::yaml::{Entry, Value};
-use crate::repair::policy::{InputPolicy, Literal, Policy};
-use crate::repair::{InputKey, InputValue, LATER, REPAIRS, Repair, RuleSet, Switch};
+use crate::repair::policy::Policy;
+use crate::repair::{LATER, REPAIRS, Repair, RuleSet, Switch};
 use crate::spelling::nearest;
 
 /// Rules switched by name.
@@ -40,14 +38,12 @@ impl Format<Policy> for Rules {
                     let said = on != base.rules.contains(rule) || on != standard.contains(rule);
                     said.then(|| OnOff.write(&on))
                 }
-                Switch::Inputs if policy.drop_extra.is_empty() => {
-                    (!base.drop_extra.is_empty()).then(|| OnOff.write(&false))
-                }
-                Switch::Inputs => {
-                    Some(Tree::List(policy.drop_extra.iter().map(|name| Text("input").write(name)).collect()))
-                }
+                Switch::Rules(key) => match policy.values.get(key) {
+                    Some(value) => Some(rule_keys::write(key, value)),
+                    None => base.values.get(key).map(|_| OnOff.write(&false)),
+                },
                 // Printed under keys of their own.
-                Switch::Policy | Switch::Input(_) | Switch::Elsewhere(_) => None,
+                Switch::Policy | Switch::Input(_) | Switch::Signature(_) => None,
             };
             entries.extend(tree.map(|tree| (rule.name.to_owned(), tree)));
         }
@@ -58,7 +54,12 @@ impl Format<Policy> for Rules {
         let rules = REPAIRS.iter().filter(|rule| self.takes(rule));
         let properties: serde_json::Map<String, Json> = rules
             .map(|rule| {
-                let mut schema = if rule.switch == Switch::Inputs { inputs_schema() } else { OnOff.schema() };
+                let mut schema = match rule.switch {
+                    Switch::Rules(key) => {
+                        json!({"anyOf": [schema::of(&rule_keys::kind(key)), {"enum": ["off", false]}]})
+                    }
+                    _ => OnOff.schema(),
+                };
                 schema["description"] = rule.when.into();
                 (rule.name.to_owned(), schema)
             })
@@ -73,8 +74,8 @@ impl Rules {
     fn takes(&self, rule: &Repair) -> bool {
         match rule.switch {
             Switch::Off | Switch::Policy => true,
-            Switch::On | Switch::Inputs => self.opt_in,
-            Switch::Input(_) | Switch::Elsewhere(_) => false,
+            Switch::On | Switch::Rules(_) => self.opt_in,
+            Switch::Input(_) | Switch::Signature(_) => false,
         }
     }
 
@@ -94,16 +95,13 @@ impl Rules {
         }
         let cursor = at.child(entry);
         match (rule.switch, &entry.node.value) {
-            (Switch::Inputs, Value::List(items)) => {
-                let names = items.iter().filter_map(|item| cursor.item(item).scalar(&Text("input")));
-                to.drop_extra = names.collect();
+            (Switch::Rules(key), Value::Scalar { text, .. }) if OnOff.parse(text) == Ok(false) => {
+                to.values.remove(key);
             }
-            (Switch::Inputs, Value::Scalar { text, .. }) if OnOff.parse(text) == Ok(false) => {
-                to.drop_extra.clear();
-            }
-            (Switch::Inputs, _) => {
-                let text = format!("expected a list of inputs, got {}", entry.node.describe());
-                cursor.report(Problem::text(text).hint("name the inputs to drop: `drop_extra: [user_id]`"));
+            (Switch::Rules(key), _) => {
+                if let Some(value) = rule_keys::read(key, &cursor) {
+                    to.values.set(key, value);
+                }
             }
             _ => {
                 if let Some(on) = cursor.scalar(&OnOff) {
@@ -131,62 +129,6 @@ fn unknown(at: &Cursor<'_>, entry: &Entry) -> Problem {
     Problem::at(entry.place, &at.path, format!("unknown rule `{name}`")).hint(hint)
 }
 
-fn inputs_schema() -> Json {
-    json!({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"enum": ["off", false]}]})
-}
-
-/// The keys of an input that rules declare.
-pub(super) struct InputKeys;
-
-impl InputKeys {
-    fn all() -> impl Iterator<Item = &'static InputKey> {
-        REPAIRS.iter().filter_map(|rule| match rule.switch {
-            Switch::Input(key) => Some(key),
-            _ => None,
-        })
-    }
-}
-
-impl Keys<InputPolicy> for InputKeys {
-    fn names(&self) -> Vec<&'static str> {
-        Self::all().map(|key| key.name).collect()
-    }
-
-    fn set(&self, name: &str, at: &Cursor<'_>, to: &mut InputPolicy) {
-        let Some(key) = Self::all().find(|key| key.name == name) else { return };
-        let value = match key.value {
-            InputValue::Words(words) => at.scalar(&Words(words)).map(|word| Literal::Text(word.to_owned())),
-            InputValue::OnOff => at.scalar(&OnOff).map(Literal::Bool),
-            InputValue::Element => at.scalar(&Element),
-        };
-        to.values.extend(value.map(|value| (key.name, value)));
-    }
-
-    fn entries(&self, input: &InputPolicy, _: &InputPolicy) -> Vec<(String, Tree)> {
-        let entry = |key: &InputKey| {
-            let tree = match (key.value, input.value(key)?) {
-                (InputValue::OnOff, Literal::Bool(on)) => OnOff.write(on),
-                (InputValue::Words(_), Literal::Text(word)) => Tree::Text(word.clone()),
-                (_, value) => Element.write(value),
-            };
-            Some((key.name.to_owned(), tree))
-        };
-        Self::all().filter_map(entry).collect()
-    }
-
-    fn rows(&self, _: &InputPolicy) -> Vec<Row> {
-        let row = |key: &'static InputKey| {
-            let schema = match key.value {
-                InputValue::Words(words) => Words(words).schema(),
-                InputValue::OnOff => OnOff.schema(),
-                InputValue::Element => Element.schema(),
-            };
-            Row { name: key.name, help: key.help, default: None, kind: Kind::Value(schema) }
-        };
-        Self::all().map(row).collect()
-    }
-}
-
 /// A rule that has a key of its own, beside its name under `rules`.
 pub(super) struct RuleKey(pub &'static str);
 
@@ -203,34 +145,5 @@ impl Format<Policy> for RuleKey {
 
     fn describe(&self, _: &Policy) -> Kind {
         Kind::Value(OnOff.schema())
-    }
-}
-
-/// Sent names and the declared inputs that they mean.
-pub(super) struct Aliases;
-
-impl Format<BTreeMap<String, String>> for Aliases {
-    fn read(&self, at: &Cursor<'_>, to: &mut BTreeMap<String, String>) {
-        for entry in at.entries() {
-            let sent = &entry.key;
-            let cursor = at.child(entry);
-            let Some(declared) = cursor.scalar(&Text("input")) else { continue };
-            if *sent == declared {
-                at.push(Problem::at(entry.place, cursor.path, "an input cannot be an alias of itself"));
-            } else {
-                to.insert(sent.clone(), declared);
-            }
-        }
-    }
-
-    fn print(&self, value: &BTreeMap<String, String>, _: &BTreeMap<String, String>) -> Option<Tree> {
-        let entry = |(sent, declared): (&String, &String)| (sent.clone(), Text("input").write(declared));
-        (!value.is_empty()).then(|| Tree::Map(value.iter().map(entry).collect()))
-    }
-
-    fn describe(&self, _: &BTreeMap<String, String>) -> Kind {
-        Kind::Value(json!({
-            "title": "sent: declared", "type": "object", "additionalProperties": {"type": "string"}
-        }))
     }
 }

@@ -16,7 +16,7 @@ pub fn schema() -> Json {
     schema
 }
 
-fn of(kind: &Kind) -> Json {
+pub(super) fn of(kind: &Kind) -> Json {
     match kind {
         Kind::Value(schema) => schema.clone(),
         Kind::Named { name, each } => json!({

@@ -99,17 +99,9 @@ impl<T> Keys<T> for Table<T> {
 impl<T> Table<T> {
     /// Reads the mapping; whether all keys that it needs are there.
     fn read_all(&self, at: &Cursor<'_>, to: &mut T) -> bool {
-        let (names, entries) = (self.names(), at.entries());
-        if !matches!(at.node.value, Value::Map(_)) {
+        let names = self.names();
+        if !check_names(at, &names) {
             return false;
-        }
-        for entry in entries.iter().filter(|entry| !names.contains(&entry.key.as_str())) {
-            let hint = match nearest(&entry.key, names.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known keys: {}", list(&names, "and")),
-            };
-            let text = format!("unknown key `{}`", entry.key);
-            at.push(Problem::at(entry.place, &at.path, text).hint(hint));
         }
         for name in names {
             if let Some(entry) = at.get(name) {
@@ -119,28 +111,67 @@ impl<T> Table<T> {
         if let Some(check) = self.check {
             check(to, at);
         }
-        self.complete(at)
-    }
-
-    fn complete(&self, at: &Cursor<'_>) -> bool {
-        let missing = |names: &[&'static str]| -> Vec<&'static str> {
-            names.iter().copied().filter(|name| at.get(name).is_none()).collect()
-        };
-        let apart = missing(self.together);
-        let absent = missing(self.required);
-        if !apart.is_empty() && apart.len() < self.together.len() {
-            at.report(Problem::text(format!("{} must be set together", list(self.together, "and"))));
-        } else if let [name] = absent[..] {
-            at.report(Problem::text(format!("`{name}` is required")));
-        } else if !absent.is_empty() {
-            at.report(Problem::text(format!("{} are required", list(&absent, "and"))));
-        }
-        absent.is_empty()
+        complete(at, self.required, self.together)
     }
 
     fn section(&self, default: &T) -> Kind {
         let (required, together) = (self.required, self.together);
         Kind::Section(Section { rows: self.rows(default), required, together })
+    }
+}
+
+/// Reports keys that a mapping does not have; whether it is a mapping.
+pub(super) fn check_names(at: &Cursor<'_>, names: &[&str]) -> bool {
+    let entries = at.entries();
+    if !matches!(at.node.value, Value::Map(_)) {
+        return false;
+    }
+    for entry in entries.iter().filter(|entry| !names.contains(&entry.key.as_str())) {
+        let hint = match nearest(&entry.key, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known keys: {}", list(names, "and")),
+        };
+        let text = format!("unknown key `{}`", entry.key);
+        at.push(Problem::at(entry.place, &at.path, text).hint(hint));
+    }
+    true
+}
+
+/// Reports keys that are missing; whether all that are required are there. Of the keys in
+/// `together`, either all or none must be set.
+pub(super) fn complete(at: &Cursor<'_>, required: &[&str], together: &[&str]) -> bool {
+    let missing = |names: &[&'_ str]| names.iter().filter(|name| at.get(name).is_none()).count();
+    let apart = missing(together);
+    let absent: Vec<&str> = required.iter().copied().filter(|name| at.get(name).is_none()).collect();
+    if apart > 0 && apart < together.len() {
+        at.report(Problem::text(format!("{} must be set together", list(together, "and"))));
+    } else if let [name] = absent[..] {
+        at.report(Problem::text(format!("`{name}` is required")));
+    } else if !absent.is_empty() {
+        at.report(Problem::text(format!("{} are required", list(&absent, "and"))));
+    }
+    absent.is_empty()
+}
+
+/// The keys of two declarations in one mapping.
+pub(super) struct Both<T: 'static>(pub &'static dyn Keys<T>, pub &'static dyn Keys<T>);
+
+impl<T> Keys<T> for Both<T> {
+    fn names(&self) -> Vec<&'static str> {
+        [self.0.names(), self.1.names()].concat()
+    }
+
+    fn set(&self, name: &str, at: &Cursor<'_>, to: &mut T) {
+        let keys = if self.0.names().contains(&name) { self.0 } else { self.1 };
+        keys.set(name, at, to);
+    }
+
+    fn entries(&self, value: &T, base: &T) -> Vec<(String, Tree)> {
+        [self.0.entries(value, base), self.1.entries(value, base)].concat()
+    }
+
+    fn rows(&self, default: &T) -> Vec<Row> {
+        [self.0.rows(default), self.1.rows(default)].concat()
     }
 }
 

@@ -1,12 +1,12 @@
 //! The configuration held against the served signatures: names that they do not have, and values
 //! that their dtypes cannot hold.
-use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::repair::RuleValues;
 use crate::repair::notation;
-use crate::repair::policy::{InputPolicy, Literal, ModelPolicy, Policy};
+use crate::repair::policy::{Literal, ModelPolicy, Policy};
 use crate::repair::report::ascii;
-use crate::repair::rules::DEFAULT;
+use crate::repair::rules::{ALIASES, DEFAULT, DROP_EXTRA, PAD, PAD_MASK, PAD_VALUE};
 use crate::signature::{Signature, Signatures};
 use crate::spelling;
 use crate::tensor::DataType;
@@ -34,7 +34,7 @@ pub(crate) fn config_problems(
         let mut servable = signatures.servable().peekable();
         servable.peek().is_some() && servable.all(|signature| signature.input(name).is_some())
     };
-    for name in policy.defaults.drop_extra.iter().filter(|name| declares(name)) {
+    for name in policy.defaults.values.inputs(&DROP_EXTRA).filter(|name| declares(name)) {
         found.add(&format!("rules.drop_extra.{name}"), "every signature has this input: it is never dropped");
     }
     for (name, settings) in &policy.signatures {
@@ -43,7 +43,7 @@ pub(crate) fn config_problems(
             found.add(&format!("signatures.{name}"), &unknown("the model", "signature", name, &known));
             continue;
         };
-        found.signature(signature, settings, &policy.defaults.drop_extra);
+        found.signature(signature, settings, &policy.defaults.values);
     }
     found.problems
 }
@@ -58,16 +58,16 @@ impl Found {
         self.problems.push(ConfigProblem { path: format!("{}.{key}", self.path), what: what.to_owned() });
     }
 
-    /// `inherited` is what the model's own `drop_extra` lists; those names are checked there.
-    fn signature(&mut self, signature: &Signature, settings: &Policy, inherited: &BTreeSet<String>) {
+    /// `inherited` is what is set for the model; the inputs that it drops are checked there.
+    fn signature(&mut self, signature: &Signature, settings: &Policy, inherited: &RuleValues) {
         let at = format!("signatures.{}", signature.name);
-        for name in settings.drop_extra.difference(inherited) {
-            if signature.input(name).is_some() {
+        for name in settings.values.inputs(&DROP_EXTRA) {
+            if !inherited.has_input(&DROP_EXTRA, name) && signature.input(name).is_some() {
                 let what = "the signature has this input: it is never dropped";
                 self.add(&format!("{at}.rules.drop_extra.{name}"), what);
             }
         }
-        for (sent, declared) in &settings.aliases {
+        for (sent, declared) in settings.values.renames(&ALIASES) {
             let key = format!("{at}.aliases.{sent}");
             if signature.input(declared).is_none() {
                 self.add(&key, &no_input(signature, declared));
@@ -84,17 +84,17 @@ impl Found {
         }
     }
 
-    fn input(&mut self, key: &str, signature: &Signature, dtype: DataType, input: &InputPolicy) {
+    fn input(&mut self, key: &str, signature: &Signature, dtype: DataType, input: &RuleValues) {
         let fits = |literal: &Literal| notation::element(dtype, literal).is_ok();
         let what = format!("{dtype}, the dtype of the input, cannot hold the value: it is ignored");
-        if input.value(&DEFAULT).is_some_and(|default| !fits(default)) {
+        if input.literal(&DEFAULT).is_some_and(|default| !fits(default)) {
             self.add(&format!("{key}.default"), &what);
         }
-        let Some(pad) = &input.pad else { return };
-        if !fits(&pad.value) {
+        let Some(pad) = input.section(&PAD) else { return };
+        if pad.literal(&PAD_VALUE).is_some_and(|value| !fits(value)) {
             self.add(&format!("{key}.pad.value"), &what);
         }
-        if let Some(mask) = pad.mask.as_ref().filter(|mask| signature.input(mask).is_none()) {
+        if let Some(mask) = pad.text(&PAD_MASK).filter(|mask| signature.input(mask).is_none()) {
             self.add(&format!("{key}.pad.mask"), &no_input(signature, mask));
         }
     }

@@ -4,7 +4,7 @@ use super::notation;
 use super::pad::has_room;
 use super::policy::{Limits, Literal, Policy};
 use super::problem::Problem;
-use super::rules::DEFAULT;
+use super::rules::{DEFAULT, PAD, PAD_MASK};
 use super::{AddedValues, Change, Propose, Reason, Stage, Step, ValueChange};
 use crate::signature::{Signature, TensorInfo};
 
@@ -41,7 +41,7 @@ pub(super) fn fill(
         }
         for rule in policy.rules.of(Stage::Missing) {
             let Propose::Missing(propose) = rule.propose else { continue };
-            let literal = policy.input(&info.alias).and_then(|input| input.value(&DEFAULT).cloned());
+            let literal = policy.input(&info.alias).and_then(|input| input.literal(&DEFAULT).cloned());
             let descriptor = propose(&MissingCase { info, policy, limits, rows });
             let (Some(descriptor), Some(literal)) = (descriptor, literal) else { continue };
             if notation::element(descriptor.dtype, &literal).is_err() {
@@ -61,7 +61,7 @@ fn mask(step: &Step, signature: &Signature, policy: &Policy, limits: Limits) -> 
     let Change::Tensor { before, after, values: Some(ValueChange::Pad(_)) } = &step.change else {
         return None;
     };
-    let alias = policy.input(&step.input)?.pad.as_ref()?.mask.as_ref()?;
+    let alias = policy.input(&step.input)?.section(&PAD)?.text(&PAD_MASK)?;
     let info = signature
         .input(alias)
         .filter(|info| info.shape.accepts(&after.shape) && info.shape.rank().is_some())?;
@@ -72,8 +72,9 @@ fn mask(step: &Step, signature: &Signature, policy: &Policy, limits: Limits) -> 
     info.dtype.size().filter(|size| fits(*size) && has(0) && has(1))?;
     let (encoding, values) = (Encoding::Content, after.values);
     let descriptor =
-        Descriptor { key: alias.clone(), dtype: info.dtype, shape: after.shape.clone(), encoding, values };
+        Descriptor { key: alias.to_owned(), dtype: info.dtype, shape: after.shape.clone(), encoding, values };
     let change = Change::Added { descriptor, values: AddedValues::Mask { sent: before.shape.clone() } };
-    let step = Step { rule: step.rule, input: alias.clone(), index: None, change, fixes: step.fixes.clone() };
-    Some((alias.clone(), step))
+    let step =
+        Step { rule: step.rule, input: alias.to_owned(), index: None, change, fixes: step.fixes.clone() };
+    Some((alias.to_owned(), step))
 }

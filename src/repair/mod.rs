@@ -29,6 +29,7 @@ pub mod problem;
 pub(crate) mod reason;
 pub mod report;
 mod rows;
+mod rule_key;
 mod rule_set;
 pub(crate) mod rules;
 mod tensor;
@@ -43,9 +44,10 @@ pub use descriptor::{Descriptor, Encoding};
 pub use judge::{Action, Outcome, Request, Verdict, judge};
 pub(crate) use missing::MissingCase;
 pub(crate) use names::{NameCase, Naming};
-pub use policy::{InputKey, InputValue, Limits, Mode, ModelPolicy, Policy};
+pub use policy::{Limits, Mode, ModelPolicy, Policy};
 pub use problem::Problem;
 pub use reason::Reason;
+pub use rule_key::{RuleKey, RuleValue, RuleValues, ValueKind};
 pub use rule_set::RuleSet;
 pub use rules::REPAIRS;
 pub(crate) use tensor::{Proposal, TensorCase};
@@ -89,29 +91,27 @@ pub enum Switch {
     Policy,
     /// Tier 2 without a value: `rules: {name: on}`.
     On,
-    /// Tier 2: `rules: {name: [input, ...]}`.
-    Inputs,
-    /// Tier 2 with one value for an input, which the rule declares: `inputs: {NAME: {key: value}}`.
-    Input(&'static InputKey),
-    /// Tier 2 with a value that is configured elsewhere in a signature; the text shows where.
-    Elsewhere(&'static str),
+    /// Tier 2 with a value in the place of the switch: `rules: {key: value}`.
+    Rules(&'static RuleKey),
+    /// Tier 2 with a value for one input: `inputs: {NAME: {key: value}}`.
+    Input(&'static RuleKey),
+    /// Tier 2 with a value for the signature: `key: value`.
+    Signature(&'static RuleKey),
 }
 
 impl Switch {
-    /// How a rule with a value is configured, for messages and docs.
+    /// How a rule with a key of its own is configured, for messages and docs.
     pub fn spelling(self) -> Option<String> {
         match self {
-            Self::Input(key) => {
-                let value = match key.value {
-                    InputValue::Words(words) => words.first().copied().unwrap_or_default(),
-                    InputValue::OnOff => "on",
-                    InputValue::Element => "VALUE",
-                };
-                Some(format!("inputs: {{NAME: {{{}: {value}}}}}", key.name))
-            }
-            Self::Elsewhere(spelling) => Some(spelling.to_owned()),
-            Self::Off | Self::Policy | Self::On | Self::Inputs => None,
+            Self::Input(key) => Some(format!("inputs: {{NAME: {{{}: {}}}}}", key.name, key.sample)),
+            Self::Signature(key) => Some(format!("{}: {}", key.name, key.sample)),
+            Self::Off | Self::Policy | Self::On | Self::Rules(_) => None,
         }
+    }
+
+    /// Whether the rule runs because of its value, and needs no switch.
+    pub const fn is_valued(self) -> bool {
+        matches!(self, Self::Rules(_) | Self::Input(_) | Self::Signature(_))
     }
 }
 

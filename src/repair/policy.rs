@@ -1,10 +1,10 @@
 //! What the operator allows: modes, policies and rule switches. Plain data, filled from the
 //! configuration.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::RuleSet;
+use super::{RuleSet, RuleValues};
 
 /// How far the sidecar intervenes in the requests of a model. Ordered: a client may only raise it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -100,26 +100,6 @@ pub enum ShortLists {
     Allow,
 }
 
-/// A value for single inputs that a rule declares in its own file. It is a key under `inputs.NAME`
-/// of the configuration.
-#[derive(Debug, PartialEq, Eq)]
-pub struct InputKey {
-    pub name: &'static str,
-    pub help: &'static str,
-    pub value: InputValue,
-}
-
-/// What the value of an [`InputKey`] may be, and how [`InputPolicy::values`] holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InputValue {
-    /// One of these, as [`Literal::Text`].
-    Words(&'static [&'static str]),
-    /// `on` or `off`, as [`Literal::Bool`].
-    OnOff,
-    /// An element of a tensor.
-    Element,
-}
-
 /// A value from the configuration, converted to the input's dtype when it is used.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Literal {
@@ -127,33 +107,6 @@ pub enum Literal {
     Int(i64),
     Float(f64),
     Text(String),
-}
-
-/// How short rows of an input are padded (rule `pad_ragged`).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pad {
-    pub value: Literal,
-    /// The input that tells which values are real: 1 for a sent value, 0 for padding.
-    pub mask: Option<String>,
-}
-
-/// The values of opt-in rules for one input.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct InputPolicy {
-    /// By the name of the [`InputKey`].
-    pub values: BTreeMap<&'static str, Literal>,
-    pub pad: Option<Pad>,
-}
-
-impl InputPolicy {
-    pub fn value(&self, key: &InputKey) -> Option<&Literal> {
-        self.values.get(key.name)
-    }
-
-    /// Whether a value of [`InputValue::OnOff`] is on.
-    pub fn is_on(&self, key: &InputKey) -> bool {
-        self.value(key) == Some(&Literal::Bool(true))
-    }
 }
 
 /// What the whole sidecar accepts, whatever a model's policy says.
@@ -191,11 +144,10 @@ pub struct Policy {
     pub explain_upstream: bool,
     /// The rules that are switched on.
     pub rules: RuleSet,
-    /// Sent input names and the declared inputs that they mean (rule `aliases`).
-    pub aliases: BTreeMap<String, String>,
-    /// Inputs to drop if the signature does not have them (rule `drop_extra`).
-    pub drop_extra: BTreeSet<String>,
-    pub inputs: BTreeMap<String, InputPolicy>,
+    /// The values of the rules that take one for the signature.
+    pub values: RuleValues,
+    /// The values of the rules that take one for an input, by input.
+    pub inputs: BTreeMap<String, RuleValues>,
     /// Maximum number of rows in one call when `split_oversize` is on; 0 means no limit.
     pub max_rows: u64,
 }
@@ -213,8 +165,7 @@ impl Default for Policy {
             shield_ranks: false,
             explain_upstream: true,
             rules: RuleSet::default(),
-            aliases: BTreeMap::new(),
-            drop_extra: BTreeSet::new(),
+            values: RuleValues::default(),
             inputs: BTreeMap::new(),
             max_rows: 0,
         }
@@ -222,8 +173,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The settings of one input, if it has any.
-    pub fn input(&self, alias: &str) -> Option<&InputPolicy> {
+    /// What is configured for one input.
+    pub fn input(&self, alias: &str) -> Option<&RuleValues> {
         self.inputs.get(alias)
     }
 }

@@ -22,10 +22,10 @@ use crate::support::sidecar::Setup;
 fn policy(rule: &Repair) -> ModelPolicy {
     let keys = match (rule.switch, rule.example.policy) {
         (_, "") => String::new(),
-        (Switch::On | Switch::Inputs, rules) if rule.name == "split_oversize" => {
+        (Switch::On | Switch::Rules(_), rules) if rule.name == "split_oversize" => {
             format!("rules: {{{rules}}}, batching: {{max_rows: 4}}")
         }
-        (Switch::On | Switch::Inputs, rules) => format!("rules: {{{rules}}}"),
+        (Switch::On | Switch::Rules(_), rules) => format!("rules: {{{rules}}}"),
         (_, keys) => keys.to_owned(),
     };
     engine::policy(&keys).unwrap_or_else(|problems| panic!("{}: {problems}", rule.name))

@@ -54,8 +54,8 @@ fn docs_repairs_md_shows_every_rule() {
                 Switch::Off => format!("off with `rules: {{{}: off}}`", rule.name),
                 Switch::Policy => format!("off with `{}: off`", rule.name),
                 Switch::On => format!("on with `rules: {{{}: on}}`", rule.name),
-                Switch::Inputs => format!("on with `rules: {{{}: [INPUT]}}`", rule.name),
-                Switch::Input(_) | Switch::Elsewhere(_) => {
+                Switch::Rules(key) => format!("on with `rules: {{{}: {}}}`", key.name, key.sample),
+                Switch::Input(_) | Switch::Signature(_) => {
                     format!("on with `{}` of a signature", rule.switch.spelling().unwrap_or_default())
                 }
             };

@@ -104,7 +104,7 @@ fn sample<'a>(signature: &'a Signature, info: &'a TensorInfo, policy: &Policy) -
         (dims, guess) = (Vec::new(), None);
     }
     if let Some(value) =
-        setting.and_then(|setting| setting.value(&DEFAULT)).and_then(|value| literal(info, value))
+        setting.and_then(|setting| setting.literal(&DEFAULT)).and_then(|value| literal(info, value))
     {
         values = value;
     } else if let Some(about) = about_values(info, role) {

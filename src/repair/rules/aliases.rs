@@ -1,10 +1,19 @@
 //! Renames inputs from a table of the operator, such as names of an earlier export.
-use crate::repair::{Example, NameCase, Naming, Problem, Propose, Reason, Repair, Stage, Switch, Tier};
+use crate::repair::{
+    Example, NameCase, Naming, Problem, Propose, Reason, Repair, RuleKey, Stage, Switch, Tier, ValueKind,
+};
+
+pub(crate) static ALIASES: RuleKey = RuleKey {
+    name: "aliases",
+    help: "Input names that clients send, and the declared inputs that they mean (rule `aliases`).",
+    sample: "{SENT: DECLARED}",
+    value: ValueKind::Renames,
+};
 
 pub(super) static REPAIR: Repair = Repair {
     name: "aliases",
     tier: Tier::Two,
-    switch: Switch::Elsewhere("aliases: {SENT: DECLARED}"),
+    switch: Switch::Signature(&ALIASES),
     stage: Stage::Names,
     lossy: false,
     when: "The sent key is listed in `aliases` of the signature, and the input that it stands for was not sent under its own key.",
@@ -21,7 +30,7 @@ fn propose(case: &NameCase<'_>) -> Naming {
     let mut renames: Vec<(usize, String)> = Vec::new();
     for index in case.unbound {
         let key = &case.view.inputs[*index].key;
-        let Some(alias) = case.policy.aliases.get(key) else { continue };
+        let Some(alias) = case.policy.values.renamed(&ALIASES, key) else { continue };
         if !case.missing.iter().any(|info| info.alias == *alias) {
             continue;
         }

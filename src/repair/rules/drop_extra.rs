@@ -1,10 +1,17 @@
 //! Drops inputs that the model does not have, if the operator allows it.
-use crate::repair::{Example, NameCase, Naming, Propose, Repair, Stage, Switch, Tier};
+use crate::repair::{Example, NameCase, Naming, Propose, Repair, RuleKey, Stage, Switch, Tier, ValueKind};
+
+pub(crate) static DROP_EXTRA: RuleKey = RuleKey {
+    name: "drop_extra",
+    help: "The inputs to drop if the signature does not have them.",
+    sample: "[INPUT]",
+    value: ValueKind::Inputs,
+};
 
 pub(super) static REPAIR: Repair = Repair {
     name: "drop_extra",
     tier: Tier::Two,
-    switch: Switch::Inputs,
+    switch: Switch::Rules(&DROP_EXTRA),
     stage: Stage::Names,
     lossy: false,
     when: "The sent key is not an input of the signature and is listed in `drop_extra`.",
@@ -18,7 +25,7 @@ pub(super) static REPAIR: Repair = Repair {
 };
 
 fn propose(case: &NameCase<'_>) -> Naming {
-    let listed = |index: &&usize| case.policy.drop_extra.contains(&case.view.inputs[**index].key);
+    let listed = |index: &&usize| case.policy.values.has_input(&DROP_EXTRA, &case.view.inputs[**index].key);
     let dropped: Vec<usize> = case.unbound.iter().filter(listed).copied().collect();
     if dropped.is_empty() { Naming::No } else { Naming::Drop(dropped) }
 }

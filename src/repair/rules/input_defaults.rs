@@ -2,14 +2,15 @@
 use super::SCALAR;
 use crate::repair::encoding::claims_too_much;
 use crate::repair::{
-    Descriptor, Encoding, Example, InputKey, InputValue, MissingCase, Propose, Repair, Stage, Switch, Tier,
+    Descriptor, Encoding, Example, MissingCase, Propose, Repair, RuleKey, Stage, Switch, Tier, ValueKind,
 };
 use crate::tensor::Shape;
 
-pub(crate) static DEFAULT: InputKey = InputKey {
+pub(crate) static DEFAULT: RuleKey = RuleKey {
     name: "default",
     help: "The value to send when the request lacks the input (rule `input_defaults`).",
-    value: InputValue::Element,
+    sample: "VALUE",
+    value: ValueKind::Element,
 };
 
 pub(super) static REPAIR: Repair = Repair {
@@ -30,7 +31,7 @@ pub(super) static REPAIR: Repair = Repair {
 
 fn propose(case: &MissingCase<'_>) -> Option<Descriptor> {
     let input = case.policy.input(&case.info.alias)?;
-    input.value(&DEFAULT)?;
+    input.literal(&DEFAULT)?;
     let shape = match case.info.shape.dims() {
         // A declared rank takes precedence over the switch.
         _ if input.is_on(&SCALAR) && case.info.shape.accepts(&Shape::scalar()) => Shape::scalar(),

@@ -1,5 +1,10 @@
 //! The registry of repairs, one file each, and what several of them share.
+pub(crate) use aliases::ALIASES;
+pub(crate) use drop_extra::DROP_EXTRA;
 pub(crate) use input_defaults::DEFAULT;
+pub(crate) use pad_ragged::{PAD, PAD_MASK, PAD_VALUE};
+#[cfg(test)]
+pub(crate) use rank1_is::RANK1_IS;
 pub(crate) use scalar_inputs::SCALAR;
 
 use super::Repair;

@@ -1,14 +1,30 @@
 //! Pads rows that are shorter than the declared length with a value of the operator.
 use crate::repair::pad::has_room;
 use crate::repair::{
-    Encoding, Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier, ValueChange, notation,
+    Encoding, Example, Proposal, Propose, Repair, RuleKey, Stage, Switch, TensorCase, Tier, ValueChange,
+    ValueKind, notation,
 };
 use crate::tensor::Shape;
+
+pub(crate) static PAD: RuleKey = RuleKey {
+    name: "pad",
+    help: "Fills up rows that are too short (rule `pad_ragged`).",
+    sample: "{value: 0}",
+    value: ValueKind::Section { keys: &[&PAD_VALUE, &PAD_MASK], required: &["value"] },
+};
+pub(crate) static PAD_VALUE: RuleKey =
+    RuleKey { name: "value", help: "The value to fill up with.", sample: "0", value: ValueKind::Element };
+pub(crate) static PAD_MASK: RuleKey = RuleKey {
+    name: "mask",
+    help: "The input that marks real values with 1 and filled-up ones with 0.",
+    sample: "INPUT",
+    value: ValueKind::Input,
+};
 
 pub(super) static REPAIR: Repair = Repair {
     name: "pad_ragged",
     tier: Tier::Two,
-    switch: Switch::Elsewhere("inputs: {NAME: {pad: {value: 0}}}"),
+    switch: Switch::Input(&PAD),
     stage: Stage::Shape,
     lossy: false,
     when: "The ranks are equal, and inner sizes are below the declared fixed ones: each row is padded at the end with `pad.value`. If `pad.mask` names an input that the client did not send, that input is added: 1 for a sent value, 0 for padding.",
@@ -22,7 +38,7 @@ pub(super) static REPAIR: Repair = Repair {
 };
 
 fn propose(case: &TensorCase<'_>) -> Proposal {
-    let Some(pad) = case.policy.input(&case.info.alias).and_then(|input| input.pad.as_ref()) else {
+    let Some(pad) = case.policy.input(&case.info.alias).and_then(|input| input.section(&PAD)) else {
         return Proposal::No;
     };
     let (Some([rows, inner @ ..]), [first, sent @ ..]) = (case.info.shape.dims(), &case.descriptor.shape[..])
@@ -31,7 +47,8 @@ fn propose(case: &TensorCase<'_>) -> Proposal {
     };
     let shorter =
         sent.len() == inner.len() && inner.iter().zip(sent).all(|(want, have)| *want == -1 || have <= want);
-    let Ok(value) = notation::element(case.info.dtype, &pad.value) else { return Proposal::No };
+    let value = pad.literal(&PAD_VALUE).and_then(|value| notation::element(case.info.dtype, value).ok());
+    let Some(value) = value else { return Proposal::No };
     if !shorter || case.info.dtype.size().is_none() || !(*rows == -1 || rows == first) {
         return Proposal::No;
     }

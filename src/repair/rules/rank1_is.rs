@@ -1,14 +1,14 @@
 //! Reads a vector sent for `[-1,-1]` as one row or as one row for each value, as configured.
-use crate::repair::policy::Literal;
 use crate::repair::{
-    Example, InputKey, InputValue, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier,
+    Example, Proposal, Propose, Repair, RuleKey, Stage, Switch, TensorCase, Tier, ValueKind,
 };
 use crate::tensor::Shape;
 
-static RANK1_IS: InputKey = InputKey {
+pub(crate) static RANK1_IS: RuleKey = RuleKey {
     name: "rank1_is",
     help: "How to read a vector where `[-1,-1]` is declared: as one row, or as one row per value (rule `rank1_is`).",
-    value: InputValue::Words(&[SINGLE_ROW, ONE_PER_ROW]),
+    sample: SINGLE_ROW,
+    value: ValueKind::Words(&[SINGLE_ROW, ONE_PER_ROW]),
 };
 const SINGLE_ROW: &str = "single_row";
 const ONE_PER_ROW: &str = "one_per_row";
@@ -30,13 +30,13 @@ pub(super) static REPAIR: Repair = Repair {
 };
 
 fn propose(case: &TensorCase<'_>) -> Proposal {
-    let configured = case.policy.input(&case.info.alias).and_then(|input| input.value(&RANK1_IS));
-    let (Some([-1, -1]), [size], Some(Literal::Text(word))) =
+    let configured = case.policy.input(&case.info.alias).and_then(|input| input.text(&RANK1_IS));
+    let (Some([-1, -1]), [size], Some(word)) =
         (case.info.shape.dims(), &case.descriptor.shape[..], configured)
     else {
         return Proposal::No;
     };
-    let shape = match word.as_str() {
+    let shape = match word {
         SINGLE_ROW => [1, *size],
         ONE_PER_ROW => [*size, 1],
         _ => return Proposal::No,

@@ -1,14 +1,15 @@
 //! Turns a vector of one value into a scalar, for inputs of unknown rank that the operator declares
 //! as scalars.
 use crate::repair::{
-    Example, InputKey, InputValue, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier,
+    Example, Proposal, Propose, Repair, RuleKey, Stage, Switch, TensorCase, Tier, ValueKind,
 };
 use crate::tensor::{PartialShape, Shape};
 
-pub(crate) static SCALAR: InputKey = InputKey {
+pub(crate) static SCALAR: RuleKey = RuleKey {
     name: "scalar",
     help: "The input is a scalar although the signature does not declare its rank (rule `scalar_inputs`).",
-    value: InputValue::OnOff,
+    sample: "on",
+    value: ValueKind::OnOff,
 };
 
 pub(super) static REPAIR: Repair = Repair {

@@ -1,8 +1,6 @@
 //! Agreement of rows, warnings, and missing inputs: what is forwarded although it is doubtful.
 use super::*;
-use crate::repair::policy::{
-    InputPolicy, Literal, MissingInputs, Pad, RowAgreement, SmallInts, Unrepairable,
-};
+use crate::repair::policy::{Literal, MissingInputs, RowAgreement, SmallInts, Unrepairable};
 
 fn warnings(verdict: &Verdict) -> Vec<&str> {
     verdict.warnings.iter().map(|warning| warning.text.as_str()).collect()
@@ -136,8 +134,7 @@ fn no_shape_is_repaired_if_the_rows_would_then_differ() {
 #[test]
 fn padded_rows_need_not_agree() {
     let mut case = Case::new("ids:int32[-1,8] splits:int64[-1]", "ids:int32[5,6] splits:int64[3]");
-    let pad = Some(Pad { value: Literal::Int(0), mask: None });
-    case.policy.defaults.inputs.insert("ids".to_owned(), InputPolicy { pad, ..InputPolicy::default() });
+    case.policy.defaults.inputs.insert("ids".to_owned(), padded(None));
     let verdict = case.judge();
     assert_eq!((verdict.action, warnings(&verdict)), (Action::Apply, vec!["rows differ: ids 5, splits 3"]));
 }
@@ -231,7 +228,7 @@ fn a_request_whose_rows_differ_is_not_split() {
 fn a_default_has_no_rows_where_those_of_the_request_differ() {
     let steps = |request: &str| {
         let mut case = Case::new("a:float[-1] b:float[-1] w:float[-1]", request);
-        let input = InputPolicy { values: [("default", Literal::Int(1))].into(), ..InputPolicy::default() };
+        let input = [(&rules::DEFAULT, Literal::Int(1).into())].into();
         case.policy.defaults.inputs.insert("w".to_owned(), input);
         case.says()
     };
@@ -329,7 +326,7 @@ fn missing_inputs_are_forwarded_if_nothing_else_is_wrong() {
 #[test]
 fn strict_forwards_a_missing_input_rather_than_add_its_default() {
     let mut case = Case::new("a:float[-1,2] b:float[-1]", "a:float[1,2]").mode(Mode::Strict);
-    let input = InputPolicy { values: [("default", Literal::Int(1))].into(), ..InputPolicy::default() };
+    let input = [(&rules::DEFAULT, Literal::Int(1).into())].into();
     case.policy.defaults.inputs.insert("b".to_owned(), input);
     let verdict = case.judge();
     assert_eq!((verdict.action, verdict.outcome), (Action::Forward, Outcome::Passed));

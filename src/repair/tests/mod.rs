@@ -12,6 +12,15 @@ fn set(policy: &mut Policy, rule: &str, on: bool) {
     policy.rules.set(Repair::find(rule).unwrap(), on);
 }
 
+/// An input whose rows are padded with 0, with a mask under this name.
+fn padded(mask: Option<&str>) -> RuleValues {
+    let mut pad = RuleValues::from([(&rules::PAD_VALUE, policy::Literal::Int(0).into())]);
+    if let Some(mask) = mask {
+        pad.set(&rules::PAD_MASK, policy::Literal::Text(mask.to_owned()).into());
+    }
+    RuleValues::from([(&rules::PAD, RuleValue::Section(pad))])
+}
+
 /// A request and the signature to check it against, both in the notation of the command line.
 struct Case {
     signatures: Signatures,

@@ -2,39 +2,6 @@
 use super::*;
 
 #[test]
-fn the_examples_of_tier_1_are_true_and_need_no_second_repair() {
-    // Rules of tier 2 need a configuration: the integration tests check them.
-    for rule in REPAIRS.iter().filter(|rule| rule.tier == Tier::One) {
-        let case = Case::new(rule.example.signature, rule.example.request);
-        let verdict = case.judge();
-        assert_eq!(verdict.problems, [], "{}", rule.name);
-        assert!(verdict.plan.steps.iter().any(|step| step.rule == *rule), "{}: {}", rule.name, case.says());
-        let after = case.applied();
-        let again = case.judge_bytes(&after);
-        assert_eq!((again.plan.steps.len(), again.outcome), (0, Outcome::Conforming), "{}", rule.name);
-        let expected = notation::request("m", rule.example.becomes).unwrap();
-        let (after, expected) = (PredictView::scan(&after).unwrap(), PredictView::scan(&expected).unwrap());
-        assert_eq!(
-            after.model_spec.effective_signature(),
-            expected.model_spec.effective_signature(),
-            "{}",
-            rule.name
-        );
-        for input in &expected.inputs {
-            let got =
-                after.input(&input.key).unwrap_or_else(|| panic!("{}: no input {}", rule.name, input.key));
-            assert_eq!(
-                (got.tensor.dtype, &got.tensor.shape),
-                (input.tensor.dtype, &input.tensor.shape),
-                "{}",
-                rule.name
-            );
-        }
-        assert_eq!(after.inputs.len(), expected.inputs.len(), "{}", rule.name);
-    }
-}
-
-#[test]
 fn rules_have_unique_names_and_are_found_by_them() {
     for (at, rule) in REPAIRS.iter().enumerate() {
         assert_eq!(Repair::find(rule.name), Some(*rule));
@@ -302,11 +269,12 @@ fn moved_values_go_to_the_list_of_their_dtype() {
 fn a_default_has_the_declared_rank() {
     let mut case = Case::new("x:float[1] y:float[2,2] z:float", "x:float[1]");
     for name in ["y", "z"] {
-        let input = policy::InputPolicy {
-            values: [("default", policy::Literal::Int(1)), ("scalar", policy::Literal::Bool(true))].into(),
-            ..policy::InputPolicy::default()
-        };
-        case.policy.defaults.inputs.insert(name.to_owned(), input);
+        let values = [
+            (&rules::DEFAULT, policy::Literal::Int(1).into()),
+            (&rules::SCALAR, policy::Literal::Bool(true).into()),
+        ]
+        .into();
+        case.policy.defaults.inputs.insert(name.to_owned(), values);
     }
     assert_eq!(case.says(), "y;input_defaults;->float[2,2] z;input_defaults;->float[]");
     assert_eq!(case.judge_bytes(&case.applied()).outcome, Outcome::Conforming);
@@ -317,8 +285,8 @@ fn an_added_input_is_split_like_the_others() {
     let mut case = Case::new("x:float[-1,2] y:float[-1] -> z:float[-1]", "x:float[3,2]");
     set(&mut case.policy.defaults, "split_oversize", true);
     case.policy.defaults.max_rows = 2;
-    let values = [("default", policy::Literal::Int(1))].into();
-    case.policy.defaults.inputs.insert("y".to_owned(), policy::InputPolicy { values, ..Default::default() });
+    let values = [(&rules::DEFAULT, policy::Literal::Int(1).into())].into();
+    case.policy.defaults.inputs.insert("y".to_owned(), values);
     let calls = Calls::Split { rows: 3, per_call: 2, whole: true };
     assert_eq!(case.judge().plan.calls, calls);
     for (call, _) in calls::requests(&case.applied(), calls).unwrap() {
@@ -371,9 +339,7 @@ fn axes_are_not_merged_if_sizes_overflow_or_are_empty() {
 fn a_mask_is_added_only_if_its_dtype_has_zero_and_one_and_it_is_not_too_large() {
     let case = |signature: &str, request: &str| {
         let mut case = Case::new(signature, request);
-        let pad = policy::Pad { value: policy::Literal::Int(0), mask: Some("m".to_owned()) };
-        let input = policy::InputPolicy { pad: Some(pad), ..Default::default() };
-        case.policy.defaults.inputs.insert("x".to_owned(), input);
+        case.policy.defaults.inputs.insert("x".to_owned(), padded(Some("m")));
         case
     };
     let added = |signature: &str, request: &str| {
@@ -408,9 +374,7 @@ fn a_mask_is_added_only_if_its_dtype_has_zero_and_one_and_it_is_not_too_large() 
 #[test]
 fn an_added_input_without_rows_is_refused_if_the_server_batches() {
     let mut case = Case::new("x:int32[0,2] m:int32[-1,2]", "x:int32[0,1]");
-    let pad = policy::Pad { value: policy::Literal::Int(0), mask: Some("m".to_owned()) };
-    let input = policy::InputPolicy { pad: Some(pad), ..Default::default() };
-    case.policy.defaults.inputs.insert("x".to_owned(), input);
+    case.policy.defaults.inputs.insert("x".to_owned(), padded(Some("m")));
     assert_eq!(case.judge().action, Action::Apply);
     case.limits.refuse_zero_rows = true;
     assert_eq!(case.judge().action, Action::Refuse);
