@@ -21,7 +21,7 @@ Every flag can also be set as an environment variable: TFS_SIDECAR_ and the name
 Precedence: flag > environment > file > default. A warning names variables that no flag has.
 
 Data goes to stdout, messages go to stderr.
-Exit codes: 0 success, 1 failure, 2 invalid flag, file or configuration.";
+Exit codes: 0 success, 1 failure, 2 invalid flag, file or configuration, 70 the sidecar ended itself\nafter a bug in it (the log names the place).";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -48,6 +48,11 @@ mod tests {
             Readiness::new(self.0.clone(), Vec::new())
         }
 
+        fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>> {
+            let stuck = Vec::new();
+            Box::pin(async move { stuck })
+        }
+
         fn status(&self) -> Value {
             json!({})
         }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
 use tonic_health::server::HealthReporter;
 
 use super::Shared;
@@ -15,6 +14,7 @@ use crate::lifecycle::Health;
 use crate::listener::bind::{Accepted, Listener};
 use crate::models::refresher::{CommandReceiver, Worker};
 use crate::retry::backoff::Backoff;
+use crate::tasks::spawn_critical;
 use crate::telemetry::metrics::Exporter;
 use crate::upstream::pool::Pool;
 
@@ -46,25 +46,25 @@ pub(super) async fn run(control: Control) {
     // Before the first connection is accepted, so that no client sees tonic's default, SERVING.
     let mut health = Health::new(health, shared.readiness.clone());
     health.update().await;
-    spawn_local(worker.run(commands));
-    spawn_local(accept(Arc::clone(&shared), listener, shards));
-    spawn_local(async move {
+    spawn_critical("refresher", worker.run(commands));
+    spawn_critical("accept", accept(Arc::clone(&shared), listener, shards));
+    spawn_critical("admin", async move {
         let served = match admin {
             Listener::Tcp(listener) => axum::serve(listener, router).await,
             Listener::Unix(listener, _file) => axum::serve(listener, router).await,
         };
         served.ok();
     });
-    spawn_local(async move {
+    spawn_critical("upkeep", async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
             exporter.run_upkeep();
         }
     });
     if let Some(limiter) = &shared.limiter {
-        spawn_local(Arc::clone(limiter).watch());
+        spawn_critical("limiter", Arc::clone(limiter).watch());
     }
-    spawn_local(health.run());
+    spawn_critical("health", health.run());
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
 }
 

@@ -6,6 +6,7 @@
 //! (`SO_REUSEPORT`) does only for many. The task of a request never leaves the thread of its
 //! connection.
 mod control;
+mod liveness;
 mod shard;
 mod view;
 
@@ -26,11 +27,13 @@ use crate::listener::grpc::local::Local;
 use crate::models::catalog::Catalog;
 use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
+use crate::tasks::{self, Failures};
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
 use crate::upstream::target::{Target, TargetError};
 use crate::upstream::up::Up;
 use control::Control;
+use liveness::Pings;
 use shard::Live;
 
 /// Accepted connections that may wait for a shard to take them.
@@ -79,6 +82,9 @@ pub(crate) struct Shared {
     /// Notified at the end of every client connection.
     ended: Arc<Notify>,
     stop: watch::Sender<bool>,
+    /// Where critical tasks report that the process cannot go on.
+    failures: Failures,
+    pings: Pings,
     #[cfg(feature = "tls")]
     acceptor: Option<tokio_rustls::TlsAcceptor>,
 }
@@ -135,6 +141,7 @@ impl Sidecar {
             drain: drain.clone(),
             declared,
         };
+        let (pings, ping_receivers) = Pings::new(config.workers.max(1));
         let live: Vec<Arc<Live>> = (0..config.workers.max(1)).map(|_| Arc::default()).collect();
         let shared = Arc::new(Shared {
             target,
@@ -152,6 +159,8 @@ impl Sidecar {
             live: live.clone(),
             ended: Arc::default(),
             stop: watch::Sender::new(false),
+            failures: Failures::default(),
+            pings,
             #[cfg(feature = "tls")]
             acceptor,
             config,
@@ -161,11 +170,12 @@ impl Sidecar {
         let (grpc, admin_addr) = addresses;
         let mut sidecar = Self { shared: Arc::clone(&shared), grpc, admin: admin_addr, threads: Vec::new() };
         let mut shards = Vec::new();
-        for (index, live) in live.into_iter().enumerate() {
+        for (index, (live, pings)) in live.into_iter().zip(ping_receivers).enumerate() {
             let (sender, accepted) = mpsc::channel(MAX_HANDED_OVER);
             shards.push((Arc::clone(&live), sender));
             let shared = Arc::clone(&shared);
-            sidecar.spawn(format!("shard-{index}"), move || Ok(shard::run(shared, live, accepted)))?;
+            let name = liveness::shard_name(index);
+            sidecar.spawn(name, move || Ok(shard::run(shared, live, accepted, pings)))?;
         }
         let view = Arc::new(view::ServerView(Arc::clone(&shared)));
         let router = router(AdminState { view, metrics: exporter.clone() });
@@ -184,6 +194,12 @@ impl Sidecar {
     /// The address of the admin listener, with the actual port.
     pub fn admin_addr(&self) -> &ListenAddr {
         &self.admin
+    }
+
+    /// Returns once a thread or a background task panicked. The sidecar is then of no use, and the
+    /// process should end.
+    pub fn failed(&self) -> impl Future<Output = ()> + use<> {
+        self.shared.failures.clone().reported()
     }
 
     /// Drains, then stops and joins the threads. New requests are rejected, and those in flight
@@ -205,24 +221,27 @@ impl Sidecar {
         work: impl FnOnce() -> io::Result<F> + Send + 'static,
     ) -> io::Result<()> {
         let (report, started) = std::sync::mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
-            // Not a `LocalSet` in a `Runtime`, where every socket that becomes ready wakes the set
-            // with a system call.
-            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-            let made = runtime.and_then(|runtime| {
-                let work = {
-                    let _guard = runtime.enter();
-                    work()?
-                };
-                Ok((runtime, work))
-            });
-            match made {
-                Ok((runtime, work)) => {
-                    report.send(Ok(())).ok();
-                    runtime.block_on(work);
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
+            shared.failures.run_thread(&name, || {
+                // Not a `LocalSet` in a `Runtime`, where every socket that becomes ready wakes the
+                // set with a system call.
+                let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+                let made = runtime.and_then(|runtime| {
+                    let work = {
+                        let _guard = runtime.enter();
+                        work()?
+                    };
+                    Ok((runtime, work))
+                });
+                match made {
+                    Ok((runtime, work)) => {
+                        report.send(Ok(())).ok();
+                        runtime.block_on(tasks::critical(&name, work));
+                    }
+                    Err(error) => drop(report.send(Err(error))),
                 }
-                Err(error) => drop(report.send(Err(error))),
-            }
+            });
         })?;
         self.threads.push(thread);
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended during its start")))
@@ -232,7 +251,10 @@ impl Sidecar {
 impl Drop for Sidecar {
     fn drop(&mut self) {
         self.shared.stop.send_replace(true);
-        join(std::mem::take(&mut self.threads));
+        // After a panic, a thread may never end.
+        if !self.shared.failures.is_reported() {
+            join(std::mem::take(&mut self.threads));
+        }
     }
 }
 
@@ -257,8 +279,7 @@ impl Shared {
 
 fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
-        if thread.join().is_err() {
-            tracing::error!("a thread panicked");
-        }
+        // A panic was reported by the thread itself.
+        thread.join().ok();
     }
 }

@@ -21,6 +21,11 @@ impl View for ServerView {
         Readiness::new(self.0.readiness.reasons(), self.0.readiness.problems())
     }
 
+    fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>> {
+        let pings = self.0.pings.clone();
+        Box::pin(async move { pings.stuck().await })
+    }
+
     fn status(&self) -> Value {
         let Shared { up, problems, target, .. } = &*self.0;
         json!({

@@ -27,6 +27,8 @@ use crate::telemetry::metrics::Exporter;
 /// What the admin listener shows of the sidecar.
 pub(crate) trait View: Send + Sync + 'static {
     fn ready(&self) -> Readiness;
+    /// The names of the threads that make no progress. Takes some seconds if there are any.
+    fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>>;
     /// `{"readiness": {..}, "upstream": {"address", "up", "problem"}, "model_problems": [{"model",
     /// "version", "kind", "problem"}], "config_problems": [text]}`; `readiness` is what `/readyz`
     /// answers, and the upstream's `problem` is text or null.
@@ -90,7 +92,7 @@ impl fmt::Debug for AdminState {
 pub(crate) fn router(state: AdminState) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/drain", get(api::drain).post(api::drain))
         .route("/api/models", get(api::models))
@@ -107,6 +109,16 @@ pub(crate) fn router(state: AdminState) -> Router {
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     state.view.measure();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
+}
+
+/// 200, or 503 with the threads that are stuck. That this thread answers shows that it is not.
+async fn livez(State(state): State<AdminState>) -> Response {
+    let stuck = state.view.stuck().await;
+    if stuck.is_empty() {
+        return "ok\n".into_response();
+    }
+    let text = format!("no progress in {}\n", stuck.join(", "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// 200 or 503, both with the list of what is missing and of what else is wrong.
@@ -155,6 +167,7 @@ mod tests {
     struct Fake {
         missing: Vec<String>,
         problems: Vec<String>,
+        stuck: Vec<String>,
         in_flight: usize,
         drains: AtomicUsize,
     }
@@ -164,6 +177,11 @@ mod tests {
 
         fn ready(&self) -> Readiness {
             Readiness::new(self.missing.clone(), self.problems.clone())
+        }
+
+        fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>> {
+            let stuck = self.stuck.clone();
+            Box::pin(async move { stuck })
         }
 
         fn status(&self) -> Value {
@@ -245,6 +263,14 @@ mod tests {
         let view = Arc::new(Fake { problems: vec!["a setting".to_owned()], ..Fake::default() });
         let ready = get_path(&view, "/readyz");
         assert_eq!((ready.status, ready.body.contains("a setting")), (200, true));
+    }
+
+    #[test]
+    fn liveness_names_the_threads_that_are_stuck() {
+        assert_eq!(get_path(&Arc::default(), "/livez").body, "ok\n");
+        let view = Arc::new(Fake { stuck: vec!["shard-2".to_owned()], ..Fake::default() });
+        let stuck = get_path(&view, "/livez");
+        assert_eq!((stuck.status, stuck.body.as_str()), (503, "no progress in shard-2\n"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use metrics::{Gauge, Histogram};
 
 use super::install;
-use crate::telemetry::labels::{Cause, RefreshOutcome, Stage};
+use crate::telemetry::labels::{Cause, PanickedTask, RefreshOutcome, Stage};
 use crate::telemetry::table;
 
 struct Globals {
@@ -89,6 +89,12 @@ pub(crate) fn upstream_refusal(cause: Cause) {
 pub(crate) fn retry(cause: Cause) {
     install();
     table::RETRIES.counter([cause.as_str().into()]).increment(1);
+}
+
+/// Counts a panic that ended a request or a connection.
+pub(crate) fn panicked(task: PanickedTask) {
+    install();
+    table::PANICS.counter([task.as_str().into()]).increment(1);
 }
 
 /// Sets the gauges of the limiter, in numbers of requests.
