@@ -215,8 +215,7 @@ mod tests {
     }
 
     fn fault() {
-        let none: Option<u8> = None;
-        none.expect("something is missing");
+        panic!("something is missing");
     }
 
     #[test]

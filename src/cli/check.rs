@@ -9,6 +9,7 @@ use super::args::CheckArgs;
 use super::settings::load_config;
 use super::{Failure, render};
 use crate::config::{Config, Problem, Problems, effective};
+use crate::listener::admin::Access;
 use crate::models::config_problems::config_problems;
 use crate::models::fetch::metadata;
 use crate::signature::Signatures;
@@ -16,6 +17,9 @@ use crate::signature::Signatures;
 pub(super) fn check(arguments: &CheckArgs, matches: &ArgMatches) -> Result<(), Failure> {
     let config = load_config(&arguments.config.server, matches)?;
     let mut list = file_problems(&config);
+    if let Err(error) = Access::new(&config).token() {
+        list.push(Problem::new("admin_token_file", error.to_string()));
+    }
     // A variable does not count. It is set wherever the sidecar runs, and a check in an init
     // container runs before TF Serving.
     let compared = match matches.value_source("upstream") {

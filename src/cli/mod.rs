@@ -100,6 +100,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Explain(arguments) => explain::explain(&arguments, matches),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
+        Command::Undrain(arguments) => drain::undrain(&arguments).map(|()| Exit::Success),
     };
     match result {
         Ok(exit) => exit,

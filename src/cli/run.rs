@@ -37,6 +37,9 @@ pub(super) fn run(config: Config, warnings: &[String]) -> Result<Exit, Failure> 
     let sidecar = Sidecar::start(config).context("cannot start the sidecar")?;
     tracing::info!(server = "grpc", addr = %sidecar.grpc_addr(), "listening");
     tracing::info!(server = "admin", addr = %sidecar.admin_addr(), "listening");
+    if let Some(addr) = sidecar.drain_addr() {
+        tracing::info!(server = "drain", %addr, "listening");
+    }
     let failed = sidecar.failed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let end = runtime.block_on(async {

@@ -21,7 +21,7 @@ use crate::config::{Config, ListenAddr};
 use crate::lifecycle::{DrainHandle, Readiness};
 use crate::limiter::Limiter;
 use crate::limiter::admission::Admission;
-use crate::listener::admin::{AdminState, router};
+use crate::listener::admin::{Access, AdminState, TokenError, drain_router, router};
 use crate::listener::bind::{Bound, Listener};
 use crate::listener::grpc::local::Local;
 use crate::models::catalog::Catalog;
@@ -56,6 +56,8 @@ pub enum StartError {
     #[cfg(not(feature = "tls"))]
     #[error("listen_tls is set, but this build has no TLS")]
     NoTls,
+    #[error("admin_token_file: {0}")]
+    Token(#[from] TokenError),
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
     #[error("descriptors for gRPC reflection: {0}")]
@@ -101,6 +103,7 @@ pub struct Sidecar {
     shared: Arc<Shared>,
     grpc: ListenAddr,
     admin: ListenAddr,
+    drain: Option<ListenAddr>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -112,8 +115,8 @@ impl Sidecar {
     /// Fails if an address cannot be bound, a TLS file cannot be used, the upstream address is not
     /// valid, or a thread cannot be started.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let bind = |addr: &ListenAddr| {
-            Bound::new(addr).map_err(|source| StartError::Listen { addr: addr.clone(), source })
+        let bind = |addr: &ListenAddr, mode| {
+            Bound::new(addr, mode).map_err(|source| StartError::Listen { addr: addr.clone(), source })
         };
         let target = Arc::new(Target::new(&config)?);
         #[cfg(feature = "tls")]
@@ -122,8 +125,14 @@ impl Sidecar {
         if config.listen_tls.is_some() {
             return Err(StartError::NoTls);
         }
-        let (listener, admin) = (bind(&config.listen)?, bind(&config.admin_listen)?);
-        let addresses = (listener.addr()?, admin.addr()?);
+        let admin_mode = config.admin_socket_mode;
+        let listener = bind(&config.listen, config.listen_socket_mode)?;
+        let admin = bind(&config.admin_listen, admin_mode)?;
+        let drain_listener = config.drain_listen.as_ref().map(|addr| bind(addr, admin_mode)).transpose()?;
+        let access = Access::new(&config);
+        access.token()?;
+        let (grpc, admin_addr) = (listener.addr()?, admin.addr()?);
+        let drain_addr = drain_listener.as_ref().map(Bound::addr).transpose()?;
         let exporter = metrics::install();
         let (local, health) = Local::new()?;
         let (refresher, commands) = Refresher::new();
@@ -167,8 +176,13 @@ impl Sidecar {
         });
 
         // From here on, an early return drops `sidecar`, which stops the threads already started.
-        let (grpc, admin_addr) = addresses;
-        let mut sidecar = Self { shared: Arc::clone(&shared), grpc, admin: admin_addr, threads: Vec::new() };
+        let mut sidecar = Self {
+            shared: Arc::clone(&shared),
+            grpc,
+            admin: admin_addr,
+            drain: drain_addr,
+            threads: Vec::new(),
+        };
         let mut shards = Vec::new();
         for (index, (live, pings)) in live.into_iter().zip(ping_receivers).enumerate() {
             let (sender, accepted) = mpsc::channel(MAX_HANDED_OVER);
@@ -178,10 +192,14 @@ impl Sidecar {
             sidecar.spawn(name, move || Ok(shard::run(shared, live, accepted, pings)))?;
         }
         let view = Arc::new(view::ServerView(Arc::clone(&shared)));
-        let router = router(AdminState { view, metrics: exporter.clone() });
+        let state = AdminState { view, access: Arc::new(access), metrics: exporter.clone() };
         sidecar.spawn("control".to_owned(), move || {
-            let (listener, admin) = (Listener::new(listener)?, Listener::new(admin)?);
-            Ok(control::run(Control { shared, listener, admin, router, shards, commands, health, exporter }))
+            let listener = Listener::new(listener)?;
+            let mut http = vec![(Listener::new(admin)?, router(state.clone()))];
+            if let Some(drain) = drain_listener {
+                http.push((Listener::new(drain)?, drain_router(state)));
+            }
+            Ok(control::run(Control { shared, listener, http, shards, commands, health, exporter }))
         })?;
         Ok(sidecar)
     }
@@ -196,6 +214,11 @@ impl Sidecar {
         &self.admin
     }
 
+    /// The address that takes only a drain, with the actual port; none if it is not configured.
+    pub fn drain_addr(&self) -> Option<&ListenAddr> {
+        self.drain.as_ref()
+    }
+
     /// Returns once a thread or a background task panicked. The sidecar is then of no use, and the
     /// process should end.
     pub fn failed(&self) -> impl Future<Output = ()> + use<> {
@@ -205,7 +228,7 @@ impl Sidecar {
     /// Drains, then stops and joins the threads. New requests are rejected, and those in flight
     /// have `drain_timeout` to finish.
     pub async fn shutdown(mut self) {
-        self.shared.drain.begin();
+        self.shared.drain.stop();
         self.shared.drained().await;
         self.shared.stop.send_replace(true);
         let threads = std::mem::take(&mut self.threads);

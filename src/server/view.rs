@@ -65,9 +65,16 @@ impl View for ServerView {
         self.0.drain.begin();
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            shared.drained().await;
-            Drained { in_flight: shared.admission.requests() }
+            let undrained = tokio::select! {
+                () = shared.drained() => false,
+                () = shared.drain.taken_back() => true,
+            };
+            Drained { in_flight: shared.admission.requests(), undrained }
         })
+    }
+
+    fn undrain(&self) -> Result<(), String> {
+        self.0.drain.take_back().map_err(|stopping| stopping.to_string())
     }
 }
 
