@@ -134,6 +134,8 @@ impl Sidecar {
         let (grpc, admin_addr) = (listener.addr()?, admin.addr()?);
         let drain_addr = drain_listener.as_ref().map(Bound::addr).transpose()?;
         let exporter = metrics::install();
+        #[cfg(feature = "tls")]
+        watch_certificates(&config);
         let (local, health) = Local::new()?;
         let (refresher, commands) = Refresher::new();
 
@@ -296,6 +298,19 @@ impl Shared {
         };
         if tokio::time::timeout(self.config.drain_timeout, empty).await.is_err() {
             tracing::warn!(in_flight = self.admission.requests(), "drain timed out");
+        }
+    }
+}
+
+/// Shows when the certificates expire, and warns about those that do so soon.
+#[cfg(feature = "tls")]
+fn watch_certificates(config: &Config) {
+    let now = std::time::SystemTime::now();
+    for expiry in crate::transport::tls::expiries(config) {
+        let end = expiry.at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        metrics::set_certificate_expiry(expiry.setting, end.as_secs_f64());
+        if let Some(warning) = expiry.warning(now) {
+            tracing::warn!("{warning}");
         }
     }
 }

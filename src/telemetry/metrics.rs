@@ -9,6 +9,8 @@ mod process;
 
 pub(crate) use exporter::{Exporter, install};
 pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
+#[cfg(feature = "tls")]
+pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
     Inflight, UpstreamConnection, panicked, retry, set_config_problems, set_limiter, signature_change,
     signature_refresh, stage_seconds, upstream_refusal, upstream_up,
@@ -45,6 +47,8 @@ mod tests {
         upstream_refusal(Cause::Threads);
         retry(Cause::Connection);
         panicked(PanickedTask::Request);
+        #[cfg(feature = "tls")]
+        set_certificate_expiry("listen_tls.cert", 1.0);
         signature_refresh(model, true);
         signature_change(model);
         set_config_problems(model, 2);

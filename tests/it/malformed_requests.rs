@@ -7,7 +7,7 @@ use crate::support::client::Request;
 use crate::support::dense::{self, INPUT};
 use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::requests::{FLOAT, PREDICT, Predict, content, field, floats, number_field, varint};
-use crate::support::sidecar::{Setup, policy};
+use crate::support::sidecar::{HEALTH_CHECK, Setup, policy};
 
 /// Bodies whose message is not a valid PredictRequest.
 fn malformed() -> Vec<(&'static str, Bytes)> {
@@ -159,5 +159,28 @@ async fn a_request_that_is_not_grpc_gets_415_even_while_it_uploads() {
     let (response, _) = client.send_request(request, true).unwrap();
     assert_eq!(response.await.unwrap().status(), 415);
     driver.abort();
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn another_content_type_or_a_query_in_the_path_is_not_a_call_of_ours() {
+    let setup = Setup::new([dense::model()]).await;
+    let socket = tokio::net::TcpStream::connect(&setup.sidecar.grpc).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+    let driver = tokio::spawn(connection);
+    for path in [PREDICT, HEALTH_CHECK] {
+        let request = http::Request::post(format!("http://sidecar{path}"))
+            .header("content-type", "application/grpcevil")
+            .body(())
+            .unwrap();
+        let (response, _) = client.send_request(request, true).unwrap();
+        assert_eq!(response.await.unwrap().status(), 415, "{path}");
+    }
+    driver.abort();
+    for path in [PREDICT, HEALTH_CHECK] {
+        let reply = setup.client.call(Request::new(&format!("{path}?x=1"), &dense::flat())).await;
+        assert_eq!(reply.code, 12, "{path}: {}", reply.text);
+    }
+    assert_eq!(setup.fake.count(PREDICT), 0);
     setup.sidecar.stop().await;
 }

@@ -43,7 +43,7 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
         tokio::select! {
             biased;
             accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => match local.service(request.uri().path()) {
+                Some(Ok((request, respond))) => match local.service(request.uri()).filter(|_| call::is_grpc(&request)) {
                     None => {
                         // Boxed: spawning moves a future several times, and the state of a call is
                         // some kilobytes.

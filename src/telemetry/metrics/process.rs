@@ -97,6 +97,13 @@ pub(crate) fn panicked(task: PanickedTask) {
     table::PANICS.counter([task.as_str().into()]).increment(1);
 }
 
+/// Sets when the certificates of a setting expire, in Unix time.
+#[cfg(feature = "tls")]
+pub(crate) fn set_certificate_expiry(setting: &'static str, seconds: f64) {
+    install();
+    table::CERTIFICATE_EXPIRY.gauge([setting.into()]).set(seconds);
+}
+
 /// Sets the gauges of the limiter, in numbers of requests.
 pub(crate) fn set_limiter(limit: usize, inflight: usize, queued: usize) {
     install();
