@@ -321,3 +321,45 @@ fn join(threads: Vec<JoinHandle<()>>) {
         thread.join().ok();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn sidecar() -> Sidecar {
+        let free = || ListenAddr::Tcp(([127, 0, 0, 1], 0).into());
+        Sidecar::start(Config { listen: free(), admin_listen: free(), workers: 1, ..Config::default() })
+            .unwrap()
+    }
+
+    /// Whether the sidecar reports a failure after a thread with this work was started.
+    fn fails(work: impl Future<Output = ()> + Send + 'static) -> bool {
+        let mut sidecar = sidecar();
+        sidecar.spawn("test".to_owned(), || Ok(work)).unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let failed =
+            runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), sidecar.failed()).await });
+        // Returns although the thread may never end.
+        drop(sidecar);
+        failed.is_ok()
+    }
+
+    #[test]
+    fn a_panic_of_a_thread_or_of_a_background_task_is_a_failure_of_the_sidecar() {
+        assert!(fails(async { panic!("a bug") }));
+        assert!(fails(async {
+            tasks::spawn_critical("inner", async { panic!("a bug") });
+            std::future::pending::<()>().await;
+        }));
+    }
+
+    #[test]
+    fn a_sidecar_that_is_dropped_does_not_fail() {
+        let sidecar = sidecar();
+        let failures = sidecar.shared.failures.clone();
+        drop(sidecar);
+        assert!(!failures.is_reported());
+    }
+}

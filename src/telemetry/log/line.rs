@@ -123,9 +123,9 @@ impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         // JSON has no infinity.
         if value.is_finite() {
-            self.plain(field, value)
+            self.plain(field, value);
         } else {
-            self.add(field, false, format_args!("{value}"))
+            self.add(field, false, format_args!("{value}"));
         }
     }
 
