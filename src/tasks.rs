@@ -21,6 +21,9 @@ use crate::telemetry::metrics::{self, PanickedTask};
 /// The exit code after a panic: `EX_SOFTWARE` of `sysexits.h`.
 pub(crate) const EXIT_CODE: u8 = 70;
 
+// Built otherwise, every panic would end the process at once.
+const _: () = assert!(cfg!(panic = "unwind"));
+
 /// How often panics at the same place are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -96,11 +99,11 @@ pub(crate) fn spawn_critical(
 }
 
 /// Starts a task that serves one request or connection. Its panic ends only that one.
-pub(crate) fn spawn_isolated(task: PanickedTask, future: impl Future<Output = ()> + 'static) {
-    spawn_local(async move {
-        let mut future = pin!(future);
-        poll_fn(|cx| poll_isolated(task, future.as_mut(), cx)).await.ok();
-    });
+///
+/// Takes the future in a box: passed by value, it would be in the task twice, and the state of a
+/// call is some kilobytes.
+pub(crate) fn spawn_isolated<F: Future<Output = ()> + 'static>(task: PanickedTask, mut future: Pin<Box<F>>) {
+    spawn_local(poll_fn(move |cx| poll_isolated(task, future.as_mut(), cx).map(|_| ())));
 }
 
 /// Runs a critical task.
@@ -245,8 +248,8 @@ mod tests {
     fn a_panic_in_an_isolated_task_ends_only_that_task() {
         let (log, failed) = run(async {
             let (sender, receiver) = tokio::sync::oneshot::channel();
-            spawn_isolated(PanickedTask::Connection, async { fault() });
-            spawn_isolated(PanickedTask::Connection, async { sender.send(7).unwrap() });
+            spawn_isolated(PanickedTask::Connection, Box::pin(async { fault() }));
+            spawn_isolated(PanickedTask::Connection, Box::pin(async { sender.send(7).unwrap() }));
             assert_eq!(receiver.await.unwrap(), 7);
         });
         assert!(!failed);

@@ -87,7 +87,7 @@ pub(super) async fn run(
         };
         let counted = Counted { live: Arc::clone(&live), ended: Arc::clone(&shared.ended) };
         let (shard, shared) = (Rc::clone(&shard), Arc::clone(&shared));
-        spawn_isolated(PanickedTask::Connection, async move {
+        let connection = async move {
             let _counted = counted;
             let (socket, peer) = match connection.into_socket() {
                 Ok(socket) => socket,
@@ -97,7 +97,8 @@ pub(super) async fn run(
                 Ok(socket) => grpc::serve(shard, shared.local.clone(), socket, peer.into()).await,
                 Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             }
-        });
+        };
+        spawn_isolated(PanickedTask::Connection, Box::pin(connection));
     }
 }
 

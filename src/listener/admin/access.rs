@@ -1,5 +1,6 @@
 //! Who may change the sidecar over the admin listener: programs on this machine and those that know
 //! the token, and no page of another site in a browser.
+use std::fmt;
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{ALLOW, AUTHORIZATION, FORWARDED, HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
@@ -45,6 +46,8 @@ pub(crate) struct Access {
 pub(super) struct Refusal {
     status: StatusCode,
     text: String,
+    /// What the client can do about it, for programs.
+    header: Option<(HeaderName, &'static str)>,
 }
 
 /// Why the file of the token cannot be used.
@@ -68,7 +71,21 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
 impl Peer {
+    /// Who sent a request; unknown if the server does not say.
+    fn of(request: &Request) -> Option<Self> {
+        request.extensions().get::<ConnectInfo<Self>>().map(|info| info.0)
+    }
+
     fn is_local(self) -> bool {
         match self {
             Self::Ip(ip) => ip.to_canonical().is_loopback(),
@@ -106,7 +123,7 @@ impl Access {
         if method != Method::POST {
             let text =
                 "use POST (for a preStop hook of Kubernetes, which can only send GET, set `drain_listen`)";
-            return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, text: text.to_owned() });
+            return Err(wrong_method("POST", text));
         }
         no_other_site(headers)?;
         if peer != Some(Peer::Unix) {
@@ -158,13 +175,8 @@ impl Access {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, format!("{}\n", self.text)).into_response();
-        let header = match self.status {
-            StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, "POST")),
-            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
-            _ => None,
-        };
-        if let Some((name, value)) = header {
-            response.headers_mut().insert(name, axum::http::HeaderValue::from_static(value));
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }
@@ -172,14 +184,36 @@ impl IntoResponse for Refusal {
 
 /// Guards the paths that change something.
 pub(super) async fn guard(State(state): State<AdminState>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|info| info.0);
-    match state.access.check(request.method(), request.headers(), peer) {
+    let peer = Peer::of(&request);
+    let checked = state.access.check(request.method(), request.headers(), peer);
+    pass(checked, request, next).await
+}
+
+/// Guards the only path of `drain_listen`: GET, and not from a browser, which fetches links without
+/// being asked.
+pub(super) async fn guard_get(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    // GET handlers get HEAD requests too.
+    let checked = if request.method() != Method::GET {
+        Err(wrong_method("GET", "use GET"))
+    } else if headers.contains_key(SEC_FETCH_SITE) || headers.contains_key(ORIGIN) {
+        Err(forbidden("requests from browsers are refused"))
+    } else {
+        Ok(())
+    };
+    pass(checked, request, next).await
+}
+
+async fn pass(checked: Result<(), Refusal>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let peer = Peer::of(&request).map(tracing::field::display);
+    match checked {
         Ok(()) => {
-            tracing::info!(path = request.uri().path(), ?peer, "a change over the admin listener");
+            tracing::info!(path, peer, "a change over HTTP");
             next.run(request).await
         }
         Err(refusal) => {
-            tracing::debug!(path = request.uri().path(), ?peer, reason = refusal.text, "refused a change");
+            tracing::debug!(path, peer, reason = refusal.text, "refused a change over HTTP");
             refusal.into_response()
         }
     }
@@ -187,7 +221,7 @@ pub(super) async fn guard(State(state): State<AdminState>, request: Request, nex
 
 /// Refuses what a browser sends for a page of another site. Other programs send neither `Origin`
 /// nor `Sec-Fetch-Site`.
-pub(super) fn no_other_site(headers: &HeaderMap) -> Result<(), Refusal> {
+fn no_other_site(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin") {
         return Err(forbidden("requests from other sites are refused"));
     }
@@ -200,20 +234,18 @@ pub(super) fn no_other_site(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses everything that a browser sends, which fetches links without being asked.
-pub(super) fn no_browser(headers: &HeaderMap) -> Result<(), Refusal> {
-    if headers.contains_key(SEC_FETCH_SITE) || headers.contains_key(ORIGIN) {
-        return Err(forbidden("requests from browsers are refused"));
-    }
-    Ok(())
-}
-
 fn forbidden(text: &str) -> Refusal {
-    Refusal { status: StatusCode::FORBIDDEN, text: text.to_owned() }
+    Refusal { status: StatusCode::FORBIDDEN, text: text.to_owned(), header: None }
 }
 
 fn unauthorized(text: &str) -> Refusal {
-    Refusal { status: StatusCode::UNAUTHORIZED, text: text.to_owned() }
+    let header = Some((WWW_AUTHENTICATE, "Bearer"));
+    Refusal { status: StatusCode::UNAUTHORIZED, text: text.to_owned(), header }
+}
+
+fn wrong_method(allowed: &'static str, text: &str) -> Refusal {
+    let header = Some((ALLOW, allowed));
+    Refusal { status: StatusCode::METHOD_NOT_ALLOWED, text: text.to_owned(), header }
 }
 
 fn is_forwarded(headers: &HeaderMap) -> bool {

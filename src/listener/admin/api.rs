@@ -1,11 +1,10 @@
 //! The handlers of `/api/*`, `/drain` and `/undrain`.
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::access::no_browser;
 use super::{AdminState, Drained};
 
 pub(super) async fn models(State(state): State<AdminState>) -> impl IntoResponse {
@@ -38,22 +37,6 @@ pub(super) async fn drain(State(state): State<AdminState>) -> Response {
         Drained { .. } => StatusCode::GATEWAY_TIMEOUT,
     };
     (status, Json(drained)).into_response()
-}
-
-/// `/drain` of `drain_listen`: for a preStop hook of Kubernetes, which can only send GET.
-pub(super) async fn drain_by_get(
-    State(state): State<AdminState>,
-    method: Method,
-    headers: HeaderMap,
-) -> Response {
-    // GET handlers get HEAD requests too.
-    if method != Method::GET {
-        return StatusCode::METHOD_NOT_ALLOWED.into_response();
-    }
-    if let Err(refusal) = no_browser(&headers) {
-        return refusal.into_response();
-    }
-    drain(State(state)).await
 }
 
 /// Takes a drain back, unless the process is stopping.

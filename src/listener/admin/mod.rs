@@ -18,7 +18,7 @@ use axum::http::header::{
     X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde::Serialize;
@@ -123,7 +123,11 @@ pub(crate) fn router(state: AdminState) -> Router {
 
 /// The only route of `drain_listen`.
 pub(crate) fn drain_router(state: AdminState) -> Router {
-    Router::new().route("/drain", any(api::drain_by_get)).layer(map_response(harden)).with_state(state)
+    Router::new()
+        .route("/drain", any(api::drain))
+        .route_layer(from_fn(access::guard_get))
+        .layer(map_response(harden))
+        .with_state(state)
 }
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
@@ -358,7 +362,8 @@ mod tests {
         let view = Arc::new(Fake::default());
         let status = |request| answer_of(drain_router, &view, request).status;
         for (method, path) in [("POST", "/drain"), ("HEAD", "/drain"), ("OPTIONS", "/drain")] {
-            assert_eq!(status(request(method, path)), 405, "{method}");
+            let refused = answer_of(drain_router, &view, request(method, path));
+            assert_eq!((refused.status, &refused.headers["allow"]), (405, &HeaderValue::from_static("GET")));
         }
         for path in ["/undrain", "/metrics", "/", "/drain/"] {
             assert_eq!(status(request("GET", path)), 404, "{path}");

@@ -45,13 +45,12 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => match local.service(request.uri()).filter(|_| call::is_grpc(&request)) {
                     None => {
-                        // Boxed: spawning moves a future several times, and the state of a call is
-                        // some kilobytes.
                         let call = call::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond);
                         spawn_isolated(PanickedTask::Request, Box::pin(call));
                     }
                     Some(service) => {
-                        spawn_isolated(PanickedTask::Request, local::serve(shard.drain.clone(), service, request, respond));
+                        let call = local::serve(shard.drain.clone(), service, request, respond);
+                        spawn_isolated(PanickedTask::Request, Box::pin(call));
                     }
                 },
                 Some(Err(error)) => return tracing::debug!(%peer, %error, "connection broken"),
