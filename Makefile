@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak lint ci image
+.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak lint deny ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -65,7 +65,14 @@ lint: ## check formatting and run clippy; reports and skips a tool that is not i
 	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings; \
 	else echo "lint: clippy is not installed, lints are not checked"; fi
 
-ci: lint ## what CI runs: lint, the demo, instructions per request (if valgrind is installed), all tests
+deny: ## check licences, sources and duplicates of the dependencies (deny.toml), and advisories if their database can be reached
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources && \
+	if $(CARGO) deny --locked fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check --disable-fetch advisories; \
+	else echo "deny: the database of advisories cannot be reached, advisories are not checked"; fi; \
+	else echo "deny: cargo-deny is not installed, dependencies are not checked (cargo install cargo-deny --locked)"; fi
+
+ci: lint deny ## what CI runs: lint, deny, the demo, instructions per request (if valgrind is installed), all tests
 	ONCE=1 $(MAKE) --no-print-directory demo
 	@if command -v valgrind >/dev/null; then $(MAKE) --no-print-directory bench-instructions; \
 	else echo "ci: valgrind is not installed, instructions are not counted"; fi

@@ -15,6 +15,7 @@ mod retry;
 pub mod config;
 mod fault;
 pub mod proto;
+mod tasks;
 mod telemetry;
 
 mod transport;

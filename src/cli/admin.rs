@@ -56,25 +56,45 @@ pub(super) fn reachable(listen: ListenAddr) -> UpstreamAddr {
     }
 }
 
-/// Sends a request without a body and reads the response.
-pub(super) fn send(
+/// Gets a page.
+pub(super) fn get(address: &UpstreamAddr, path: &str, timeout: Duration) -> Result<Response, Failure> {
+    send(address, &format!("GET {path}"), None, timeout)
+}
+
+/// Sends a POST without a body, with a token if the sidecar demands one.
+pub(super) fn post(
     address: &UpstreamAddr,
-    method: &str,
     path: &str,
+    token: Option<&str>,
+    timeout: Duration,
+) -> Result<Response, Failure> {
+    send(address, &format!("POST {path}"), token, timeout)
+}
+
+fn send(
+    address: &UpstreamAddr,
+    what: &str,
+    token: Option<&str>,
     timeout: Duration,
 ) -> Result<Response, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let exchange = async {
-        let request = format!(
-            "{method} {path} HTTP/1.0\r\nhost: {address}\r\nuser-agent: tfs-sidecar/{}\r\n\r\n",
+    let authorization = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+    let request = |host: &str| {
+        format!(
+            "{what} HTTP/1.0\r\nhost: {host}\r\nuser-agent: tfs-sidecar/{}\r\n{authorization}\r\n",
             env!("CARGO_PKG_VERSION")
-        );
+        )
+    };
+    let exchange = async {
         match address {
             UpstreamAddr::Unix(path) => {
-                roundtrip(tokio::net::UnixStream::connect(path).await?, &request).await
+                roundtrip(tokio::net::UnixStream::connect(path).await?, &request("localhost")).await
             }
             UpstreamAddr::Tcp { host, port } | UpstreamAddr::Tls { host, port } => {
-                roundtrip(tokio::net::TcpStream::connect((host.as_str(), *port)).await?, &request).await
+                let stream = tokio::net::TcpStream::connect((host.as_str(), *port)).await?;
+                // Not the name: the sidecar refuses names, which browsers can be lured with.
+                let host = stream.peer_addr()?.to_string();
+                roundtrip(stream, &request(&host)).await
             }
         }
     };
@@ -136,7 +156,7 @@ mod tests {
     #[test]
     fn a_response_has_a_status_and_a_body() {
         let (address, server) = serve("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno");
-        let response = send(&address, "GET", "/readyz", Duration::from_secs(30)).unwrap();
+        let response = get(&address, "/readyz", Duration::from_secs(30)).unwrap();
         assert_eq!(response, Response { status: 503, body: "no".to_owned() });
         assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.0\r\nhost: 127.0.0.1:"));
     }
@@ -144,7 +164,7 @@ mod tests {
     #[test]
     fn a_response_other_than_http_is_a_failure() {
         let (address, server) = serve("220 mail.example\r\n\r\n");
-        let failure = send(&address, "GET", "/readyz", Duration::from_secs(30)).unwrap_err();
+        let failure = get(&address, "/readyz", Duration::from_secs(30)).unwrap_err();
         assert!(format!("{:#}", failure.error).ends_with("the response is not HTTP"));
         server.join().unwrap();
     }
@@ -153,7 +173,7 @@ mod tests {
     fn a_missing_response_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let failure = send(&address, "GET", "/readyz", Duration::from_millis(10)).unwrap_err();
+        let failure = get(&address, "/readyz", Duration::from_millis(10)).unwrap_err();
         assert!(format!("{:#}", failure.error).ends_with("no response within 10ms"));
     }
 

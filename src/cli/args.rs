@@ -21,7 +21,7 @@ Every flag can also be set as an environment variable: TFS_SIDECAR_ and the name
 Precedence: flag > environment > file > default. A warning names variables that no flag has.
 
 Data goes to stdout, messages go to stderr.
-Exit codes: 0 success, 1 failure, 2 invalid flag, file or configuration.";
+Exit codes: 0 success, 1 failure, 2 invalid flag, file or configuration, 70 the sidecar ended itself\nafter a bug in it (the log names the place).";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -49,7 +49,13 @@ pub(super) enum Command {
     /// Exit with 0 if the sidecar is ready. For probes in images without a shell.
     Healthcheck(HealthcheckArgs),
     /// Drain the sidecar and wait until no request is in flight.
+    ///
+    /// New requests are refused, and clients are told to go elsewhere. `undrain` takes it back.
     Drain(DrainArgs),
+    /// Take a drain back: the sidecar serves again.
+    ///
+    /// Not possible once the process is stopping because of a signal.
+    Undrain(UndrainArgs),
 }
 
 /// The configuration file, and the flags for TF Serving that override it.
@@ -92,6 +98,12 @@ pub(super) struct ConfigArgs {
     /// Where metrics, health checks, drain and the status page are served [default: 127.0.0.1:8602]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_ADMIN_LISTEN", hide_env_values = true)]
     admin_listen: Option<String>,
+    /// A file with the token that lets other machines drain and undrain over the admin address
+    #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_ADMIN_TOKEN_FILE", hide_env_values = true)]
+    admin_token_file: Option<String>,
+    /// An address on which only GET /drain is accepted, for the preStop hook of Kubernetes
+    #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_DRAIN_LISTEN", hide_env_values = true)]
+    drain_listen: Option<String>,
     /// A model that must be available for readiness. Can be repeated, or a list separated by commas
     /// [default: $MODEL_NAME]
     #[arg(
@@ -220,10 +232,31 @@ pub(super) struct HealthcheckArgs {
     pub timeout: Duration,
 }
 
+/// What the sidecar demands of programs on other machines.
+#[derive(Debug, Args)]
+pub(super) struct TokenArgs {
+    /// The file of the sidecar's token, to call it from another machine
+    #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_TOKEN_FILE", hide_env_values = true)]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UndrainArgs {
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    #[command(flatten)]
+    pub token: TokenArgs,
+    /// How long to wait for the response
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
+    pub timeout: Duration,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct DrainArgs {
     #[command(flatten)]
     pub admin: AdminArgs,
+    #[command(flatten)]
+    pub token: TokenArgs,
     /// How long to wait. The sidecar itself waits at most its drain_timeout
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
     pub timeout: Duration,

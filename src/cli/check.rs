@@ -9,6 +9,7 @@ use super::args::CheckArgs;
 use super::settings::load_config;
 use super::{Failure, render};
 use crate::config::{Config, Problem, Problems, effective};
+use crate::listener::admin::Access;
 use crate::models::config_problems::config_problems;
 use crate::models::fetch::metadata;
 use crate::signature::Signatures;
@@ -16,6 +17,9 @@ use crate::signature::Signatures;
 pub(super) fn check(arguments: &CheckArgs, matches: &ArgMatches) -> Result<(), Failure> {
     let config = load_config(&arguments.config.server, matches)?;
     let mut list = file_problems(&config);
+    if let Err(error) = Access::new(&config).token() {
+        list.push(Problem::new("admin_token_file", error.to_string()));
+    }
     // A variable does not count. It is set wherever the sidecar runs, and a check in an init
     // container runs before TF Serving.
     let compared = match matches.value_source("upstream") {
@@ -29,6 +33,9 @@ pub(super) fn check(arguments: &CheckArgs, matches: &ArgMatches) -> Result<(), F
         return Err(Failure::usage(Problems { file: None, list }));
     }
     compared?;
+    for warning in certificate_warnings(&config) {
+        render::note(&format!("warning: {warning}"));
+    }
     if arguments.print {
         render::data(&effective(&config));
     } else {
@@ -59,6 +66,20 @@ fn compare(config: &Config, arguments: &CheckArgs, list: &mut Vec<Problem>) -> R
         }
     }
     Ok(())
+}
+
+#[cfg(not(feature = "tls"))]
+fn certificate_warnings(_: &Config) -> Vec<String> {
+    Vec::new()
+}
+
+/// Certificates that have expired or expire soon. They can be used, so they are no problem of the
+/// configuration.
+#[cfg(feature = "tls")]
+fn certificate_warnings(config: &Config) -> Vec<String> {
+    let now = std::time::SystemTime::now();
+    let expiries = crate::transport::tls::expiries(config);
+    expiries.iter().filter_map(|expiry| expiry.warning(now)).collect()
 }
 
 #[cfg(not(feature = "tls"))]
@@ -158,5 +179,20 @@ upstream_tls: {ca: DIR/ca.pem, cert: DIR/client.pem, key: DIR/server.key}";
         `listen_tls`: the key DIR/client.key does not belong to the certificate DIR/server.pem
         `upstream_tls`: the key DIR/server.key does not belong to the certificate DIR/client.pem
         ");
+    }
+
+    #[test]
+    fn a_certificate_that_has_expired_or_will_soon_is_a_warning() {
+        use crate::config::{ListenTls, UpstreamTls};
+
+        let file = |name: &str| {
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+        };
+        let upstream_tls = UpstreamTls { ca: Some(file("short.pem")), ..UpstreamTls::default() };
+        let cert = ListenTls { cert: file("server.pem"), key: file("server.key"), client_ca: None };
+        let warnings =
+            certificate_warnings(&Config { listen_tls: Some(cert), upstream_tls, ..Config::default() });
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("short.pem` (`upstream_tls.ca`) expire"), "{warnings:?}");
     }
 }

@@ -1,13 +1,13 @@
 //! `healthcheck`: whether a running sidecar is ready.
 use anyhow::anyhow;
 
-use super::admin::send;
+use super::admin::get;
 use super::args::HealthcheckArgs;
 use super::{Failure, render};
 
 pub(super) fn healthcheck(arguments: &HealthcheckArgs) -> Result<(), Failure> {
     let address = arguments.admin.address()?;
-    let response = send(&address, "GET", "/readyz", arguments.timeout)?;
+    let response = get(&address, "/readyz", arguments.timeout)?;
     if response.status == 200 {
         render::note("ready");
         return Ok(());
@@ -35,7 +35,7 @@ mod tests {
 
     use super::*;
     use crate::cli::Exit;
-    use crate::listener::admin::{AdminState, Drained, Readiness, View, router};
+    use crate::listener::admin::{AdminState, Drained, Peer, Readiness, View, router};
     use crate::telemetry::metrics::install;
 
     /// A sidecar that is not ready because of these.
@@ -46,6 +46,11 @@ mod tests {
 
         fn ready(&self) -> Readiness {
             Readiness::new(self.0.clone(), Vec::new())
+        }
+
+        fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>> {
+            let stuck = Vec::new();
+            Box::pin(async move { stuck })
         }
 
         fn status(&self) -> Value {
@@ -70,7 +75,11 @@ mod tests {
 
         fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
             let in_flight = self.0.len();
-            Box::pin(async move { Drained { in_flight } })
+            Box::pin(async move { Drained { in_flight, undrained: false } })
+        }
+
+        fn undrain(&self) -> Result<(), String> {
+            if self.0.is_empty() { Ok(()) } else { Err("the process is stopping".to_owned()) }
         }
     }
 
@@ -80,11 +89,12 @@ mod tests {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let view = Arc::new(NotReady(missing.iter().map(|&line| line.to_owned()).collect()));
-        let router = router(AdminState { view, metrics: install() });
+        let router = router(AdminState { view, access: Arc::default(), metrics: install() });
         let arguments = ["tfs-sidecar", command, "--admin", &address].map(Into::into);
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let command = std::thread::spawn(move || sender.send(crate::cli::main(arguments)));
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        let service = router.into_make_service_with_connect_info::<Peer>();
+        runtime.spawn(async move { axum::serve(listener, service).await });
         let exit = runtime.block_on(receiver).unwrap();
         command.join().unwrap().unwrap();
         exit
@@ -92,15 +102,16 @@ mod tests {
 
     #[test]
     fn a_ready_sidecar_is_healthy_and_drains() {
-        assert_eq!((exit("healthcheck", &[]), exit("drain", &[])), (Exit::Success, Exit::Success));
+        for command in ["healthcheck", "drain", "undrain"] {
+            assert_eq!(exit(command, &[]), Exit::Success, "{command}");
+        }
     }
 
     #[test]
     fn a_sidecar_that_is_not_ready_is_unhealthy_and_does_not_drain() {
-        assert_eq!(
-            (exit("healthcheck", &["a model"]), exit("drain", &["a request"])),
-            (Exit::Failure, Exit::Failure)
-        );
+        for command in ["healthcheck", "drain", "undrain"] {
+            assert_eq!(exit(command, &["a request"]), Exit::Failure, "{command}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Exit {
     Failure,
     /// An invalid flag, file or configuration.
     Usage,
+    /// A background task or a thread panicked.
+    Panicked,
 }
 
 impl From<Exit> for ExitCode {
@@ -37,6 +39,7 @@ impl From<Exit> for ExitCode {
             Exit::Success => 0,
             Exit::Failure => 1,
             Exit::Usage => 2,
+            Exit::Panicked => crate::tasks::EXIT_CODE,
         })
     }
 }
@@ -91,13 +94,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let result = match cli.command {
         Command::Run(arguments) => load_config(&arguments.server, matches)
             .inspect_err(|_| warn())
-            .and_then(|config| run::run(config, &warnings))
-            .map(|()| Exit::Success),
+            .and_then(|config| run::run(config, &warnings)),
         Command::Check(arguments) => check::check(&arguments, matches).map(|()| Exit::Success),
         Command::Signature(arguments) => signature::signature(&arguments, matches).map(|()| Exit::Success),
         Command::Explain(arguments) => explain::explain(&arguments, matches),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
+        Command::Undrain(arguments) => drain::undrain(&arguments).map(|()| Exit::Success),
     };
     match result {
         Ok(exit) => exit,

@@ -3,11 +3,11 @@ use std::future::Future;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
-use super::Failure;
+use super::{Exit, Failure};
 use crate::config::Config;
 use crate::server::Sidecar;
+use crate::tasks;
 use crate::telemetry::log;
 
 /// A signal to stop.
@@ -22,11 +22,14 @@ enum Stop {
 enum End {
     Drained,
     Interrupted,
+    /// A background task panicked, which it has logged.
+    Panicked,
 }
 
 /// The warnings are about the environment; they are logged like everything else from here on.
-pub(super) fn run(config: Config, warnings: &[String]) -> Result<(), Failure> {
+pub(super) fn run(config: Config, warnings: &[String]) -> Result<Exit, Failure> {
     log::init(config.log_format, &config.log).map_err(Failure::usage)?;
+    tasks::install_hook(tasks::log_panic);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -34,39 +37,51 @@ pub(super) fn run(config: Config, warnings: &[String]) -> Result<(), Failure> {
     let sidecar = Sidecar::start(config).context("cannot start the sidecar")?;
     tracing::info!(server = "grpc", addr = %sidecar.grpc_addr(), "listening");
     tracing::info!(server = "admin", addr = %sidecar.admin_addr(), "listening");
+    if let Some(addr) = sidecar.drain_addr() {
+        tracing::info!(server = "drain", %addr, "listening");
+    }
+    let failed = sidecar.failed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let end = runtime.block_on(async {
-        Ok::<_, std::io::Error>(until_stopped(signals()?, || sidecar.shutdown()).await)
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let signals = async || {
+            tokio::select! {
+                Some(()) = terminate.recv() => Some(Stop::Terminate),
+                Some(()) = interrupt.recv() => Some(Stop::Interrupt),
+                else => None,
+            }
+        };
+        Ok::<_, std::io::Error>(until_stopped(signals, failed, || sidecar.shutdown()).await)
     })?;
+    // A thread that is stuck must not keep the process.
+    runtime.shutdown_background();
     tracing::info!(drained = end == End::Drained, "stopped");
-    Ok(())
-}
-
-/// SIGTERM and SIGINT in order of arrival.
-fn signals() -> std::io::Result<mpsc::Receiver<Stop>> {
-    let (sender, receiver) = mpsc::channel(4);
-    for (kind, stop) in
-        [(SignalKind::terminate(), Stop::Terminate), (SignalKind::interrupt(), Stop::Interrupt)]
-    {
-        let (mut stream, sender) = (signal(kind)?, sender.clone());
-        tokio::spawn(
-            async move { while stream.recv().await.is_some() && sender.send(stop).await.is_ok() {} },
-        );
-    }
-    Ok(receiver)
+    Ok(if end == End::Panicked { Exit::Panicked } else { Exit::Success })
 }
 
 /// The first signal starts the drain. During the drain, a SIGINT stops at once: somebody is waiting
-/// at a terminal.
-async fn until_stopped<F: Future>(mut signals: mpsc::Receiver<Stop>, drain: impl FnOnce() -> F) -> End {
-    if let Some(stop) = signals.recv().await {
-        tracing::info!(signal = ?stop, "draining");
+/// at a terminal. So does a failure, at any time.
+async fn until_stopped<F: Future>(
+    mut signals: impl AsyncFnMut() -> Option<Stop>,
+    failed: impl Future<Output = ()>,
+    drain: impl FnOnce() -> F,
+) -> End {
+    let mut failed = std::pin::pin!(failed);
+    tokio::select! {
+        biased;
+        () = &mut failed => return End::Panicked,
+        stop = signals() => if let Some(stop) = stop {
+            tracing::info!(signal = ?stop, "draining");
+        }
     }
     let mut drained = std::pin::pin!(drain());
     loop {
         tokio::select! {
+            biased;
+            () = &mut failed => return End::Panicked,
             _ = &mut drained => return End::Drained,
-            stop = signals.recv() => match stop {
+            stop = signals() => match stop {
                 Some(Stop::Interrupt) => return End::Interrupted,
                 Some(Stop::Terminate) => {}
                 None => {
@@ -80,13 +95,15 @@ async fn until_stopped<F: Future>(mut signals: mpsc::Receiver<Stop>, drain: impl
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
 
     /// How the program ends after these signals; `finishes` says whether the drain ever does.
     fn end(stops: &[Stop], finishes: bool) -> End {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let (sender, receiver) = mpsc::channel(8);
+            let (sender, mut receiver) = mpsc::channel(8);
             for stop in stops {
                 sender.send(*stop).await.unwrap();
             }
@@ -95,7 +112,7 @@ mod tests {
                     std::future::pending::<()>().await;
                 }
             };
-            let end = until_stopped(receiver, drain).await;
+            let end = until_stopped(async || receiver.recv().await, std::future::pending(), drain).await;
             drop(sender);
             end
         })
@@ -114,5 +131,22 @@ mod tests {
             end(&[Stop::Interrupt, Stop::Terminate, Stop::Terminate, Stop::Interrupt], false),
             End::Interrupted
         );
+    }
+
+    #[test]
+    fn a_failure_ends_the_program_before_and_during_a_drain() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let end = |stops: Vec<Stop>| {
+            let mut stops = stops.into_iter();
+            let signals = async || match stops.next() {
+                Some(stop) => Some(stop),
+                None => std::future::pending().await,
+            };
+            // Ready only at the second poll, after the signals.
+            let failed = tokio::task::yield_now();
+            runtime.block_on(until_stopped(signals, failed, std::future::pending::<()>))
+        };
+        assert_eq!(end(vec![]), End::Panicked);
+        assert_eq!(end(vec![Stop::Terminate]), End::Panicked);
     }
 }

@@ -21,6 +21,8 @@ const KEYS: &[(&str, &str)] = &[
     ("listen", "listen"),
     ("rest_listen", "rest_listen"),
     ("admin_listen", "admin_listen"),
+    ("admin_token_file", "admin_token_file"),
+    ("drain_listen", "drain_listen"),
     ("workers", "workers"),
     ("log_format", "log_format"),
     ("log", "log"),

@@ -4,7 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::cursor::Cursor;
 use super::problem::Problem;
-use super::scalars::OnOff;
+use super::scalars::{OnOff, Text};
+use super::yaml::Value;
 
 /// How something of type `V`, a single value or a whole mapping, is written in the file.
 pub(super) trait Format<V>: Sync {
@@ -62,6 +63,28 @@ impl<S: Scalar> Format<Option<S::Value>> for Maybe<S> {
 
     fn describe(&self, _: &Option<S::Value>) -> Kind {
         Kind::Value(self.0.schema())
+    }
+}
+
+/// A list of texts, or one text; what they are, in a word.
+pub(super) struct Texts(pub &'static str);
+
+impl Format<Vec<String>> for Texts {
+    fn read(&self, at: &Cursor<'_>, to: &mut Vec<String>) {
+        let text = Text(self.0);
+        *to = match &at.node.value {
+            Value::List(items) => items.iter().filter_map(|item| at.item(item).scalar(&text)).collect(),
+            _ => at.scalar(&text).into_iter().collect(),
+        };
+    }
+
+    fn print(&self, value: &Vec<String>, _: &Vec<String>) -> Option<Tree> {
+        let text = Text(self.0);
+        (!value.is_empty()).then(|| Tree::List(value.iter().map(|value| text.write(value)).collect()))
+    }
+
+    fn describe(&self, _: &Vec<String>) -> Kind {
+        Kind::Value(json!({"title": self.0, "type": ["string", "array"], "items": {"type": "string"}}))
     }
 }
 

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::cursor::Cursor;
-use super::format::{Ignored, Maybe, Unavailable, UnlessZero};
+use super::format::{Ignored, Maybe, Texts, Unavailable, UnlessZero};
 use super::problem::Problem;
 use super::rule_keys::RuleKeys;
 use super::rules::{RuleKey, Rules};
 use super::scalars::{
-    Address, Choice, Concurrency, FilePath, LogFilter, Number, OnOff, Share, Size, Text, Time,
+    Address, Choice, Concurrency, FileMode, FilePath, LogFilter, Number, OnOff, Share, Size, Text, Time,
 };
 use super::table::{Both, Field, Key, Named, Optional, Table, keys};
 use super::{Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls};
@@ -22,6 +22,11 @@ pub(super) static CONFIG: Table<Config> = Table {
         upstream: Address::new(), "TF Serving's gRPC address: `host:port`, `https://host:port` or `unix:///path`.";
         listen: Address::new(), "Where clients connect with gRPC: `ip:port` or `unix:///path`. Port 0 picks a free port.";
         admin_listen: Address::new(), "Where metrics, health checks, drain and the status page are served over HTTP.";
+        admin_token_file: Maybe(FilePath), "A file with a token. With it (`authorization: Bearer TOKEN`), clients on other machines may drain and undrain over `admin_listen`; otherwise only this machine may. The file is read at each such request.";
+        admin_hosts: Texts("names"), "Host names under which a drain or undrain may be sent to `admin_listen`, apart from IP addresses and `localhost`.";
+        drain_listen: Maybe(Address::new()), "An address on which `GET /drain` starts a drain, and nothing else is served: for the preStop hook of Kubernetes (`httpGet`). Every client that can connect there can drain.";
+        listen_socket_mode: FileMode, "The permissions of the Unix socket of `listen`. A client needs write permission to connect.";
+        admin_socket_mode: FileMode, "The permissions of the Unix sockets of `admin_listen` and `drain_listen`. A program that may connect may drain.";
         rest_listen = Unavailable { why: "the REST API is not available yet", hint: None }, "TF Serving's REST API. Not available yet.";
         workers: Number::new(1, 1024), "Worker threads. A request stays on the thread of its client connection. One more thread accepts connections, polls TF Serving and serves `admin_listen`. The default respects CPU affinity and the CPU limit of a container.", default "one per CPU";
         upstream_connections: Number::new(1, 64), "HTTP/2 connections to TF Serving per worker.";

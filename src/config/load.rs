@@ -303,6 +303,11 @@ upstream_concurrency: 12
 limits: {max_inflight_bytes: 5000, max_message_bytes: 3MiB, max_elements: 7, max_fill_bytes: 1KiB}
 poll_interval: 1m 30s
 drain_timeout: 0s
+admin_token_file: /t
+admin_hosts: [a.internal, '5']
+drain_listen: 127.0.0.1:1
+listen_socket_mode: 0660
+admin_socket_mode: '0600'
 listen_tls: {cert: /a b, key: '/k: #', client_ca: /c}
 upstream_tls: {ca: /ca, cert: /c, key: /k, domain: 'on'}
 log: info,tfs_sidecar=debug
@@ -339,6 +344,8 @@ models:
         upstream: 127.0.0.1:8500
         listen: 0.0.0.0:8600
         admin_listen: 127.0.0.1:8602
+        listen_socket_mode: "0600"
+        admin_socket_mode: "0600"
         rest_listen: "off"
         workers: 2
         upstream_connections: 1

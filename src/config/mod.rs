@@ -40,6 +40,16 @@ pub struct Config {
     pub listen: ListenAddr,
     /// Where metrics, health checks, drain and the status page are served.
     pub admin_listen: ListenAddr,
+    /// The file of the token that lets other machines change something over `admin_listen`.
+    pub admin_token_file: Option<PathBuf>,
+    /// Names by which clients may address `admin_listen` to change something.
+    pub admin_hosts: Vec<String>,
+    /// Where a drain by GET is accepted, and nothing else; `None` for nowhere.
+    pub drain_listen: Option<ListenAddr>,
+    /// The permissions of the Unix socket of `listen`.
+    pub listen_socket_mode: u32,
+    /// The permissions of the Unix sockets of `admin_listen` and `drain_listen`.
+    pub admin_socket_mode: u32,
     /// Worker threads, each with its own upstream connections; at least 1. The control thread,
     /// which accepts connections, comes on top.
     pub workers: usize,
@@ -147,6 +157,11 @@ impl Default for Config {
             upstream: UpstreamAddr::Tcp { host: "127.0.0.1".to_owned(), port: 8500 },
             listen: ListenAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8600)),
             admin_listen: ListenAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8602)),
+            admin_token_file: None,
+            admin_hosts: Vec::new(),
+            drain_listen: None,
+            listen_socket_mode: 0o600,
+            admin_socket_mode: 0o600,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             limits: Limits::default(),
             upstream_connections: 1,

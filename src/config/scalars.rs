@@ -287,6 +287,28 @@ impl Scalar for FilePath {
     }
 }
 
+/// Permissions of a file, in octal: `0600`.
+pub(super) struct FileMode;
+
+impl Scalar for FileMode {
+    type Value = u32;
+
+    fn parse(&self, text: &str) -> Result<u32, Problem> {
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        let octal = digits.len() >= 3 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+        let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777);
+        mode.ok_or_else(|| expected("permissions in octal such as `0600`", text))
+    }
+
+    fn write(&self, value: &u32) -> Tree {
+        Tree::Text(format!("{value:04o}"))
+    }
+
+    fn schema(&self) -> Json {
+        json!({"title": "permissions", "type": ["integer", "string"], "pattern": "^[0-9]"})
+    }
+}
+
 /// Which log lines are written.
 pub(super) struct LogFilter;
 

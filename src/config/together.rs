@@ -8,6 +8,12 @@ pub(super) fn check_together(config: &Config, problems: &mut Vec<Problem>) {
         let text = format!("`listen` already uses the address `{}`", config.admin_listen);
         problems.push(Problem::new("admin_listen", text));
     }
+    for (key, address) in [("listen", &config.listen), ("admin_listen", &config.admin_listen)] {
+        if let Some(drain) = config.drain_listen.as_ref().filter(|drain| same_address(drain, address)) {
+            let text = format!("`{key}` already uses the address `{drain}`");
+            problems.push(Problem::new("drain_listen", text));
+        }
+    }
     if is_own_address(&config.listen, &config.upstream) {
         let text = format!("`{}` is the address that the sidecar itself listens on", config.upstream);
         let hint = "change TF Serving's port (`--port`) or the sidecar's (`listen`)";
@@ -31,14 +37,13 @@ pub(super) fn check_together(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-fn same_address(grpc: &ListenAddr, admin: &ListenAddr) -> bool {
-    match (grpc, admin) {
-        (ListenAddr::Tcp(grpc), ListenAddr::Tcp(admin)) => {
-            let overlap =
-                grpc.ip() == admin.ip() || grpc.ip().is_unspecified() || admin.ip().is_unspecified();
-            grpc.port() != 0 && grpc.port() == admin.port() && overlap
+fn same_address(one: &ListenAddr, other: &ListenAddr) -> bool {
+    match (one, other) {
+        (ListenAddr::Tcp(one), ListenAddr::Tcp(other)) => {
+            let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() != 0 && one.port() == other.port() && overlap
         }
-        (grpc, admin) => grpc == admin,
+        (one, other) => one == other,
     }
 }
 
@@ -88,6 +93,7 @@ mod tests {
         let together = problem("upstream: https://tfs\nupstream_tls: {key: /k.pem}");
         assert!(together.contains("`upstream_tls`: `cert` and `key` must be set together"), "{together}");
         assert!(problem("listen_tls: {client_ca: /c.pem}").contains("`cert` and `key` are required"));
+        assert!(problem("drain_listen: :8602").contains("`drain_listen`: `admin_listen` already uses"));
         assert!(from("listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n").is_ok());
         assert!(from("upstream: tfs:8600").is_ok());
     }

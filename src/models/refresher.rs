@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::catalog::{Catalog, Entry, ModelVersion, Observation};
@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
 use crate::signature::Signatures;
+use crate::tasks::{critical, spawn_critical};
 use crate::telemetry::metrics;
 use crate::upstream::pool::Pool;
 use crate::upstream::up::Up;
@@ -151,7 +152,7 @@ impl Worker {
 
     /// Executes commands and polls, until every [`Refresher`] is dropped.
     pub(crate) async fn run(self: Rc<Self>, commands: CommandReceiver) {
-        let polling = spawn_local(Rc::clone(&self).poll());
+        let polling = spawn_critical("poll", Rc::clone(&self).poll());
         self.execute(commands).await;
         polling.abort();
     }
@@ -186,7 +187,7 @@ impl Worker {
         }
         resolving.insert(key.clone(), vec![reply]);
         drop(resolving);
-        spawn_local(async move {
+        spawn_critical("refresh", async move {
             let answer = self.fetch(&key).await;
             if let Err(fault) = &answer {
                 self.refusals.borrow_mut().remember(&key, fault);
@@ -246,7 +247,7 @@ impl Worker {
         revalidating.insert(key.clone(), vec![reply]);
         drop(revalidating);
         self.revalidated.borrow_mut().insert(key.clone(), Instant::now());
-        spawn_local(async move {
+        spawn_critical("refresh", async move {
             self.refresh(&key.0, key.1).await.ok();
             for waiter in self.revalidating.borrow_mut().remove(&key).unwrap_or_default() {
                 waiter.send(()).ok();
@@ -267,7 +268,9 @@ impl Worker {
             let mut refreshes = JoinSet::new();
             for model in models {
                 let worker = Rc::clone(&self);
-                refreshes.spawn_local(async move { worker.refresh(&model, reread).await });
+                refreshes.spawn_local(critical("refresh", async move {
+                    worker.refresh(&model, reread).await.ok();
+                }));
             }
             while refreshes.join_next().await.is_some() {}
             if generation == 0 {

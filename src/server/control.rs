@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
 use tonic_health::server::HealthReporter;
 
 use super::Shared;
 use super::shard::Live;
 use crate::lifecycle::Health;
+use crate::listener::admin::Peer;
 use crate::listener::bind::{Accepted, Listener};
 use crate::models::refresher::{CommandReceiver, Worker};
 use crate::retry::backoff::Backoff;
+use crate::tasks::spawn_critical;
 use crate::telemetry::metrics::Exporter;
 use crate::upstream::pool::Pool;
 
@@ -24,8 +25,8 @@ const UPKEEP: Duration = Duration::from_secs(1);
 pub(super) struct Control {
     pub shared: Arc<Shared>,
     pub listener: Listener,
-    pub admin: Listener,
-    pub router: Router,
+    /// The admin listener and the one that takes only a drain.
+    pub http: Vec<(Listener, Router)>,
     pub shards: Vec<(Arc<Live>, mpsc::Sender<Accepted>)>,
     pub commands: CommandReceiver,
     pub health: HealthReporter,
@@ -34,7 +35,7 @@ pub(super) struct Control {
 
 /// Runs until the sidecar stops.
 pub(super) async fn run(control: Control) {
-    let Control { shared, listener, admin, router, shards, commands, health, exporter } = control;
+    let Control { shared, listener, http, shards, commands, health, exporter } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
     let worker = Worker::new(
         Rc::clone(&pool),
@@ -46,39 +47,44 @@ pub(super) async fn run(control: Control) {
     // Before the first connection is accepted, so that no client sees tonic's default, SERVING.
     let mut health = Health::new(health, shared.readiness.clone());
     health.update().await;
-    spawn_local(worker.run(commands));
-    spawn_local(accept(Arc::clone(&shared), listener, shards));
-    spawn_local(async move {
-        let served = match admin {
-            Listener::Tcp(listener) => axum::serve(listener, router).await,
-            Listener::Unix(listener, _file) => axum::serve(listener, router).await,
-        };
-        served.ok();
-    });
-    spawn_local(async move {
+    spawn_critical("refresher", worker.run(commands));
+    spawn_critical("accept", accept(Arc::clone(&shared), listener, shards));
+    for (listener, router) in http {
+        let service = router.into_make_service_with_connect_info::<Peer>();
+        spawn_critical("admin", async move {
+            let served = match listener {
+                Listener::Tcp(listener) => axum::serve(listener, service).await,
+                Listener::Unix(listener, _file) => axum::serve(listener, service).await,
+            };
+            served.ok();
+        });
+    }
+    spawn_critical("upkeep", async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
             exporter.run_upkeep();
         }
     });
     if let Some(limiter) = &shared.limiter {
-        spawn_local(Arc::clone(limiter).watch());
+        spawn_critical("limiter", Arc::clone(limiter).watch());
     }
-    spawn_local(health.run());
+    spawn_critical("health", health.run());
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
 }
 
-/// Hands each connection to the shard with the fewest connections, until the drain begins.
+/// Hands each connection to the shard with the fewest connections, until the process stops. While
+/// an operator's drain lasts, connections are closed at once, so that clients go elsewhere.
 async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>, mpsc::Sender<Accepted>)>) {
     let mut backoff = Backoff::new(1);
-    let mut draining = std::pin::pin!(shared.drain.begun());
+    let mut stopping = std::pin::pin!(shared.drain.stopping());
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut draining => return,
+            () = &mut stopping => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
+            Ok(_) if shared.drain.is_draining() => {}
             Ok(accepted) => {
                 backoff.reset();
                 let Some((live, shard)) = shards.iter().min_by_key(|(live, _)| live.count()) else { return };

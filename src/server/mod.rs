@@ -6,6 +6,7 @@
 //! (`SO_REUSEPORT`) does only for many. The task of a request never leaves the thread of its
 //! connection.
 mod control;
+mod liveness;
 mod shard;
 mod view;
 
@@ -20,17 +21,19 @@ use crate::config::{Config, ListenAddr};
 use crate::lifecycle::{DrainHandle, Readiness};
 use crate::limiter::Limiter;
 use crate::limiter::admission::Admission;
-use crate::listener::admin::{AdminState, router};
+use crate::listener::admin::{Access, AdminState, TokenError, drain_router, router};
 use crate::listener::bind::{Bound, Listener};
 use crate::listener::grpc::local::Local;
 use crate::models::catalog::Catalog;
 use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
+use crate::tasks::{self, Failures};
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
 use crate::upstream::target::{Target, TargetError};
 use crate::upstream::up::Up;
 use control::Control;
+use liveness::Pings;
 use shard::Live;
 
 /// Accepted connections that may wait for a shard to take them.
@@ -53,6 +56,8 @@ pub enum StartError {
     #[cfg(not(feature = "tls"))]
     #[error("listen_tls is set, but this build has no TLS")]
     NoTls,
+    #[error("admin_token_file: {0}")]
+    Token(#[from] TokenError),
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
     #[error("descriptors for gRPC reflection: {0}")]
@@ -79,6 +84,9 @@ pub(crate) struct Shared {
     /// Notified at the end of every client connection.
     ended: Arc<Notify>,
     stop: watch::Sender<bool>,
+    /// Where critical tasks report that the process cannot go on.
+    failures: Failures,
+    pings: Pings,
     #[cfg(feature = "tls")]
     acceptor: Option<tokio_rustls::TlsAcceptor>,
 }
@@ -95,6 +103,7 @@ pub struct Sidecar {
     shared: Arc<Shared>,
     grpc: ListenAddr,
     admin: ListenAddr,
+    drain: Option<ListenAddr>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -106,8 +115,8 @@ impl Sidecar {
     /// Fails if an address cannot be bound, a TLS file cannot be used, the upstream address is not
     /// valid, or a thread cannot be started.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let bind = |addr: &ListenAddr| {
-            Bound::new(addr).map_err(|source| StartError::Listen { addr: addr.clone(), source })
+        let bind = |addr: &ListenAddr, mode| {
+            Bound::new(addr, mode).map_err(|source| StartError::Listen { addr: addr.clone(), source })
         };
         let target = Arc::new(Target::new(&config)?);
         #[cfg(feature = "tls")]
@@ -116,9 +125,17 @@ impl Sidecar {
         if config.listen_tls.is_some() {
             return Err(StartError::NoTls);
         }
-        let (listener, admin) = (bind(&config.listen)?, bind(&config.admin_listen)?);
-        let addresses = (listener.addr()?, admin.addr()?);
+        let admin_mode = config.admin_socket_mode;
+        let listener = bind(&config.listen, config.listen_socket_mode)?;
+        let admin = bind(&config.admin_listen, admin_mode)?;
+        let drain_listener = config.drain_listen.as_ref().map(|addr| bind(addr, admin_mode)).transpose()?;
+        let access = Access::new(&config);
+        access.token()?;
+        let (grpc, admin_addr) = (listener.addr()?, admin.addr()?);
+        let drain_addr = drain_listener.as_ref().map(Bound::addr).transpose()?;
         let exporter = metrics::install();
+        #[cfg(feature = "tls")]
+        watch_certificates(&config);
         let (local, health) = Local::new()?;
         let (refresher, commands) = Refresher::new();
 
@@ -135,6 +152,7 @@ impl Sidecar {
             drain: drain.clone(),
             declared,
         };
+        let (pings, ping_receivers) = Pings::new(config.workers.max(1));
         let live: Vec<Arc<Live>> = (0..config.workers.max(1)).map(|_| Arc::default()).collect();
         let shared = Arc::new(Shared {
             target,
@@ -152,26 +170,38 @@ impl Sidecar {
             live: live.clone(),
             ended: Arc::default(),
             stop: watch::Sender::new(false),
+            failures: Failures::default(),
+            pings,
             #[cfg(feature = "tls")]
             acceptor,
             config,
         });
 
         // From here on, an early return drops `sidecar`, which stops the threads already started.
-        let (grpc, admin_addr) = addresses;
-        let mut sidecar = Self { shared: Arc::clone(&shared), grpc, admin: admin_addr, threads: Vec::new() };
+        let mut sidecar = Self {
+            shared: Arc::clone(&shared),
+            grpc,
+            admin: admin_addr,
+            drain: drain_addr,
+            threads: Vec::new(),
+        };
         let mut shards = Vec::new();
-        for (index, live) in live.into_iter().enumerate() {
+        for (index, (live, pings)) in live.into_iter().zip(ping_receivers).enumerate() {
             let (sender, accepted) = mpsc::channel(MAX_HANDED_OVER);
             shards.push((Arc::clone(&live), sender));
             let shared = Arc::clone(&shared);
-            sidecar.spawn(format!("shard-{index}"), move || Ok(shard::run(shared, live, accepted)))?;
+            let name = liveness::shard_name(index);
+            sidecar.spawn(name, move || Ok(shard::run(shared, live, accepted, pings)))?;
         }
         let view = Arc::new(view::ServerView(Arc::clone(&shared)));
-        let router = router(AdminState { view, metrics: exporter.clone() });
+        let state = AdminState { view, access: Arc::new(access), metrics: exporter.clone() };
         sidecar.spawn("control".to_owned(), move || {
-            let (listener, admin) = (Listener::new(listener)?, Listener::new(admin)?);
-            Ok(control::run(Control { shared, listener, admin, router, shards, commands, health, exporter }))
+            let listener = Listener::new(listener)?;
+            let mut http = vec![(Listener::new(admin)?, router(state.clone()))];
+            if let Some(drain) = drain_listener {
+                http.push((Listener::new(drain)?, drain_router(state)));
+            }
+            Ok(control::run(Control { shared, listener, http, shards, commands, health, exporter }))
         })?;
         Ok(sidecar)
     }
@@ -186,10 +216,21 @@ impl Sidecar {
         &self.admin
     }
 
+    /// The address that takes only a drain, with the actual port; none if it is not configured.
+    pub fn drain_addr(&self) -> Option<&ListenAddr> {
+        self.drain.as_ref()
+    }
+
+    /// Returns once a thread or a background task panicked. The sidecar is then of no use, and the
+    /// process should end.
+    pub fn failed(&self) -> impl Future<Output = ()> + use<> {
+        self.shared.failures.clone().reported()
+    }
+
     /// Drains, then stops and joins the threads. New requests are rejected, and those in flight
     /// have `drain_timeout` to finish.
     pub async fn shutdown(mut self) {
-        self.shared.drain.begin();
+        self.shared.drain.stop();
         self.shared.drained().await;
         self.shared.stop.send_replace(true);
         let threads = std::mem::take(&mut self.threads);
@@ -205,24 +246,27 @@ impl Sidecar {
         work: impl FnOnce() -> io::Result<F> + Send + 'static,
     ) -> io::Result<()> {
         let (report, started) = std::sync::mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
-            // Not a `LocalSet` in a `Runtime`, where every socket that becomes ready wakes the set
-            // with a system call.
-            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-            let made = runtime.and_then(|runtime| {
-                let work = {
-                    let _guard = runtime.enter();
-                    work()?
-                };
-                Ok((runtime, work))
-            });
-            match made {
-                Ok((runtime, work)) => {
-                    report.send(Ok(())).ok();
-                    runtime.block_on(work);
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
+            shared.failures.run_thread(&name, || {
+                // Not a `LocalSet` in a `Runtime`, where every socket that becomes ready wakes the
+                // set with a system call.
+                let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+                let made = runtime.and_then(|runtime| {
+                    let work = {
+                        let _guard = runtime.enter();
+                        work()?
+                    };
+                    Ok((runtime, work))
+                });
+                match made {
+                    Ok((runtime, work)) => {
+                        report.send(Ok(())).ok();
+                        runtime.block_on(tasks::critical(&name, work));
+                    }
+                    Err(error) => drop(report.send(Err(error))),
                 }
-                Err(error) => drop(report.send(Err(error))),
-            }
+            });
         })?;
         self.threads.push(thread);
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended during its start")))
@@ -232,7 +276,10 @@ impl Sidecar {
 impl Drop for Sidecar {
     fn drop(&mut self) {
         self.shared.stop.send_replace(true);
-        join(std::mem::take(&mut self.threads));
+        // After a panic, a thread may never end.
+        if !self.shared.failures.is_reported() {
+            join(std::mem::take(&mut self.threads));
+        }
     }
 }
 
@@ -255,10 +302,64 @@ impl Shared {
     }
 }
 
+/// Shows when the certificates expire, and warns about those that do so soon.
+#[cfg(feature = "tls")]
+fn watch_certificates(config: &Config) {
+    let now = std::time::SystemTime::now();
+    for expiry in crate::transport::tls::expiries(config) {
+        let end = expiry.at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        metrics::set_certificate_expiry(expiry.setting, end.as_secs_f64());
+        if let Some(warning) = expiry.warning(now) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
 fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
-        if thread.join().is_err() {
-            tracing::error!("a thread panicked");
-        }
+        // A panic was reported by the thread itself.
+        thread.join().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn sidecar() -> Sidecar {
+        let free = || ListenAddr::Tcp(([127, 0, 0, 1], 0).into());
+        Sidecar::start(Config { listen: free(), admin_listen: free(), workers: 1, ..Config::default() })
+            .unwrap()
+    }
+
+    /// Whether the sidecar reports a failure after a thread with this work was started.
+    fn fails(work: impl Future<Output = ()> + Send + 'static) -> bool {
+        let mut sidecar = sidecar();
+        sidecar.spawn("test".to_owned(), || Ok(work)).unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let failed =
+            runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), sidecar.failed()).await });
+        // Returns although the thread may never end.
+        drop(sidecar);
+        failed.is_ok()
+    }
+
+    #[test]
+    fn a_panic_of_a_thread_or_of_a_background_task_is_a_failure_of_the_sidecar() {
+        assert!(fails(async { panic!("a bug") }));
+        assert!(fails(async {
+            tasks::spawn_critical("inner", async { panic!("a bug") });
+            std::future::pending::<()>().await;
+        }));
+    }
+
+    #[test]
+    fn a_sidecar_that_is_dropped_does_not_fail() {
+        let sidecar = sidecar();
+        let failures = sidecar.shared.failures.clone();
+        drop(sidecar);
+        assert!(!failures.is_reported());
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc};
-use tokio::task::spawn_local;
 
 use super::Shared;
+use super::liveness::PingReceiver;
 use crate::listener::bind::Accepted;
 use crate::listener::grpc;
 use crate::pipeline::Shard;
+use crate::tasks::{spawn_critical, spawn_isolated};
+use crate::telemetry::metrics::PanickedTask;
 use crate::transport::socket::Socket;
 use crate::upstream::pool::Pool;
 
@@ -45,11 +47,17 @@ impl Drop for Counted {
 }
 
 /// Runs until the sidecar stops.
-pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc::Receiver<Accepted>) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    mut accepted: mpsc::Receiver<Accepted>,
+    pings: PingReceiver,
+) {
+    spawn_critical("liveness", pings.answer());
     let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
     let limiter = shared.limiter.as_ref().map(|limiter| {
         let (handle, grants) = limiter.shard_handle();
-        spawn_local(grants.deliver());
+        spawn_critical("grants", grants.deliver());
         handle
     });
     let shard = Rc::new(Shard {
@@ -79,7 +87,7 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc
         };
         let counted = Counted { live: Arc::clone(&live), ended: Arc::clone(&shared.ended) };
         let (shard, shared) = (Rc::clone(&shard), Arc::clone(&shared));
-        spawn_local(async move {
+        let connection = async move {
             let _counted = counted;
             let (socket, peer) = match connection.into_socket() {
                 Ok(socket) => socket,
@@ -89,7 +97,8 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc
                 Ok(socket) => grpc::serve(shard, shared.local.clone(), socket, peer.into()).await,
                 Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             }
-        });
+        };
+        spawn_isolated(PanickedTask::Connection, Box::pin(connection));
     }
 }
 

@@ -21,6 +21,11 @@ impl View for ServerView {
         Readiness::new(self.0.readiness.reasons(), self.0.readiness.problems())
     }
 
+    fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>> {
+        let pings = self.0.pings.clone();
+        Box::pin(async move { pings.stuck().await })
+    }
+
     fn status(&self) -> Value {
         let Shared { up, problems, target, .. } = &*self.0;
         json!({
@@ -60,9 +65,16 @@ impl View for ServerView {
         self.0.drain.begin();
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            shared.drained().await;
-            Drained { in_flight: shared.admission.requests() }
+            let undrained = tokio::select! {
+                () = shared.drained() => false,
+                () = shared.drain.taken_back() => true,
+            };
+            Drained { in_flight: shared.admission.requests(), undrained }
         })
+    }
+
+    fn undrain(&self) -> Result<(), String> {
+        self.0.drain.take_back().map_err(|stopping| stopping.to_string())
     }
 }
 

@@ -40,6 +40,13 @@ labels! {
     }
 }
 labels! {
+    /// What a panic ended. A panic anywhere else ends the process.
+    pub(crate) enum PanickedTask {
+        Request = "request",
+        Connection = "connection",
+    }
+}
+labels! {
     /// How a request ended.
     pub(crate) enum OutcomeLabel {
         /// Forwarded byte for byte.

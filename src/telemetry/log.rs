@@ -1,10 +1,13 @@
 //! Logging to stderr, as text or JSON.
+mod line;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
+use line::Line;
 
 /// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -58,14 +61,12 @@ fn dispatch<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(parse(filter)?).with_writer(writer).with_target(false);
-    Ok(match format {
-        LogFormat::Text => builder.with_ansi(colour).into(),
-        LogFormat::Json => {
-            builder.with_ansi(false).json().flatten_event(true).with_current_span(false).into()
-        }
-    })
+    Ok(tracing_subscriber::fmt()
+        .with_env_filter(parse(filter)?)
+        .with_writer(writer)
+        .with_ansi(colour && format == LogFormat::Text)
+        .event_format(Line(format))
+        .into())
 }
 
 #[cfg(test)]

@@ -9,12 +9,16 @@ mod process;
 
 pub(crate) use exporter::{Exporter, install};
 pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
+#[cfg(feature = "tls")]
+pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
-    Inflight, UpstreamConnection, retry, set_config_problems, set_limiter, signature_change,
+    Inflight, UpstreamConnection, panicked, retry, set_config_problems, set_limiter, signature_change,
     signature_refresh, stage_seconds, upstream_refusal, upstream_up,
 };
 
-pub(crate) use super::labels::{Cause, Method, ModelProblemKind, OutcomeLabel, Stage, code_name};
+pub(crate) use super::labels::{
+    Cause, Method, ModelProblemKind, OutcomeLabel, PanickedTask, Stage, code_name,
+};
 pub(crate) use super::replaced::{SignatureInput, set_model_problems, set_signature_info};
 
 #[cfg(test)]
@@ -42,6 +46,9 @@ mod tests {
         set_limiter(1, 1, 0);
         upstream_refusal(Cause::Threads);
         retry(Cause::Connection);
+        panicked(PanickedTask::Request);
+        #[cfg(feature = "tls")]
+        set_certificate_expiry("listen_tls.cert", 1.0);
         signature_refresh(model, true);
         signature_change(model);
         set_config_problems(model, 2);

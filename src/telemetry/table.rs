@@ -69,6 +69,8 @@ metrics_table! {
     Gauge SIGNATURE_INFO "signature_info" [model, version, signature, input, dtype, shape] "1 for each input of each served signature.";
     Gauge MODEL_PROBLEM "model_problem" [model, version, kind] "1 for each reason why a model or one of its versions is not served. The version is empty for the whole model.";
     Gauge CONFIG_PROBLEMS "config_problems" [model] "Settings of a configured model that have no effect, because its signatures do not have the name or their dtype cannot hold the value.";
+    Gauge CERTIFICATE_EXPIRY "certificate_expiry_timestamp_seconds" [setting] "Unix time at which the certificates in the file of a setting expire: the first one of a chain, the last one of a bundle of authorities.";
+    Counter PANICS "panics_total" [task] "Panics that ended a request or a connection: bugs in the sidecar. The log has the place.";
     Gauge BUILD_INFO "build_info" [version] "1 for the running version.";
 }
 
@@ -129,7 +131,7 @@ mod tests {
     use tonic::Code;
 
     use super::super::labels::{
-        CODES, Cause, Method, ModelProblemKind, OutcomeLabel, RefreshOutcome, Stage, code_name,
+        CODES, Cause, Method, ModelProblemKind, OutcomeLabel, PanickedTask, RefreshOutcome, Stage, code_name,
     };
     use super::*;
 
@@ -178,6 +180,7 @@ mod tests {
         );
         words("kind", ModelProblemKind::ALL.iter().map(|word| word.as_str()).collect());
         words("cause", Cause::ALL.iter().map(|word| word.as_str()).collect());
+        words("task", PanickedTask::ALL.iter().map(|word| word.as_str()).collect());
         words("stage", Stage::ALL.iter().map(|word| word.as_str()).collect());
         words("code", (0..CODES).map(|number| code_name(Code::from_i32(number as i32))).collect());
         let text = text

@@ -1,4 +1,6 @@
 //! TLS towards clients and upstream: certificates from PEM files, HTTP/2 by ALPN.
+mod expiry;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::config::{ListenTls, UpstreamTls};
+pub(crate) use expiry::expiries;
 
 const ALPN: &[u8] = b"h2";
 

@@ -16,6 +16,7 @@ use super::target::{Connection, Sender, Target};
 use super::up::Up;
 use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
+use crate::tasks;
 use crate::telemetry::metrics::UpstreamConnection;
 
 /// Connections that end sooner than this count as failures: the next attempts wait.
@@ -73,7 +74,7 @@ impl Pool {
                 changed: Rc::clone(&changed),
                 up: Arc::clone(up),
             };
-            tokio::task::spawn_local(driver.run(Backoff::new(seed)));
+            tasks::spawn_critical("upstream", driver.run(Backoff::new(seed)));
         }
         Rc::new(Self { target, slots, rotation: Cell::new(0), changed })
     }
@@ -287,7 +288,7 @@ impl Driver {
                 () = self.slot.retire.notified() => {
                     // The notification may be left over from an earlier connection.
                     if self.slot.retired.get() {
-                        tokio::task::spawn_local(async move { connection.await.ok() });
+                        tasks::spawn_critical("upstream", async move { drop(connection.await) });
                         return "the server accepts no more calls on it".into();
                     }
                 }

@@ -1,6 +1,10 @@
 //! Draining: requests in flight are finished, new ones are refused, and the drain ends in time.
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use tfs_sidecar::config::ListenAddr;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::admin;
@@ -68,6 +72,67 @@ async fn a_drain_ends_at_its_timeout_even_if_a_request_is_still_running() {
     }
     let ended = |calls: &[Call]| calls.iter().any(|call| call.path == PREDICT && call.end != End::Open);
     setup.fake.until("the end of the call at the upstream", ended).await;
+}
+
+#[tokio::test]
+async fn a_drain_that_is_taken_back_lets_clients_in_again() {
+    let Setup { fake, sidecar, client } = Setup::new([dense::model()]).await;
+    let gate = fake.hold(PREDICT, 1);
+    let held = client.stream(flat()).await;
+    fake.called(PREDICT, 1).await;
+    let mut health = watch(&client, "").await;
+    let addr = sidecar.admin.clone();
+    let drained = tokio::spawn(async move { admin::post(&addr, "/drain").await });
+    until(&mut health, ServingStatus::NotServing).await;
+    // A connection is closed at once, so that the client goes elsewhere.
+    let mut refused = TcpStream::connect(&sidecar.grpc).await.unwrap();
+    let read = within("the end of the connection", refused.read(&mut [0; 64])).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+
+    assert_eq!(admin::post(&sidecar.admin, "/undrain").await.body, r#"{"draining":false}"#);
+    let drained = drained.await.unwrap();
+    assert_eq!((drained.status, drained.body.as_str()), (409, r#"{"in_flight":1,"undrained":true}"#));
+    assert_eq!(sidecar.page("/readyz").await.status, 200);
+    sidecar.ready().await;
+    let reply = sidecar.client().await.call(flat()).await.ok();
+    dense::assert_case(&outputs(&reply.message)[OUTPUT].float_val);
+    gate.open();
+    held.finish().await.unwrap().ok();
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_before_the_end_of_the_process_cannot_be_taken_back() {
+    let Setup { fake, sidecar, client } = Setup::new([dense::model()]).await;
+    let gate = fake.hold(PREDICT, 1);
+    let held = client.stream(flat()).await;
+    fake.called(PREDICT, 1).await;
+    let mut health = watch(&client, "").await;
+    let addr = sidecar.admin.clone();
+    let stopped = tokio::spawn(sidecar.stop());
+    until(&mut health, ServingStatus::NotServing).await;
+    let page = admin::post(&addr, "/undrain").await;
+    assert_eq!(page.status, 409);
+    assert!(page.body.contains("the process is stopping"), "{}", page.body);
+    drop(health);
+    gate.open();
+    held.finish().await.unwrap().ok();
+    stopped.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hook_drains_by_get_on_its_own_address_only() {
+    let free = ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let setup = Setup::with([dense::model()], |config| config.drain_listen = Some(free)).await;
+    drop(setup.client);
+    let sidecar = setup.sidecar;
+    assert_eq!(sidecar.page("/drain").await.status, 405);
+    assert_eq!(admin::post(&sidecar.drain, "/drain").await.status, 405);
+    assert_eq!(admin::get(&sidecar.drain, "/metrics").await.status, 404);
+    assert_eq!(sidecar.page("/readyz").await.status, 200);
+    assert_eq!(admin::get(&sidecar.drain, "/drain").await.status, 200);
+    assert_eq!(sidecar.page("/readyz").await.status, 503);
+    sidecar.stop().await;
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("proto", 3),
     ("fault", 3),
     ("telemetry", 3),
+    ("tasks", 3),
     ("config", 3),
     // Compiled for tests only.
     ("generated", 3),
@@ -152,6 +153,26 @@ fn the_core_is_pure() {
                 if text.match_indices(banned).any(|(at, _)| !inside_a_word(at) && ends_there(at)) {
                     faults.push(format!("{}:{line}: `{banned}` below layer 3", source.path));
                 }
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn tasks_and_threads_are_started_where_a_panic_is_noticed() {
+    let mut faults = Vec::new();
+    for source in sources("src").iter().filter(|source| !source.path.ends_with("tests.rs")) {
+        for (line, text) in code(&source.text) {
+            let starts =
+                ["spawn_local(", "tokio::spawn(", "task::spawn(", "thread::spawn(", "Builder::new().name("];
+            let allowed = match source.path.as_str() {
+                "src/tasks.rs" => true,
+                "src/server/mod.rs" => text.contains("thread::Builder"),
+                _ => text.contains(".spawn_local(critical("),
+            };
+            if starts.iter().any(|start| text.contains(start)) && !allowed {
+                faults.push(format!("{}:{line}: start tasks with the functions of `tasks`", source.path));
             }
         }
     }

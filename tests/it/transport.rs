@@ -1,4 +1,5 @@
 //! Sockets, stream limits, large messages and backpressure.
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use prost::bytes::Bytes;
@@ -20,10 +21,12 @@ async fn clients_may_connect_over_a_unix_socket() {
     let fake = FakeTfs::start([dense::model()]);
     let mut settings = config(fake.addr(), [dense::MODEL.to_owned()]);
     settings.listen = ListenAddr::Unix(listen);
+    settings.listen_socket_mode = 0o660;
     let sidecar = TestSidecar::start(settings);
     sidecar.ready().await;
     let client = Client::connect(&format!("unix://{}", path.display())).await;
     client.predict(&dense::conforming()).await.ok();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     drop(client);
     sidecar.stop().await;
     assert!(!path.exists(), "the listener removes the file of its socket");

@@ -21,6 +21,8 @@ pub const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 pub struct TestSidecar {
     pub grpc: String,
     pub admin: String,
+    /// The address that takes only a drain; empty if it is not configured.
+    pub drain: String,
     sidecar: Sidecar,
 }
 
@@ -62,7 +64,9 @@ impl TestSidecar {
         // Starting may block, which is not allowed on a thread of a runtime.
         let started = std::thread::spawn(|| Sidecar::start(config)).join().expect("starting must not panic");
         let sidecar = started.unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
-        Self { grpc: sidecar.grpc_addr().to_string(), admin: sidecar.admin_addr().to_string(), sidecar }
+        let text = |addr: &ListenAddr| addr.to_string();
+        let (grpc, admin) = (text(sidecar.grpc_addr()), text(sidecar.admin_addr()));
+        Self { grpc, admin, drain: sidecar.drain_addr().map(text).unwrap_or_default(), sidecar }
     }
 
     pub async fn client(&self) -> Client {

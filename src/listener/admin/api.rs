@@ -1,13 +1,11 @@
-//! The handlers of `/api/*` and `/drain`.
-use std::net::IpAddr;
-
+//! The handlers of `/api/*`, `/drain` and `/undrain`.
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
-use super::AdminState;
+use super::{AdminState, Drained};
 
 pub(super) async fn models(State(state): State<AdminState>) -> impl IntoResponse {
     Json(state.view.models())
@@ -29,42 +27,22 @@ pub(super) async fn config(State(state): State<AdminState>) -> impl IntoResponse
     ([(CONTENT_TYPE, "application/yaml; charset=utf-8")], state.view.config())
 }
 
-/// Drains, then answers 200, or 504 if requests were still in flight when the drain timed out. Also
-/// accepts GET, the only method of Kubernetes' `preStop` hooks.
-pub(super) async fn drain(State(state): State<AdminState>, method: Method, headers: HeaderMap) -> Response {
-    if let Err(reason) = check_origin(&method, &headers) {
-        return (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response();
-    }
+/// Drains, then answers 200, or 504 if requests were still in flight when the drain timed out, or
+/// 409 if it was taken back.
+pub(super) async fn drain(State(state): State<AdminState>) -> Response {
     let drained = state.view.drain().await;
-    let status = if drained.in_flight == 0 { StatusCode::OK } else { StatusCode::GATEWAY_TIMEOUT };
+    let status = match drained {
+        Drained { undrained: true, .. } => StatusCode::CONFLICT,
+        Drained { in_flight: 0, .. } => StatusCode::OK,
+        Drained { .. } => StatusCode::GATEWAY_TIMEOUT,
+    };
     (status, Json(drained)).into_response()
 }
 
-/// Refuses requests that a browser sends for another page than ours. Programs other than browsers
-/// send neither `Origin` nor `Sec-Fetch-Site`.
-fn check_origin(method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
-    let text = |value: Option<&axum::http::HeaderValue>| {
-        value.and_then(|value| value.to_str().ok().map(str::to_owned))
-    };
-    let site = headers.get("sec-fetch-site");
-    // Browsers send GETs speculatively, to prefetch links.
-    if site.is_some() && method != Method::POST {
-        return Err("browsers must use POST");
+/// Takes a drain back, unless the process is stopping.
+pub(super) async fn undrain(State(state): State<AdminState>) -> Response {
+    match state.view.undrain() {
+        Ok(()) => Json(serde_json::json!({"draining": false})).into_response(),
+        Err(problem) => (StatusCode::CONFLICT, format!("{problem}\n")).into_response(),
     }
-    if site.is_some_and(|site| site != "same-origin") {
-        return Err("requests from other sites are refused");
-    }
-    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-    let (origin, host) =
-        (text(Some(origin)).unwrap_or_default(), text(headers.get(HOST)).unwrap_or_default());
-    if origin.split_once("://").map(|(_, rest)| rest) != Some(host.as_str()) {
-        return Err("requests from other origins are refused");
-    }
-    // Anyone can point a DNS name here (DNS rebinding), but not an address or `localhost`.
-    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    if name != "localhost" && name.parse::<IpAddr>().is_err() {
-        return Err("open this page by its IP address or as `localhost`, not by another name");
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 //! address.
 //!
 //! It sees the rest of the sidecar only through [`View`], so that tests can run it alone.
+mod access;
 mod api;
 mod page;
 
@@ -17,16 +18,20 @@ use axum::http::header::{
     X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use serde::Serialize;
+
+pub(crate) use access::{Access, Peer, TokenError};
 
 use crate::telemetry::metrics::Exporter;
 
 /// What the admin listener shows of the sidecar.
 pub(crate) trait View: Send + Sync + 'static {
     fn ready(&self) -> Readiness;
+    /// The names of the threads that make no progress. Takes some seconds if there are any.
+    fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>>;
     /// `{"readiness": {..}, "upstream": {"address", "up", "problem"}, "model_problems": [{"model",
     /// "version", "kind", "problem"}], "config_problems": [text]}`; `readiness` is what `/readyz`
     /// answers, and the upstream's `problem` is text or null.
@@ -45,8 +50,11 @@ pub(crate) trait View: Send + Sync + 'static {
     /// The effective configuration as YAML.
     fn config(&self) -> String;
     /// Starts the drain when called, not when polled. The future ends when nothing is in flight or
-    /// the drain times out. Dropping it ends only the wait, and further calls are allowed.
+    /// the drain times out or is taken back. Dropping it ends only the wait, and further calls are
+    /// allowed.
     fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>>;
+    /// Takes a drain back; does nothing without one. Fails if the process is stopping.
+    fn undrain(&self) -> Result<(), String>;
 }
 
 /// Whether the sidecar is ready for requests.
@@ -71,12 +79,16 @@ impl Readiness {
 pub(crate) struct Drained {
     /// Requests that were still in flight when the drain timed out.
     pub(crate) in_flight: usize,
+    /// It was taken back before its end.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) undrained: bool,
 }
 
 /// The state that the handlers share.
 #[derive(Clone)]
 pub(crate) struct AdminState {
     pub(crate) view: Arc<dyn View>,
+    pub(crate) access: Arc<Access>,
     pub(crate) metrics: Exporter,
 }
 
@@ -88,18 +100,32 @@ impl fmt::Debug for AdminState {
 
 /// The routes of the admin listener.
 pub(crate) fn router(state: AdminState) -> Router {
+    // Everything that changes something is in here, behind the guard.
+    let changing = Router::new()
+        .route("/drain", any(api::drain))
+        .route("/undrain", any(api::undrain))
+        .route_layer(from_fn_with_state(state.clone(), access::guard));
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/drain", get(api::drain).post(api::drain))
         .route("/api/models", get(api::models))
         .route("/api/repairs", get(api::repairs))
         .route("/api/config", get(api::config))
         .route("/api/status", get(api::status))
         .route("/api/unknown_models", get(api::unknown_models))
         .merge(page::routes())
+        .merge(changing)
         .fallback(not_found)
+        .layer(map_response(harden))
+        .with_state(state)
+}
+
+/// The only route of `drain_listen`.
+pub(crate) fn drain_router(state: AdminState) -> Router {
+    Router::new()
+        .route("/drain", any(api::drain))
+        .route_layer(from_fn(access::guard_get))
         .layer(map_response(harden))
         .with_state(state)
 }
@@ -107,6 +133,16 @@ pub(crate) fn router(state: AdminState) -> Router {
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     state.view.measure();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
+}
+
+/// 200, or 503 with the threads that are stuck. That this thread answers shows that it is not.
+async fn livez(State(state): State<AdminState>) -> Response {
+    let stuck = state.view.stuck().await;
+    if stuck.is_empty() {
+        return "ok\n".into_response();
+    }
+    let text = format!("no progress in {}\n", stuck.join(", "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// 200 or 503, both with the list of what is missing and of what else is wrong.
@@ -117,7 +153,7 @@ async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
 }
 
 async fn not_found() -> impl IntoResponse {
-    let paths = "/ /metrics /livez /readyz /drain /api/models /api/repairs /api/config /api/status /api/unknown_models";
+    let paths = "/ /metrics /livez /readyz /drain /undrain /api/models /api/repairs /api/config /api/status /api/unknown_models";
     (StatusCode::NOT_FOUND, format!("not found; available paths: {paths}\n"))
 }
 
@@ -141,9 +177,11 @@ async fn harden(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use axum::body::{Body, to_bytes};
+    use axum::extract::ConnectInfo;
     use axum::http::{Request, request};
     use serde_json::{Value, json};
     use tower::ServiceExt;
@@ -155,7 +193,10 @@ mod tests {
     struct Fake {
         missing: Vec<String>,
         problems: Vec<String>,
+        stuck: Vec<String>,
         in_flight: usize,
+        undrained: bool,
+        stopping: bool,
         drains: AtomicUsize,
     }
 
@@ -164,6 +205,11 @@ mod tests {
 
         fn ready(&self) -> Readiness {
             Readiness::new(self.missing.clone(), self.problems.clone())
+        }
+
+        fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>> {
+            let stuck = self.stuck.clone();
+            Box::pin(async move { stuck })
         }
 
         fn status(&self) -> Value {
@@ -188,8 +234,12 @@ mod tests {
 
         fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
             self.drains.fetch_add(1, Ordering::Relaxed);
-            let drained = Drained { in_flight: self.in_flight };
+            let drained = Drained { in_flight: self.in_flight, undrained: self.undrained };
             Box::pin(async move { drained })
+        }
+
+        fn undrain(&self) -> Result<(), String> {
+            if self.stopping { Err("the process is stopping".to_owned()) } else { Ok(()) }
         }
     }
 
@@ -203,10 +253,16 @@ mod tests {
         Request::builder().method(method).uri(path).header("host", "127.0.0.1:8602")
     }
 
+    /// From this machine.
     fn answer(view: &Arc<Fake>, request: request::Builder) -> Answer {
+        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        answer_of(router, view, request.extension(ConnectInfo(peer)))
+    }
+
+    fn answer_of(router: fn(AdminState) -> Router, view: &Arc<Fake>, request: request::Builder) -> Answer {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let state = AdminState { view: view.clone(), metrics: install() };
+            let state = AdminState { view: view.clone(), access: Arc::default(), metrics: install() };
             let response = router(state).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
             let (parts, body) = response.into_parts();
             let body = to_bytes(body, 1 << 24).await.unwrap();
@@ -248,41 +304,77 @@ mod tests {
     }
 
     #[test]
-    fn drain_reports_the_requests_left_in_flight() {
-        let view = Arc::new(Fake::default());
-        assert_eq!(answer(&view, request("POST", "/drain")).status, 200);
-        let kubelet = answer(&view, request("GET", "/drain").header("user-agent", "kube-lifecycle/1.33"));
-        assert_eq!((kubelet.status, kubelet.body.as_str()), (200, r#"{"in_flight":0}"#));
-        let busy = Arc::new(Fake { in_flight: 3, ..Fake::default() });
-        assert_eq!(answer(&busy, request("POST", "/drain")).status, 504);
+    fn liveness_names_the_threads_that_are_stuck() {
+        assert_eq!(get_path(&Arc::default(), "/livez").body, "ok\n");
+        let view = Arc::new(Fake { stuck: vec!["shard-2".to_owned()], ..Fake::default() });
+        let stuck = get_path(&view, "/livez");
+        assert_eq!((stuck.status, stuck.body.as_str()), (503, "no progress in shard-2\n"));
     }
 
     #[test]
-    fn a_page_from_another_site_cannot_drain() {
+    fn drain_reports_how_it_ended() {
+        let drained = |view: Fake| {
+            let answer = answer(&Arc::new(view), request("POST", "/drain"));
+            (answer.status, answer.body)
+        };
+        assert_eq!(drained(Fake::default()), (200, r#"{"in_flight":0}"#.to_owned()));
+        let busy = Fake { in_flight: 3, ..Fake::default() };
+        assert_eq!(drained(busy), (504, r#"{"in_flight":3}"#.to_owned()));
+        let taken_back = Fake { in_flight: 3, undrained: true, ..Fake::default() };
+        assert_eq!(drained(taken_back), (409, r#"{"in_flight":3,"undrained":true}"#.to_owned()));
+    }
+
+    #[test]
+    fn a_drain_is_taken_back_unless_the_process_stops() {
+        let undrain = |stopping| {
+            let view = Arc::new(Fake { stopping, ..Fake::default() });
+            let answer = answer(&view, request("POST", "/undrain"));
+            (answer.status, answer.body)
+        };
+        assert_eq!(undrain(false), (200, r#"{"draining":false}"#.to_owned()));
+        assert_eq!(undrain(true), (409, "the process is stopping\n".to_owned()));
+    }
+
+    #[test]
+    fn what_changes_something_takes_post_from_an_allowed_caller_only() {
         let view = Arc::new(Fake::default());
-        for (method, name, value) in [
-            ("POST", "origin", "https://evil.example"),
-            ("POST", "origin", "null"),
-            ("POST", "sec-fetch-site", "cross-site"),
-            ("GET", "sec-fetch-site", "none"),
-            ("GET", "sec-fetch-site", "cross-site"),
-        ] {
-            let answer = answer(&view, request(method, "/drain").header(name, value));
-            assert_eq!(answer.status, 403, "{method} {name} {value}");
+        for path in ["/drain", "/undrain"] {
+            for method in ["GET", "HEAD", "PUT", "OPTIONS"] {
+                let refused = answer(&view, request(method, path));
+                assert_eq!(
+                    (refused.status, &refused.headers["allow"]),
+                    (405, &HeaderValue::from_static("POST"))
+                );
+            }
+            assert!(answer(&view, request("GET", path)).body.contains("drain_listen"));
+            assert_eq!(
+                answer(&view, request("POST", path).header("origin", "https://evil.example")).status,
+                403
+            );
+            assert_eq!(answer_of(router, &view, request("POST", path)).status, 403, "who sent it is unknown");
+            assert_eq!(answer(&view, request("POST", path)).status, 200);
         }
-        // DNS rebinding: a name that an attacker points here is the same origin to the browser, so
-        // names are refused.
-        let rebound = Request::builder()
-            .method("POST")
-            .uri("/drain")
-            .header("host", "evil.example")
-            .header("origin", "http://evil.example");
-        assert_eq!(answer(&view, rebound).status, 403);
+        assert_eq!(view.drains.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn the_address_for_hooks_takes_a_drain_by_get_and_nothing_else() {
+        let view = Arc::new(Fake::default());
+        let status = |request| answer_of(drain_router, &view, request).status;
+        for (method, path) in [("POST", "/drain"), ("HEAD", "/drain"), ("OPTIONS", "/drain")] {
+            let refused = answer_of(drain_router, &view, request(method, path));
+            assert_eq!((refused.status, &refused.headers["allow"]), (405, &HeaderValue::from_static("GET")));
+        }
+        for path in ["/undrain", "/metrics", "/", "/drain/"] {
+            assert_eq!(status(request("GET", path)), 404, "{path}");
+        }
+        assert_eq!(status(request("GET", "/drain").header("sec-fetch-site", "none")), 403);
+        assert_eq!(status(request("GET", "/drain").header("origin", "http://127.0.0.1:8602")), 403);
         assert_eq!(view.drains.load(Ordering::Relaxed), 0);
-        let own = request("POST", "/drain")
-            .header("origin", "http://127.0.0.1:8602")
-            .header("sec-fetch-site", "same-origin");
-        assert_eq!(answer(&view, own).status, 200);
+        // As kubelet sends it: to the address of the pod.
+        let kubelet = Request::builder().uri("/drain").header("host", "10.1.2.3:8603");
+        assert_eq!(status(kubelet.header("user-agent", "kube-lifecycle/1.33")), 200);
+        assert_eq!(view.drains.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) async fn serve(
     respond: SendResponse<Bytes>,
 ) {
     let arrived = Instant::now();
-    let route = Route::of(request.uri().path());
+    let route = Route::of(request.uri());
     let mut metrics = RequestMetrics::new(route.method(), arrived, shard.next_number());
     let responder = Responder::new(respond);
     if !is_grpc(&request) {
@@ -87,13 +87,12 @@ async fn discard(body: RecvStream) {
     tokio::time::timeout(DISCARD_WITHIN, read).await.ok();
 }
 
-/// Like other gRPC servers: POST with a content type that begins so.
-fn is_grpc(request: &Request<RecvStream>) -> bool {
-    request.method() == http::Method::POST
-        && request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+/// Whether the request is gRPC, as other gRPC servers decide it: POST with a content type of
+/// `application/grpc`, with or without a suffix (`+proto`) or parameters (`;...`).
+pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    request.method() == http::Method::POST && rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
 async fn dispatch(
@@ -157,4 +156,32 @@ async fn judged(
 fn call_head(shard: &Shard, head: request::Parts) -> CallHead {
     let path = head.uri.into_parts().path_and_query;
     CallHead::new(shard.pool.target(), path, head.headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_content_types_of_grpc_are_grpc() {
+        let is_grpc = |content_type: &str| {
+            is_grpc(&Request::post("/s/m").header("content-type", content_type).body(()).unwrap())
+        };
+        for content_type in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc+json",
+            "application/grpc;charset=utf-8",
+        ] {
+            assert!(is_grpc(content_type), "{content_type}");
+        }
+        for content_type in
+            ["application/grpcevil", "application/grpc-web", "application/grpc ", "application/json", ""]
+        {
+            assert!(!is_grpc(content_type), "{content_type}");
+        }
+        let get = Request::get("/s/m").header("content-type", "application/grpc");
+        assert!(!super::is_grpc(&get.body(()).unwrap()));
+        assert!(!super::is_grpc(&Request::post("/s/m").body(()).unwrap()));
+    }
 }

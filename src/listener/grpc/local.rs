@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body::{Body as _, Frame};
 use tonic_health::server::HealthReporter;
 use tower::util::BoxCloneSyncService;
@@ -56,10 +56,12 @@ impl Local {
         Ok((local, reporter))
     }
 
-    /// The service for a path, unless the path is for TF Serving.
-    pub(crate) fn service(&self, path: &str) -> Option<TonicService> {
+    /// The service for a path, unless the path is for TF Serving. A path with a query is no method
+    /// of ours.
+    pub(crate) fn service(&self, uri: &Uri) -> Option<TonicService> {
+        let path = uri.path();
         // All of ours, and none of TF Serving's, begin so.
-        if !path.starts_with("/grpc.") {
+        if !path.starts_with("/grpc.") || uri.query().is_some() {
             return None;
         }
         let services = [

@@ -11,9 +11,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::spawn_local;
 
 use crate::pipeline::Shard;
+use crate::tasks::spawn_isolated;
+use crate::telemetry::metrics::PanickedTask;
 use crate::transport::coalesce::{Coalesced, coalesce};
 use crate::transport::http2;
 use crate::transport::socket::Socket;
@@ -42,14 +43,14 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
         tokio::select! {
             biased;
             accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => match local.service(request.uri().path()) {
+                Some(Ok((request, respond))) => match local.service(request.uri()).filter(|_| call::is_grpc(&request)) {
                     None => {
-                        // Boxed: spawning moves a future several times, and the state of a call is
-                        // some kilobytes.
-                        spawn_local(Box::pin(call::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond)));
+                        let call = call::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond);
+                        spawn_isolated(PanickedTask::Request, Box::pin(call));
                     }
                     Some(service) => {
-                        spawn_local(local::serve(shard.drain.clone(), service, request, respond));
+                        let call = local::serve(shard.drain.clone(), service, request, respond);
+                        spawn_isolated(PanickedTask::Request, Box::pin(call));
                     }
                 },
                 Some(Err(error)) => return tracing::debug!(%peer, %error, "connection broken"),

@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use crate::fault::Fault;
 use crate::pipeline::Progress;
 use crate::pipeline::repair_metadata::mark_dry_run;
+use crate::tasks::poll_isolated;
+use crate::telemetry::metrics::PanickedTask;
 use crate::transport::body;
 use crate::transport::deadline::Deadline;
 
@@ -62,7 +64,7 @@ impl Responder {
     }
 
     /// Runs the work until it is done, the deadline passes, or the client cancels. Dropping the
-    /// work resets the upstream call.
+    /// work resets the upstream call. A panic of the work is a fault of this call alone.
     ///
     /// Takes the work by reference: a future that is passed by value is in its caller's future
     /// twice.
@@ -73,8 +75,8 @@ impl Responder {
     ) -> Result<T, Stop> {
         let mut timer = pin!(deadline.at().map(tokio::time::sleep_until));
         poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(done);
+            if let Poll::Ready(done) = poll_isolated(PanickedTask::Request, work.as_mut(), cx) {
+                return Poll::Ready(done.unwrap_or_else(|_| Err(panicked().into())));
             }
             if let Some(timer) = timer.as_mut().as_pin_mut()
                 && timer.poll(cx).is_ready()
@@ -141,10 +143,76 @@ impl Responder {
     }
 }
 
+/// What the client is told of a panic. The panic itself, with what it says about the request, is
+/// only logged.
+fn panicked() -> Fault {
+    Fault::Internal { problem: "a bug ended this request; the log of the sidecar has the place".to_owned() }
+}
+
 /// `:status 200`, `content-type: application/grpc` and these.
 pub(super) fn grpc_head(mut headers: HeaderMap) -> Response<()> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     let mut head = Response::new(());
     *head.headers_mut() = headers;
     head
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use tonic::Code;
+
+    use super::*;
+
+    /// The `grpc-status` of each call of one connection, of which the first one panics.
+    async fn statuses(calls: usize) -> Vec<String> {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let server = async {
+            let mut connection = h2::server::handshake(far).await.unwrap();
+            let mut accepted = 0;
+            while let Some(Ok((_, respond))) = connection.accept().await {
+                accepted += 1;
+                let responder = Responder::new(respond);
+                let deadline = Deadline::read(&HeaderMap::new(), tokio::time::Instant::now()).unwrap();
+                let work = pin!(async {
+                    assert!(accepted > 1, "the first call panics");
+                    Ok(())
+                });
+                match responder.bounded(deadline, work).await {
+                    Err(Stop::Fault(fault)) => responder.fail(fault.trailers()),
+                    outcome => {
+                        outcome.unwrap();
+                        responder.fail(Fault::Draining.trailers());
+                    }
+                }
+            }
+        };
+        let client = async {
+            let (mut send, connection) = h2::client::handshake(near).await.unwrap();
+            let asked = async {
+                let mut statuses = Vec::new();
+                for _ in 0..calls {
+                    let request = Request::post("http://h/s/m").body(()).unwrap();
+                    let (response, _) = send.send_request(request, true).unwrap();
+                    let head = response.await.unwrap();
+                    statuses.push(head.headers()["grpc-status"].to_str().unwrap().to_owned());
+                }
+                statuses
+            };
+            tokio::select! {
+                statuses = asked => statuses,
+                ended = connection => panic!("{ended:?}"),
+            }
+        };
+        tokio::select! {
+            statuses = client => statuses,
+            () = server => panic!("the connection ended"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_call_and_no_other_of_the_connection() {
+        let status = |code: Code| (code as i32).to_string();
+        assert_eq!(statuses(2).await, [status(Code::Internal), status(Code::Unavailable)]);
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use metrics::{Gauge, Histogram};
 
 use super::install;
-use crate::telemetry::labels::{Cause, RefreshOutcome, Stage};
+use crate::telemetry::labels::{Cause, PanickedTask, RefreshOutcome, Stage};
 use crate::telemetry::table;
 
 struct Globals {
@@ -89,6 +89,19 @@ pub(crate) fn upstream_refusal(cause: Cause) {
 pub(crate) fn retry(cause: Cause) {
     install();
     table::RETRIES.counter([cause.as_str().into()]).increment(1);
+}
+
+/// Counts a panic that ended a request or a connection.
+pub(crate) fn panicked(task: PanickedTask) {
+    install();
+    table::PANICS.counter([task.as_str().into()]).increment(1);
+}
+
+/// Sets when the certificates of a setting expire, in Unix time.
+#[cfg(feature = "tls")]
+pub(crate) fn set_certificate_expiry(setting: &'static str, seconds: f64) {
+    install();
+    table::CERTIFICATE_EXPIRY.gauge([setting.into()]).set(seconds);
 }
 
 /// Sets the gauges of the limiter, in numbers of requests.

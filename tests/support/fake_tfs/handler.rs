@@ -29,7 +29,8 @@ pub(super) struct Handler {
 impl Handler {
     pub(super) async fn serve(self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let (head, mut body) = request.into_parts();
-        let path = head.uri.path().to_owned();
+        // With its query, as gRPC servers look methods up.
+        let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         let mut call = Call {
             connection: self.number,
             path: path.clone(),
