@@ -11,6 +11,7 @@ use super::Shared;
 use crate::listener::bind::Accepted;
 use crate::listener::grpc;
 use crate::pipeline::Shard;
+use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
 use crate::upstream::pool::Pool;
 
@@ -85,28 +86,33 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc
                 Ok(socket) => socket,
                 Err(error) => return tracing::debug!(%error, "a client connection closed at once"),
             };
-            match secure(&shared, socket).await {
-                Ok(socket) => grpc::serve(shard, shared.local.clone(), socket, peer.into()).await,
+            match secure(&shared, socket, peer.clone()).await {
+                Ok((socket, peer)) => grpc::serve(shard, shared.local.clone(), socket, peer).await,
                 Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             }
         });
     }
 }
 
-/// Performs the TLS handshake, if TLS is configured.
+/// Performs the TLS handshake, if TLS is configured. The certificate names the peer.
 #[cfg(feature = "tls")]
-async fn secure(shared: &Shared, socket: Socket) -> std::io::Result<Socket> {
-    let Some(acceptor) = &shared.acceptor else { return Ok(socket) };
+async fn secure(shared: &Shared, socket: Socket, peer: Peer) -> std::io::Result<(Socket, Peer)> {
+    let Some(acceptor) = &shared.acceptor else { return Ok((socket, peer)) };
     let Socket::Tcp(stream) = socket else {
         // A Unix socket is protected by file permissions.
-        return Ok(socket);
+        return Ok((socket, peer));
     };
     let stream = tokio::time::timeout(grpc::HELLO_WITHIN, acceptor.accept(stream)).await??;
-    Ok(Socket::TlsTcp(Box::new(stream.into())))
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let peer = match certificate {
+        Some(certificate) => peer.with_certificate(certificate),
+        None => peer,
+    };
+    Ok((Socket::TlsTcp(Box::new(stream.into())), peer))
 }
 
 #[cfg(not(feature = "tls"))]
 #[expect(clippy::unused_async, reason = "async only for the handshake of builds with TLS")]
-async fn secure(_shared: &Shared, socket: Socket) -> std::io::Result<Socket> {
-    Ok(socket)
+async fn secure(_shared: &Shared, socket: Socket, peer: Peer) -> std::io::Result<(Socket, Peer)> {
+    Ok((socket, peer))
 }

@@ -20,6 +20,7 @@ use crate::pipeline::{RequestContext, Shard, run};
 use crate::retry::policy::Attempts;
 use crate::transport::body::BodyReader;
 use crate::transport::deadline::Deadline;
+use crate::transport::peer::Peer;
 use crate::upstream::call::CallHead;
 
 /// Bounds on what is read of a request that was answered already.
@@ -30,7 +31,7 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy)]
 struct Call<'a> {
     shard: &'a Shard,
-    peer: &'a str,
+    peer: &'a Peer,
     responder: &'a Responder,
     deadline: Deadline,
 }
@@ -38,7 +39,7 @@ struct Call<'a> {
 /// Serves the call. The only place where a failure becomes an answer.
 pub(super) async fn serve(
     shard: Rc<Shard>,
-    peer: Rc<str>,
+    peer: Peer,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {

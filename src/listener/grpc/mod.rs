@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use crate::pipeline::Shard;
 use crate::transport::coalesce::{Coalesced, coalesce};
 use crate::transport::http2;
+use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
 use local::Local;
 
@@ -24,12 +25,12 @@ pub(crate) const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves one connection to its end. When draining begins, the client is told to go elsewhere
 /// (GOAWAY) and its calls finish.
-pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, peer: Rc<str>) {
+pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, peer: Peer) {
     let (io, flush) = coalesce(socket);
     flush.deferred().of(accept(shard, local, io, peer)).await;
 }
 
-async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
+async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Peer) {
     let handshake = http2::server().handshake::<_, Bytes>(io);
     let mut connection = match tokio::time::timeout(HELLO_WITHIN, handshake).await {
         Ok(Ok(connection)) => connection,
@@ -46,7 +47,7 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
                     None => {
                         // Boxed: spawning moves a future several times, and the state of a call is
                         // some kilobytes.
-                        spawn_local(Box::pin(call::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond)));
+                        spawn_local(Box::pin(call::serve(Rc::clone(&shard), peer.clone(), request, respond)));
                     }
                     Some(service) => {
                         spawn_local(local::serve(shard.drain.clone(), service, request, respond));
