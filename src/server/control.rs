@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::spawn_local;
 use tonic_health::server::HealthReporter;
 
 use super::Shared;
 use super::shard::Live;
 use crate::lifecycle::Health;
+use crate::listener::admin::serve::serve;
 use crate::listener::bind::{Accepted, Listener};
 use crate::models::refresher::{CommandReceiver, Worker};
 use crate::retry::backoff::Backoff;
-use crate::telemetry::metrics::Exporter;
+use crate::telemetry::metrics::{ConnectionLimit, Exporter};
 use crate::upstream::pool::Pool;
 
 /// How often the exporter sorts the samples of histograms into buckets.
@@ -48,13 +51,7 @@ pub(super) async fn run(control: Control) {
     health.update().await;
     spawn_local(worker.run(commands));
     spawn_local(accept(Arc::clone(&shared), listener, shards));
-    spawn_local(async move {
-        let served = match admin {
-            Listener::Tcp(listener) => axum::serve(listener, router).await,
-            Listener::Unix(listener, _file) => axum::serve(listener, router).await,
-        };
-        served.ok();
-    });
+    spawn_local(serve(admin, router, shared.config.limits.handshake_timeout));
     spawn_local(async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
@@ -66,6 +63,24 @@ pub(super) async fn run(control: Control) {
     }
     spawn_local(health.run());
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
+}
+
+/// Gives a connection to the shard with the fewest that takes it; false if none does.
+fn hand_over(shards: &[(Arc<Live>, mpsc::Sender<Accepted>)], accepted: Accepted) -> bool {
+    let mut by_load: SmallVec<[_; 16]> = shards.iter().map(|shard| (shard.0.count(), shard)).collect();
+    by_load.sort_by_key(|(count, _)| *count);
+    let mut accepted = accepted;
+    for (_, (live, shard)) in by_load {
+        // A shard that is stuck does not take its connections, and must not stop the others.
+        match shard.try_send(accepted) {
+            Ok(()) => {
+                live.add();
+                return true;
+            }
+            Err(TrySendError::Full(back) | TrySendError::Closed(back)) => accepted = back,
+        }
+    }
+    false
 }
 
 /// Hands each connection to the shard with the fewest connections, until the drain begins.
@@ -81,10 +96,10 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
         match accepted {
             Ok(accepted) => {
                 backoff.reset();
-                let Some((live, shard)) = shards.iter().min_by_key(|(live, _)| live.count()) else { return };
-                live.add();
-                if shard.send(accepted).await.is_err() {
-                    return;
+                if shards.iter().map(|(live, _)| live.count()).sum::<usize>() >= shared.connections.max() {
+                    shared.connections.refused(ConnectionLimit::All);
+                } else if !hand_over(&shards, accepted) {
+                    shared.connections.refused(ConnectionLimit::Busy);
                 }
             }
             Err(error) => {

@@ -11,6 +11,7 @@ use super::Shared;
 use crate::listener::bind::Accepted;
 use crate::listener::grpc;
 use crate::pipeline::Shard;
+use crate::telemetry::metrics::ConnectionLimit;
 use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
 use crate::upstream::pool::Pool;
@@ -58,7 +59,6 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc
         pool,
         catalog: Arc::clone(&shared.catalog),
         refresher: shared.refresher.clone(),
-        admission: Arc::clone(&shared.admission),
         limiter,
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
@@ -87,7 +87,13 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc
                 Err(error) => return tracing::debug!(%error, "a client connection closed at once"),
             };
             match secure(&shared, socket, peer.clone()).await {
-                Ok((socket, peer)) => grpc::serve(shard, shared.local.clone(), socket, peer).await,
+                Ok((socket, peer)) => match shared.admission.connect(&peer) {
+                    Some(connected) => {
+                        let share = Arc::clone(&connected.0);
+                        grpc::serve(shard, shared.local.clone(), socket, share).await;
+                    }
+                    None => shared.connections.refused(ConnectionLimit::Peer),
+                },
                 Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             }
         });
@@ -102,7 +108,8 @@ async fn secure(shared: &Shared, socket: Socket, peer: Peer) -> std::io::Result<
         // A Unix socket is protected by file permissions.
         return Ok((socket, peer));
     };
-    let stream = tokio::time::timeout(grpc::HELLO_WITHIN, acceptor.accept(stream)).await??;
+    let stream =
+        tokio::time::timeout(shared.config.limits.handshake_timeout, acceptor.accept(stream)).await??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let peer = match certificate {
         Some(certificate) => peer.with_certificate(certificate),

@@ -4,6 +4,7 @@
 //! It sees the rest of the sidecar only through [`View`], so that tests can run it alone.
 mod api;
 mod page;
+pub(crate) mod serve;
 
 use std::fmt;
 use std::future::Future;

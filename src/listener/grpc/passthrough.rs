@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::responder::{Responder, Stop};
-use super::write;
+use super::write::Writer;
 use crate::fault::GRPC_MESSAGE;
+use crate::limiter::admission::Ticket;
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, ResponseAnnotations, Shard};
 use crate::transport::body::{self, BodyReader};
@@ -22,12 +23,12 @@ use crate::upstream::pool::Opened;
 pub(super) async fn pass(
     shard: &Shard,
     responder: &Responder,
+    mut ticket: Ticket,
     mut head: CallHead,
     body: RecvStream,
     deadline: Deadline,
     metrics: &RequestMetrics,
 ) -> Result<Code, Stop> {
-    let _ticket = shard.admission.enter()?;
     let sent = Instant::now();
     head.set_deadline(deadline, sent)?;
     responder.progress.set("waiting for the upstream");
@@ -40,6 +41,7 @@ pub(super) async fn pass(
             upload.send_reset(h2::Reason::CANCEL);
         }
     };
+    let mut writer = Writer::new(responder, &mut ticket, &shard.config.limits);
     let down = async {
         let response = response.await.map_err(|error| lease.fault(&error))?;
         metrics.call().answered(sent);
@@ -50,18 +52,18 @@ pub(super) async fn pass(
             explain_unimplemented(&mut head.headers);
             let reply = Reply { head, first: First::End, body };
             let annotations = ResponseAnnotations::default();
-            return write::write(responder, Answer::Upstream { reply, annotations }).await;
+            return writer.write(Answer::Upstream { reply, annotations }).await;
         }
         // Unlike those of Predict, headers are passed on at once: it may take long until the first
         // message of a stream.
         responder.head(http::Response::from_parts(head, ()), false)?;
-        write::chunks(responder, &mut body).await?;
+        writer.chunks(&mut body).await?;
         let mut trailers = body.trailers().await?;
         drop(body);
         if let Some(trailers) = &mut trailers {
             explain_unimplemented(trailers);
         }
-        write::end(responder, trailers)
+        writer.end(trailers).await
     };
     // The answer decides when the call is over.
     let (mut up, mut down) = (pin!(up), pin!(down));

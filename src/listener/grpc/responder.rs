@@ -2,7 +2,8 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::SendStream;
@@ -13,6 +14,7 @@ use crate::fault::Fault;
 use crate::pipeline::Progress;
 use crate::pipeline::repair_metadata::mark_dry_run;
 use crate::transport::body;
+use crate::transport::coalesce::Backlog;
 use crate::transport::deadline::Deadline;
 
 /// Why the work on a call stops early.
@@ -38,6 +40,7 @@ pub(super) struct Responder {
     /// What the call is waiting for.
     pub(super) progress: Progress,
     dry_run: Cell<bool>,
+    backlog: Rc<Backlog>,
 }
 
 #[derive(Debug)]
@@ -48,8 +51,10 @@ enum State {
 }
 
 impl Responder {
-    pub(super) fn new(respond: SendResponse<Bytes>) -> Self {
+    /// `backlog` is that of the client's connection.
+    pub(super) fn new(respond: SendResponse<Bytes>, backlog: Rc<Backlog>) -> Self {
         Self {
+            backlog,
             state: RefCell::new(State::Unanswered(respond)),
             progress: Progress::new("reading the request"),
             dry_run: Cell::new(false),
@@ -103,16 +108,29 @@ impl Responder {
         Ok(())
     }
 
-    /// Sends data when the client has room for it. A client that does not read holds no more memory
-    /// here than this chunk.
-    pub(super) async fn data(&self, mut data: Bytes) -> Result<(), Stop> {
-        poll_fn(|cx| match &mut *self.state.borrow_mut() {
-            State::Started(stream) => {
-                body::poll_send(cx, stream, &mut data).map_err(|_| Stop::ClientCancelled)
-            }
-            State::Unanswered(_) | State::Ended => Poll::Ready(Err(Stop::ClientCancelled)),
-        })
-        .await
+    /// Takes what the client has room for; ready when `data` is empty. Nothing is added to what the
+    /// connection cannot write.
+    pub(super) fn poll_data(&self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<Result<(), Stop>> {
+        let mut state = self.state.borrow_mut();
+        let State::Started(stream) = &mut *state else { return Poll::Ready(Err(Stop::ClientCancelled)) };
+        if self.backlog.is_blocked() {
+            ready!(self.backlog.poll_flushed(stream.stream_id().as_u32(), cx));
+        }
+        body::poll_send(cx, stream, data).map_err(|_| Stop::ClientCancelled)
+    }
+
+    /// What the client's connection could not write yet.
+    pub(super) fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    /// The number of the stream; 0 once the answer has ended.
+    pub(super) fn stream(&self) -> u32 {
+        match &*self.state.borrow() {
+            State::Unanswered(respond) => respond.stream_id().as_u32(),
+            State::Started(stream) => stream.stream_id().as_u32(),
+            State::Ended => 0,
+        }
     }
 
     /// Ends the answer, with trailers or, if the upstream had none, without.

@@ -73,6 +73,12 @@ impl BodyReader {
         }
     }
 
+    /// Bytes that were received and whose window was not given back to the peer: the last chunk,
+    /// and what nobody has asked for yet.
+    pub(crate) fn held(&mut self) -> usize {
+        self.stream.flow_control().used_capacity()
+    }
+
     /// Gives the window of the last chunk back now, for callers that are done with it but do not
     /// ask for the next one yet.
     ///
