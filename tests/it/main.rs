@@ -24,6 +24,7 @@ mod layers;
 mod limiter;
 mod limits;
 mod malformed_requests;
+mod memory;
 mod model_versions;
 mod modes;
 mod names;
