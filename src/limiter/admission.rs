@@ -61,6 +61,8 @@ enum State {
     Waiting,
     /// A stream that is passed through or answered here.
     Stream,
+    /// Nothing but its bytes.
+    Memory,
 }
 
 impl Admission {
@@ -189,6 +191,26 @@ impl Ticket {
         }
     }
 
+    /// A ticket for bytes alone, beside this one.
+    pub(crate) fn memory(&self) -> Self {
+        Self { share: Arc::clone(&self.share), state: State::Memory, charged: 0 }
+    }
+
+    /// Changes what the request is charged for to so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ticket::charge`].
+    pub(crate) fn set_charge(&mut self, bytes: u64) -> Result<(), Fault> {
+        match bytes.checked_sub(self.charged) {
+            Some(more) => self.charge(more),
+            None => {
+                self.release(self.charged - bytes);
+                Ok(())
+            }
+        }
+    }
+
     /// The request waits for its client to send or to read, so it does not count as one that TF
     /// Serving has to answer, unless too many of other peers wait. Streams always count as what
     /// they are.
@@ -235,23 +257,24 @@ impl Ticket {
         normal.mul_f64(self.share.admission.bytes.slack())
     }
 
-    fn budget(&self) -> (&Budget, &Held) {
+    fn budget(&self) -> Option<(&Budget, &Held)> {
         let share = &*self.share;
         match self.state {
-            State::Running => (&share.admission.requests, &share.requests),
-            State::Waiting => (&share.admission.waiting, &share.waiting),
-            State::Stream => (&share.admission.streams, &share.streams),
+            State::Running => Some((&share.admission.requests, &share.requests)),
+            State::Waiting => Some((&share.admission.waiting, &share.waiting)),
+            State::Stream => Some((&share.admission.streams, &share.streams)),
+            State::Memory => None,
         }
     }
 
     fn take(&self) -> Result<(), Fault> {
-        let (budget, held) = self.budget();
-        budget.take(held, 1)
+        self.budget().map_or(Ok(()), |(budget, held)| budget.take(held, 1))
     }
 
     fn give(&self) {
-        let (budget, held) = self.budget();
-        budget.give(held, 1);
+        if let Some((budget, held)) = self.budget() {
+            budget.give(held, 1);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::support::client::{Client, Reply, Request, Stream};
 use crate::support::dense;
-use crate::support::fake_tfs::{FakeTfs, Options};
+use crate::support::fake_tfs::{Call, End, FakeTfs, Options};
 use crate::support::requests::PREDICT;
 use crate::support::sidecar::{HEALTH_WATCH, Setup, watch};
 use crate::support::within;
@@ -221,6 +221,44 @@ async fn unread_answers_do_not_fill_the_memory() {
         assert!([4, 8].contains(&reply.code), "{} {}", reply.code, reply.text);
     }
     predicts(&setup.client).await;
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_nothing_is_ended_and_stops_nobody() {
+    const SIZE: usize = 3 << 20;
+    let setup = echoing(|limits| {
+        limits.max_streams = 8;
+        limits.write_idle_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let (client, stuck) = Client::stuck(&setup.sidecar.grpc).await;
+    let message = vec![7; SIZE];
+    let mut opened = Vec::new();
+    for _ in 0..8 {
+        opened.push(client.stream(Request::raw(ECHO, Bytes::new()).unfinished()).await);
+    }
+    setup.fake.called(ECHO, 8).await;
+    stuck.stop_reading();
+    for stream in &mut opened {
+        // Their windows have been announced already.
+        stream.piece(&crate::support::framing::frame(&message, false));
+    }
+    predicts(&setup.client).await;
+    // Its streams end, although it says nothing any more.
+    let last = within("room for a stream", async {
+        loop {
+            let mut stream = setup.client.stream(Request::new(ECHO, &message)).await;
+            if let Ok(Some(answer)) = stream.next().await {
+                return answer.len();
+            }
+        }
+    })
+    .await;
+    assert_eq!(last, SIZE);
+    let ended = |call: &&Call| call.path == ECHO && call.end != End::Open;
+    setup.fake.until("the end of the calls", |calls| calls.iter().filter(ended).count() > 8).await;
+    drop((client, opened));
     setup.sidecar.stop().await;
 }
 

@@ -34,8 +34,9 @@ struct Client {
 /// (GOAWAY) and its calls finish.
 pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, share: Arc<Share>) {
     let (io, flush) = coalesce(socket);
+    let flush = flush.deferred().write_idle_timeout(shard.config.limits.write_idle_timeout);
     let client = Rc::new(Client { share, backlog: flush.backlog() });
-    flush.deferred().of(accept(shard, local, io, client)).await;
+    flush.of(accept(shard, local, io, client)).await;
 }
 
 async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client>) {

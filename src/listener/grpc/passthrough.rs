@@ -1,6 +1,7 @@
 //! Methods that are not judged: streamed through both ways as they come, unread.
 use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Poll;
 
 use h2::RecvStream;
 use http::{HeaderMap, HeaderValue};
@@ -9,7 +10,7 @@ use tonic::Code;
 
 use super::responder::{Responder, Stop};
 use super::write::Writer;
-use crate::fault::GRPC_MESSAGE;
+use crate::fault::{Fault, GRPC_MESSAGE};
 use crate::limiter::admission::Ticket;
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, ResponseAnnotations, Shard};
@@ -34,12 +35,18 @@ pub(super) async fn pass(
     responder.progress.set("waiting for the upstream");
     let opened = shard.pool.open(head.request(), body.is_end_stream()).await?;
     let Opened { response, body: mut upload, lease } = opened;
+    // What waits for a server that does not read takes memory too.
+    let mut waiting = ticket.memory();
     let up = async {
         let mut body = BodyReader::new(body);
-        if !body.is_end_stream() && body::copy(&mut body, &mut upload).await.is_err() {
+        if body.is_end_stream() {
+            return Ok(());
+        }
+        if body::copy(&mut body, &mut upload, |held| waiting.set_charge(held as u64)).await?.is_err() {
             // The client broke off: the call is over, and `Responder::bounded` sees that too.
             upload.send_reset(h2::Reason::CANCEL);
         }
+        Ok::<(), Fault>(())
     };
     let mut writer = Writer::new(responder, &mut ticket, &shard.config.limits);
     let down = async {
@@ -70,7 +77,11 @@ pub(super) async fn pass(
     let mut uploading = true;
     poll_fn(|cx| {
         if uploading {
-            uploading = up.as_mut().poll(cx).is_pending();
+            match up.as_mut().poll(cx) {
+                Poll::Ready(Ok(())) => uploading = false,
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault.into())),
+                Poll::Pending => {}
+            }
         }
         down.as_mut().poll(cx)
     })

@@ -11,11 +11,9 @@ use super::responder::{Responder, Stop};
 use crate::config::Limits;
 use crate::fault::Fault;
 use crate::limiter::admission::Ticket;
+use crate::transport::body::TICK;
 use crate::transport::http2::SEND_BUFFER;
 use crate::upstream::call::ReplyBody;
-
-/// How often a client that does not read is looked at.
-const TICK: Duration = Duration::from_millis(250);
 
 /// What waits for a client.
 #[derive(Debug)]

@@ -1,7 +1,12 @@
 //! Whether a peer takes what is written to its connection, for the calls that have more to write.
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::Future as _;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep};
 
 /// What a connection could not write to its socket yet.
 #[derive(Debug, Default)]
@@ -12,6 +17,16 @@ pub(crate) struct Backlog {
     wakers: RefCell<BTreeMap<u32, Waker>>,
     given_up: Cell<bool>,
     connection: RefCell<Option<Waker>>,
+    timeout: Cell<Option<Duration>>,
+    /// Runs from the first time that the socket did not take everything.
+    timer: RefCell<Option<Timer>>,
+}
+
+#[derive(Debug)]
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// What was written when it was started.
+    written: u64,
 }
 
 impl Backlog {
@@ -55,11 +70,34 @@ impl Backlog {
         self.written.set(self.written.get().wrapping_add(count as u64));
     }
 
-    /// Whether the connection is to be ended, to be called by its task.
-    pub(super) fn poll_given_up(&self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn set_timeout(&self, timeout: Duration) {
+        self.timeout.set(Some(timeout));
+    }
+
+    /// Whether the connection is to be ended: somebody gave it up, or the socket took nothing for
+    /// too long. To be called by its task in every poll.
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> bool {
         if self.blocked.get() {
             *self.connection.borrow_mut() = Some(cx.waker().clone());
+            if self.poll_timeout(cx) {
+                return true;
+            }
         }
         self.given_up.get()
+    }
+
+    fn poll_timeout(&self, cx: &mut Context<'_>) -> bool {
+        let Some(timeout) = self.timeout.get() else { return false };
+        let mut timer = self.timer.borrow_mut();
+        let written = self.written.get();
+        let timer = timer.get_or_insert_with(|| Timer { sleep: Box::pin(sleep(timeout)), written });
+        while timer.sleep.as_mut().poll(cx).is_ready() {
+            // Left over from an earlier time when the socket was full, or there is progress.
+            if std::mem::replace(&mut timer.written, written) == written {
+                return true;
+            }
+            timer.sleep.as_mut().reset(Instant::now() + timeout);
+        }
+        false
     }
 }

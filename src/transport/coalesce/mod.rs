@@ -22,6 +22,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -102,6 +103,12 @@ impl<S> FlushHandle<S> {
         self
     }
 
+    /// Ends the connection when its peer takes nothing of what is written for so long.
+    pub(crate) fn write_idle_timeout(self, timeout: Duration) -> Self {
+        self.0.borrow().backlog.set_timeout(timeout);
+        self
+    }
+
     /// Shows whether the peer takes what is written.
     pub(crate) fn backlog(&self) -> Rc<Backlog> {
         Rc::clone(&self.0.borrow().backlog)
@@ -132,7 +139,7 @@ impl<F: Future, S: AsyncWrite + Unpin> Future for DeferredFlush<F, S> {
         if shared.failed.is_none() {
             let mut flushed = shared.flush(cx);
             shared.backlog.set_blocked(flushed.is_pending());
-            if shared.backlog.poll_given_up(cx) {
+            if shared.backlog.poll_ended(cx) {
                 flushed = Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             if let Poll::Ready(Err(error)) = flushed {
