@@ -40,10 +40,17 @@ pub enum Fault {
         "model '{model}' is not in the sidecar's configuration (MODEL_UNKNOWN; undeclared_models: refuse)"
     )]
     ModelUndeclared { model: String },
-    #[error("message of {size} bytes is too large (limit {limit}) (TOO_LARGE; limits.max_message_bytes)")]
-    TooLarge { size: u64, limit: u64 },
+    #[error("message of {size} bytes is too large (limit {limit}) (TOO_LARGE; {setting})")]
+    TooLarge { size: u64, limit: u64, setting: &'static str },
     #[error("too many {what} in flight (limit {limit}) (QUEUE_FULL; {setting})")]
     QueueFull { what: &'static str, setting: &'static str, limit: u64 },
+    #[error(
+        "this client has {held} of at most {limit} {what} in flight, more than its share while others need them (QUEUE_FULL; {setting})"
+    )]
+    ShareFull { what: &'static str, setting: &'static str, limit: u64, held: u64 },
+    /// The client sends its request or reads the answer too slowly, or not at all.
+    #[error("{what} ({setting})")]
+    ClientStalled { what: &'static str, setting: &'static str },
     #[error(
         "too many requests waiting for the upstream ({waiting}, limit {limit}) (QUEUE_FULL; limits.max_queued_requests)"
     )]
@@ -117,7 +124,12 @@ impl Fault {
                 Spec::of(Reason::ModelUnknown).fact("model", model)
             }
             Self::TooLarge { .. } => Spec::of(Reason::TooLarge),
-            Self::QueueFull { setting, .. } => Spec::of(Reason::QueueFull).fact("setting", setting),
+            Self::QueueFull { setting, .. } | Self::ShareFull { setting, .. } => {
+                Spec::of(Reason::QueueFull).fact("setting", setting)
+            }
+            Self::ClientStalled { setting, .. } => {
+                Spec::new(Code::DeadlineExceeded, Blame::Client).fact("setting", setting)
+            }
             Self::QueueLong { retry, .. } => {
                 Spec::of(Reason::QueueFull).retry_after(*retry).fact("setting", "limits.max_queued_requests")
             }

@@ -35,7 +35,7 @@ mod tests {
 
     use super::*;
     use crate::cli::Exit;
-    use crate::listener::admin::{AdminState, Drained, Peer, Readiness, View, router};
+    use crate::listener::admin::{AdminState, Caller, Drained, Readiness, View, router};
     use crate::telemetry::metrics::install;
 
     /// A sidecar that is not ready because of these.
@@ -93,8 +93,8 @@ mod tests {
         let arguments = ["tfs-sidecar", command, "--admin", &address].map(Into::into);
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let command = std::thread::spawn(move || sender.send(crate::cli::main(arguments)));
-        let service = router.into_make_service_with_connect_info::<Peer>();
-        runtime.spawn(async move { axum::serve(listener, service).await });
+        let router = router.layer(axum::Extension(Caller::Unix));
+        runtime.spawn(async move { axum::serve(listener, router).await });
         let exit = runtime.block_on(receiver).unwrap();
         command.join().unwrap().unwrap();
         exit

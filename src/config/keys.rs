@@ -31,7 +31,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         workers: Number::new(1, 1024), "Worker threads. A request stays on the thread of its client connection. One more thread accepts connections, polls TF Serving and serves `admin_listen`. The default respects CPU affinity and the CPU limit of a container.", default "one per CPU";
         upstream_connections: Number::new(1, 64), "HTTP/2 connections to TF Serving per worker.";
         upstream_concurrency: Concurrency, "How many Predict, Classify, Regress and MultiInference requests are sent to TF Serving at a time; the rest wait in a queue. `auto` adapts the limit to TF Serving's refusals and latency. `off` sets no limit. Requests that TF Serving refuses because all its threads are busy are sent again, except with `off`.";
-        limits: &LIMITS, "Sizes above which requests are refused.";
+        limits: &LIMITS, "What requests and connections may take; more is refused. When more than half of `max_inflight_bytes`, `max_inflight_requests` or `max_streams` is in use, each client (by the name in its TLS certificate, else by IP address; each connection from the same host or pod is a client of its own) has a fair share: a client that holds more leaves an eighth to the others, and one that holds little may go an eighth beyond the limit.";
         retry_lost: OnOff, "Whether a request is sent again when its connection to TF Serving is lost before an answer. It may have run, so `on` is only for models that may run a request twice.";
         undeclared_models: Choice(&[("allow", UndeclaredModels::Allow), ("refuse", UndeclaredModels::Refuse)]), "What happens to requests for models that are not listed under `models`: their signatures are read on the first request, or they are refused.";
         allow_reload: OnOff, "Whether HandleReloadConfigRequest is forwarded. TF Serving does not authenticate it.";
@@ -52,9 +52,20 @@ pub(super) static CONFIG: Table<Config> = Table {
 static LIMITS: Table<Limits> = Table {
     keys: keys! { Limits;
         max_message_bytes: Size::up_to(MAX_MESSAGE_BYTES as u64), "The largest message, after decompression. TF Serving accepts no more than the default.";
-        max_inflight_bytes: Size::up_to(u64::MAX), "The total size of all requests in flight.";
-        max_inflight_requests: Number::new(1, 1 << 20), "Requests in flight, including those that wait for TF Serving.";
+        max_inflight_bytes: Size::up_to(u64::MAX), "Memory for all messages in flight, as they arrive: requests, what they decompress to, and answers that clients do not read.";
+        max_inflight_requests: Number::new(1, 1 << 20), "Requests in flight, including those that wait for TF Serving. Requests that are not complete yet and those whose client does not read the answer do not count; there may be four times as many of them.";
         max_queued_requests: Number::new(1, 1 << 20), "Requests that wait for TF Serving.";
+        max_streams: Number::new(1, 1 << 20), "Open streams of all methods that are not checked: health, reflection, model status and other services.";
+        max_connections: Number::new(1, 1 << 20), "Client connections. The limit is lower if the process may not open enough file descriptors; some are reserved for `admin_listen` and TF Serving. Further connections are closed at once.";
+        max_connections_per_peer: UnlessZero(Number::new(0, 1 << 20)), "Client connections with the same name in their TLS certificate, or from the same IP address. Connections from the same host or pod are not limited. Not set, or 0: no limit.";
+        handshake_timeout: Time { zero: false }, "The longest time for the TLS handshake of a client, for the beginning of HTTP/2 after it, and for the headers of a request to `admin_listen`.";
+        body_idle_timeout: Time { zero: false }, "The longest time between two pieces of a request's message.";
+        min_body_rate: Size::up_to(1 << 30), "The lowest average rate, in bytes per second, of a message that takes longer than `body_idle_timeout`.";
+        body_timeout: Time { zero: false }, "The longest time for a request's message to arrive.";
+        write_idle_timeout: Time { zero: false }, "The longest time that a client may read nothing of its answer. It is shorter while more than half of `max_inflight_bytes` is in use.";
+        connection_idle_timeout: Time { zero: true }, "How long a client connection may be without a request before it is closed (GOAWAY). `0s`: no limit.";
+        max_connection_age: Time { zero: true }, "How old a client connection may become before its client is told to use a new one (GOAWAY). `0s`: no limit.";
+        max_connection_age_grace: Time { zero: true }, "How long requests on a connection that was told to end because of its age may take.";
         max_elements: UnlessZero(Number::new(0, 1 << 48)), "The largest number of elements in one tensor, by its shape. Not set, or 0: no limit.";
         max_fill_bytes: Size::up_to(u64::MAX), "The largest tensor of which a message does not carry all values. One value in a list fills a tensor of any shape, so a message of a few bytes could make TF Serving allocate any amount.";
     },

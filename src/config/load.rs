@@ -355,6 +355,16 @@ models:
           max_inflight_bytes: 512MiB
           max_inflight_requests: 1024
           max_queued_requests: 1024
+          max_streams: 4096
+          max_connections: 10000
+          handshake_timeout: 10s
+          body_idle_timeout: 30s
+          min_body_rate: 1KiB
+          body_timeout: 30m
+          write_idle_timeout: 1m
+          connection_idle_timeout: 0s
+          max_connection_age: 0s
+          max_connection_age_grace: 1m
           max_fill_bytes: 256MiB
         retry_lost: "off"
         undeclared_models: allow

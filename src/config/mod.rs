@@ -84,7 +84,7 @@ pub struct Config {
     pub log: String,
 }
 
-/// Sizes above which requests are refused, before they take memory.
+/// What requests and connections may take; more is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one message, after decompression. TF Serving's own limit is 2 GiB - 1.
@@ -94,6 +94,28 @@ pub struct Limits {
     pub max_inflight_requests: usize,
     /// Requests in flight that wait to be sent to TF Serving.
     pub max_queued_requests: usize,
+    /// Open streams of methods that are not judged.
+    pub max_streams: usize,
+    /// Client connections.
+    pub max_connections: usize,
+    /// Client connections of one peer; 0 for no limit.
+    pub max_connections_per_peer: u64,
+    /// For the TLS handshake and the beginning of HTTP/2, each.
+    pub handshake_timeout: Duration,
+    /// Between two pieces of a request's message.
+    pub body_idle_timeout: Duration,
+    /// Bytes per second, on average, of a message that takes longer than `body_idle_timeout`.
+    pub min_body_rate: u64,
+    /// For the whole message of a request.
+    pub body_timeout: Duration,
+    /// Between two pieces of an answer that the client reads.
+    pub write_idle_timeout: Duration,
+    /// Of a connection without a request; zero for no limit.
+    pub connection_idle_timeout: Duration,
+    /// After which a connection is told to end; zero for no limit.
+    pub max_connection_age: Duration,
+    /// For the requests on a connection that was told to end because of its age.
+    pub max_connection_age_grace: Duration,
     /// Elements of one tensor, by its shape; 0 for no limit.
     pub max_elements: u64,
     /// Bytes of a tensor of which the message does not carry all values.
@@ -190,6 +212,17 @@ impl Default for Limits {
             max_inflight_bytes: 512 << 20,
             max_inflight_requests: 1024,
             max_queued_requests: 1024,
+            max_streams: 4096,
+            max_connections: 10_000,
+            max_connections_per_peer: 0,
+            handshake_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(30),
+            min_body_rate: 1 << 10,
+            body_timeout: Duration::from_secs(30 * 60),
+            write_idle_timeout: Duration::from_secs(60),
+            connection_idle_timeout: Duration::ZERO,
+            max_connection_age: Duration::ZERO,
+            max_connection_age_grace: Duration::from_secs(60),
             max_elements: 0,
             max_fill_bytes: repair::Limits::default().max_fill_bytes,
         }

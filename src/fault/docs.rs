@@ -25,11 +25,23 @@ fn samples() -> impl Iterator<Item = Fault> {
                 text: "Servable not found for request: Latest(m)".into(),
             },
             Fault::ModelUnknown { .. } => Fault::ModelUndeclared { model: "m".into() },
-            Fault::ModelUndeclared { .. } => Fault::TooLarge { size: 1 << 31, limit: (1 << 31) - 1 },
+            Fault::ModelUndeclared { .. } => {
+                Fault::TooLarge { size: 1 << 31, limit: (1 << 31) - 1, setting: "limits.max_message_bytes" }
+            }
             Fault::TooLarge { .. } => {
                 Fault::QueueFull { what: "requests", setting: "limits.max_inflight_requests", limit: 1024 }
             }
-            Fault::QueueFull { .. } => {
+            Fault::QueueFull { .. } => Fault::ShareFull {
+                what: "requests",
+                setting: "limits.max_inflight_requests",
+                limit: 1024,
+                held: 900,
+            },
+            Fault::ShareFull { .. } => Fault::ClientStalled {
+                what: "the client read nothing of its answer for too long",
+                setting: "limits.write_idle_timeout",
+            },
+            Fault::ClientStalled { .. } => {
                 Fault::QueueLong { waiting: 1024, limit: 1024, retry: Duration::from_millis(100) }
             }
             Fault::QueueLong { .. } => {

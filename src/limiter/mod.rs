@@ -26,6 +26,7 @@
 //! This starves nobody. Joining takes no permit: the waiter at the front decides alone when the
 //! next call is made, and every waiter has as many calls before it as without sharing, or fewer.
 pub mod admission;
+mod budget;
 mod queue;
 mod shard_handle;
 mod sharing;

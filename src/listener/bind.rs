@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::config::ListenAddr;
+use crate::transport::peer::Peer;
 use crate::transport::socket::{Socket, tune};
 
 /// Connections that may wait for us to accept them.
@@ -67,7 +68,7 @@ impl Bound {
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when dropped")] SocketFile),
 }
 
 impl Listener {
@@ -94,14 +95,14 @@ impl Listener {
 
 impl Accepted {
     /// On the thread that will serve it.
-    pub(crate) fn into_socket(self) -> io::Result<(Socket, String)> {
+    pub(crate) fn into_socket(self) -> io::Result<(Socket, Peer)> {
         match self {
             Self::Tcp(stream, peer) => {
                 let stream = TcpStream::from_std(stream)?;
                 tune(&stream)?;
-                Ok((Socket::Tcp(stream), peer.ip().to_string()))
+                Ok((Socket::Tcp(stream), Peer::from_ip(peer.ip())))
             }
-            Self::Unix(stream) => Ok((Socket::Unix(UnixStream::from_std(stream)?), "unix".to_owned())),
+            Self::Unix(stream) => Ok((Socket::Unix(UnixStream::from_std(stream)?), Peer::from_unix())),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The models that TF Serving serves: from name, version and label to signatures. Every request
 //! reads it, without a lock.
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -11,6 +12,10 @@ use crate::signature::Signatures;
 use crate::telemetry::metrics::{self, ModelMetrics};
 use crate::wire::{ModelSpec, VersionChoice};
 
+/// Signatures of a version that have metrics of their own. They take some kilobytes each, and a
+/// series in every scrape.
+const MAX_MEASURED: usize = 1024;
+
 /// One version of one model, with everything that a request for it needs.
 #[derive(Debug)]
 pub(crate) struct ModelVersion {
@@ -18,24 +23,43 @@ pub(crate) struct ModelVersion {
     pub version: i64,
     pub signatures: Signatures,
     pub policy: Arc<ModelPolicy>,
-    metrics: BTreeMap<String, Arc<ModelMetrics>>,
+    /// By signature, for those that were used.
+    metrics: BTreeMap<String, OnceLock<Arc<ModelMetrics>>>,
+    /// The signatures that have metrics.
+    measured: AtomicUsize,
     /// For requests that name a signature which the model does not have.
     unknown_signature: Arc<ModelMetrics>,
 }
 
 impl ModelVersion {
     pub(crate) fn new(model: &str, version: i64, signatures: Signatures, policy: Arc<ModelPolicy>) -> Self {
-        let metrics = signatures
-            .iter()
-            .map(|it| (it.name.clone(), Arc::new(ModelMetrics::new(model, &it.name))))
-            .collect();
+        let metrics = signatures.iter().map(|it| (it.name.clone(), OnceLock::new())).collect();
         let unknown_signature = Arc::new(ModelMetrics::new(model, metrics::UNKNOWN));
-        Self { model: model.to_owned(), version, signatures, policy, metrics, unknown_signature }
+        Self {
+            model: model.to_owned(),
+            version,
+            signatures,
+            policy,
+            metrics,
+            measured: AtomicUsize::new(0),
+            unknown_signature,
+        }
     }
 
-    /// The metrics of a signature. Names that the model does not have share one series.
+    /// The metrics of a signature. Names that the model does not have share one series, and so do
+    /// the signatures beyond [`MAX_MEASURED`].
     pub(crate) fn metrics(&self, signature: &str) -> &Arc<ModelMetrics> {
-        self.metrics.get(signature).unwrap_or(&self.unknown_signature)
+        let Some(metrics) = self.metrics.get(signature) else { return &self.unknown_signature };
+        match metrics.get() {
+            Some(metrics) => metrics,
+            None if self.measured.fetch_add(1, Relaxed) < MAX_MEASURED => {
+                metrics.get_or_init(|| Arc::new(ModelMetrics::new(&self.model, signature)))
+            }
+            None => {
+                self.measured.fetch_sub(1, Relaxed);
+                &self.unknown_signature
+            }
+        }
     }
 }
 
@@ -168,6 +192,13 @@ impl Catalog {
         self.models.load().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
     }
 
+    /// The inputs and outputs of all signatures of all models but this one.
+    pub(super) fn tensors_without(&self, model: &str) -> usize {
+        let models = self.models.load();
+        let others = models.iter().filter(|(name, _)| *name != model).map(|(_, entry)| entry);
+        others.flat_map(|entry| entry.versions.values()).map(|version| version.signatures.tensors()).sum()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.models.load().len()
     }
@@ -193,6 +224,29 @@ mod tests {
     fn signatures(names: &[&str]) -> Signatures {
         let signature_def = names.iter().map(|name| ((*name).to_owned(), SignatureDef::default())).collect();
         Signatures::from(SignatureDefMap { signature_def })
+    }
+
+    #[test]
+    fn signatures_have_metrics_once_they_are_used_up_to_a_limit() {
+        let names: Vec<String> = (0..=MAX_MEASURED).map(|number| format!("s{number}")).collect();
+        let all = signatures(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let version = ModelVersion::new("measured", 1, all, Arc::default());
+        assert!(version.metrics.values().all(|metrics| metrics.get().is_none()));
+        for name in &names[..MAX_MEASURED] {
+            assert!(!Arc::ptr_eq(version.metrics(name), &version.unknown_signature), "{name}");
+        }
+        assert!(Arc::ptr_eq(version.metrics(&names[MAX_MEASURED]), &version.unknown_signature));
+        assert!(Arc::ptr_eq(version.metrics("s0"), version.metrics("s0")));
+        assert!(Arc::ptr_eq(version.metrics("no such name"), &version.unknown_signature));
+    }
+
+    #[test]
+    fn tensors_of_other_models_are_counted() {
+        let catalog = Catalog::default();
+        let read = crate::repair::notation::signature("a:float[-1] b:float[-1]").unwrap();
+        let seen = Observation { latest: Some(1), read: vec![(1, read)], ..Observation::default() };
+        catalog.put("m", Some(after(&Entry::default(), seen)));
+        assert_eq!((catalog.tensors_without("m"), catalog.tensors_without("other")), (0, 2));
     }
 
     fn after(entry: &Entry, seen: Observation) -> Entry {

@@ -2,8 +2,16 @@
 use super::catalog::Entry;
 use crate::telemetry::metrics::SignatureInput;
 
+/// Changes that are logged one by one.
+const MAX_CHANGES: usize = 64;
+/// Inputs of one model that have a series.
+const MAX_INPUTS: usize = 4096;
+
 pub(super) fn log_changes(model: &str, before: &Entry, after: &Entry, changes: &[String]) {
-    for change in changes {
+    if let Some(more) = changes.len().checked_sub(MAX_CHANGES + 1) {
+        tracing::warn!(%model, more = more + 1, "signatures changed, not all are listed");
+    }
+    for change in changes.iter().take(MAX_CHANGES) {
         tracing::warn!(%model, from = before.latest, to = after.latest, %change, "signature changed");
     }
     if before.latest != after.latest {
@@ -11,11 +19,15 @@ pub(super) fn log_changes(model: &str, before: &Entry, after: &Entry, changes: &
     }
 }
 
-/// Every input of every signature in the entry.
+/// Every input of every signature in the entry, at most [`MAX_INPUTS`].
 pub(super) fn signature_info(entry: &Entry) -> Vec<SignatureInput> {
     let mut inputs = Vec::new();
     for (number, version) in &entry.versions {
         for signature in version.signatures.servable() {
+            if inputs.len() >= MAX_INPUTS {
+                inputs.truncate(MAX_INPUTS);
+                return inputs;
+            }
             inputs.extend(signature.inputs.iter().map(|info| SignatureInput {
                 version: number.to_string(),
                 signature: signature.name.clone(),

@@ -25,6 +25,9 @@ use crate::upstream::pool::Pool;
 use crate::upstream::up::Up;
 use crate::wire::VersionChoice;
 
+/// Inputs and outputs of the signatures of all models together: they take some hundred bytes each.
+const MAX_TENSORS: usize = 512 << 10;
+
 /// A model is refreshed at most this often because of refused requests.
 const REVALIDATE_INTERVAL: Duration = Duration::from_millis(100);
 /// Metadata requests at a time: each holds a thread of TF Serving.
@@ -388,7 +391,16 @@ impl Worker {
 
     /// Reads signatures, and counts failures.
     async fn read(&self, model: &str, choice: &VersionChoice) -> Result<(i64, Signatures), Fault> {
-        let answer = self.client.signatures(model, choice).await;
+        let answer = self.client.signatures(model, choice).await.and_then(|(version, signatures)| {
+            match self.catalog.tensors_without(model) + signatures.tensors() {
+                0..=MAX_TENSORS => Ok((version, signatures)),
+                _ => Err(Fault::Internal {
+                    problem: format!(
+                        "the signatures of all models together have too many inputs and outputs (limit {MAX_TENSORS})"
+                    ),
+                }),
+            }
+        });
         if answer.is_err() {
             // A name that came from a client adds no series unless the model exists.
             let is_known = self.config.is_declared(model) || self.catalog.entry(model).is_some();

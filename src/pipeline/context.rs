@@ -10,6 +10,7 @@ use super::request_metrics::RequestMetrics;
 use crate::limiter::admission::Ticket;
 use crate::retry::policy::{Attempts, Cause, Decision};
 use crate::transport::deadline::Deadline;
+use crate::transport::peer::Peer;
 use crate::upstream::call::CallHead;
 use crate::wire::Rope;
 
@@ -17,8 +18,7 @@ use crate::wire::Rope;
 #[derive(Debug)]
 pub(crate) struct RequestContext<'a> {
     pub shard: &'a Shard,
-    /// The address that the client connected from.
-    pub peer: &'a str,
+    pub peer: &'a Peer,
     pub options: RequestOptions,
     pub deadline: Deadline,
     /// Counts the request and its bytes against the limits until it is dropped.

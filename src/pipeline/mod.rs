@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::lifecycle::DrainHandle;
 use crate::limiter::ShardHandle;
-use crate::limiter::admission::{Admission, Ticket};
+use crate::limiter::admission::{Share, Ticket};
 use crate::models::catalog::Catalog;
 use crate::models::refresher::Refresher;
 use crate::retry::budget::Budget;
@@ -44,7 +44,6 @@ pub(crate) struct Shard {
     pub pool: Rc<Pool>,
     pub catalog: Arc<Catalog>,
     pub refresher: Refresher,
-    pub admission: Arc<Admission>,
     /// `None`: as many calls to TF Serving as there are requests.
     pub limiter: Option<ShardHandle>,
     pub retry_budget: RefCell<Budget>,
@@ -68,11 +67,12 @@ impl Shard {
     /// Admits a request before its message is read.
     ///
     /// # Errors
-    /// Too many requests are in flight or queued, or the queue is longer than the deadline allows.
-    pub(crate) fn admit(&self, deadline: Deadline) -> Result<Ticket, Fault> {
+    /// Too many requests are in flight or queued, this client has more than its share of them, or
+    /// the queue is longer than the deadline allows.
+    pub(crate) fn admit(&self, share: &Arc<Share>, deadline: Deadline) -> Result<Ticket, Fault> {
         if let Some(limiter) = &self.limiter {
             limiter.check(deadline.at())?;
         }
-        self.admission.enter()
+        share.enter()
     }
 }

@@ -90,7 +90,7 @@ pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict:
         verdict.problems.iter().map(ToString::to_string).collect()
     };
     let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
-    let client = cx.peer.to_owned();
+    let client = cx.peer.to_string();
     let entry = Entry { outcome, model: version.model.clone(), signature, client, lines };
     cx.shard.recent.push(entry, std::time::SystemTime::now());
 }

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tonic_health::server::HealthReporter;
 
 use super::Shared;
 use super::shard::Live;
 use crate::lifecycle::Health;
-use crate::listener::admin::Peer;
+use crate::listener::admin::serve::serve;
 use crate::listener::bind::{Accepted, Listener};
 use crate::models::refresher::{CommandReceiver, Worker};
 use crate::retry::backoff::Backoff;
 use crate::tasks::spawn_critical;
-use crate::telemetry::metrics::Exporter;
+use crate::telemetry::metrics::{ConnectionLimit, Exporter};
 use crate::upstream::pool::Pool;
 
 /// How often the exporter sorts the samples of histograms into buckets.
@@ -50,19 +52,13 @@ pub(super) async fn run(control: Control) {
     spawn_critical("refresher", worker.run(commands));
     spawn_critical("accept", accept(Arc::clone(&shared), listener, shards));
     for (listener, router) in http {
-        let service = router.into_make_service_with_connect_info::<Peer>();
-        spawn_critical("admin", async move {
-            let served = match listener {
-                Listener::Tcp(listener) => axum::serve(listener, service).await,
-                Listener::Unix(listener, _file) => axum::serve(listener, service).await,
-            };
-            served.ok();
-        });
+        spawn_critical("admin", serve(listener, router, shared.config.limits.handshake_timeout));
     }
     spawn_critical("upkeep", async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
             exporter.run_upkeep();
+            return_memory();
         }
     });
     if let Some(limiter) = &shared.limiter {
@@ -70,6 +66,32 @@ pub(super) async fn run(control: Control) {
     }
     spawn_critical("health", health.run());
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
+}
+
+/// Lets the allocator give unused memory back to the system. mimalloc (`page.c`, `arena.c`) does so
+/// a second after it became unused, but only when a thread frees a large block, and after a peak
+/// there may be no request that does. This block is never written to, so it takes no memory.
+fn return_memory() {
+    const LARGE: usize = 4 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
+}
+
+/// Gives a connection to the shard with the fewest that takes it; false if none does.
+fn hand_over(shards: &[(Arc<Live>, mpsc::Sender<Accepted>)], accepted: Accepted) -> bool {
+    let mut by_load: SmallVec<[_; 16]> = shards.iter().map(|shard| (shard.0.count(), shard)).collect();
+    by_load.sort_by_key(|(count, _)| *count);
+    let mut accepted = accepted;
+    for (_, (live, shard)) in by_load {
+        // A shard that is stuck does not take its connections, and must not stop the others.
+        match shard.try_send(accepted) {
+            Ok(()) => {
+                live.add();
+                return true;
+            }
+            Err(TrySendError::Full(back) | TrySendError::Closed(back)) => accepted = back,
+        }
+    }
+    false
 }
 
 /// Hands each connection to the shard with the fewest connections, until the process stops. While
@@ -87,10 +109,10 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
             Ok(_) if shared.drain.is_draining() => {}
             Ok(accepted) => {
                 backoff.reset();
-                let Some((live, shard)) = shards.iter().min_by_key(|(live, _)| live.count()) else { return };
-                live.add();
-                if shard.send(accepted).await.is_err() {
-                    return;
+                if shards.iter().map(|(live, _)| live.count()).sum::<usize>() >= shared.connections.max() {
+                    shared.connections.refused(ConnectionLimit::All);
+                } else if !hand_over(&shards, accepted) {
+                    shared.connections.refused(ConnectionLimit::Busy);
                 }
             }
             Err(error) => {

@@ -5,6 +5,7 @@
 //! spreads the few long-lived connections of a sidecar evenly, which the kernel's hashing
 //! (`SO_REUSEPORT`) does only for many. The task of a request never leaves the thread of its
 //! connection.
+mod connections;
 mod control;
 mod liveness;
 mod shard;
@@ -32,6 +33,7 @@ use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
 use crate::upstream::target::{Target, TargetError};
 use crate::upstream::up::Up;
+use connections::Connections;
 use control::Control;
 use liveness::Pings;
 use shard::Live;
@@ -72,6 +74,7 @@ pub(crate) struct Shared {
     problems: Arc<ModelProblems>,
     refresher: Refresher,
     admission: Arc<Admission>,
+    connections: Connections,
     /// None if `upstream_concurrency` is `off`.
     limiter: Option<Arc<Limiter>>,
     up: Arc<Up>,
@@ -160,6 +163,7 @@ impl Sidecar {
             problems,
             refresher,
             admission: Admission::new(&config.limits),
+            connections: Connections::new(&config),
             limiter: Limiter::new(config.upstream_concurrency, &config.limits),
             up,
             drain,

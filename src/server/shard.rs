@@ -12,7 +12,8 @@ use crate::listener::bind::Accepted;
 use crate::listener::grpc;
 use crate::pipeline::Shard;
 use crate::tasks::{spawn_critical, spawn_isolated};
-use crate::telemetry::metrics::PanickedTask;
+use crate::telemetry::metrics::{ConnectionLimit, PanickedTask};
+use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
 use crate::upstream::pool::Pool;
 
@@ -65,7 +66,6 @@ pub(super) async fn run(
         pool,
         catalog: Arc::clone(&shared.catalog),
         refresher: shared.refresher.clone(),
-        admission: Arc::clone(&shared.admission),
         limiter,
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
@@ -93,8 +93,14 @@ pub(super) async fn run(
                 Ok(socket) => socket,
                 Err(error) => return tracing::debug!(%error, "a client connection closed at once"),
             };
-            match secure(&shared, socket).await {
-                Ok(socket) => grpc::serve(shard, shared.local.clone(), socket, peer.into()).await,
+            match secure(&shared, socket, peer.clone()).await {
+                Ok((socket, peer)) => match shared.admission.connect(&peer) {
+                    Some(connected) => {
+                        let share = Arc::clone(&connected.0);
+                        grpc::serve(shard, shared.local.clone(), socket, share).await;
+                    }
+                    None => shared.connections.refused(ConnectionLimit::Peer),
+                },
                 Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             }
         };
@@ -102,20 +108,26 @@ pub(super) async fn run(
     }
 }
 
-/// Performs the TLS handshake, if TLS is configured.
+/// Performs the TLS handshake, if TLS is configured. The certificate names the peer.
 #[cfg(feature = "tls")]
-async fn secure(shared: &Shared, socket: Socket) -> std::io::Result<Socket> {
-    let Some(acceptor) = &shared.acceptor else { return Ok(socket) };
+async fn secure(shared: &Shared, socket: Socket, peer: Peer) -> std::io::Result<(Socket, Peer)> {
+    let Some(acceptor) = &shared.acceptor else { return Ok((socket, peer)) };
     let Socket::Tcp(stream) = socket else {
         // A Unix socket is protected by file permissions.
-        return Ok(socket);
+        return Ok((socket, peer));
     };
-    let stream = tokio::time::timeout(grpc::HELLO_WITHIN, acceptor.accept(stream)).await??;
-    Ok(Socket::TlsTcp(Box::new(stream.into())))
+    let stream =
+        tokio::time::timeout(shared.config.limits.handshake_timeout, acceptor.accept(stream)).await??;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let peer = match certificate {
+        Some(certificate) => peer.with_certificate(certificate),
+        None => peer,
+    };
+    Ok((Socket::TlsTcp(Box::new(stream.into())), peer))
 }
 
 #[cfg(not(feature = "tls"))]
 #[expect(clippy::unused_async, reason = "async only for the handshake of builds with TLS")]
-async fn secure(_shared: &Shared, socket: Socket) -> std::io::Result<Socket> {
-    Ok(socket)
+async fn secure(_shared: &Shared, socket: Socket, peer: Peer) -> std::io::Result<(Socket, Peer)> {
+    Ok((socket, peer))
 }

@@ -50,6 +50,9 @@ impl View for ServerView {
 
     fn measure(&self) {
         let limiter = self.0.limiter.as_ref().map(|limiter| limiter.occupancy()).unwrap_or_default();
+        let admission = &self.0.admission;
+        let connections = self.0.live.iter().map(|live| live.count()).sum();
+        metrics::set_inflight(admission.requests(), admission.bytes(), admission.streams(), connections);
         metrics::set_limiter(limiter.limit, limiter.inflight, limiter.queued);
     }
 

@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 
 use prost::Message as _;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 use super::{Signature, Signatures, TensorInfo};
 use crate::proto::tensorflow::serving::{GetModelMetadataResponse, SignatureDefMap};
@@ -13,6 +14,12 @@ use crate::tensor::{DataType, PartialShape, Shape};
 pub const METADATA_FIELD: &str = "signature_def";
 const MESSAGE: &str = "tensorflow.serving.SignatureDefMap";
 
+/// Signatures of one version: far more than any model has, so that the metadata of a broken one
+/// does not fill the memory.
+const MAX_SIGNATURES: usize = 128 << 10;
+/// Inputs and outputs of all signatures of one version.
+const MAX_TENSORS: usize = 256 << 10;
+
 /// Why a response has no signatures.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
@@ -22,6 +29,10 @@ pub enum MetadataError {
     Type { found: String },
     #[error("metadata `signature_def` cannot be decoded: {0}")]
     Decode(#[from] prost::DecodeError),
+    #[error("the model has too many signatures (limit {MAX_SIGNATURES})")]
+    Signatures,
+    #[error("the model's signatures have too many inputs and outputs (limit {MAX_TENSORS})")]
+    Tensors,
 }
 
 impl Signatures {
@@ -37,13 +48,38 @@ impl Signatures {
         if any.type_url.rsplit('/').next() != Some(MESSAGE) {
             return Err(MetadataError::Type { found: any.type_url.clone() });
         }
-        let map = SignatureDefMap::decode(any.value.as_ref())?;
+        let signatures = decode(&any.value)?;
         let version = match response.model_spec.as_ref().and_then(|spec| spec.version_choice.as_ref()) {
             Some(VersionChoice::Version(version)) => Some(*version),
             Some(VersionChoice::VersionLabel(_)) | None => None,
         };
-        Ok((map.into(), version))
+        Ok((signatures, version))
     }
+}
+
+/// The signatures of a serialized `SignatureDefMap`, decoded one by one: decoded messages take
+/// twenty times as much memory as their bytes.
+fn decode(map: &[u8]) -> Result<Signatures, MetadataError> {
+    let (mut signatures, mut tensors) = (Vec::new(), 0);
+    let mut rest = map;
+    while !rest.is_empty() {
+        let field = rest;
+        let (tag, wire_type) = decode_key(&mut rest)?;
+        skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
+        let field = field.get(..field.len() - rest.len()).unwrap_or_default();
+        let entry = SignatureDefMap::decode(field)?.signature_def.into_iter();
+        signatures.extend(entry.map(|(name, def)| signature(name, def)));
+        if let Some(last) = signatures.last() {
+            tensors += last.inputs.len() + last.outputs.len();
+        }
+        if signatures.len() > MAX_SIGNATURES {
+            return Err(MetadataError::Signatures);
+        }
+        if tensors > MAX_TENSORS {
+            return Err(MetadataError::Tensors);
+        }
+    }
+    Ok(signatures.into_iter().collect())
 }
 
 impl From<SignatureDefMap> for Signatures {
@@ -81,4 +117,41 @@ fn partial_shape(shape: TensorShapeProto) -> PartialShape {
         return PartialShape::UnknownRank;
     }
     PartialShape::Known(shape.dim.into_iter().map(|dim| dim.size.max(-1)).collect::<Shape>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::tensorflow::serving::ModelSpec;
+
+    fn response(signatures: usize, inputs: usize) -> GetModelMetadataResponse {
+        let inputs = (0..inputs).map(|number| (number.to_string(), ProtoInfo::default())).collect();
+        let def = SignatureDef { inputs, ..SignatureDef::default() };
+        let signature_def = (0..signatures).map(|number| (format!("s{number}"), def.clone())).collect();
+        let value = SignatureDefMap { signature_def }.encode_to_vec();
+        let any = prost_types::Any { type_url: format!("type.googleapis.com/{MESSAGE}"), value };
+        GetModelMetadataResponse {
+            model_spec: Some(ModelSpec::default()),
+            metadata: [(METADATA_FIELD.to_owned(), any)].into(),
+        }
+    }
+
+    fn read(signatures: usize, inputs: usize) -> Result<usize, MetadataError> {
+        Ok(Signatures::from_metadata(&response(signatures, inputs))?.0.iter().count())
+    }
+
+    #[test]
+    fn very_many_signatures_are_read_but_not_any_number() {
+        assert_eq!(read(3, 2), Ok(3));
+        assert_eq!(read(20_000, 1), Ok(20_000));
+        assert_eq!(read(MAX_SIGNATURES + 1, 0), Err(MetadataError::Signatures));
+        assert_eq!(read(3, MAX_TENSORS / 3 + 1), Err(MetadataError::Tensors));
+    }
+
+    #[test]
+    fn metadata_that_is_cut_off_is_an_error() {
+        let mut response = response(1, 1);
+        response.metadata.get_mut(METADATA_FIELD).unwrap().value.pop();
+        assert!(matches!(Signatures::from_metadata(&response), Err(MetadataError::Decode(_))));
+    }
 }

@@ -82,6 +82,11 @@ impl Signatures {
         self.by_name.values()
     }
 
+    /// How many inputs and outputs they have together.
+    pub fn tensors(&self) -> usize {
+        self.iter().map(|signature| signature.inputs.len() + signature.outputs.len()).sum()
+    }
+
     /// The signatures that clients may use: all but the pseudo-signatures of TF2 exports, such as
     /// `__saved_model_init_op`.
     pub fn servable(&self) -> impl Iterator<Item = &Arc<Signature>> {

@@ -89,6 +89,17 @@ labels! {
     }
 }
 labels! {
+    /// Why a client connection was closed at once.
+    pub(crate) enum ConnectionLimit {
+        /// `limits.max_connections`, or too few file descriptors.
+        All = "all",
+        /// `limits.max_connections_per_peer`.
+        Peer = "peer",
+        /// No worker takes it.
+        Busy = "busy",
+    }
+}
+labels! {
     /// How a refresh of a model's signatures ended.
     pub(crate) enum RefreshOutcome { Ok = "ok", Failed = "failed" }
 }

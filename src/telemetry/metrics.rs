@@ -12,12 +12,12 @@ pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
 #[cfg(feature = "tls")]
 pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
-    Inflight, UpstreamConnection, panicked, retry, set_config_problems, set_limiter, signature_change,
-    signature_refresh, stage_seconds, upstream_refusal, upstream_up,
+    UpstreamConnection, connection_refused, panicked, retry, set_config_problems, set_inflight, set_limiter,
+    signature_change, signature_refresh, stage_seconds, upstream_refusal, upstream_up,
 };
 
 pub(crate) use super::labels::{
-    Cause, Method, ModelProblemKind, OutcomeLabel, PanickedTask, Stage, code_name,
+    Cause, ConnectionLimit, Method, ModelProblemKind, OutcomeLabel, PanickedTask, Stage, code_name,
 };
 pub(crate) use super::replaced::{SignatureInput, set_model_problems, set_signature_info};
 
@@ -40,7 +40,8 @@ mod tests {
         metrics.would_repair("", "only_signature");
         metrics.would_reject("TOO_LARGE");
         stage_seconds(Stage::Scan, 0.000_002);
-        drop(Inflight::new());
+        set_inflight(1, 2, 3, 4);
+        connection_refused(ConnectionLimit::All);
         drop(UpstreamConnection::new());
         upstream_up(true);
         set_limiter(1, 1, 0);

@@ -55,8 +55,11 @@ metrics_table! {
     Histogram REQUEST_SECONDS "request_duration_seconds" [model, method] "Time from the first byte of a request to the last byte of its answer." CALL;
     Histogram UPSTREAM_SECONDS "upstream_duration_seconds" [model, method] "Time that a request spent in TF Serving, network included." CALL;
     Histogram STAGE_SECONDS "stage_duration_seconds" [stage] "Time that a request spent in each stage." STAGE;
-    Gauge INFLIGHT_REQUESTS "inflight_requests" [] "Requests in flight.";
-    Gauge INFLIGHT_BYTES "inflight_bytes" [] "Message bytes of the requests in flight.";
+    Gauge INFLIGHT_REQUESTS "inflight_requests" [] "Requests in flight, those that wait for their client included.";
+    Gauge INFLIGHT_BYTES "inflight_bytes" [] "Bytes of messages in flight that are held in memory.";
+    Gauge OPEN_STREAMS "open_streams" [] "Open streams of methods that are not checked.";
+    Gauge CONNECTIONS "connections" [] "Open client connections.";
+    Counter CONNECTIONS_REFUSED "connections_refused_total" [limit] "Client connections that were closed at once because of a limit.";
     Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "HTTP/2 connections to TF Serving that accept new requests, including the one for metadata.";
     Gauge UPSTREAM_LIMIT "upstream_limit" [] "Concurrency limit towards TF Serving, configured or adaptive; 0 if unlimited.";
     Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Requests that hold a permit of the concurrency limit.";
@@ -131,7 +134,8 @@ mod tests {
     use tonic::Code;
 
     use super::super::labels::{
-        CODES, Cause, Method, ModelProblemKind, OutcomeLabel, PanickedTask, RefreshOutcome, Stage, code_name,
+        CODES, Cause, ConnectionLimit, Method, ModelProblemKind, OutcomeLabel, PanickedTask, RefreshOutcome,
+        Stage, code_name,
     };
     use super::*;
 
@@ -194,6 +198,10 @@ mod tests {
         outcomes += "\n## Kinds of model problems\n\n| kind | meaning |\n| --- | --- |\n";
         for kind in ModelProblemKind::ALL {
             writeln!(outcomes, "| `{}` | {} |", kind.as_str(), kind.about().trim()).unwrap();
+        }
+        outcomes += "\n## Limits of connections\n\n| limit | meaning |\n| --- | --- |\n";
+        for limit in ConnectionLimit::ALL {
+            writeln!(outcomes, "| `{}` | {} |", limit.as_str(), limit.about().trim()).unwrap();
         }
         let text = text + &outcomes;
         let buckets = METRICS.iter().filter(|metric| !metric.buckets.is_empty());

@@ -6,6 +6,10 @@ pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 /// The same for all streams of a connection together. Limits the memory that requests can take
 /// before admission.
 pub(crate) const CONNECTION_WINDOW: u32 = 32 << 20;
+/// The same for the answers of the upstream, without a limit: an answer that its client does not
+/// read must not stop those of other clients. Memory is limited by stream, and by what the answers
+/// are charged for while they wait.
+const UPSTREAM_WINDOW: u32 = (1 << 31) - 1;
 /// A tensor of 600 KB is one frame, not 37: fewer system calls, fewer frame headers, and the
 /// message is one segment.
 pub(crate) const MAX_FRAME: u32 = 1 << 20;
@@ -42,7 +46,7 @@ pub(crate) fn client() -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(UPSTREAM_WINDOW)
         .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)

@@ -5,6 +5,7 @@ pub(crate) mod coalesce;
 pub(crate) mod deadline;
 pub(crate) mod framing;
 pub(crate) mod http2;
+pub(crate) mod peer;
 pub(crate) mod socket;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -245,6 +245,11 @@ impl ReplyBody {
         self.reader.next().await.map_err(|error| self.lease.fault(&error))
     }
 
+    /// Bytes that were received and are still held here, the last chunk included.
+    pub(crate) fn held(&mut self) -> usize {
+        self.reader.held()
+    }
+
     /// # Errors
     /// The connection or the stream failed.
     pub(crate) async fn trailers(&mut self) -> Result<Option<HeaderMap>, Fault> {

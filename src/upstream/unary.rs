@@ -12,6 +12,10 @@ use crate::transport::body::{self, BodyReader};
 use crate::transport::framing::{Assembler, FramingError, frames};
 use crate::wire::Rope;
 
+/// The largest answer, above all metadata of a model: several times what gRPC's clients accept by
+/// default.
+const MAX_ANSWER: usize = 16 << 20;
+
 /// The gRPC status in the trailers of a call, or in its headers when there is nothing else.
 pub(crate) fn status(trailers: &HeaderMap) -> Option<(Code, String)> {
     let code = Code::from_bytes(trailers.get("grpc-status")?.as_bytes());
@@ -64,7 +68,13 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
     let http = response.status();
     let mut body = BodyReader::new(response.into_body());
     let mut assembler = Assembler::default();
+    let mut received = 0;
     while let Some(chunk) = body.next().await.map_err(|error| pool.target().fault(&error))? {
+        received += chunk.len();
+        if received > MAX_ANSWER {
+            let problem = format!("the answer of {path} is too large (limit {MAX_ANSWER} bytes)");
+            return Err(Fault::Internal { problem });
+        }
         assembler.push(chunk).map_err(|error| broken(path, &error))?;
     }
     let trailers = body.trailers().await.map_err(|error| pool.target().fault(&error))?;

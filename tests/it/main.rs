@@ -5,11 +5,13 @@
 mod support;
 
 mod admin;
+mod admission;
 mod batch_dimension;
 mod cancellation;
 mod cli;
 mod client_mistakes;
 mod concurrency;
+mod connections;
 mod decoding;
 mod drain;
 mod explain;
@@ -22,6 +24,7 @@ mod layers;
 mod limiter;
 mod limits;
 mod malformed_requests;
+mod memory;
 mod model_versions;
 mod modes;
 mod names;

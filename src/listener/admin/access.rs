@@ -5,18 +5,16 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, AUTHORIZATION, FORWARDED, HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
 use subtle::ConstantTimeEq as _;
-use tokio::net::{TcpListener, UnixListener};
 
 use super::AdminState;
 use crate::config::Config;
+use crate::listener::bind::Accepted;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -26,7 +24,7 @@ const MAX_TOKEN: u64 = 4096;
 
 /// The other end of a connection to the admin listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peer {
+pub(crate) enum Caller {
     Ip(IpAddr),
     /// The permissions of the socket's file decided who connects.
     Unix,
@@ -59,19 +57,7 @@ pub enum TokenError {
     Invalid { path: PathBuf },
 }
 
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self::Ip(stream.remote_addr().ip())
-    }
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(_: IncomingStream<'_, UnixListener>) -> Self {
-        Self::Unix
-    }
-}
-
-impl fmt::Display for Peer {
+impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(ip) => ip.fmt(f),
@@ -80,10 +66,17 @@ impl fmt::Display for Peer {
     }
 }
 
-impl Peer {
+impl Caller {
+    pub(super) fn of_connection(accepted: &Accepted) -> Self {
+        match accepted {
+            Accepted::Tcp(_, address) => Self::Ip(address.ip()),
+            Accepted::Unix(_) => Self::Unix,
+        }
+    }
+
     /// Who sent a request; unknown if the server does not say.
     fn of(request: &Request) -> Option<Self> {
-        request.extensions().get::<ConnectInfo<Self>>().map(|info| info.0)
+        request.extensions().get().copied()
     }
 
     fn is_local(self) -> bool {
@@ -119,14 +112,14 @@ impl Access {
         Ok(Some(token.to_owned()))
     }
 
-    fn check(&self, method: &Method, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), Refusal> {
+    fn check(&self, method: &Method, headers: &HeaderMap, peer: Option<Caller>) -> Result<(), Refusal> {
         if method != Method::POST {
             let text =
                 "use POST (for a preStop hook of Kubernetes, which can only send GET, set `drain_listen`)";
             return Err(wrong_method("POST", text));
         }
         no_other_site(headers)?;
-        if peer != Some(Peer::Unix) {
+        if peer != Some(Caller::Unix) {
             self.check_host(headers)?;
         }
         self.check_caller(headers, peer)
@@ -150,7 +143,7 @@ impl Access {
         Err(forbidden("use the IP address or `localhost`, or list the name of this host in `admin_hosts`"))
     }
 
-    fn check_caller(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), Refusal> {
+    fn check_caller(&self, headers: &HeaderMap, peer: Option<Caller>) -> Result<(), Refusal> {
         let token = self.token().map_err(|error| {
             tracing::warn!(%error, "a change over the admin listener is refused");
             forbidden("the sidecar cannot read its token (see its log)")
@@ -163,7 +156,7 @@ impl Access {
                 Err(unauthorized("the token is wrong"))
             }
             // A proxy on this machine hides where the request came from.
-            _ if peer.is_some_and(Peer::is_local) && !is_forwarded(headers) => Ok(()),
+            _ if peer.is_some_and(Caller::is_local) && !is_forwarded(headers) => Ok(()),
             (Some(_), None) => Err(unauthorized("send the token as `authorization: Bearer TOKEN`")),
             (None, _) => {
                 Err(forbidden("changes are accepted from this machine only (others need `admin_token_file`)"))
@@ -184,7 +177,7 @@ impl IntoResponse for Refusal {
 
 /// Guards the paths that change something.
 pub(super) async fn guard(State(state): State<AdminState>, request: Request, next: Next) -> Response {
-    let peer = Peer::of(&request);
+    let peer = Caller::of(&request);
     let checked = state.access.check(request.method(), request.headers(), peer);
     pass(checked, request, next).await
 }
@@ -206,7 +199,7 @@ pub(super) async fn guard_get(request: Request, next: Next) -> Response {
 
 async fn pass(checked: Result<(), Refusal>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let peer = Peer::of(&request).map(tracing::field::display);
+    let peer = Caller::of(&request).map(tracing::field::display);
     match checked {
         Ok(()) => {
             tracing::info!(path, peer, "a change over HTTP");
@@ -266,14 +259,14 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
 mod tests {
     use super::*;
 
-    const LOCAL: Peer = Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const LOCAL: Caller = Caller::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
-    fn remote() -> Peer {
-        Peer::Ip("10.1.2.3".parse().unwrap())
+    fn remote() -> Caller {
+        Caller::Ip("10.1.2.3".parse().unwrap())
     }
 
     /// The status of a POST with these headers; 200 if it is allowed.
-    fn status(access: &Access, peer: Peer, headers: &[(&'static str, &str)]) -> u16 {
+    fn status(access: &Access, peer: Caller, headers: &[(&'static str, &str)]) -> u16 {
         let mut all = HeaderMap::new();
         for (name, value) in headers {
             all.insert(*name, value.parse().unwrap());
@@ -292,9 +285,9 @@ mod tests {
         let access = Access::default();
         let host = ("host", "10.0.0.1:8602");
         assert_eq!(status(&access, LOCAL, &[host]), 200);
-        assert_eq!(status(&access, Peer::Ip("::1".parse().unwrap()), &[host]), 200);
-        assert_eq!(status(&access, Peer::Ip("::ffff:127.0.0.1".parse().unwrap()), &[host]), 200);
-        assert_eq!(status(&access, Peer::Unix, &[]), 200);
+        assert_eq!(status(&access, Caller::Ip("::1".parse().unwrap()), &[host]), 200);
+        assert_eq!(status(&access, Caller::Ip("::ffff:127.0.0.1".parse().unwrap()), &[host]), 200);
+        assert_eq!(status(&access, Caller::Unix, &[]), 200);
         assert_eq!(status(&access, remote(), &[host]), 403);
         assert_eq!(status(&access, remote(), &[host, ("authorization", "Bearer x")]), 403);
         assert_eq!(status(&access, LOCAL, &[host, ("x-forwarded-for", "10.1.2.3")]), 403);

@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod page;
+pub(crate) mod serve;
 
 use std::fmt;
 use std::future::Future;
@@ -23,7 +24,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde::Serialize;
 
-pub(crate) use access::{Access, Peer, TokenError};
+#[cfg(test)]
+pub(crate) use access::Caller;
+pub(crate) use access::{Access, TokenError};
 
 use crate::telemetry::metrics::Exporter;
 
@@ -181,7 +184,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use axum::body::{Body, to_bytes};
-    use axum::extract::ConnectInfo;
     use axum::http::{Request, request};
     use serde_json::{Value, json};
     use tower::ServiceExt;
@@ -255,8 +257,8 @@ mod tests {
 
     /// From this machine.
     fn answer(view: &Arc<Fake>, request: request::Builder) -> Answer {
-        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        answer_of(router, view, request.extension(ConnectInfo(peer)))
+        let caller = Caller::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        answer_of(router, view, request.extension(caller))
     }
 
     fn answer_of(router: fn(AdminState) -> Router, view: &Arc<Fake>, request: request::Builder) -> Answer {

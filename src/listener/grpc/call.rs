@@ -1,6 +1,7 @@
 //! One call of a client, from its first header to its last trailer.
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,11 +13,13 @@ use tonic::Code;
 
 use super::responder::{Responder, Stop};
 use super::route::Route;
-use super::{message, passthrough, write};
+use super::write::Writer;
+use super::{Client, message, passthrough};
 use crate::fault::Fault;
+use crate::limiter::admission::Share;
 use crate::pipeline::options::RequestOptions;
 use crate::pipeline::request_metrics::RequestMetrics;
-use crate::pipeline::{RequestContext, Shard, run};
+use crate::pipeline::{Answer, RequestContext, Shard, run};
 use crate::retry::policy::Attempts;
 use crate::transport::body::BodyReader;
 use crate::transport::deadline::Deadline;
@@ -30,7 +33,7 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy)]
 struct Call<'a> {
     shard: &'a Shard,
-    peer: &'a str,
+    share: &'a Arc<Share>,
     responder: &'a Responder,
     deadline: Deadline,
 }
@@ -38,14 +41,14 @@ struct Call<'a> {
 /// Serves the call. The only place where a failure becomes an answer.
 pub(super) async fn serve(
     shard: Rc<Shard>,
-    peer: Rc<str>,
+    client: Rc<Client>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
     let arrived = Instant::now();
     let route = Route::of(request.uri());
     let mut metrics = RequestMetrics::new(route.method(), arrived, shard.next_number());
-    let responder = Responder::new(respond);
+    let responder = Responder::new(respond, Rc::clone(&client.backlog));
     if !is_grpc(&request) {
         responder.http(StatusCode::UNSUPPORTED_MEDIA_TYPE);
         discard(request.into_body()).await;
@@ -55,7 +58,7 @@ pub(super) async fn serve(
         Err(fault) => Err(fault.into()),
         Ok(deadline) => {
             let (head, body) = request.into_parts();
-            let call = Call { shard: &shard, peer: &peer, responder: &responder, deadline };
+            let call = Call { shard: &shard, share: &client.share, responder: &responder, deadline };
             let work = pin!(dispatch(call, route, head, body, &mut metrics));
             responder.bounded(deadline, work).await
         }
@@ -110,9 +113,10 @@ async fn dispatch(
         Route::Reload if !call.shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
         // Boxed: rarer methods need not size the task of every Predict.
         Route::Reload | Route::Other(_) => {
+            let ticket = call.share.open()?;
             let Call { shard, responder, deadline, .. } = call;
             let head = call_head(shard, head);
-            Box::pin(passthrough::pass(shard, responder, head, body, deadline, metrics)).await
+            Box::pin(passthrough::pass(shard, responder, ticket, head, body, deadline, metrics)).await
         }
     }
 }
@@ -124,22 +128,22 @@ async fn judged(
     body: RecvStream,
     metrics: &mut RequestMetrics,
 ) -> Result<Code, Stop> {
-    let Call { shard, peer, responder, deadline } = call;
+    let Call { shard, share, responder, deadline } = call;
     let options = RequestOptions::read(&head.headers)?;
     if options.dry_run {
         responder.set_dry_run();
         metrics.set_dry_run();
     }
-    let mut ticket = shard.admit(deadline)?;
-    let limit = shard.config.limits.max_message_bytes;
-    let message = message::read(body, &head.headers, limit, &mut ticket).await?;
+    let mut ticket = shard.admit(share, deadline)?;
+    let limits = &shard.config.limits;
+    let message = message::read(body, &head.headers, limits, &mut ticket).await?;
     let attempts = match shard.limiter {
         Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
         None => Attempts::without_limiter(),
     };
     let mut cx = RequestContext {
         shard,
-        peer,
+        peer: share.peer(),
         options,
         deadline,
         ticket,
@@ -149,7 +153,13 @@ async fn judged(
         head: call_head(shard, head),
     };
     let answer = run(&mut cx, &message).await?;
-    write::write(responder, answer).await
+    // A client that takes its time to read the answer need not hold its request too.
+    drop(message);
+    let RequestContext { mut ticket, .. } = cx;
+    if matches!(answer, Answer::Upstream { .. }) {
+        ticket.release(u64::MAX);
+    }
+    Writer::new(responder, &mut ticket, limits).write(answer).await
 }
 
 /// The client's path and metadata, for TF Serving.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use tonic_health::server::HealthReporter;
 use tower::util::BoxCloneSyncService;
 use tower::{Service as _, ServiceExt as _};
 
+use super::Client;
 use super::responder::{Responder, Stop};
+use super::write::Writer;
 use crate::fault::Fault;
-use crate::lifecycle::DrainHandle;
+use crate::pipeline::Shard;
 use crate::proto::DESCRIPTORS;
 use crate::transport::deadline::Deadline;
 
@@ -28,6 +31,10 @@ const REFLECTION_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/";
 /// While draining, a watch has this long to hand out the last news, so that it does not hold its
 /// connection.
 const LAST_NEWS: Duration = Duration::from_millis(250);
+
+/// Bytes that one call may send: requests of health and reflection are short, and tonic keeps each
+/// in memory until it is complete.
+const MAX_REQUESTS: usize = 256 << 10;
 
 type TonicService = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
 
@@ -74,23 +81,29 @@ impl Local {
 }
 
 /// Serves one such call.
-pub(crate) async fn serve(
-    drain: DrainHandle,
+pub(super) async fn serve(
+    shard: Rc<Shard>,
+    client: Rc<Client>,
     service: TonicService,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
-    let responder = Responder::new(respond);
+    let responder = Responder::new(respond, Rc::clone(&client.backlog));
+    let mut ticket = match client.share.open() {
+        Ok(ticket) => ticket,
+        Err(fault) => return responder.fail(fault.trailers()),
+    };
     let deadline = match Deadline::read(request.headers(), tokio::time::Instant::now()) {
         Ok(deadline) => deadline,
         Err(fault) => return responder.fail(fault.trailers()),
     };
     let work = pin!(async {
-        let mut answer = pin!(relay(&responder, service, request));
+        let writer = Writer::new(&responder, &mut ticket, &shard.config.limits);
+        let mut answer = pin!(relay(writer, service, request));
         tokio::select! {
             biased;
             done = &mut answer => return done,
-            () = drain.begun() => {}
+            () = shard.drain.begun() => {}
         }
         tokio::time::timeout(LAST_NEWS, answer).await.unwrap_or(Err(Fault::Draining.into()))
     });
@@ -101,15 +114,15 @@ pub(crate) async fn serve(
 }
 
 async fn relay(
-    responder: &Responder,
+    mut writer: Writer<'_>,
     mut service: TonicService,
     request: Request<RecvStream>,
 ) -> Result<(), Stop> {
     let Ok(ready) = service.ready().await;
-    let Ok(response) = ready.call(request.map(Incoming)).await;
+    let Ok(response) = ready.call(request.map(Incoming::new)).await;
     let (head, mut body) = response.into_parts();
     let end = body.is_end_stream();
-    responder.head(Response::from_parts(head, ()), end)?;
+    writer.responder.head(Response::from_parts(head, ()), end)?;
     if end {
         return Ok(());
     }
@@ -119,20 +132,30 @@ async fn relay(
             message: status.message().to_owned(),
         })?;
         match frame.into_data() {
-            Ok(data) => responder.data(data).await?,
+            Ok(data) => writer.data(data, None).await?,
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    return responder.end(Some(trailers));
+                    return writer.end(Some(trailers)).await.map(drop);
                 }
             }
         }
     }
-    responder.end(None)
+    writer.end(None).await.map(drop)
 }
 
 /// A request's body as tonic reads bodies.
 #[derive(Debug)]
-pub(crate) struct Incoming(RecvStream);
+pub(crate) struct Incoming {
+    stream: RecvStream,
+    /// What it may still send.
+    left: usize,
+}
+
+impl Incoming {
+    fn new(stream: RecvStream) -> Self {
+        Self { stream, left: MAX_REQUESTS }
+    }
+}
 
 impl http_body::Body for Incoming {
     type Data = Bytes;
@@ -142,9 +165,10 @@ impl http_body::Body for Incoming {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        let stream = &mut self.0;
+        let Self { stream, left } = &mut *self;
         if let Some(data) = std::task::ready!(stream.poll_data(cx)) {
             let data = data.and_then(|data| {
+                *left = left.checked_sub(data.len()).ok_or(h2::Reason::ENHANCE_YOUR_CALM)?;
                 stream.flow_control().release_capacity(data.len())?;
                 Ok(Frame::data(data))
             });
@@ -156,6 +180,6 @@ impl http_body::Body for Incoming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.stream.is_end_stream()
     }
 }

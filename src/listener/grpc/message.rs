@@ -1,12 +1,18 @@
 //! Reads the one message of a unary request, within its limits, and decompresses it for judging.
+use std::future::poll_fn;
 use std::io::Read as _;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::{GzDecoder, ZlibDecoder};
 use h2::RecvStream;
 use http::HeaderMap;
+use tokio::time::{Instant, sleep_until};
 
 use super::responder::Stop;
+use crate::config::Limits;
 use crate::fault::Fault;
 use crate::limiter::admission::Ticket;
 use crate::pipeline::RequestMessage;
@@ -19,36 +25,97 @@ use crate::wire::Rope;
 const SLICE: usize = 1 << 20;
 
 /// Reads to the end of the request. The length that the prefix announces is checked against the
-/// limits before more is read.
+/// limit before more is read; bytes are charged as they arrive.
 ///
 /// # Errors
-/// The client cancelled, the body is not one message, it is too large, or it cannot be
-/// decompressed.
+/// The client cancelled or is too slow, the body is not one message, it is too large, or it cannot
+/// be decompressed.
 pub(super) async fn read(
     body: RecvStream,
     headers: &HeaderMap,
-    limit: usize,
+    limits: &Limits,
     ticket: &mut Ticket,
 ) -> Result<RequestMessage, Stop> {
-    let mut body = BodyReader::new(body);
-    let mut assembler = Assembler::default();
-    let mut charged = false;
-    while let Some(frame) = body.next().await.map_err(|_| Stop::ClientCancelled)? {
-        assembler.push(frame).map_err(|error| Fault::malformed(error.to_string()))?;
-        if let Some(announced) = assembler.announced().filter(|_| !charged) {
-            check(u64::from(announced), limit)?;
-            ticket.charge(u64::from(announced))?;
-            charged = true;
-        }
+    let limit = limits.max_message_bytes;
+    let mut incoming = Incoming { body: BodyReader::new(body), assembler: Assembler::default(), arrived: 0 };
+    // Usually all of it is here already.
+    match poll_fn(|cx| Poll::Ready(incoming.poll(cx, limit, ticket))).await {
+        Poll::Ready(outcome) => outcome?,
+        // Boxed, as every rare path is: it need not size the task of every request.
+        Poll::Pending => Box::pin(incoming.rest(limits, ticket)).await?,
     }
-    let message = assembler.finish().map_err(|error| Fault::malformed(error.to_string()))?;
+    let message = incoming.assembler.finish().map_err(|error| Fault::malformed(error.to_string()))?;
     let payload = if message.compressed {
-        // Boxed: a rare path need not size the task of every request.
         Box::pin(decompress(&message.payload, headers, limit, ticket)).await?
     } else {
         message.payload
     };
     Ok(RequestMessage { frames: message.frames, payload })
+}
+
+/// A request's body while it arrives.
+struct Incoming {
+    body: BodyReader,
+    assembler: Assembler,
+    arrived: u64,
+}
+
+impl Incoming {
+    /// Takes what has arrived; ready at the end of the body.
+    fn poll(&mut self, cx: &mut Context<'_>, limit: usize, ticket: &mut Ticket) -> Poll<Result<(), Stop>> {
+        while let Some(frame) = ready!(self.body.poll_next(cx)).map_err(|_| Stop::ClientCancelled)? {
+            let length = frame.len() as u64;
+            self.arrived += length;
+            self.assembler.push(frame).map_err(|error| Fault::malformed(error.to_string()))?;
+            if let Some(announced) = self.assembler.announced() {
+                check(u64::from(announced), limit)?;
+            }
+            ticket.charge(length)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the rest, as long as it keeps arriving.
+    async fn rest(&mut self, limits: &Limits, ticket: &mut Ticket) -> Result<(), Stop> {
+        ticket.set_waiting()?;
+        let Limits { body_idle_timeout: idle, body_timeout, max_message_bytes, .. } = *limits;
+        let start = Instant::now();
+        let mut timer = pin!(sleep_until(start + idle.min(body_timeout)));
+        let mut before = self.arrived;
+        poll_fn(|cx| {
+            if let Poll::Ready(outcome) = self.poll(cx, max_message_bytes, ticket) {
+                return Poll::Ready(outcome);
+            }
+            // A clock is only read, and the progress only judged, when the timer fires.
+            while timer.as_mut().poll(cx).is_ready() {
+                let now = timer.deadline();
+                let elapsed = now - start;
+                if let Some(fault) = too_slow(limits, elapsed, self.arrived, before) {
+                    return Poll::Ready(Err(fault.into()));
+                }
+                before = self.arrived;
+                timer.as_mut().reset((now + idle).min(start + body_timeout));
+            }
+            Poll::Pending
+        })
+        .await?;
+        Ok(ticket.set_running()?)
+    }
+}
+
+/// Why a request that takes this long is given up: `arrived` bytes of it are here, `before` were at
+/// the last check.
+fn too_slow(limits: &Limits, elapsed: Duration, arrived: u64, before: u64) -> Option<Fault> {
+    let stalled = |what, setting| Some(Fault::ClientStalled { what, setting });
+    if elapsed >= limits.body_timeout {
+        stalled("the request took too long to arrive", "limits.body_timeout")
+    } else if arrived == before {
+        stalled("nothing of the request arrived for too long", "limits.body_idle_timeout")
+    } else if (arrived as f64) < limits.min_body_rate as f64 * elapsed.as_secs_f64() {
+        stalled("the request arrives too slowly", "limits.min_body_rate")
+    } else {
+        None
+    }
 }
 
 /// What a compressed message decompresses to, charged like a message that came so.
@@ -92,7 +159,8 @@ async fn inflate(mut decoder: impl std::io::Read, limit: usize, ticket: &mut Tic
 
 fn check(size: u64, limit: usize) -> Result<(), Fault> {
     let limit = limit as u64;
-    if size > limit { Err(Fault::TooLarge { size, limit }) } else { Ok(()) }
+    let setting = "limits.max_message_bytes";
+    if size > limit { Err(Fault::TooLarge { size, limit, setting }) } else { Ok(()) }
 }
 
 /// The payload as one stream of bytes.
@@ -120,8 +188,7 @@ impl std::io::Read for Source<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::limiter::admission::Admission;
+    use crate::limiter::admission::tests::ticket;
     use std::io::Write as _;
 
     fn gzip(data: &[u8]) -> Vec<u8> {
@@ -136,8 +203,7 @@ mod tests {
         if let Some(encoding) = encoding {
             headers.insert(GRPC_ENCODING, http::HeaderValue::from_static(encoding));
         }
-        let mut ticket = Admission::new(&Config::default().limits).enter().unwrap();
-        decompress(&frames, &headers, limit, &mut ticket).await
+        decompress(&frames, &headers, limit, &mut ticket(&Limits::default())).await
     }
 
     #[tokio::test]

@@ -1,64 +1,91 @@
 //! The gRPC listener: serves HTTP/2 connections and dispatches their calls by method.
 mod call;
+mod lifetime;
 pub(crate) mod local;
 mod message;
 mod passthrough;
 mod responder;
 mod route;
+mod stall;
 mod write;
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::limiter::admission::Share;
 use crate::pipeline::Shard;
 use crate::tasks::spawn_isolated;
 use crate::telemetry::metrics::PanickedTask;
-use crate::transport::coalesce::{Coalesced, coalesce};
+use crate::transport::coalesce::{Backlog, Coalesced, coalesce};
 use crate::transport::http2;
 use crate::transport::socket::Socket;
+use lifetime::{Due, Lifetime};
 use local::Local;
 
-/// A client says hello at once; one that does not only holds a place.
-pub(crate) const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// What the calls of one connection share.
+#[derive(Debug)]
+struct Client {
+    share: Arc<Share>,
+    backlog: Rc<Backlog>,
+}
 
 /// Serves one connection to its end. When draining begins, the client is told to go elsewhere
 /// (GOAWAY) and its calls finish.
-pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, peer: Rc<str>) {
+pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, share: Arc<Share>) {
     let (io, flush) = coalesce(socket);
-    flush.deferred().of(accept(shard, local, io, peer)).await;
+    let flush = flush.deferred().write_idle_timeout(shard.config.limits.write_idle_timeout);
+    let client = Rc::new(Client { share, backlog: flush.backlog() });
+    flush.of(accept(shard, local, io, client)).await;
 }
 
-async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
+async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client>) {
+    let limits = &shard.config.limits;
+    let peer = client.share.peer();
     let handshake = http2::server().handshake::<_, Bytes>(io);
-    let mut connection = match tokio::time::timeout(HELLO_WITHIN, handshake).await {
+    let mut connection = match tokio::time::timeout(limits.handshake_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "no HTTP/2 connection"),
         Err(_) => return tracing::debug!(%peer, "no HTTP/2 connection in time"),
     };
     let mut draining = std::pin::pin!(shard.drain.begun());
     let mut told = false;
+    let mut lifetime = Lifetime::new(limits);
+    let mut calls = 0;
     loop {
         tokio::select! {
             biased;
             accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => match local.service(request.uri()).filter(|_| call::is_grpc(&request)) {
-                    None => {
-                        let call = call::serve(Rc::clone(&shard), Rc::clone(&peer), request, respond);
-                        spawn_isolated(PanickedTask::Request, Box::pin(call));
+                Some(Ok((request, respond))) => {
+                    calls += 1;
+                    let (shard, client) = (Rc::clone(&shard), Rc::clone(&client));
+                    match local.service(request.uri()).filter(|_| call::is_grpc(&request)) {
+                        // Boxed: spawning moves a future several times, and the state of a call is
+                        // some kilobytes.
+                        None => {
+                            let call = call::serve(shard, client, request, respond);
+                            spawn_isolated(PanickedTask::Request, Box::pin(call));
+                        }
+                        Some(service) => {
+                            let call = local::serve(shard, client, service, request, respond);
+                            spawn_isolated(PanickedTask::Request, Box::pin(call));
+                        }
                     }
-                    Some(service) => {
-                        let call = local::serve(shard.drain.clone(), service, request, respond);
-                        spawn_isolated(PanickedTask::Request, Box::pin(call));
-                    }
-                },
+                }
                 Some(Err(error)) => return tracing::debug!(%peer, %error, "connection broken"),
                 None => return,
             },
             () = &mut draining, if !told => {
                 connection.graceful_shutdown();
                 told = true;
+            }
+            () = lifetime.reached(), if lifetime.is_limited() => {
+                match lifetime.check(Rc::strong_count(&client) - 1, calls) {
+                    Due::Nothing => {}
+                    Due::GoAway => connection.graceful_shutdown(),
+                    Due::Close => return tracing::debug!(%peer, "closed an old connection"),
+                }
             }
         }
     }

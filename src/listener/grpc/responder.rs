@@ -2,7 +2,8 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::SendStream;
@@ -15,6 +16,7 @@ use crate::pipeline::repair_metadata::mark_dry_run;
 use crate::tasks::poll_isolated;
 use crate::telemetry::metrics::PanickedTask;
 use crate::transport::body;
+use crate::transport::coalesce::Backlog;
 use crate::transport::deadline::Deadline;
 
 /// Why the work on a call stops early.
@@ -40,6 +42,7 @@ pub(super) struct Responder {
     /// What the call is waiting for.
     pub(super) progress: Progress,
     dry_run: Cell<bool>,
+    backlog: Rc<Backlog>,
 }
 
 #[derive(Debug)]
@@ -50,8 +53,10 @@ enum State {
 }
 
 impl Responder {
-    pub(super) fn new(respond: SendResponse<Bytes>) -> Self {
+    /// `backlog` is that of the client's connection.
+    pub(super) fn new(respond: SendResponse<Bytes>, backlog: Rc<Backlog>) -> Self {
         Self {
+            backlog,
             state: RefCell::new(State::Unanswered(respond)),
             progress: Progress::new("reading the request"),
             dry_run: Cell::new(false),
@@ -105,16 +110,29 @@ impl Responder {
         Ok(())
     }
 
-    /// Sends data when the client has room for it. A client that does not read holds no more memory
-    /// here than this chunk.
-    pub(super) async fn data(&self, mut data: Bytes) -> Result<(), Stop> {
-        poll_fn(|cx| match &mut *self.state.borrow_mut() {
-            State::Started(stream) => {
-                body::poll_send(cx, stream, &mut data).map_err(|_| Stop::ClientCancelled)
-            }
-            State::Unanswered(_) | State::Ended => Poll::Ready(Err(Stop::ClientCancelled)),
-        })
-        .await
+    /// Takes what the client has room for; ready when `data` is empty. Nothing is added to what the
+    /// connection cannot write.
+    pub(super) fn poll_data(&self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<Result<(), Stop>> {
+        let mut state = self.state.borrow_mut();
+        let State::Started(stream) = &mut *state else { return Poll::Ready(Err(Stop::ClientCancelled)) };
+        if self.backlog.is_blocked() {
+            ready!(self.backlog.poll_flushed(stream.stream_id().as_u32(), cx));
+        }
+        body::poll_send(cx, stream, data).map_err(|_| Stop::ClientCancelled)
+    }
+
+    /// What the client's connection could not write yet.
+    pub(super) fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    /// The number of the stream; 0 once the answer has ended.
+    pub(super) fn stream(&self) -> u32 {
+        match &*self.state.borrow() {
+            State::Unanswered(respond) => respond.stream_id().as_u32(),
+            State::Started(stream) => stream.stream_id().as_u32(),
+            State::Ended => 0,
+        }
     }
 
     /// Ends the answer, with trailers or, if the upstream had none, without.
@@ -172,7 +190,7 @@ mod tests {
             let mut accepted = 0;
             while let Some(Ok((_, respond))) = connection.accept().await {
                 accepted += 1;
-                let responder = Responder::new(respond);
+                let responder = Responder::new(respond, Rc::default());
                 let deadline = Deadline::read(&HeaderMap::new(), tokio::time::Instant::now()).unwrap();
                 let work = pin!(async {
                     assert!(accepted > 1, "the first call panics");

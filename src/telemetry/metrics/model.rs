@@ -23,8 +23,9 @@ const MAX_INPUTS: usize = 1024;
 pub(crate) struct ModelMetrics {
     model: Arc<str>,
     signature: Arc<str>,
-    /// By method, outcome and code. Created on first use, because most combinations never occur.
-    requests: Box<[OnceLock<Counter>]>,
+    /// By method, then by outcome and code. Created on first use, because most combinations never
+    /// occur.
+    requests: [OnceLock<Box<[OnceLock<Counter>]>>; Method::ALL.len()],
     request_seconds: [OnceLock<Histogram>; Method::ALL.len()],
     upstream_seconds: [OnceLock<Histogram>; Method::ALL.len()],
     repairs: ByInput,
@@ -44,11 +45,10 @@ impl ModelMetrics {
     /// `model` and `signature` are names from TF Serving, or [`UNKNOWN`].
     pub(crate) fn new(model: &str, signature: &str) -> Self {
         install();
-        let cells = Method::ALL.len() * OutcomeLabel::ALL.len() * CODES;
         Self {
             model: model.into(),
             signature: signature.into(),
-            requests: std::iter::repeat_with(OnceLock::new).take(cells).collect(),
+            requests: [const { OnceLock::new() }; Method::ALL.len()],
             request_seconds: [const { OnceLock::new() }; Method::ALL.len()],
             upstream_seconds: [const { OnceLock::new() }; Method::ALL.len()],
             repairs: ByInput::new(&table::REPAIRS),
@@ -61,13 +61,16 @@ impl ModelMetrics {
 
     /// Counts an answered request.
     pub(crate) fn request(&self, method: Method, outcome: OutcomeLabel, code: Code) {
-        let cell = (method as usize * OutcomeLabel::ALL.len() + outcome as usize) * CODES + code as usize;
+        const CELLS: usize = OutcomeLabel::ALL.len() * CODES;
+        let cells = || std::iter::repeat_with(OnceLock::new).take(CELLS).collect();
+        let of_method = self.requests[method as usize].get_or_init(cells);
+        let cell = outcome as usize * CODES + code as usize;
         let make = || {
             let fixed = [method.as_str(), outcome.as_str(), code_name(code)].map(Cow::Borrowed);
             let [method, outcome, code] = fixed;
             table::REQUESTS.counter([owned(&self.model), owned(&self.signature), method, outcome, code])
         };
-        self.requests[cell].get_or_init(make).increment(1);
+        of_method[cell].get_or_init(make).increment(1);
     }
 
     pub(crate) fn request_seconds(&self, method: Method, seconds: f64) {
@@ -170,6 +173,10 @@ mod tests {
                 }
             }
         }
-        assert!(metrics.requests.iter().all(|cell| cell.get().is_some()));
+        let cells = metrics.requests.iter().flat_map(|of_method| of_method.get().unwrap());
+        assert_eq!(
+            cells.filter(|cell| cell.get().is_some()).count(),
+            Method::ALL.len() * OutcomeLabel::ALL.len() * CODES
+        );
     }
 }

@@ -5,13 +5,11 @@ use std::sync::OnceLock;
 use metrics::{Gauge, Histogram};
 
 use super::install;
-use crate::telemetry::labels::{Cause, PanickedTask, RefreshOutcome, Stage};
+use crate::telemetry::labels::{Cause, ConnectionLimit, PanickedTask, RefreshOutcome, Stage};
 use crate::telemetry::table;
 
 struct Globals {
     stages: Box<[Histogram]>,
-    inflight_requests: Gauge,
-    inflight_bytes: Gauge,
     upstream_connections: Gauge,
     upstream_up: Gauge,
 }
@@ -23,8 +21,6 @@ fn globals() -> &'static Globals {
         let stage = |stage: &Stage| table::STAGE_SECONDS.histogram([stage.as_str().into()]);
         Globals {
             stages: Stage::ALL.iter().map(stage).collect(),
-            inflight_requests: table::INFLIGHT_REQUESTS.gauge([]),
-            inflight_bytes: table::INFLIGHT_BYTES.gauge([]),
             upstream_connections: table::UPSTREAM_CONNECTIONS.gauge([]),
             upstream_up: table::UPSTREAM_UP.gauge([]),
         }
@@ -36,30 +32,19 @@ pub(crate) fn stage_seconds(stage: Stage, seconds: f64) {
     globals().stages[stage as usize].record(seconds);
 }
 
-/// A request in flight, counted until dropped.
-#[derive(Debug)]
-pub(crate) struct Inflight {
-    bytes: u64,
+/// Sets the gauges of what is in flight.
+pub(crate) fn set_inflight(requests: usize, bytes: u64, streams: u64, connections: usize) {
+    install();
+    table::INFLIGHT_REQUESTS.gauge([]).set(requests as f64);
+    table::INFLIGHT_BYTES.gauge([]).set(bytes as f64);
+    table::OPEN_STREAMS.gauge([]).set(streams as f64);
+    table::CONNECTIONS.gauge([]).set(connections as f64);
 }
 
-impl Inflight {
-    pub(crate) fn new() -> Self {
-        globals().inflight_requests.increment(1.0);
-        Self { bytes: 0 }
-    }
-
-    /// Counts bytes of its messages as they arrive.
-    pub(crate) fn add_bytes(&mut self, bytes: u64) {
-        self.bytes += bytes;
-        globals().inflight_bytes.increment(bytes as f64);
-    }
-}
-
-impl Drop for Inflight {
-    fn drop(&mut self) {
-        globals().inflight_requests.decrement(1.0);
-        globals().inflight_bytes.decrement(self.bytes as f64);
-    }
+/// Counts a client connection that was closed because of a limit.
+pub(crate) fn connection_refused(limit: ConnectionLimit) {
+    install();
+    table::CONNECTIONS_REFUSED.counter([limit.as_str().into()]).increment(1);
 }
 
 /// An open connection to TF Serving, counted until dropped.

@@ -3,15 +3,21 @@
 //! Nothing here allocates, copies or spawns. A receiver that stalls stops the sender, and a sender
 //! holds no more than the message it was given.
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::HeaderMap;
+use tokio::time::{Instant, sleep};
 
 /// Send capacity requested at a time: enough for one write, little enough that calls on one
 /// connection take turns.
 pub(crate) const CHUNK: usize = 1 << 20;
+
+/// How often it is looked at what is held for a receiver without room.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// A received body. The peer may send as much as a chunk held only when the next chunk is asked
 /// for.
@@ -71,6 +77,12 @@ impl BodyReader {
             Some(Err(error)) => Poll::Ready(Err(error)),
             None => Poll::Ready(Ok(None)),
         }
+    }
+
+    /// Bytes that were received and whose window was not given back to the peer: the last chunk,
+    /// and what nobody has asked for yet.
+    pub(crate) fn held(&mut self) -> usize {
+        self.stream.flow_control().used_capacity()
     }
 
     /// Gives the window of the last chunk back now, for callers that are done with it but do not
@@ -133,16 +145,8 @@ impl<'a> Sending<'a> {
     }
 }
 
-/// Sends one chunk as the peer's windows open; the stream stays open.
-///
-/// # Errors
-/// [`Stopped`] when the peer reads no more.
-pub(crate) async fn send(stream: &mut SendStream<Bytes>, mut chunk: Bytes) -> Result<(), Stopped> {
-    poll_fn(|cx| poll_send(cx, stream, &mut chunk)).await
-}
-
-/// [`send`] for callers that hold the stream only while they are polled: takes from `chunk` what
-/// there is room for, and is ready when it is empty.
+/// Sends from `chunk` what the peer's windows have room for, and is ready when it is empty; the
+/// stream stays open.
 ///
 /// # Errors
 /// [`Stopped`] when the peer reads no more.
@@ -191,17 +195,45 @@ pub(crate) fn finish(stream: &mut SendStream<Bytes>, trailers: Option<HeaderMap>
 /// Copies a body to its end, trailers included. When the receiver stops reading, copying ends
 /// without an error: the answer on that stream says why.
 ///
+/// While the receiver has no room, `wait` is called every [`TICK`] with the number of bytes that
+/// are held, and with 0 when it has taken them. If that fails, copying ends.
+///
 /// # Errors
-/// The body that is read was reset, or its connection broke.
-pub(crate) async fn copy(from: &mut BodyReader, to: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
-    while let Some(chunk) = from.next().await? {
-        if let Err(Stopped) = send(to, chunk).await {
-            return Ok(());
+/// The body that is read was reset, or its connection broke. The outer error is that of `wait`.
+pub(crate) async fn copy<E>(
+    from: &mut BodyReader,
+    to: &mut SendStream<Bytes>,
+    mut wait: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Result<(), h2::Error>, E> {
+    loop {
+        let mut chunk = match from.next().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut sent = poll_fn(|cx| Poll::Ready(poll_send(cx, to, &mut chunk))).await;
+        if sent.is_pending() {
+            let mut timer = pin!(sleep(TICK));
+            sent = poll_fn(|cx| {
+                loop {
+                    if let Poll::Ready(sent) = poll_send(cx, to, &mut chunk) {
+                        return Poll::Ready(Ok(Poll::Ready(sent)));
+                    }
+                    ready!(timer.as_mut().poll(cx));
+                    timer.as_mut().reset(Instant::now() + TICK);
+                    wait(from.held())?;
+                }
+            })
+            .await?;
+            wait(0)?;
+        }
+        if sent == Poll::Ready(Err(Stopped)) {
+            return Ok(Ok(()));
         }
     }
-    let trailers = from.trailers().await?;
-    finish(to, trailers).ok();
-    Ok(())
+    Ok(from.trailers().await.map(|trailers| {
+        finish(to, trailers).ok();
+    }))
 }
 
 /// Waits for send capacity, up to `wanted` bytes.

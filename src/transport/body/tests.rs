@@ -70,6 +70,16 @@ fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     poll(&mut Context::from_waker(Waker::noop()))
 }
 
+/// Sends one chunk as the peer's windows open.
+async fn send(stream: &mut SendStream<Bytes>, mut chunk: Bytes) -> Result<(), Stopped> {
+    poll_fn(|cx| poll_send(cx, stream, &mut chunk)).await
+}
+
+/// Copies without a limit on what is held.
+async fn forward(from: &mut BodyReader, to: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
+    copy(from, to, |_| Ok::<(), ()>(())).await.unwrap()
+}
+
 /// Sends the chunks as the peer's windows open.
 async fn send_all(stream: &mut SendStream<Bytes>, chunks: &[Bytes], end: bool) -> Result<(), Stopped> {
     let mut sending = Sending::new(chunks, end);
@@ -258,7 +268,7 @@ async fn a_copied_body_is_the_same_with_its_trailers() {
         send_all(first, std::slice::from_ref(&message), false).await.unwrap();
         finish(first, Some(grpc_status("0"))).unwrap();
     };
-    let ((), copied, read) = tokio::join!(send, copy(middle, second), read_all(last));
+    let ((), copied, read) = tokio::join!(send, forward(middle, second), read_all(last));
     copied.unwrap();
     assert_eq!(read.unwrap(), message);
     assert_eq!(last.trailers().await.unwrap(), Some(grpc_status("0")));
@@ -271,7 +281,7 @@ async fn a_copy_holds_no_more_than_the_two_windows() {
     let chunks = [pattern(20_000)];
     let mut sending = Sending::new(&chunks, true);
     {
-        let mut copy = std::pin::pin!(copy(middle, second));
+        let mut copy = std::pin::pin!(forward(middle, second));
         for _ in 0..20 {
             assert!(now(|cx| sending.poll(cx, first)).is_pending());
             assert!(now(|cx| copy.as_mut().poll(cx)).is_pending());
@@ -282,6 +292,23 @@ async fn a_copy_holds_no_more_than_the_two_windows() {
     assert_eq!(last.next().await.unwrap().unwrap().len(), 300);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_copy_says_what_it_holds_for_a_receiver_without_room() {
+    let Exchange { upload: first, received: middle, .. } = &mut open(1_000).await;
+    let Exchange { upload: second, received: _last, .. } = &mut open(300).await;
+    let chunks = [pattern(20_000)];
+    let mut held = Vec::new();
+    let copied = copy(middle, second, |bytes| {
+        held.push(bytes);
+        if held.len() == 3 { Err("enough") } else { Ok(()) }
+    });
+    let (copied, _) = tokio::join!(copied, async {
+        tokio::time::timeout(TICK * 9, send_all(first, &chunks, true)).await.ok()
+    });
+    assert_eq!(copied.unwrap_err(), "enough");
+    assert_eq!(held, [1_000, 1_000, 1_000]);
+}
+
 #[tokio::test]
 async fn a_copy_ends_if_its_receiver_stops_and_fails_if_its_sender_resets() {
     let Exchange { upload: first, received: middle, .. } = &mut open(1_000).await;
@@ -289,10 +316,10 @@ async fn a_copy_ends_if_its_receiver_stops_and_fails_if_its_sender_resets() {
     send(first, pattern(10)).await.unwrap();
     other.respond.send_reset(Reason::NO_ERROR);
     settle().await;
-    copy(middle, &mut other.upload).await.unwrap();
+    forward(middle, &mut other.upload).await.unwrap();
 
     let mut other = open(1_000).await;
     first.send_reset(Reason::CANCEL);
-    let error = copy(middle, &mut other.upload).await.unwrap_err();
+    let error = forward(middle, &mut other.upload).await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::CANCEL));
 }

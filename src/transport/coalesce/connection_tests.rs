@@ -139,7 +139,8 @@ async fn echo(socket: DuplexStream) {
         while let Some(Ok((request, mut respond))) = connection.accept().await {
             spawn_local(async move {
                 let mut upload = respond.send_response(Response::new(()), false).unwrap();
-                body::copy(&mut BodyReader::new(request.into_body()), &mut upload).await.ok();
+                let mut body = BodyReader::new(request.into_body());
+                body::copy(&mut body, &mut upload, |_| Ok::<(), ()>(())).await.ok();
             });
         }
     };

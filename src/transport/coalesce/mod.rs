@@ -9,6 +9,7 @@
 //!
 //! Nothing waits for data that is not ready, so there is no timer, and large payloads are not
 //! copied.
+mod backlog;
 #[cfg(test)]
 mod connection_tests;
 mod read_buffer;
@@ -21,11 +22,13 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::Socket;
+pub(crate) use backlog::Backlog;
 use read_buffer::ReadBuffer;
 
 /// Size of the buffer in each direction. Copying this much costs about as much as the system call
@@ -70,6 +73,8 @@ struct Shared<S> {
     written: usize,
     /// Written to the socket, but perhaps still in a buffer of its own (TLS).
     unflushed: bool,
+    /// Whether the peer takes what is written.
+    backlog: Rc<Backlog>,
     /// A flush failed. The connection gets the error at its next read or write.
     failed: Option<io::Error>,
 }
@@ -84,6 +89,7 @@ pub(crate) fn coalesce<S>(socket: S) -> (Coalesced<S>, FlushHandle<S>) {
         buffer: Vec::new(),
         written: 0,
         unflushed: false,
+        backlog: Rc::default(),
         failed: None,
     };
     let shared = Rc::new(RefCell::new(shared));
@@ -95,6 +101,17 @@ impl<S> FlushHandle<S> {
     pub(crate) fn deferred(self) -> Self {
         self.0.borrow_mut().deferred = true;
         self
+    }
+
+    /// Ends the connection when its peer takes nothing of what is written for so long.
+    pub(crate) fn write_idle_timeout(self, timeout: Duration) -> Self {
+        self.0.borrow().backlog.set_timeout(timeout);
+        self
+    }
+
+    /// Shows whether the peer takes what is written.
+    pub(crate) fn backlog(&self) -> Rc<Backlog> {
+        Rc::clone(&self.0.borrow().backlog)
     }
 
     /// Wraps the connection that uses the [`Coalesced`] side.
@@ -119,14 +136,25 @@ impl<F: Future, S: AsyncWrite + Unpin> Future for DeferredFlush<F, S> {
             return polled;
         }
         shared.put_off = false;
-        if shared.failed.is_none()
-            && let Poll::Ready(Err(error)) = shared.flush(cx)
-        {
-            // The connection gets the error when it reads, which it does in every poll.
-            shared.failed = Some(error);
-            cx.waker().wake_by_ref();
+        if shared.failed.is_none() {
+            let mut flushed = shared.flush(cx);
+            shared.backlog.set_blocked(flushed.is_pending());
+            if shared.backlog.poll_ended(cx) {
+                flushed = Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            if let Poll::Ready(Err(error)) = flushed {
+                // The connection gets the error when it reads, which it does in every poll.
+                shared.failed = Some(error);
+                cx.waker().wake_by_ref();
+            }
         }
         polled
+    }
+}
+
+impl<F, S> Drop for DeferredFlush<F, S> {
+    fn drop(&mut self) {
+        self.shared.borrow().backlog.set_blocked(false);
     }
 }
 
@@ -176,6 +204,7 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
                 ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &all))?
             };
             self.unflushed = true;
+            self.backlog.written(count);
             self.advance(count.min(before));
             if count > before || count == 0 {
                 return Poll::Ready(Ok(count.saturating_sub(before)));
@@ -191,6 +220,7 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.unflushed = true;
+            self.backlog.written(count);
             self.advance(count);
         }
         if self.unflushed {

@@ -3,6 +3,7 @@
 mod reply;
 mod request;
 mod stream;
+mod stuck;
 
 use h2::client::SendRequest;
 use http::{HeaderName, HeaderValue, Request as HttpRequest};
@@ -13,6 +14,8 @@ use tokio::task::JoinHandle;
 pub use self::reply::Reply;
 pub use self::request::Request;
 pub use self::stream::Stream;
+pub use self::stuck::Stuck;
+use self::stuck::StuckSocket;
 use super::within;
 
 /// One HTTP/2 connection, which is closed on drop.
@@ -28,28 +31,46 @@ impl Client {
         Self::try_connect(addr).await.unwrap_or_else(|error| panic!("connecting to {addr}: {error}"))
     }
 
+    /// With this flow-control window for each answer.
+    pub async fn with_window(addr: &str, window: u32) -> Self {
+        Self::dial(addr, window).await.unwrap_or_else(|error| panic!("connecting to {addr}: {error}"))
+    }
+
+    /// With windows so large that everything is sent, but nothing is read from the socket after
+    /// [`Stuck::stop_reading`].
+    pub async fn stuck(addr: &str) -> (Self, Stuck) {
+        let socket = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let stuck = Stuck::default();
+        let io = StuckSocket { socket, stuck: stuck.clone() };
+        (Self::handshake(io, i32::MAX as u32).await.unwrap(), stuck)
+    }
+
     pub async fn try_connect(addr: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Self::dial(addr, 4 << 20).await
+    }
+
+    async fn dial(addr: &str, window: u32) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         within("connecting", async {
             match addr.strip_prefix("unix://") {
-                Some(path) => Self::handshake(tokio::net::UnixStream::connect(path).await?).await,
+                Some(path) => Self::handshake(tokio::net::UnixStream::connect(path).await?, window).await,
                 None => {
                     let socket = tokio::net::TcpStream::connect(addr).await?;
                     socket.set_nodelay(true)?;
-                    Self::handshake(socket).await
+                    Self::handshake(socket, window).await
                 }
             }
         })
         .await
     }
 
-    async fn handshake<T>(io: T) -> Result<Self, Box<dyn std::error::Error + Send + Sync>>
+    async fn handshake<T>(io: T, window: u32) -> Result<Self, Box<dyn std::error::Error + Send + Sync>>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = h2::client::Builder::new();
         builder
-            .initial_window_size(4 << 20)
-            .initial_connection_window_size(16 << 20)
+            .initial_window_size(window)
+            .initial_connection_window_size(window.max(16 << 20))
             .max_header_list_size(64 << 10);
         let (send, connection) = builder.handshake(io).await?;
         let driver = tokio::spawn(async move {

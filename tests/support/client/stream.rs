@@ -38,6 +38,11 @@ impl Stream {
         self.send_all(frame(message, false), usize::MAX).await.expect("the peer takes the message");
     }
 
+    /// Sends a piece of a body; false if the stream is over.
+    pub fn piece(&mut self, bytes: &[u8]) -> bool {
+        self.send.send_data(Bytes::copy_from_slice(bytes), false).is_ok()
+    }
+
     /// Half-closes.
     pub fn close(&mut self) {
         self.send.send_data(Bytes::new(), true).expect("the stream is open");
