@@ -10,8 +10,8 @@ mod process;
 pub(crate) use exporter::{Exporter, install};
 pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
 pub(crate) use process::{
-    Inflight, UpstreamConnection, retry, set_config_problems, set_limiter, signature_change,
-    signature_refresh, stage_seconds, upstream_refusal, upstream_up,
+    Inflight, UpstreamConnection, connection_refused, retry, set_config_problems, set_limiter,
+    signature_change, signature_refresh, stage_seconds, upstream_refusal, upstream_up,
 };
 
 pub(crate) use super::labels::{Cause, Method, ModelProblemKind, OutcomeLabel, Stage, code_name};
@@ -41,6 +41,7 @@ mod tests {
         upstream_up(true);
         set_limiter(1, 1, 0);
         upstream_refusal(Cause::Threads);
+        connection_refused("http1");
         retry(Cause::Connection);
         signature_refresh(model, true);
         signature_change(model);

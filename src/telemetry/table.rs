@@ -57,6 +57,7 @@ metrics_table! {
     Histogram STAGE_SECONDS "stage_duration_seconds" [stage] "Time that a request spent in each stage." STAGE;
     Gauge INFLIGHT_REQUESTS "inflight_requests" [] "Requests in flight.";
     Gauge INFLIGHT_BYTES "inflight_bytes" [] "Message bytes of the requests in flight.";
+    Counter CONNECTIONS_REFUSED "connections_refused_total" [cause] "Client connections that were ended for what was sent on them: another protocol (http1, tls), or far more control frames or resets than calls need.";
     Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "HTTP/2 connections to TF Serving that accept new requests, including the one for metadata.";
     Gauge UPSTREAM_LIMIT "upstream_limit" [] "Concurrency limit towards TF Serving, configured or adaptive; 0 if unlimited.";
     Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Requests that hold a permit of the concurrency limit.";

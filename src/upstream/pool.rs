@@ -12,12 +12,16 @@ use http::Request;
 use tokio::sync::Notify;
 
 use super::dial_error::DialError;
-use super::target::{Connection, Sender, Target};
+use super::target::{Connected, Connection, Sender, Target};
 use super::up::Up;
+use super::{hang, header_list};
 use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
 use crate::telemetry::metrics::UpstreamConnection;
+use crate::transport::frames::Peer;
 
+/// Why calls on a connection end that is given up.
+const HUNG: &str = "the server stopped answering, even PINGs";
 /// Connections that end sooner than this count as failures: the next attempts wait.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
@@ -49,6 +53,8 @@ struct Slot {
     /// Notified when the connection takes no more calls (GOAWAY), while old ones may still finish.
     retire: Notify,
     retired: Cell<bool>,
+    /// The server stopped answering on the last connection, which was given up.
+    hung: Cell<bool>,
     /// Connections made so far.
     generation: Cell<u64>,
 }
@@ -56,7 +62,7 @@ struct Slot {
 #[derive(Debug)]
 enum State {
     Connecting,
-    Up(Sender),
+    Up { sender: Sender, peer: Rc<Peer> },
     Down { cause: Rc<str> },
 }
 
@@ -92,13 +98,17 @@ impl Pool {
     /// under way. A connection that takes no more calls is skipped.
     ///
     /// # Errors
-    /// No connection could be made, or the request cannot be expressed in HTTP/2.
+    /// No connection could be made, the request cannot be expressed in HTTP/2, or its metadata is
+    /// larger than the server accepts.
     pub(crate) async fn open(&self, request: &Request<()>, end: bool) -> Result<Opened, Fault> {
         let mut refusals = 0;
         loop {
             match self.try_open(request, end, &mut refusals) {
                 Attempt::Open(opened) => return Ok(opened),
                 Attempt::Down(cause) => return Err(self.unavailable(&cause)),
+                Attempt::TooLarge { size, limit } => {
+                    return Err(Fault::MetadataTooLarge { size, limit });
+                }
                 Attempt::Invalid(error) => return Err(Fault::Internal { problem: error.to_string() }),
                 Attempt::Wait => {
                     let mut changed = std::pin::pin!(self.changed.notified());
@@ -116,11 +126,19 @@ impl Pool {
     fn try_open(&self, request: &Request<()>, end: bool, refusals: &mut usize) -> Attempt {
         // Each failure retires a connection, so this ends.
         while let Some(slot) = self.pick() {
-            let sender = match &*slot.state.borrow() {
-                State::Up(sender) => Some(sender.clone()),
+            let up = match &*slot.state.borrow() {
+                State::Up { sender, peer } => Some((sender.clone(), peer.max_header_list.get())),
                 State::Connecting | State::Down { .. } => None,
             };
-            let Some(mut sender) = sender else { break };
+            let Some((mut sender, limit)) = up else { break };
+            if limit != u32::MAX {
+                // gRPC's server would refuse it too, but ends other calls of the connection with
+                // it.
+                let size = header_list::size(request);
+                if size > limit as usize {
+                    return Attempt::TooLarge { size, limit };
+                }
+            }
             match sender.send_request(request.clone(), end) {
                 Ok((response, body)) => {
                     return Attempt::Open(Opened { response, body, lease: Lease::new(slot) });
@@ -143,7 +161,7 @@ impl Pool {
         }
         let cause = self.slots.iter().find_map(|slot| match &*slot.state.borrow() {
             State::Down { cause } => Some(Rc::clone(cause)),
-            State::Connecting | State::Up(_) => None,
+            State::Connecting | State::Up { .. } => None,
         });
         Attempt::Down(cause.unwrap_or_else(|| "no connection".into()))
     }
@@ -177,6 +195,7 @@ enum Attempt {
     Open(Opened),
     Wait,
     Down(Rc<str>),
+    TooLarge { size: usize, limit: u32 },
     Invalid(h2::Error),
 }
 
@@ -193,7 +212,9 @@ impl Lease {
         if error.is_reset() || (error.is_remote() && error.is_go_away()) {
             return target.fault(error);
         }
-        Fault::UpstreamLost { address: target.address.clone(), cause: error.to_string() }
+        let hung = self.0.hung.get() && error.is_io();
+        let cause = if hung { HUNG.to_owned() } else { error.to_string() };
+        Fault::UpstreamLost { address: target.address.clone(), cause }
     }
 }
 
@@ -211,12 +232,13 @@ impl Slot {
             calls: Cell::new(0),
             retire: Notify::new(),
             retired: Cell::new(false),
+            hung: Cell::new(false),
             generation: Cell::new(0),
         }
     }
 
     fn is_up(&self) -> bool {
-        matches!(*self.state.borrow(), State::Up(_))
+        matches!(*self.state.borrow(), State::Up { .. })
     }
 
     fn set(&self, state: State) {
@@ -245,14 +267,17 @@ impl Driver {
         loop {
             self.set(State::Connecting);
             match self.target.connect().await {
-                Ok((sender, connection)) => {
+                Ok(Connected { sender, connection, peer, pings }) => {
                     let since = tokio::time::Instant::now();
                     self.slot.generation.set(self.slot.generation.get() + 1);
                     self.slot.retired.set(false);
+                    self.slot.hung.set(false);
                     self.up.connected(&self.target.address);
                     let counted = UpstreamConnection::new();
-                    self.set(State::Up(sender));
-                    let cause = self.drive(connection).await;
+                    let suspicions = self.up.suspicions();
+                    self.set(State::Up { sender, peer: Rc::clone(&peer) });
+                    let hung = Box::pin(async move { hang::hung(pings, &peer, suspicions).await });
+                    let cause = self.drive(connection, hung).await;
                     drop(counted);
                     self.up.disconnected();
                     tracing::info!(upstream = %self.target.address, %cause, "connection to the upstream ended");
@@ -276,7 +301,11 @@ impl Driver {
 
     /// Drives the connection until it ends or takes no more calls; in the latter case its calls
     /// finish in the background. Returns the reason.
-    async fn drive(&self, mut connection: Connection) -> String {
+    async fn drive(
+        &self,
+        mut connection: Connection,
+        mut hung: impl Future<Output = ()> + Unpin + 'static,
+    ) -> String {
         loop {
             tokio::select! {
                 biased;
@@ -284,10 +313,20 @@ impl Driver {
                     Ok(()) => "closed by the server".into(),
                     Err(error) => error.to_string(),
                 },
+                () = &mut hung => {
+                    self.slot.hung.set(true);
+                    self.up.hung(&self.target.address);
+                    return HUNG.into();
+                }
                 () = self.slot.retire.notified() => {
                     // The notification may be left over from an earlier connection.
                     if self.slot.retired.get() {
-                        tokio::task::spawn_local(async move { connection.await.ok() });
+                        tokio::task::spawn_local(async move {
+                            tokio::select! {
+                                _ = connection => {}
+                                () = hung => {}
+                            }
+                        });
                         return "the server accepts no more calls on it".into();
                     }
                 }

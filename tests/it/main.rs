@@ -25,6 +25,7 @@ mod malformed_requests;
 mod model_versions;
 mod modes;
 mod names;
+mod neighbours;
 mod outcomes;
 mod passthrough;
 mod readiness;

@@ -15,6 +15,7 @@ pub mod dense;
 pub mod engine;
 pub mod fake_tfs;
 pub mod framing;
+pub mod relay;
 pub mod requests;
 pub mod sidecar;
 pub mod sources;

@@ -7,14 +7,18 @@ mod responder;
 mod route;
 mod write;
 
+use std::cell::Cell;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use crate::pipeline::Shard;
 use crate::transport::coalesce::{Coalesced, coalesce};
+use crate::transport::frames::{Filter, Violation};
 use crate::transport::http2;
 use crate::transport::socket::Socket;
 use local::Local;
@@ -25,7 +29,7 @@ pub(crate) const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Serves one connection to its end. When draining begins, the client is told to go elsewhere
 /// (GOAWAY) and its calls finish.
 pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, peer: Rc<str>) {
-    let (io, flush) = coalesce(socket);
+    let (io, flush) = coalesce(socket, Filter::client());
     flush.deferred().of(accept(shard, local, io, peer)).await;
 }
 
@@ -33,6 +37,7 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
     let handshake = http2::server().handshake::<_, Bytes>(io);
     let mut connection = match tokio::time::timeout(HELLO_WITHIN, handshake).await {
         Ok(Ok(connection)) => connection,
+        Ok(Err(error)) if Violation::is_behind(&error) => return wrong_protocol(&peer, &error),
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "no HTTP/2 connection"),
         Err(_) => return tracing::debug!(%peer, "no HTTP/2 connection in time"),
     };
@@ -61,4 +66,20 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, peer: Rc<str>) {
             }
         }
     }
+}
+
+/// How often each thread warns of clients that speak another protocol.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// Logs a client that speaks another protocol than this port: usually a wrong port or scheme in the
+/// client's configuration.
+pub(crate) fn wrong_protocol(peer: &str, error: &dyn Display) {
+    thread_local! {
+        static WARNED: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+    if WARNED.get().is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
+        return tracing::debug!(%peer, %error, "not a gRPC client");
+    }
+    WARNED.set(Some(Instant::now()));
+    tracing::warn!(%peer, %error, "not a gRPC client; more of these are only counted for a minute");
 }

@@ -91,6 +91,12 @@ pub(crate) fn retry(cause: Cause) {
     table::RETRIES.counter([cause.as_str().into()]).increment(1);
 }
 
+/// Counts a client connection that was ended for what was sent on it.
+pub(crate) fn connection_refused(cause: &'static str) {
+    install();
+    table::CONNECTIONS_REFUSED.counter([cause.into()]).increment(1);
+}
+
 /// Sets the gauges of the limiter, in numbers of requests.
 pub(crate) fn set_limiter(limit: usize, inflight: usize, queued: usize) {
     install();
