@@ -33,12 +33,14 @@ impl Head {
     pub(super) const LEN: usize = 9;
 
     pub(super) fn parse(bytes: &[u8; Self::LEN]) -> Self {
-        let [a, b, c, kind, flags, stream @ ..] = *bytes;
+        let [a, b, c, kind, flags, d, e, f, g] = *bytes;
+        // Two loads in place of nine.
+        let first = u64::from_be_bytes([a, b, c, kind, flags, d, e, f]);
         Self {
-            length: u32::from_be_bytes([0, a, b, c]) as usize,
+            length: (first >> 40) as usize,
             kind,
             flags,
-            stream: u32::from_be_bytes(stream) & 0x7fff_ffff,
+            stream: ((first << 8) as u32 | u32::from(g)) & 0x7fff_ffff,
         }
     }
 

@@ -42,6 +42,8 @@ enum Action {
     /// HEADERS for a stream that has ended. They are dropped if the decoder can do without them,
     /// and made an error of this stream alone otherwise.
     Late,
+    /// Keep, and read its payload: the SETTINGS of the upstream.
+    Settings,
 }
 
 /// The state of one direction of one connection.
@@ -82,13 +84,6 @@ pub(crate) struct Walked {
     pub rest: usize,
 }
 
-/// The DATA frame that the next one may be appended to: its header is at `at`.
-#[derive(Debug, Clone, Copy)]
-struct Mergeable {
-    at: usize,
-    head: Head,
-}
-
 impl Filter {
     /// For what a client sends.
     pub(crate) fn client() -> Self {
@@ -125,70 +120,95 @@ impl Filter {
     /// # Errors
     /// The peer does not speak HTTP/2, or sends what only costs us time.
     pub(crate) fn walk(&mut self, buffer: &mut [u8], frames: &mut usize) -> Result<Walked, Violation> {
-        let (mut ready, mut rest) = (0, 0);
-        let mut last = None;
-        if let Rules::Client(guard) = &mut self.rules
-            && guard.preface.is_awaited()
+        let start = self.preface(buffer)?;
+        let (mut ready, mut rest) = self.payload(buffer, start, start);
+        // Where the frame before has its header, if it is DATA that goes on.
+        let mut data = None;
+        while let Some(bytes) = buffer.get(rest..).and_then(|rest| rest.first_chunk())
+            && *frames > 0
         {
-            match guard.preface.read(buffer)? {
-                Preface::Bytes(count) => (ready, rest) = (count, count),
-                // Neither HTTP/2 nor anything known: `h2` refuses it.
-                Preface::Unknown => self.left = usize::MAX,
-            }
-        }
-        loop {
-            if self.left > 0 {
-                let count = self.left.min(buffer.len() - rest);
-                if self.current == Current::Settings
-                    && let Rules::Upstream(upstream) = &mut self.rules
-                {
-                    upstream.settings(&buffer[rest..rest + count]);
-                }
-                if self.current != Current::Drop {
-                    shift(buffer, rest, ready, count);
-                    ready += count;
-                }
-                rest += count;
-                self.left -= count;
-            }
-            let Some(bytes) = buffer.get(rest..).and_then(|rest| rest.first_chunk()) else { break };
-            if *frames == 0 {
-                break;
-            }
             *frames -= 1;
-            let mut head = Head::parse(bytes);
-            let mut action = self.action(&head)?;
-            if action == Action::Late {
-                action = match buffer.get(rest + Head::LEN..rest + Head::LEN + head.length) {
-                    Some(block) if hpack::is_whole(&head) && hpack::is_stateless(block) => Action::Drop,
-                    // `h2` decodes it, and then resets the stream for trailers without an end.
-                    Some(_) | None => Action::Late,
-                };
-            }
-            self.left = head.length;
-            self.current = match action {
-                Action::Drop => Current::Drop,
-                Action::Keep if self.reads_settings(&head) => Current::Settings,
-                Action::Keep | Action::Late => Current::Keep,
-            };
-            if action == Action::Drop {
-                rest += Head::LEN;
+            let head = Head::parse(bytes);
+            let action = self.action(&head)?;
+            let goes_on = head.kind == kind::DATA && head.flags == 0;
+            let end = rest + Head::LEN + head.length;
+            let is_merged = head.kind == kind::DATA && data.is_some_and(|at| merge(buffer, at, &head));
+            if action == Action::Keep && ready == rest && end <= buffer.len() && !is_merged {
+                // Most frames: nothing changes and all of it is here.
+                data = goes_on.then_some(ready);
+                (ready, rest) = (end, end);
                 continue;
             }
-            if merge(buffer, &mut last, &head) {
-                rest += Head::LEN;
-                continue;
+            if is_merged {
+                self.begin(&head, Current::Keep);
+                data = data.filter(|_| goes_on);
+            } else if self.keep(buffer, rest, ready, &head, action) {
+                data = goes_on.then_some(ready);
+                ready += Head::LEN;
             }
-            shift(buffer, rest, ready, Head::LEN);
-            if action == Action::Late {
-                head.flags &= !flag::END_STREAM;
-                head.write(&mut buffer[ready..]);
-            }
-            last = (head.kind == kind::DATA && head.flags == 0).then_some(Mergeable { at: ready, head });
-            ready += Head::LEN;
-            rest += Head::LEN;
+            (ready, rest) = self.payload(buffer, ready, rest + Head::LEN);
         }
         Ok(Walked { ready, rest })
+    }
+
+    /// Reads what is missing of the client's preface; returns its length.
+    fn preface(&mut self, buffer: &[u8]) -> Result<usize, Violation> {
+        let Rules::Client(guard) = &mut self.rules else { return Ok(0) };
+        if !guard.preface.is_awaited() {
+            return Ok(0);
+        }
+        match guard.preface.read(buffer)? {
+            Preface::Bytes(count) => Ok(count),
+            Preface::Unknown => {
+                // Neither HTTP/2 nor anything known: `h2` refuses it.
+                self.left = usize::MAX;
+                Ok(0)
+            }
+        }
+    }
+
+    /// Decides about a frame whose header is at `rest`, and moves the header to `ready`. Returns
+    /// whether the frame is kept.
+    #[inline(never)]
+    fn keep(&mut self, buffer: &mut [u8], rest: usize, ready: usize, head: &Head, action: Action) -> bool {
+        let mut head = *head;
+        let block = buffer.get(rest + Head::LEN..rest + Head::LEN + head.length);
+        let is_droppable = |block| hpack::is_whole(&head) && hpack::is_stateless(block);
+        if action == Action::Drop || (action == Action::Late && block.is_some_and(is_droppable)) {
+            self.begin(&head, Current::Drop);
+            return false;
+        }
+        self.begin(&head, if action == Action::Settings { Current::Settings } else { Current::Keep });
+        if action == Action::Late {
+            // `h2` decodes it, and then resets the stream for trailers without an end.
+            head.flags &= !flag::END_STREAM;
+        }
+        head.write(&mut buffer[ready..]);
+        true
+    }
+
+    fn begin(&mut self, head: &Head, current: Current) {
+        self.left = head.length;
+        self.current = current;
+    }
+
+    /// Moves what there is of the payload at `rest` to `ready`; returns what follows each of them.
+    #[inline(never)]
+    fn payload(&mut self, buffer: &mut [u8], ready: usize, rest: usize) -> (usize, usize) {
+        let count = self.left.min(buffer.len() - rest);
+        if let Rules::Upstream(upstream) = &mut self.rules
+            && self.current == Current::Settings
+        {
+            upstream.settings(&buffer[rest..rest + count]);
+        }
+        self.left -= count;
+        if self.current == Current::Drop {
+            return (ready, rest + count);
+        }
+        if ready != rest {
+            buffer.copy_within(rest..rest + count, ready);
+        }
+        (ready + count, rest + count)
     }
 
     /// Notes what is sent to the peer: the first `count` bytes of `bufs`.
@@ -208,54 +228,39 @@ impl Filter {
         }
     }
 
+    #[inline]
     fn action(&mut self, head: &Head) -> Result<Action, Violation> {
-        if head.length > MAX_FRAME as usize {
-            // `h2` ends the connection for it.
-            return Ok(Action::Keep);
-        }
-        if self.in_block {
-            // Anything but CONTINUATION within a header block is an error, which `h2` reports.
+        if self.in_block || head.length > MAX_FRAME as usize {
+            // `h2` ends the connection for anything but CONTINUATION within a header block, and for
+            // a frame that is too long.
             self.in_block = head.kind == kind::CONTINUATION && head.flags & flag::END_HEADERS == 0;
             return Ok(Action::Keep);
         }
-        let action = match &mut self.rules {
-            Rules::Client(guard) => guard.action(head)?,
-            Rules::Upstream(upstream) => upstream.action(head),
+        if matches!(head.kind, kind::HEADERS | kind::PUSH_PROMISE) {
+            self.in_block = head.flags & flag::END_HEADERS == 0;
+        }
+        match &mut self.rules {
+            Rules::Client(guard) => guard.action(head),
+            Rules::Upstream(upstream) => Ok(upstream.action(head)),
             #[cfg(test)]
-            Rules::Off => Action::Keep,
-        };
-        let opens = matches!(head.kind, kind::HEADERS | kind::PUSH_PROMISE);
-        self.in_block = opens && head.flags & flag::END_HEADERS == 0;
-        Ok(action)
-    }
-
-    fn reads_settings(&self, head: &Head) -> bool {
-        head.kind == kind::SETTINGS && head.flags & flag::ACK == 0 && matches!(self.rules, Rules::Upstream(_))
+            Rules::Off => Ok(Action::Keep),
+        }
     }
 }
 
-/// Moves `count` bytes to the front, over what was dropped.
-fn shift(buffer: &mut [u8], from: usize, to: usize, count: usize) {
-    if from != to {
-        buffer.copy_within(from..from + count, to);
-    }
-}
-
-/// Appends a tiny DATA frame to the one before. Flow control counts payloads, so it stays exact.
-fn merge(buffer: &mut [u8], last: &mut Option<Mergeable>, head: &Head) -> bool {
-    let Some(Mergeable { at, head: into }) = last else { return false };
-    let is_tiny = head.kind == kind::DATA
-        && head.length <= MAX_TINY
+/// Appends a tiny DATA frame to the one whose header is at `at`. Flow control counts payloads, so it
+/// stays exact.
+fn merge(buffer: &mut [u8], at: usize, head: &Head) -> bool {
+    let Some(bytes) = buffer[at..].first_chunk() else { return false };
+    let mut into = Head::parse(bytes);
+    let is_tiny = head.length <= MAX_TINY
         && head.flags & !flag::END_STREAM == 0
         && head.stream == into.stream
         && into.length + head.length <= MAX_MERGED;
     if is_tiny {
         into.length += head.length;
         into.flags = head.flags;
-        into.write(&mut buffer[*at..]);
-        if into.flags != 0 {
-            *last = None;
-        }
+        into.write(&mut buffer[at..]);
     }
     is_tiny
 }

@@ -44,37 +44,43 @@ impl Outgoing {
         std::mem::take(&mut self.resets)
     }
 
-    fn slice(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let skipped = self.left.min(bytes.len());
-                self.left -= skipped;
-                bytes = &bytes[skipped..];
-                continue;
+    fn slice(&mut self, bytes: &[u8]) {
+        // Where the next frame begins, perhaps after these bytes.
+        let mut at = if self.partial_len > 0 { self.header(bytes) } else { self.left };
+        while let Some(head) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            let head = Head::parse(head);
+            if head.kind == kind::RST_STREAM {
+                self.reset(&bytes[at..]);
             }
-            if self.partial_len == 0
-                && let Some((head, rest)) = bytes.split_first_chunk()
-            {
-                let head = Head::parse(head);
-                if head.kind == kind::RST_STREAM {
-                    // `h2` writes this frame whole.
-                    let code = bytes.get(Head::LEN..RST_LEN).and_then(|code| code.first_chunk());
-                    if code.is_some_and(|code| PROVOKED.contains(&u32::from_be_bytes(*code))) {
-                        self.resets += 1;
-                    }
-                }
-                self.left = head.length;
-                bytes = rest;
-                continue;
-            }
-            let more = (Head::LEN - self.partial_len).min(bytes.len());
-            self.partial[self.partial_len..self.partial_len + more].copy_from_slice(&bytes[..more]);
-            self.partial_len += more;
-            bytes = &bytes[more..];
-            if self.partial_len == Head::LEN {
-                self.left = Head::parse(&self.partial).length;
-                self.partial_len = 0;
-            }
+            at += Head::LEN + head.length;
+        }
+        self.left = at.saturating_sub(bytes.len());
+        if at < bytes.len() {
+            let begin = &bytes[at..];
+            self.partial[..begin.len()].copy_from_slice(begin);
+            self.partial_len = begin.len();
+        }
+    }
+
+    /// Completes a header that began in an earlier slice; returns where its frame ends.
+    #[cold]
+    fn header(&mut self, bytes: &[u8]) -> usize {
+        let more = (Head::LEN - self.partial_len).min(bytes.len());
+        self.partial[self.partial_len..self.partial_len + more].copy_from_slice(&bytes[..more]);
+        self.partial_len += more;
+        if self.partial_len < Head::LEN {
+            return bytes.len();
+        }
+        self.partial_len = 0;
+        more + Head::parse(&self.partial).length
+    }
+
+    /// Counts a reset; `h2` writes this frame whole.
+    #[cold]
+    fn reset(&mut self, frame: &[u8]) {
+        let code = frame.get(Head::LEN..RST_LEN).and_then(|code| code.first_chunk());
+        if code.is_some_and(|code| PROVOKED.contains(&u32::from_be_bytes(*code))) {
+            self.resets += 1;
         }
     }
 }

@@ -21,7 +21,7 @@ const SETTING_LEN: usize = 6;
 pub(crate) struct Peer {
     /// The server's SETTINGS_MAX_HEADER_LIST_SIZE; [`u32::MAX`] without one.
     pub max_header_list: Cell<u32>,
-    /// HEADERS and DATA frames so far: the server is alive when this grows.
+    /// HEADERS frames so far: the server is alive when this grows.
     pub answers: Cell<u64>,
 }
 
@@ -44,19 +44,25 @@ impl Upstream {
         Self { peer, ended: Ended::default(), setting: [0; SETTING_LEN], setting_len: 0 }
     }
 
+    #[inline]
     pub(super) fn action(&mut self, head: &Head) -> Action {
         match head.kind {
             kind::DATA | kind::HEADERS => {
-                self.peer.answers.set(self.peer.answers.get() + 1);
-                if head.kind == kind::HEADERS && self.ended.contains(head.stream) {
-                    return Action::Late;
+                if head.kind == kind::HEADERS {
+                    if self.ended.contains(head.stream) {
+                        return Action::Late;
+                    }
+                    self.peer.answers.set(self.peer.answers.get() + 1);
                 }
                 if head.flags & flag::END_STREAM != 0 {
                     self.ended.insert(head.stream);
                 }
             }
             kind::RST_STREAM => self.ended.insert(head.stream),
-            kind::SETTINGS => self.setting_len = 0,
+            kind::SETTINGS if head.flags & flag::ACK == 0 => {
+                self.setting_len = 0;
+                return Action::Settings;
+            }
             _ => {}
         }
         Action::Keep
