@@ -87,8 +87,9 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc
             };
             match secure(&shared, socket).await {
                 Ok(socket) => grpc::serve(shard, shared.local.clone(), socket, peer.into()).await,
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                    grpc::wrong_protocol(&peer, &format_args!("this port needs TLS: {error}"));
+                #[cfg(feature = "tls")]
+                Err(error) if crate::transport::tls::is_plain_text(&error) => {
+                    grpc::wrong_protocol(&peer, &"the client does not speak TLS, but this port does");
                 }
                 Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             }

@@ -1,4 +1,4 @@
-//! One thread's HTTP/2 connections to TF Serving: calls go to the less loaded one, and broken
+//! One thread's HTTP/2 connections to TF Serving: calls go to the first with room, and broken
 //! connections are replaced in the background.
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,6 +20,9 @@ use crate::retry::backoff::Backoff;
 use crate::telemetry::metrics::UpstreamConnection;
 use crate::transport::frames::Peer;
 
+/// A gRPC server works on one connection with one thread at a time, apart from the calls themselves.
+/// With more calls than this, that thread is the limit rather than ours.
+const CALLS_PER_CONNECTION: usize = 32;
 /// Why calls on a connection end that is given up.
 const HUNG: &str = "the server stopped answering, even PINGs";
 /// Connections that end sooner than this count as failures: the next attempts wait.
@@ -29,7 +32,6 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 pub(crate) struct Pool {
     target: Arc<Target>,
     slots: Vec<Rc<Slot>>,
-    rotation: Cell<usize>,
     changed: Rc<Notify>,
 }
 
@@ -50,6 +52,8 @@ struct Slot {
     target: Arc<Target>,
     state: RefCell<State>,
     calls: Cell<usize>,
+    /// Calls at a time before another connection is used.
+    room: Cell<usize>,
     /// Notified when the connection takes no more calls (GOAWAY), while old ones may still finish.
     retire: Notify,
     retired: Cell<bool>,
@@ -81,7 +85,7 @@ impl Pool {
             };
             tokio::task::spawn_local(driver.run(Backoff::new(seed)));
         }
-        Rc::new(Self { target, slots, rotation: Cell::new(0), changed })
+        Rc::new(Self { target, slots, changed })
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -94,7 +98,7 @@ impl Pool {
         self.slots.first().map_or(0, |slot| slot.generation.get())
     }
 
-    /// Opens a call on the less loaded of two connections. Waits only while a connection attempt is
+    /// Opens a call on the first connection that has room. Waits only while a connection attempt is
     /// under way. A connection that takes no more calls is skipped.
     ///
     /// # Errors
@@ -166,20 +170,12 @@ impl Pool {
         Attempt::Down(cause.unwrap_or_else(|| "no connection".into()))
     }
 
-    /// The less loaded of two connections. Which two rotates, so that equal loads spread.
+    /// The first connection with room, so that few calls share one connection, where they are read
+    /// and written together; the least loaded one if none has room.
     fn pick(&self) -> Option<&Rc<Slot>> {
-        if let [only] = self.slots.as_slice() {
-            return only.is_up().then_some(only);
-        }
-        let start = self.rotation.get();
-        self.rotation.set(start.wrapping_add(1));
-        let count = self.slots.len();
-        let mut up = (0..count).map(|step| &self.slots[(start + step) % count]).filter(|slot| slot.is_up());
-        let first = up.next()?;
-        Some(match up.next() {
-            Some(second) if second.calls.get() < first.calls.get() => second,
-            Some(_) | None => first,
-        })
+        let up = || self.slots.iter().filter(|slot| slot.is_up());
+        let with_room = up().find(|slot| slot.calls.get() < slot.room.get());
+        with_room.or_else(|| up().min_by_key(|slot| slot.calls.get()))
     }
 
     fn is_connecting(&self) -> bool {
@@ -230,6 +226,7 @@ impl Slot {
             target: Arc::clone(target),
             state: RefCell::new(State::Connecting),
             calls: Cell::new(0),
+            room: Cell::new(CALLS_PER_CONNECTION),
             retire: Notify::new(),
             retired: Cell::new(false),
             hung: Cell::new(false),
@@ -274,6 +271,8 @@ impl Driver {
                     self.slot.hung.set(false);
                     self.up.connected(&self.target.address);
                     let counted = UpstreamConnection::new();
+                    let most = sender.current_max_send_streams();
+                    self.slot.room.set(most.min(CALLS_PER_CONNECTION));
                     let suspicions = self.up.suspicions();
                     self.set(State::Up { sender, peer: Rc::clone(&peer) });
                     let hung = Box::pin(async move { hang::hung(pings, &peer, suspicions).await });
@@ -376,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_go_to_the_less_loaded_connection() {
+    fn calls_share_a_connection_until_it_has_no_room() {
         run(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let up = Arc::new(Up::default());
@@ -391,8 +390,14 @@ mod tests {
             while up.count() < 2 {
                 up.changed.notified().await;
             }
-            let leases: Vec<Lease> = (0..6).map(|_| Lease::new(pool.pick().unwrap())).collect();
-            assert_eq!(pool.slots.iter().map(|slot| slot.calls.get()).collect::<Vec<_>>(), [3, 3]);
+            let mut leases = Vec::new();
+            let mut open = |count: usize| {
+                leases.extend((0..count).map(|_| Lease::new(pool.pick().unwrap())));
+                pool.slots.iter().map(|slot| slot.calls.get()).collect::<Vec<_>>()
+            };
+            assert_eq!(open(CALLS_PER_CONNECTION), [CALLS_PER_CONNECTION, 0]);
+            assert_eq!(open(1), [CALLS_PER_CONNECTION, 1]);
+            assert_eq!(open(CALLS_PER_CONNECTION + 9), [CALLS_PER_CONNECTION + 5; 2]);
             drop(leases);
             assert_eq!(pool.slots[0].calls.get(), 0);
         });
