@@ -24,7 +24,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         admin_listen: Address::new(), "Where metrics, health checks, drain and the status page are served over HTTP.";
         rest_listen = Unavailable { why: "the REST API is not available yet", hint: None }, "TF Serving's REST API. Not available yet.";
         workers: Number::new(1, 1024), "Worker threads. A request stays on the thread of its client connection. One more thread accepts connections, polls TF Serving and serves `admin_listen`. The default respects CPU affinity and the CPU limit of a container.", default "one per CPU";
-        upstream_connections: Number::new(1, 64), "HTTP/2 connections to TF Serving per worker.";
+        upstream_connections: Number::new(1, 64), "HTTP/2 connections to TF Serving per worker. The next one is used when 32 calls run on each of those before.";
         upstream_concurrency: Concurrency, "How many Predict, Classify, Regress and MultiInference requests are sent to TF Serving at a time; the rest wait in a queue. `auto` adapts the limit to TF Serving's refusals and latency. `off` sets no limit. Requests that TF Serving refuses because all its threads are busy are sent again, except with `off`.";
         limits: &LIMITS, "Sizes above which requests are refused.";
         retry_lost: OnOff, "Whether a request is sent again when its connection to TF Serving is lost before an answer. It may have run, so `on` is only for models that may run a request twice.";
