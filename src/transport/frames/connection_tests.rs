@@ -61,6 +61,13 @@ impl Upstream {
         (self.until(kind::HEADERS).await, response)
     }
 
+    /// The same for a call whose body is still to be sent.
+    async fn uploading(&mut self) -> (u32, ResponseFuture, h2::SendStream<Bytes>) {
+        let request = Request::post("http://h/").body(()).unwrap();
+        let (response, upload) = self.requests.send_request(request, false).unwrap();
+        (self.until(kind::HEADERS).await, response, upload)
+    }
+
     /// Reads until a frame of this kind; returns its stream.
     async fn until(&mut self, kind: u8) -> u32 {
         loop {
@@ -91,13 +98,17 @@ async fn headers_after_the_end_of_a_stream_do_not_end_the_calls_of_others() {
         for (block, again) in [(BLOCKS[0], BLOCKS[0]), (BLOCKS[0], BLOCKS[1]), (BLOCKS[1], BLOCKS[0])] {
             let mut upstream = Upstream::connect(b"").await;
             let (innocent, response) = upstream.call().await;
-            for _ in 0..20 {
-                let (late, timed_out) = upstream.call().await;
+            for at in 0..40 {
+                let (late, timed_out, upload) = upstream.uploading().await;
                 let headers = |block| frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, late, block);
-                upstream
-                    .send(&[headers(block), frame(kind::RST_STREAM, 0, late, &[0; 4]), headers(again)])
-                    .await;
+                upstream.send(&[headers(block)]).await;
+                if at % 2 == 0 {
+                    upstream.send(&[frame(kind::RST_STREAM, 0, late, &[0; 4])]).await;
+                }
+                upstream.send(&[headers(again)]).await;
+                upstream.settle().await;
                 assert_eq!(timed_out.await.unwrap().headers()["k"], "v");
+                drop(upload);
             }
             // The tables of both sides still agree: the innocent call's headers name an entry.
             let mut fields = vec![0x88, 0x40, 1, b'n', 1, b'v'];
@@ -121,7 +132,7 @@ async fn any_number_of_late_answers_leave_the_connection_as_it_is() {
         let (innocent, response) = upstream.call().await;
         let mut given_up = VecDeque::new();
         // More than `h2` remembers, and more than it forgives in a lifetime by default.
-        for _ in 0..3_000 {
+        for _ in 0..4_500 {
             let (stream, response) = upstream.call().await;
             drop(response);
             given_up.push_back(stream);
