@@ -33,14 +33,14 @@ impl Head {
     pub(super) const LEN: usize = 9;
 
     pub(super) fn parse(bytes: &[u8; Self::LEN]) -> Self {
-        let [a, b, c, kind, flags, d, e, f, g] = *bytes;
         // Two loads in place of nine.
-        let first = u64::from_be_bytes([a, b, c, kind, flags, d, e, f]);
+        let [first @ .., last] = *bytes;
+        let first = u64::from_be_bytes(first);
         Self {
             length: (first >> 40) as usize,
-            kind,
-            flags,
-            stream: ((first << 8) as u32 | u32::from(g)) & 0x7fff_ffff,
+            kind: (first >> 32) as u8,
+            flags: (first >> 24) as u8,
+            stream: ((first << 8) as u32 | u32::from(last)) & 0x7fff_ffff,
         }
     }
 
