@@ -78,6 +78,11 @@ pub enum Fault {
     /// The error that TF Serving returned for a call that the sidecar made to serve the request.
     #[error("{message}")]
     Upstream { code: Code, message: String },
+    /// More metadata than TF Serving accepts; the text begins as its own.
+    #[error(
+        "received metadata size exceeds hard limit ({size} vs. {limit}): TF Serving takes no more (send fewer or shorter headers)"
+    )]
+    MetadataTooLarge { size: usize, limit: u32 },
     #[error("message encoding `{name}` is not supported (supported: {ACCEPTED_ENCODINGS})")]
     Encoding { name: String },
     #[error(
@@ -142,6 +147,7 @@ impl Fault {
             Self::UpstreamReset { code, .. } | Self::Upstream { code, .. } => {
                 Spec::new(*code, Blame::Upstream)
             }
+            Self::MetadataTooLarge { .. } => Spec::new(Code::ResourceExhausted, Blame::Client),
             Self::Encoding { .. } => Spec::new(Code::Unimplemented, Blame::Client),
             Self::ReloadForbidden => Spec::new(Code::PermissionDenied, Blame::Operator),
             Self::Internal { .. } => Spec::new(Code::Internal, Blame::Sidecar),

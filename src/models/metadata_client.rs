@@ -26,6 +26,10 @@ const STATUS: &str = "/tensorflow.serving.ModelService/GetModelStatus";
 /// TF Serving locks its table of models while it loads one, which can take a while.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// A request that is not answered by then may have met a server that hangs: its connections are
+/// checked with a PING while the request waits on.
+const SUSPECT_AFTER: Duration = Duration::from_secs(2);
+
 /// What GetModelStatus says of one version.
 #[derive(Debug, Clone)]
 pub(super) struct VersionState {
@@ -139,7 +143,17 @@ impl MetadataClient {
         request: &impl prost::Message,
         within: Duration,
     ) -> Result<Answer, Fault> {
-        let outcome = unary::call(&self.pool, path, request, within).await;
+        let mut call = std::pin::pin!(unary::call(&self.pool, path, request, within));
+        let outcome = match tokio::time::timeout(SUSPECT_AFTER, &mut call).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.up.suspect();
+                call.await
+            }
+        };
+        if matches!(outcome, Err(Fault::Deadline { .. })) {
+            self.up.suspect();
+        }
         let address = &self.pool.target().address;
         match &outcome {
             Err(fault) if !is_answer(fault) => self.up.not_answered(address, fault),

@@ -101,6 +101,10 @@ pub(super) async fn run(
                     }
                     None => shared.connections.refused(ConnectionLimit::Peer),
                 },
+                #[cfg(feature = "tls")]
+                Err(error) if crate::transport::tls::is_plain_text(&error) => {
+                    grpc::wrong_protocol(&peer, &"the client does not speak TLS, but this port does");
+                }
                 Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             }
         };

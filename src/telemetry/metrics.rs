@@ -12,7 +12,8 @@ pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
 #[cfg(feature = "tls")]
 pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
-    UpstreamConnection, connection_refused, panicked, retry, set_config_problems, set_inflight, set_limiter,
+    UpstreamConnection, connection_ended, connection_refused, panicked, retry, set_config_problems, set_inflight,
+    set_limiter,
     signature_change, signature_refresh, stage_seconds, upstream_refusal, upstream_up,
 };
 
@@ -46,6 +47,7 @@ mod tests {
         upstream_up(true);
         set_limiter(1, 1, 0);
         upstream_refusal(Cause::Threads);
+        connection_ended("http1");
         retry(Cause::Connection);
         panicked(PanickedTask::Request);
         #[cfg(feature = "tls")]

@@ -60,6 +60,7 @@ metrics_table! {
     Gauge OPEN_STREAMS "open_streams" [] "Open streams of methods that are not checked.";
     Gauge CONNECTIONS "connections" [] "Open client connections.";
     Counter CONNECTIONS_REFUSED "connections_refused_total" [limit] "Client connections that were closed at once because of a limit.";
+    Counter CONNECTIONS_ENDED "connections_ended_total" [cause] "Client connections that were ended for what was sent on them: another protocol (http1, tls), or far more control frames or resets than calls need.";
     Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "HTTP/2 connections to TF Serving that accept new requests, including the one for metadata.";
     Gauge UPSTREAM_LIMIT "upstream_limit" [] "Concurrency limit towards TF Serving, configured or adaptive; 0 if unlimited.";
     Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Requests that hold a permit of the concurrency limit.";

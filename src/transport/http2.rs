@@ -22,8 +22,8 @@ pub(crate) const SEND_BUFFER: usize = 4 << 20;
 /// Calls that one client connection may have open. Far above `max_inflight_requests`, so that calls
 /// beyond that limit are refused at once instead of waiting for a stream.
 pub(crate) const MAX_STREAMS: u32 = 4096;
-/// Streams that may be reset by the client while we still hold them. They cost little, and clients
-/// with deadlines cancel often.
+/// Streams of a peer that were reset while we still hold them. They cost little, and clients with
+/// deadlines cancel often. One poll of a connection cannot bring as many, and each poll takes them.
 const RESET_STREAMS: usize = 1024;
 
 /// For connections of clients.
@@ -37,7 +37,10 @@ pub(crate) fn server() -> h2::server::Builder {
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(RESET_STREAMS)
-        .max_concurrent_reset_streams(RESET_STREAMS);
+        .max_concurrent_reset_streams(RESET_STREAMS)
+        // A count over the connection's lifetime: a client whose uploads are refused early uses it
+        // up some day. `frames` limits the rate instead.
+        .max_local_error_reset_streams(None);
     builder
 }
 
@@ -51,6 +54,9 @@ pub(crate) fn client() -> h2::client::Builder {
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESET_STREAMS)
+        // A count over the connection's lifetime: each answer that comes after its deadline adds to
+        // it, and 1,024 of them would end a healthy connection with all its calls.
+        .max_local_error_reset_streams(None)
         // Applies until the server's SETTINGS arrive; gRPC servers usually set no limit.
         .initial_max_send_streams(MAX_STREAMS as usize)
         .enable_push(false);

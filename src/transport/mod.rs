@@ -3,6 +3,7 @@
 pub(crate) mod body;
 pub(crate) mod coalesce;
 pub(crate) mod deadline;
+pub(crate) mod frames;
 pub(crate) mod framing;
 pub(crate) mod http2;
 pub(crate) mod peer;

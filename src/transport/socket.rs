@@ -12,6 +12,9 @@ use tokio::net::{TcpStream, UnixStream};
 /// ones with GOAWAY.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// What was sent to the upstream and is not acknowledged by its kernel for so long is lost, as
+/// after a pulled cable. The kernel's own limit is a quarter of an hour.
+const UNACKNOWLEDGED_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -29,6 +32,16 @@ pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Bounds how long calls wait on a connection to the upstream whose other end is gone.
+///
+/// # Errors
+/// The operating system refuses the option.
+pub(crate) fn tune_upstream(stream: &TcpStream) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_AFTER))?;
+    Ok(())
 }
 
 macro_rules! each {

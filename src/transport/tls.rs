@@ -1,6 +1,7 @@
 //! TLS towards clients and upstream: certificates from PEM files, HTTP/2 by ALPN.
 mod expiry;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,6 +57,12 @@ pub(crate) fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
         .map_err(|error| identity_error(error, &files.cert, &files.key))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Whether a handshake failed because the client sent something else than TLS.
+pub(crate) fn is_plain_text(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }
 
 /// Connects to TF Serving over TLS. Its certificate must be valid for `host`, or for `domain` when
@@ -150,8 +157,6 @@ fn identity_error(error: rustls::Error, cert: &Path, key: &Path) -> TlsError {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     fn fixture(name: &str) -> PathBuf {
@@ -200,6 +205,18 @@ mod tests {
         handshake(&listen, &upstream, "localhost").await.unwrap_err();
         (upstream.cert, upstream.key) = (Some(fixture("client.pem")), Some(fixture("client.key")));
         handshake(&listen, &upstream, "localhost").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_without_tls_is_told_from_one_that_is_not_accepted() {
+        for (sent, expected) in
+            [(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], true), (&[21, 3, 3, 0, 2, 2, 48], false)]
+        {
+            let (mut near, far) = tokio::io::duplex(1 << 10);
+            tokio::io::AsyncWriteExt::write_all(&mut near, sent).await.unwrap();
+            let error = acceptor(&listen(None)).unwrap().accept(far).await.map(drop).unwrap_err();
+            assert_eq!(is_plain_text(&error), expected, "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! TF Serving as the upstream: its address, the connections to it, and calls over them.
 pub(crate) mod call;
 pub(crate) mod dial_error;
+mod hang;
+mod header_list;
 pub(crate) mod pool;
 pub(crate) mod target;
 pub(crate) mod unary;

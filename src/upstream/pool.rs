@@ -1,4 +1,4 @@
-//! One thread's HTTP/2 connections to TF Serving: calls go to the less loaded one, and broken
+//! One thread's HTTP/2 connections to TF Serving: calls go to the first with room, and broken
 //! connections are replaced in the background.
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,13 +12,20 @@ use http::Request;
 use tokio::sync::Notify;
 
 use super::dial_error::DialError;
-use super::target::{Connection, Sender, Target};
+use super::target::{Connected, Connection, Sender, Target};
 use super::up::Up;
+use super::{hang, header_list};
 use crate::fault::Fault;
 use crate::retry::backoff::Backoff;
 use crate::tasks;
 use crate::telemetry::metrics::UpstreamConnection;
+use crate::transport::frames::Peer;
 
+/// A gRPC server works on one connection with one thread at a time, apart from the calls themselves.
+/// With more calls than this, that thread is the limit rather than ours.
+const CALLS_PER_CONNECTION: usize = 32;
+/// Why calls on a connection end that is given up.
+const HUNG: &str = "the server stopped answering, even PINGs";
 /// Connections that end sooner than this count as failures: the next attempts wait.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
@@ -26,7 +33,6 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 pub(crate) struct Pool {
     target: Arc<Target>,
     slots: Vec<Rc<Slot>>,
-    rotation: Cell<usize>,
     changed: Rc<Notify>,
 }
 
@@ -47,9 +53,13 @@ struct Slot {
     target: Arc<Target>,
     state: RefCell<State>,
     calls: Cell<usize>,
+    /// Calls at a time before another connection is used.
+    room: Cell<usize>,
     /// Notified when the connection takes no more calls (GOAWAY), while old ones may still finish.
     retire: Notify,
     retired: Cell<bool>,
+    /// The server stopped answering on the last connection, which was given up.
+    hung: Cell<bool>,
     /// Connections made so far.
     generation: Cell<u64>,
 }
@@ -57,7 +67,7 @@ struct Slot {
 #[derive(Debug)]
 enum State {
     Connecting,
-    Up(Sender),
+    Up { sender: Sender, peer: Rc<Peer> },
     Down { cause: Rc<str> },
 }
 
@@ -76,7 +86,7 @@ impl Pool {
             };
             tasks::spawn_critical("upstream", driver.run(Backoff::new(seed)));
         }
-        Rc::new(Self { target, slots, rotation: Cell::new(0), changed })
+        Rc::new(Self { target, slots, changed })
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -89,17 +99,21 @@ impl Pool {
         self.slots.first().map_or(0, |slot| slot.generation.get())
     }
 
-    /// Opens a call on the less loaded of two connections. Waits only while a connection attempt is
+    /// Opens a call on the first connection that has room. Waits only while a connection attempt is
     /// under way. A connection that takes no more calls is skipped.
     ///
     /// # Errors
-    /// No connection could be made, or the request cannot be expressed in HTTP/2.
+    /// No connection could be made, the request cannot be expressed in HTTP/2, or its metadata is
+    /// larger than the server accepts.
     pub(crate) async fn open(&self, request: &Request<()>, end: bool) -> Result<Opened, Fault> {
         let mut refusals = 0;
         loop {
             match self.try_open(request, end, &mut refusals) {
                 Attempt::Open(opened) => return Ok(opened),
                 Attempt::Down(cause) => return Err(self.unavailable(&cause)),
+                Attempt::TooLarge { size, limit } => {
+                    return Err(Fault::MetadataTooLarge { size, limit });
+                }
                 Attempt::Invalid(error) => return Err(Fault::Internal { problem: error.to_string() }),
                 Attempt::Wait => {
                     let mut changed = std::pin::pin!(self.changed.notified());
@@ -117,11 +131,19 @@ impl Pool {
     fn try_open(&self, request: &Request<()>, end: bool, refusals: &mut usize) -> Attempt {
         // Each failure retires a connection, so this ends.
         while let Some(slot) = self.pick() {
-            let sender = match &*slot.state.borrow() {
-                State::Up(sender) => Some(sender.clone()),
+            let up = match &*slot.state.borrow() {
+                State::Up { sender, peer } => Some((sender.clone(), peer.max_header_list.get())),
                 State::Connecting | State::Down { .. } => None,
             };
-            let Some(mut sender) = sender else { break };
+            let Some((mut sender, limit)) = up else { break };
+            if limit != u32::MAX {
+                // gRPC's server would refuse it too, but ends other calls of the connection with
+                // it.
+                let size = header_list::size(request);
+                if size > limit as usize {
+                    return Attempt::TooLarge { size, limit };
+                }
+            }
             match sender.send_request(request.clone(), end) {
                 Ok((response, body)) => {
                     return Attempt::Open(Opened { response, body, lease: Lease::new(slot) });
@@ -144,25 +166,17 @@ impl Pool {
         }
         let cause = self.slots.iter().find_map(|slot| match &*slot.state.borrow() {
             State::Down { cause } => Some(Rc::clone(cause)),
-            State::Connecting | State::Up(_) => None,
+            State::Connecting | State::Up { .. } => None,
         });
         Attempt::Down(cause.unwrap_or_else(|| "no connection".into()))
     }
 
-    /// The less loaded of two connections. Which two rotates, so that equal loads spread.
+    /// The first connection with room, so that few calls share one connection, where they are read
+    /// and written together; the least loaded one if none has room.
     fn pick(&self) -> Option<&Rc<Slot>> {
-        if let [only] = self.slots.as_slice() {
-            return only.is_up().then_some(only);
-        }
-        let start = self.rotation.get();
-        self.rotation.set(start.wrapping_add(1));
-        let count = self.slots.len();
-        let mut up = (0..count).map(|step| &self.slots[(start + step) % count]).filter(|slot| slot.is_up());
-        let first = up.next()?;
-        Some(match up.next() {
-            Some(second) if second.calls.get() < first.calls.get() => second,
-            Some(_) | None => first,
-        })
+        let up = || self.slots.iter().filter(|slot| slot.is_up());
+        let with_room = up().find(|slot| slot.calls.get() < slot.room.get());
+        with_room.or_else(|| up().min_by_key(|slot| slot.calls.get()))
     }
 
     fn is_connecting(&self) -> bool {
@@ -178,6 +192,7 @@ enum Attempt {
     Open(Opened),
     Wait,
     Down(Rc<str>),
+    TooLarge { size: usize, limit: u32 },
     Invalid(h2::Error),
 }
 
@@ -194,7 +209,9 @@ impl Lease {
         if error.is_reset() || (error.is_remote() && error.is_go_away()) {
             return target.fault(error);
         }
-        Fault::UpstreamLost { address: target.address.clone(), cause: error.to_string() }
+        let hung = self.0.hung.get() && error.is_io();
+        let cause = if hung { HUNG.to_owned() } else { error.to_string() };
+        Fault::UpstreamLost { address: target.address.clone(), cause }
     }
 }
 
@@ -210,14 +227,16 @@ impl Slot {
             target: Arc::clone(target),
             state: RefCell::new(State::Connecting),
             calls: Cell::new(0),
+            room: Cell::new(CALLS_PER_CONNECTION),
             retire: Notify::new(),
             retired: Cell::new(false),
+            hung: Cell::new(false),
             generation: Cell::new(0),
         }
     }
 
     fn is_up(&self) -> bool {
-        matches!(*self.state.borrow(), State::Up(_))
+        matches!(*self.state.borrow(), State::Up { .. })
     }
 
     fn set(&self, state: State) {
@@ -246,14 +265,19 @@ impl Driver {
         loop {
             self.set(State::Connecting);
             match self.target.connect().await {
-                Ok((sender, connection)) => {
+                Ok(Connected { sender, connection, peer, pings }) => {
                     let since = tokio::time::Instant::now();
                     self.slot.generation.set(self.slot.generation.get() + 1);
                     self.slot.retired.set(false);
+                    self.slot.hung.set(false);
                     self.up.connected(&self.target.address);
                     let counted = UpstreamConnection::new();
-                    self.set(State::Up(sender));
-                    let cause = self.drive(connection).await;
+                    let most = sender.current_max_send_streams();
+                    self.slot.room.set(most.min(CALLS_PER_CONNECTION));
+                    let suspicions = self.up.suspicions();
+                    self.set(State::Up { sender, peer: Rc::clone(&peer) });
+                    let hung = Box::pin(async move { hang::hung(pings, &peer, suspicions).await });
+                    let cause = self.drive(connection, hung).await;
                     drop(counted);
                     self.up.disconnected();
                     tracing::info!(upstream = %self.target.address, %cause, "connection to the upstream ended");
@@ -277,7 +301,11 @@ impl Driver {
 
     /// Drives the connection until it ends or takes no more calls; in the latter case its calls
     /// finish in the background. Returns the reason.
-    async fn drive(&self, mut connection: Connection) -> String {
+    async fn drive(
+        &self,
+        mut connection: Connection,
+        mut hung: impl Future<Output = ()> + Unpin + 'static,
+    ) -> String {
         loop {
             tokio::select! {
                 biased;
@@ -285,10 +313,20 @@ impl Driver {
                     Ok(()) => "closed by the server".into(),
                     Err(error) => error.to_string(),
                 },
+                () = &mut hung => {
+                    self.slot.hung.set(true);
+                    self.up.hung(&self.target.address);
+                    return HUNG.into();
+                }
                 () = self.slot.retire.notified() => {
                     // The notification may be left over from an earlier connection.
                     if self.slot.retired.get() {
-                        tasks::spawn_critical("upstream", async move { drop(connection.await) });
+                        tasks::spawn_critical("upstream", async move {
+                            tokio::select! {
+                                _ = connection => {}
+                                () = hung => {}
+                            }
+                        });
                         return "the server accepts no more calls on it".into();
                     }
                 }
@@ -338,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_go_to_the_less_loaded_connection() {
+    fn calls_share_a_connection_until_it_has_no_room() {
         run(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let up = Arc::new(Up::default());
@@ -353,8 +391,14 @@ mod tests {
             while up.count() < 2 {
                 up.changed.notified().await;
             }
-            let leases: Vec<Lease> = (0..6).map(|_| Lease::new(pool.pick().unwrap())).collect();
-            assert_eq!(pool.slots.iter().map(|slot| slot.calls.get()).collect::<Vec<_>>(), [3, 3]);
+            let mut leases = Vec::new();
+            let mut open = |count: usize| {
+                leases.extend((0..count).map(|_| Lease::new(pool.pick().unwrap())));
+                pool.slots.iter().map(|slot| slot.calls.get()).collect::<Vec<_>>()
+            };
+            assert_eq!(open(CALLS_PER_CONNECTION), [CALLS_PER_CONNECTION, 0]);
+            assert_eq!(open(1), [CALLS_PER_CONNECTION, 1]);
+            assert_eq!(open(CALLS_PER_CONNECTION + 9), [CALLS_PER_CONNECTION + 5; 2]);
             drop(leases);
             assert_eq!(pool.slots[0].calls.get(), 0);
         });

@@ -2,6 +2,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +15,9 @@ use super::dial_error::DialError;
 use crate::config::{Config, UpstreamAddr};
 use crate::fault::Fault;
 use crate::transport::coalesce::{Coalesced, DeferredFlush, coalesce};
+use crate::transport::frames::{Filter, Peer};
 use crate::transport::http2;
-use crate::transport::socket::{Socket, tune};
+use crate::transport::socket::{Socket, tune, tune_upstream};
 
 /// The upstream of this process, shared by every pool.
 #[derive(Debug)]
@@ -64,6 +66,15 @@ pub enum TargetError {
 
 pub(crate) type Sender = h2::client::SendRequest<Bytes>;
 pub(crate) type Connection = DeferredFlush<h2::client::Connection<Coalesced, Bytes>>;
+
+/// A new connection.
+pub(crate) struct Connected {
+    pub sender: Sender,
+    pub connection: Connection,
+    /// What the server says about itself.
+    pub peer: Rc<Peer>,
+    pub pings: Option<h2::PingPong>,
+}
 
 impl Target {
     /// Reads the upstream from the configuration. Does not connect.
@@ -133,7 +144,7 @@ impl Target {
     ///
     /// # Errors
     /// The upstream cannot be reached, does not speak HTTP/2, or not in time.
-    pub(crate) async fn connect(&self) -> Result<(Sender, Connection), DialError> {
+    pub(crate) async fn connect(&self) -> Result<Connected, DialError> {
         let after = self.connect_timeout;
         let until = Instant::now() + after;
         let socket = timeout_at(until, self.socket()).await.unwrap_or(Err(DialError::Timeout { after }))?;
@@ -160,16 +171,18 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, DialError> {
         resolved.map_err(|source| DialError::Name { host: host.to_owned(), source })?.collect();
     let stream = TcpStream::connect(&addresses[..]).await?;
     tune(&stream)?;
+    tune_upstream(&stream)?;
     Ok(stream)
 }
 
 /// Begins HTTP/2 and waits for the answer to a ping.
-async fn hello(socket: Socket) -> Result<(Sender, Connection), DialError> {
-    let (io, flush) = coalesce(socket);
+async fn hello(socket: Socket) -> Result<Connected, DialError> {
+    let peer = Rc::<Peer>::default();
+    let (io, flush) = coalesce(socket, Filter::upstream(Rc::clone(&peer)));
     let (sender, mut connection) = http2::client().handshake(io).await.map_err(DialError::hello)?;
-    let pings = connection.ping_pong();
+    let mut pings = connection.ping_pong();
     let mut connection = flush.of(connection);
-    if let Some(mut pings) = pings {
+    if let Some(pings) = &mut pings {
         tokio::select! {
             biased;
             ended = &mut connection => return Err(match ended {
@@ -181,7 +194,7 @@ async fn hello(socket: Socket) -> Result<(Sender, Connection), DialError> {
             }
         }
     }
-    Ok((sender, connection))
+    Ok(Connected { sender, connection, peer, pings })
 }
 
 fn authority(host: &str, port: u16) -> Result<Authority, TargetError> {

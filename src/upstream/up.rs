@@ -5,7 +5,7 @@ use std::mem::Discriminant;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::dial_error::DialError;
 use crate::fault::Fault;
@@ -17,6 +17,8 @@ pub(crate) struct Up {
     /// The last metadata request since the last connect went unanswered.
     unanswered: AtomicBool,
     trouble: Mutex<Trouble>,
+    /// Counts the metadata requests that were not answered in time, for every connection to see.
+    suspicions: watch::Sender<u64>,
     /// Notified at every change.
     pub changed: Arc<Notify>,
 }
@@ -33,6 +35,7 @@ struct Trouble {
 enum Kind {
     NotConnected(Discriminant<DialError>, Option<io::ErrorKind>),
     NotAnswered,
+    Hung,
 }
 
 impl Up {
@@ -84,6 +87,22 @@ impl Up {
         if !self.unanswered.swap(true, Ordering::Relaxed) {
             self.changed.notify_one();
         }
+    }
+
+    /// A metadata request is not answered in time: each connection finds out whether it is alive.
+    pub(crate) fn suspect(&self) {
+        self.suspicions.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn suspicions(&self) -> watch::Receiver<u64> {
+        self.suspicions.subscribe()
+    }
+
+    /// A connection is given up because nothing is answered on it.
+    pub(super) fn hung(&self, address: &str) {
+        self.report(Kind::Hung, address, || {
+            format!("TF Serving at {address} hangs: it answers neither requests nor PINGs (is its process stopped, or its host gone?)")
+        });
     }
 
     /// An attempt to connect failed.

@@ -28,6 +28,7 @@ mod memory;
 mod model_versions;
 mod modes;
 mod names;
+mod neighbours;
 mod outcomes;
 mod passthrough;
 mod readiness;

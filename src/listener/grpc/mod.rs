@@ -9,17 +9,23 @@ mod route;
 mod stall;
 mod write;
 
+use std::cell::Cell;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::limiter::admission::Share;
 use crate::pipeline::Shard;
 use crate::tasks::spawn_isolated;
 use crate::telemetry::metrics::PanickedTask;
 use crate::transport::coalesce::{Backlog, Coalesced, coalesce};
+use crate::transport::frames::{Filter, Violation};
 use crate::transport::http2;
+use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
 use lifetime::{Due, Lifetime};
 use local::Local;
@@ -34,7 +40,7 @@ struct Client {
 /// Serves one connection to its end. When draining begins, the client is told to go elsewhere
 /// (GOAWAY) and its calls finish.
 pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, share: Arc<Share>) {
-    let (io, flush) = coalesce(socket);
+    let (io, flush) = coalesce(socket, Filter::client());
     let flush = flush.deferred().write_idle_timeout(shard.config.limits.write_idle_timeout);
     let client = Rc::new(Client { share, backlog: flush.backlog() });
     flush.of(accept(shard, local, io, client)).await;
@@ -46,6 +52,7 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client
     let handshake = http2::server().handshake::<_, Bytes>(io);
     let mut connection = match tokio::time::timeout(limits.handshake_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
+        Ok(Err(error)) if Violation::is_behind(&error) => return wrong_protocol(peer, &error),
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "no HTTP/2 connection"),
         Err(_) => return tracing::debug!(%peer, "no HTTP/2 connection in time"),
     };
@@ -89,4 +96,20 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client
             }
         }
     }
+}
+
+/// How often each thread warns of clients that speak another protocol.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// Logs a client that speaks another protocol than this port: usually a wrong port or scheme in the
+/// client's configuration.
+pub(crate) fn wrong_protocol(peer: &Peer, error: &dyn Display) {
+    thread_local! {
+        static WARNED: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+    if WARNED.get().is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
+        return tracing::debug!(%peer, %error, "not a gRPC client");
+    }
+    WARNED.set(Some(Instant::now()));
+    tracing::warn!(%peer, %error, "not a gRPC client; more of these are only counted for a minute");
 }

@@ -89,6 +89,12 @@ pub(crate) fn set_certificate_expiry(setting: &'static str, seconds: f64) {
     table::CERTIFICATE_EXPIRY.gauge([setting.into()]).set(seconds);
 }
 
+/// Counts a client connection that was ended for what was sent on it.
+pub(crate) fn connection_ended(cause: &'static str) {
+    install();
+    table::CONNECTIONS_ENDED.counter([cause.into()]).increment(1);
+}
+
 /// Sets the gauges of the limiter, in numbers of requests.
 pub(crate) fn set_limiter(limit: usize, inflight: usize, queued: usize) {
     install();

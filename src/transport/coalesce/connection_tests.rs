@@ -111,7 +111,7 @@ impl Client {
                 (requests, spawn_local(connection))
             }
             How::Coalesced | How::Deferred => {
-                let (io, flush) = coalesce(socket);
+                let (io, flush) = coalesce(socket, Filter::upstream(Rc::default()));
                 let flush = if matches!(how, How::Deferred) { flush.deferred() } else { flush };
                 let (requests, connection) = http2::client().handshake(io).await.unwrap();
                 (requests, spawn_local(flush.of(connection)))
@@ -133,7 +133,7 @@ impl Client {
 
 /// Sends every body back, over a coalesced connection as well.
 async fn echo(socket: DuplexStream) {
-    let (io, flush) = coalesce(socket);
+    let (io, flush) = coalesce(socket, Filter::client());
     let serve = async {
         let mut connection = http2::server().handshake::<_, Bytes>(io).await.unwrap();
         while let Some(Ok((request, mut respond))) = connection.accept().await {

@@ -27,9 +27,11 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::{Filter, Violation};
 use super::socket::Socket;
+use crate::telemetry::metrics;
 pub(crate) use backlog::Backlog;
-use read_buffer::ReadBuffer;
+use read_buffer::{ReadBuffer, ReadError};
 
 /// Size of the buffer in each direction. Copying this much costs about as much as the system call
 /// that it saves.
@@ -79,11 +81,12 @@ struct Shared<S> {
     failed: Option<io::Error>,
 }
 
-/// Wraps a socket: returns the side for `h2`, and the handle for flushing.
-pub(crate) fn coalesce<S>(socket: S) -> (Coalesced<S>, FlushHandle<S>) {
+/// Wraps a socket, whose frames go through `filter`: returns the side for `h2`, and the handle for
+/// flushing.
+pub(crate) fn coalesce<S>(socket: S, filter: Filter) -> (Coalesced<S>, FlushHandle<S>) {
     let shared = Shared {
         socket,
-        read_buffer: ReadBuffer::default(),
+        read_buffer: ReadBuffer::new(filter),
         deferred: false,
         put_off: false,
         buffer: Vec::new(),
@@ -124,6 +127,7 @@ impl<F: Future, S: AsyncWrite + Unpin> Future for DeferredFlush<F, S> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.shared.borrow_mut().read_buffer.start_poll();
         let polled = self.connection.as_mut().poll(cx);
         let mut shared = self.shared.borrow_mut();
         if shared.deferred
@@ -167,6 +171,18 @@ impl<S> Shared<S> {
         self.buffer.len() - self.written
     }
 
+    /// Ends the connection, with an answer if it can be given.
+    fn refuse(&mut self, violation: Violation) -> io::Error {
+        metrics::connection_ended(violation.cause());
+        if violation.is_other_protocol() {
+            // HTTP/2's greeting, which is still unsent.
+            self.written = 0;
+            self.buffer.clear();
+        }
+        self.buffer.extend(self.read_buffer.filter.farewell(violation));
+        io::Error::new(io::ErrorKind::InvalidData, violation)
+    }
+
     fn append(&mut self, bufs: &[IoSlice<'_>], total: usize) {
         if self.buffer.capacity() == 0 {
             self.buffer = SPARE.take();
@@ -193,6 +209,7 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         if self.pending() + total <= MAX {
             self.append(bufs, total);
+            self.read_buffer.filter.sent(bufs, total);
             return Poll::Ready(Ok(total));
         }
         loop {
@@ -207,13 +224,18 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
             self.backlog.written(count);
             self.advance(count.min(before));
             if count > before || count == 0 {
-                return Poll::Ready(Ok(count.saturating_sub(before)));
+                let count = count.saturating_sub(before);
+                self.read_buffer.filter.sent(bufs, count);
+                return Poll::Ready(Ok(count));
             }
         }
     }
 
     /// Writes everything out, down to the network.
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.read_buffer.filter.awaits_preface() {
+            return Poll::Ready(Ok(()));
+        }
         while self.pending() > 0 {
             let count = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.buffer[self.written..]))?;
             if count == 0 {
@@ -236,7 +258,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
         let mut shared = self.shared.borrow_mut();
         shared.failure()?;
         let Shared { socket, read_buffer, .. } = &mut *shared;
-        read_buffer.read(socket, cx, buf)
+        let read = ready!(read_buffer.read(socket, cx, buf));
+        Poll::Ready(read.map_err(|error| match error {
+            ReadError::Io(error) => error,
+            ReadError::Violation(violation) => shared.refuse(violation),
+        }))
     }
 }
 

@@ -86,7 +86,7 @@ fn calls<S>(shared: &Rc<RefCell<Shared<S>>>, of: impl FnOnce(&S) -> Vec<Vec<u8>>
 
 #[tokio::test]
 async fn each_poll_is_one_write() {
-    let (mut io, flush) = coalesce(scripted([]));
+    let (mut io, flush) = coalesce(scripted([]), Filter::off());
     let shared = Rc::clone(&flush.0);
     flush
         .of(async {
@@ -107,7 +107,7 @@ async fn each_poll_is_one_write() {
 
 #[tokio::test]
 async fn a_deferred_flush_of_few_bytes_waits_for_one_more_poll() {
-    let (mut io, flush) = coalesce(scripted([]));
+    let (mut io, flush) = coalesce(scripted([]), Filter::off());
     let shared = Rc::clone(&flush.0);
     let many = vec![7; MAX / 2];
     flush
@@ -125,7 +125,7 @@ async fn a_deferred_flush_of_few_bytes_waits_for_one_more_poll() {
 
 #[tokio::test]
 async fn a_large_payload_is_written_after_the_buffer_in_the_same_call() {
-    let (mut io, flush) = coalesce(scripted([]));
+    let (mut io, flush) = coalesce(scripted([]), Filter::off());
     let shared = Rc::clone(&flush.0);
     let large = vec![7; MAX];
     flush
@@ -154,7 +154,7 @@ async fn every_byte_arrives_once_and_in_order_whatever_the_socket_takes() {
     ];
     for seed in 0..60_usize {
         let takes = (0..40).map(|at| steps[(seed * 31 + at * (seed % 5 + 1)) % steps.len()]);
-        let (mut io, flush) = coalesce(scripted(takes));
+        let (mut io, flush) = coalesce(scripted(takes), Filter::off());
         let shared = Rc::clone(&flush.0);
         let mut expected = Vec::new();
         flush
@@ -180,7 +180,7 @@ async fn every_byte_arrives_once_and_in_order_whatever_the_socket_takes() {
 
 #[tokio::test]
 async fn a_flush_that_fails_is_an_error_of_the_next_read_and_write() {
-    let (mut io, flush) = coalesce(scripted([Take::Break]));
+    let (mut io, flush) = coalesce(scripted([Take::Break]), Filter::off());
     let failed = flush.of(async {
         io.write_all(b"lost").await.unwrap();
         tokio::task::yield_now().await;
@@ -194,7 +194,7 @@ async fn a_flush_that_fails_is_an_error_of_the_next_read_and_write() {
 async fn small_reads_are_served_from_one_large_read() {
     let bytes: Vec<u8> = (0..10_000).map(|n| n as u8).collect();
     let reads = [bytes.clone(), bytes.clone()].into();
-    let (mut io, flush) = coalesce(Scripted { reads, ..Scripted::default() });
+    let (mut io, flush) = coalesce(Scripted { reads, ..Scripted::default() }, Filter::off());
     let shared = Rc::clone(&flush.0);
     let read = flush.of(async {
         let mut all = Vec::new();
@@ -213,4 +213,45 @@ async fn small_reads_are_served_from_one_large_read() {
     });
     assert_eq!(read.await, bytes);
     assert_eq!(shared.borrow().socket.asked, [MAX, MAX, MAX]);
+}
+
+#[tokio::test]
+async fn a_connection_gets_only_so_many_frames_and_bytes_in_one_poll() {
+    /// What each poll of the connection's task could read.
+    async fn polls(frame: &[u8], count: usize) -> Vec<usize> {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let all = frame.repeat(count);
+        let reads = std::iter::once(preface).chain(all.chunks(MAX).map(<[u8]>::to_vec)).collect();
+        let (mut io, flush) = coalesce(Scripted { reads, ..Scripted::default() }, Filter::client());
+        let mut polls = vec![0];
+        let reading = poll_fn(|cx| {
+            let mut piece = [0; 8_192];
+            loop {
+                let mut buf = ReadBuf::new(&mut piece);
+                match Pin::new(&mut io).poll_read(cx, &mut buf) {
+                    Poll::Ready(read) => read.unwrap(),
+                    Poll::Pending => {
+                        polls.push(0);
+                        return Poll::Pending;
+                    }
+                }
+                if buf.filled().is_empty() {
+                    return Poll::Ready(());
+                }
+                *polls.last_mut().unwrap() += buf.filled().len();
+            }
+        });
+        flush.of(reading).await;
+        polls
+    }
+    let trailers = [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+    let many = polls(&trailers, 1_000).await;
+    assert!(many.len() >= 4 && many.iter().all(|bytes| *bytes <= 24 + 256 * trailers.len()), "{many:?}");
+    assert_eq!(many.iter().sum::<usize>(), 24 + 1_000 * trailers.len(), "and nothing is lost");
+
+    let mut long = vec![0, 0x40, 0, 0, 0, 0, 0, 0, 1];
+    long.resize(long.len() + 0x4000, 7);
+    let many = polls(&long, 200).await;
+    assert!(many.len() >= 5 && many.iter().all(|bytes| *bytes <= 700_000), "{many:?}");
+    assert_eq!(many.iter().sum::<usize>(), 24 + 200 * long.len());
 }

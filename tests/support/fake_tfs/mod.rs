@@ -48,6 +48,8 @@ pub struct Options {
     pub delays: BTreeMap<String, Duration>,
     /// `SETTINGS_MAX_CONCURRENT_STREAMS`; `None` for the default of `h2`.
     pub max_concurrent_streams: Option<u32>,
+    /// `SETTINGS_MAX_HEADER_LIST_SIZE`; `None` for 64 KiB.
+    pub max_header_list_size: Option<u32>,
 }
 
 #[derive(Debug)]

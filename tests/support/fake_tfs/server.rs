@@ -63,7 +63,7 @@ async fn connection(io: impl AsyncRead + AsyncWrite + Unpin, number: usize, shar
     builder
         .initial_window_size(WINDOW)
         .initial_connection_window_size(4 * WINDOW)
-        .max_header_list_size(64 << 10);
+        .max_header_list_size(shared.options.max_header_list_size.unwrap_or(64 << 10));
     if let Some(streams) = shared.options.max_concurrent_streams {
         builder.max_concurrent_streams(streams);
     }
