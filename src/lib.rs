@@ -17,7 +17,7 @@ mod fault;
 pub mod proto;
 mod telemetry;
 
-mod transport;
+pub mod transport;
 
 pub mod limiter;
 mod upstream;

@@ -21,6 +21,8 @@ pub struct Admission {
 pub struct Ticket {
     admission: Arc<Admission>,
     charged: u64,
+    /// The part of it that was reserved.
+    reserved: u64,
     gauge: Inflight,
 }
 
@@ -49,7 +51,7 @@ impl Admission {
     /// If too many requests are in flight.
     pub fn enter(self: &Arc<Self>) -> Result<Ticket, Fault> {
         // Counted first, so that two requests at the same time cannot both be the last one.
-        let ticket = Ticket { admission: Arc::clone(self), charged: 0, gauge: Inflight::new() };
+        let ticket = Ticket { admission: Arc::clone(self), charged: 0, reserved: 0, gauge: Inflight::new() };
         if self.requests.fetch_add(1, Ordering::Relaxed) >= self.max_requests {
             let limit = self.max_requests as u64;
             return Err(Fault::QueueFull {
@@ -85,6 +87,40 @@ impl Ticket {
         Ok(())
     }
 }
+
+impl Ticket {
+    /// Charges the request for memory that the sidecar is about to allocate for it, such as the
+    /// output of a repair. Unlike for a message that arrives, a request that is alone is no
+    /// exception, beyond the first MiB.
+    ///
+    /// # Errors
+    ///
+    /// The sum of all requests exceeds the limit.
+    pub fn reserve(&mut self, bytes: u64) -> Result<(), Fault> {
+        let (limit, setting) = (self.admission.max_bytes, "limits.max_inflight_bytes");
+        let what = "the request, decompressed and repaired,";
+        if bytes > limit.max(FREE_ALONE) {
+            let size = self.charged.saturating_add(bytes);
+            return Err(Fault::Outgrown { what, size, limit, setting });
+        }
+        let before = self.admission.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let others = before.saturating_sub(self.charged);
+        self.charged += bytes;
+        self.reserved += bytes;
+        self.gauge.add_bytes(bytes);
+        if before.saturating_add(bytes) <= limit || others == 0 && self.reserved <= FREE_ALONE {
+            return Ok(());
+        }
+        if self.charged > limit {
+            return Err(Fault::Outgrown { what, size: self.charged, limit, setting });
+        }
+        Err(Fault::QueueFull { what: "message bytes", setting, limit })
+    }
+}
+
+/// What a request that is alone may reserve, however large its message is: room for what every
+/// repair needs.
+const FREE_ALONE: u64 = 1 << 20;
 
 impl Drop for Ticket {
     fn drop(&mut self) {
@@ -133,5 +169,27 @@ mod tests {
         a.charge(60).unwrap();
         b.charge(40).unwrap();
         assert!(b.charge(1).is_err());
+    }
+
+    #[test]
+    fn what_is_allocated_for_a_request_that_is_alone_is_limited_too() {
+        let admission = admission(9, 10 << 20);
+        let mut alone = admission.enter().unwrap();
+        alone.charge(20 << 20).unwrap();
+        alone.reserve(1 << 20).unwrap();
+        let error = alone.reserve(1).unwrap_err();
+        assert!(matches!(error, Fault::Outgrown { size, .. } if size == (21 << 20) + 1), "{error}");
+        drop(alone);
+        let (mut a, mut b) = (admission.enter().unwrap(), admission.enter().unwrap());
+        a.reserve(6 << 20).unwrap();
+        b.reserve(4 << 20).unwrap();
+        assert!(matches!(b.reserve(1), Err(Fault::QueueFull { .. })));
+        drop((a, b));
+        assert_eq!(admission.bytes(), 0);
+        // Sizes that do not fit in memory are refused without wrapping around.
+        let mut huge = admission.enter().unwrap();
+        assert!(huge.reserve(u64::MAX).is_err());
+        drop(huge);
+        assert_eq!(admission.bytes(), 0);
     }
 }

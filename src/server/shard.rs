@@ -11,6 +11,7 @@ use super::Shared;
 use crate::listener::bind::Accepted;
 use crate::listener::grpc;
 use crate::pipeline::Shard;
+use crate::pipeline::offload::Offload;
 use crate::transport::socket::Socket;
 use crate::upstream::pool::Pool;
 
@@ -59,6 +60,7 @@ pub(super) async fn run(shared: Arc<Shared>, live: Arc<Live>, mut accepted: mpsc
         refresher: shared.refresher.clone(),
         admission: Arc::clone(&shared.admission),
         limiter,
+        offload: Offload::default(),
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         recent: Arc::clone(&shared.recent),

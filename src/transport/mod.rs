@@ -3,7 +3,7 @@
 pub(crate) mod body;
 pub(crate) mod coalesce;
 pub(crate) mod deadline;
-pub(crate) mod framing;
+pub mod framing;
 pub(crate) mod http2;
 pub(crate) mod socket;
 #[cfg(feature = "tls")]

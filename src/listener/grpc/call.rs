@@ -133,7 +133,7 @@ async fn judged(
     }
     let mut ticket = shard.admit(deadline)?;
     let limit = shard.config.limits.max_message_bytes;
-    let message = message::read(body, &head.headers, limit, &mut ticket).await?;
+    let message = message::read(body, &head.headers, limit, &shard.offload, &mut ticket).await?;
     let attempts = match shard.limiter {
         Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
         None => Attempts::without_limiter(),
