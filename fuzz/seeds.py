@@ -20,6 +20,8 @@ PREFIXES = {
     "scan": lambda model: b"\x07",
     "plan": lambda model: bytes([0, model, 1, 7]),
     "apply": lambda model: bytes([0, model, 1, 7]),
+    # Three cuts, then an input of `plan`.
+    "scan_cuts": lambda model: bytes([3, 2, 1, 7, 0, model, 1, 7]),
 }
 
 
@@ -41,6 +43,8 @@ def golden(folder):
             seeds = [("metadata", b"\x00" + answer)]
         elif answer:
             seeds.append(("scan", b"\x07" + answer))
+        # Two cuts, the body once.
+        seeds.append(("framing", b"\x02\x00\x01\xc8\x00" + len(request).to_bytes(4) + request))
         for target, seed in seeds:
             if len(seed) <= MAX_SIZE:
                 write(folder / target, seed)

@@ -42,6 +42,9 @@ pub enum Fault {
     ModelUndeclared { model: String },
     #[error("message of {size} bytes is too large (limit {limit}) (TOO_LARGE; {setting})")]
     TooLarge { size: u64, limit: u64, setting: &'static str },
+    /// What the sidecar makes of a request is too large: its decompressed or repaired message.
+    #[error("{what} would take {size} bytes (limit {limit}) (TOO_LARGE; {setting})")]
+    Outgrown { what: &'static str, size: u64, limit: u64, setting: &'static str },
     #[error("too many {what} in flight (limit {limit}) (QUEUE_FULL; {setting})")]
     QueueFull { what: &'static str, setting: &'static str, limit: u64 },
     #[error(
@@ -129,6 +132,7 @@ impl Fault {
                 Spec::of(Reason::ModelUnknown).fact("model", model)
             }
             Self::TooLarge { .. } => Spec::of(Reason::TooLarge),
+            Self::Outgrown { setting, .. } => Spec::of(Reason::TooLarge).fact("setting", setting),
             Self::QueueFull { setting, .. } | Self::ShareFull { setting, .. } => {
                 Spec::of(Reason::QueueFull).fact("setting", setting)
             }

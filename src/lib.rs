@@ -18,7 +18,7 @@ pub mod proto;
 mod tasks;
 mod telemetry;
 
-mod transport;
+pub mod transport;
 
 pub mod limiter;
 mod upstream;

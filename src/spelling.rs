@@ -6,6 +6,9 @@ use strsim::osa_distance;
 /// Longest name that is compared, in bytes: the work grows with the square of the length.
 const MAX_LENGTH: usize = 64;
 
+/// Maximum number of known names of a similar length that are compared: a hint is not worth more.
+const MAX_COMPARED: usize = 1024;
+
 /// The known name nearest to `name`, if at most a third of the letters differ. Case is ignored, and
 /// `-` equals `_`.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -27,6 +30,7 @@ fn within<'a>(allowed: usize, name: &str, known: impl IntoIterator<Item = &'a st
     known
         .into_iter()
         .filter(|candidate| candidate.len() <= MAX_LENGTH && candidate.len().abs_diff(name.len()) <= allowed)
+        .take(MAX_COMPARED)
         .map(|candidate| (osa_distance(&name, &folded(candidate)), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)

@@ -3,6 +3,7 @@
 mod alloc;
 mod cases;
 mod clock;
+mod framings;
 mod table;
 
 use std::process::ExitCode;

@@ -1,22 +1,27 @@
 //! The bodies of the fuzz targets. The integration tests include this file and replay the committed
 //! corpus.
 //!
-//! In `plan` and `apply`, the first byte decides: if it is even, the rest is an encoded request; if
-//! it is odd, [`generate`] builds a signature, a policy and a request from the rest.
+//! In `plan`, `apply` and behind the cuts of `scan_cuts`, the first byte decides: if it is even,
+//! the rest is an encoded request; if it is odd, [`generate`] builds a signature, a policy and a
+//! request from the rest.
 pub mod apply;
 pub mod check;
 pub mod choices;
 pub mod encode;
+pub mod framing;
 pub mod generate;
 pub mod metadata;
 pub mod plan;
 pub mod scan;
+pub mod scan_cuts;
 pub mod world;
 
 pub use apply::apply;
+pub use framing::framing;
 pub use metadata::metadata;
 pub use plan::plan;
 pub use scan::scan;
+pub use scan_cuts::scan_cuts;
 
 use bytes::Bytes;
 use tfs_sidecar::wire::Rope;

@@ -28,7 +28,13 @@ fn samples() -> impl Iterator<Item = Fault> {
             Fault::ModelUndeclared { .. } => {
                 Fault::TooLarge { size: 1 << 31, limit: (1 << 31) - 1, setting: "limits.max_message_bytes" }
             }
-            Fault::TooLarge { .. } => {
+            Fault::TooLarge { .. } => Fault::Outgrown {
+                what: "the repaired message",
+                size: 1 << 31,
+                limit: (1 << 31) - 1,
+                setting: "limits.max_message_bytes",
+            },
+            Fault::Outgrown { .. } => {
                 Fault::QueueFull { what: "requests", setting: "limits.max_inflight_requests", limit: 1024 }
             }
             Fault::QueueFull { .. } => Fault::ShareFull {

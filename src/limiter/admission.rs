@@ -182,6 +182,21 @@ impl Ticket {
         }
     }
 
+    /// Charges the request for memory that the sidecar is about to allocate for it, such as the
+    /// output of a repair.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ticket::charge`].
+    pub(crate) fn reserve(&mut self, bytes: u64) -> Result<(), Fault> {
+        let (size, limit) = (self.charged.saturating_add(bytes), self.share.admission.max_bytes);
+        if size > limit {
+            let what = "the request, decompressed and repaired,";
+            return Err(Fault::Outgrown { what, size, limit, setting: BYTES });
+        }
+        self.charge(bytes)
+    }
+
     /// Gives back bytes that the request does not hold any more, at most what it was charged for.
     pub(crate) fn release(&mut self, bytes: u64) {
         let bytes = bytes.min(self.charged);
@@ -385,5 +400,23 @@ pub(crate) mod tests {
         let _other = connect(&admission, [10, 0, 0, 2]);
         drop(first);
         assert!(admission.connect(&peer).is_some());
+    }
+
+    #[test]
+    fn what_is_allocated_for_a_request_is_limited_before_it_is() {
+        let admission = admission(9, 10 << 20);
+        let connection = connect(&admission, [10, 0, 0, 1]);
+        let mut alone = connection.0.enter().unwrap();
+        alone.charge(8 << 20).unwrap();
+        let error = alone.reserve((2 << 20) + 1).unwrap_err();
+        assert!(matches!(error, Fault::Outgrown { size, .. } if size == (10 << 20) + 1), "{error}");
+        // Sizes that do not fit in memory are refused without wrapping around.
+        assert!(alone.reserve(u64::MAX).is_err());
+        assert_eq!(admission.bytes(), 8 << 20);
+        alone.reserve(2 << 20).unwrap();
+        let mut other = connection.0.enter().unwrap();
+        assert!(matches!(other.reserve(1), Err(Fault::QueueFull { .. })));
+        drop((alone, other));
+        assert_eq!(admission.bytes(), 0);
     }
 }

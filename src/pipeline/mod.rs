@@ -6,6 +6,7 @@ mod annotations;
 mod answer;
 mod context;
 mod fan_out;
+pub(crate) mod offload;
 mod operation;
 pub(crate) mod options;
 pub(crate) mod repair_metadata;
@@ -14,6 +15,7 @@ mod resolve;
 mod run;
 mod send;
 mod sent;
+mod stages;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
@@ -46,6 +48,8 @@ pub(crate) struct Shard {
     pub refresher: Refresher,
     /// `None`: as many calls to TF Serving as there are requests.
     pub limiter: Option<ShardHandle>,
+    /// Where work on large messages runs.
+    pub offload: offload::Offload,
     pub retry_budget: RefCell<Budget>,
     pub drain: DrainHandle,
     /// What the operators' page shows.

@@ -2,13 +2,13 @@
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::infer::{apply_infer, judge_infer};
-use crate::repair::{self, Limits, Mode, Plan, Verdict, apply, judge};
+use crate::repair::{self, Cost, Limits, Mode, Plan, Verdict, apply, judge};
 use crate::telemetry::metrics::Method;
 use crate::wire::infer::InferView;
 use crate::wire::{ModelSpec, PredictView, Rope, WireError};
 
 /// A scanned request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "boxing it would cost an allocation for each Predict")]
 pub(super) enum Operation {
     Predict(PredictView),
@@ -17,14 +17,43 @@ pub(super) enum Operation {
     Infer(InferView),
 }
 
+/// A message that is no request of its method.
+#[derive(Debug)]
+pub(super) struct Malformed {
+    pub error: WireError,
+    /// The model that it names, as far as that can be read.
+    pub spec: ModelSpec,
+}
+
 impl Operation {
-    /// # Errors
-    /// The bytes are not a request of this method.
-    pub(super) fn scan(method: Method, message: &Rope) -> Result<Self, WireError> {
-        match method {
-            Method::MultiInference => InferView::scan_multi(message).map(Self::Infer),
-            Method::Classify | Method::Regress => InferView::scan_single(message).map(Self::Infer),
-            _ => PredictView::scan(message).map(Self::Predict),
+    /// Reads about `fuel` fields at most, twice if the message is malformed. `None`: there are
+    /// more.
+    pub(super) fn scan(method: Method, message: &Rope, fuel: usize) -> Option<Result<Self, Malformed>> {
+        let scanned = match method {
+            Method::MultiInference => InferView::scan_multi_within(message, fuel).map(Self::Infer),
+            Method::Classify | Method::Regress => {
+                InferView::scan_single_within(message, fuel).map(Self::Infer)
+            }
+            _ => PredictView::scan_within(message, fuel).map(Self::Predict),
+        };
+        let error = match scanned {
+            Ok(operation) => return Some(Ok(operation)),
+            Err(WireError::Unfinished { .. }) => return None,
+            Err(error) => error,
+        };
+        // A MultiInference names its model in its tasks.
+        let spec = match method {
+            Method::MultiInference => ModelSpec::default(),
+            _ => PredictView::salvage_model_spec(message, fuel).ok()?,
+        };
+        Some(Err(Malformed { error, spec }))
+    }
+
+    /// Bytes that it takes beside the message.
+    pub(super) fn heap_size(&self) -> usize {
+        match self {
+            Self::Predict(view) => view.heap_size(),
+            Self::Infer(view) => view.heap_size(),
         }
     }
 
@@ -64,6 +93,22 @@ impl Operation {
                 raised,
             }),
             Self::Infer(view) => judge_infer(view, &version.signatures, &version.policy, raised),
+        }
+    }
+
+    /// Bytes of values that judging may read: a multiple of this is its work.
+    pub(super) fn unlike(&self, version: &ModelVersion) -> usize {
+        match self {
+            Self::Predict(view) => repair::unlike(view, &version.signatures),
+            Self::Infer(_) => 0,
+        }
+    }
+
+    /// What [`Operation::apply`] will take.
+    pub(super) fn cost(&self, plan: &Plan) -> Cost {
+        match self {
+            Self::Predict(view) => repair::cost(view, plan),
+            Self::Infer(_) => Cost::default(),
         }
     }
 

@@ -81,6 +81,13 @@ impl RequestMetrics {
         done
     }
 
+    /// Times a stage of a sampled request that began at `since` and has ended.
+    pub(crate) fn stage_took(&self, stage: Stage, since: Instant) {
+        if self.sampled {
+            metrics::stage_seconds(stage, since.elapsed().as_secs_f64());
+        }
+    }
+
     pub(crate) fn model(&self) -> &ModelMetrics {
         self.model.as_deref().unwrap_or_else(|| metrics::unknown())
     }

@@ -11,19 +11,18 @@ use super::annotations::ResponseAnnotations;
 use super::answer::Answer;
 use super::context::{RequestContext, RequestMessage};
 use super::fan_out::fan_out;
-use super::operation::Operation;
+use super::operation::Malformed;
 use super::repair_metadata::repair_metadata;
 use super::resolve::resolve;
 use super::send::send;
+use super::stages;
 use super::verdict::{count, is_off, refusal, remember};
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::{Action, Calls, Mode, Outcome, Reason, Verdict};
 use crate::retry::policy::{Cause, Decision};
-use crate::telemetry::metrics::{Method, Stage};
-use crate::transport::framing::frames;
 use crate::upstream::call::Reply;
-use crate::wire::{ModelSpec, PredictView, Rope};
+use crate::wire::ModelSpec;
 
 /// How long the server's refusal may wait for a check whether the signatures have changed.
 const REVALIDATE_WITHIN: Duration = Duration::from_secs(1);
@@ -38,14 +37,13 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
     let config = &shard.config;
 
     // scan
-    let scanned = cx.metrics.stage(Stage::Scan, || Operation::scan(cx.metrics.method, plain));
-    let operation = match scanned {
+    let operation = match stages::scan(cx, plain).await? {
         Ok(operation) => Some(operation),
-        Err(error) if lets_malformed_pass(cx, plain) => {
+        Err(Malformed { error, spec }) if lets_malformed_pass(cx, &spec) => {
             tracing::debug!(%error, "forwarding a message that cannot be parsed");
             None
         }
-        Err(error) => return Err(Fault::malformed(error.to_string())),
+        Err(Malformed { error, .. }) => return Err(Fault::malformed(error.to_string())),
     };
     let checked = operation.as_ref().and_then(|operation| Some((operation, operation.model_spec()?)));
     let policy = checked.map_or(&config.defaults, |(_, spec)| config.policy(&spec.name));
@@ -62,18 +60,15 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
 
     // resolve
     let mut version = resolve(cx, spec).await?;
-    let limits = config.request_limits();
     loop {
         // judge
-        let verdict =
-            cx.metrics.stage(Stage::Plan, || operation.judge(plain, &version, limits, cx.options.mode));
+        let verdict = stages::judge(cx, operation, plain, &version).await?;
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
         cx.metrics.set_outcome(&verdict);
 
         // apply
         let metadata = repair_metadata(&verdict, cx.options.dry_run);
-        let repaired: Rope;
         let changed: SmallVec<[Bytes; 4]>;
         let outgoing: &[Bytes] = match verdict.action {
             Action::Refuse => {
@@ -89,7 +84,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
             Action::Forward => &message.frames,
             Action::Apply if cx.options.dry_run => &[],
             Action::Apply => {
-                repaired = cx.metrics.stage(Stage::Apply, || operation.apply(plain, &verdict.plan))?;
+                let repaired = stages::apply(cx, operation, plain, &verdict.plan).await?;
                 if verdict.plan.calls != Calls::One {
                     cx.head.set_changed();
                     let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
@@ -101,7 +96,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
                     remember(cx, &version, &verdict);
                     return Ok(answer);
                 }
-                changed = frames(repaired);
+                changed = stages::frames(cx, repaired)?;
                 &changed
             }
         };
@@ -138,15 +133,10 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
 }
 
 /// Whether a message that cannot be parsed is forwarded all the same: in the modes that refuse
-/// nothing. Its model may be readable; otherwise the defaults decide.
-fn lets_malformed_pass(cx: &mut RequestContext<'_>, message: &Rope) -> bool {
+/// nothing. `spec` names its model if that is readable; otherwise the defaults decide.
+fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec) -> bool {
     let config = &cx.shard.config;
-    // A MultiInference names its model in its tasks.
-    let spec = match cx.metrics.method {
-        Method::MultiInference => ModelSpec::default(),
-        _ => PredictView::salvage_model_spec(message),
-    };
-    if let Some(version) = cx.shard.catalog.lookup(&spec) {
+    if let Some(version) = cx.shard.catalog.lookup(spec) {
         cx.metrics.set_model(version.metrics(spec.effective_signature()));
     }
     let policy = config.policy(&spec.name).for_signature(spec.effective_signature());

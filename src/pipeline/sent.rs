@@ -9,6 +9,8 @@ use crate::wire::{PredictView, Rope, values};
 
 /// Strings that an explanation looks at.
 const MAX_STRINGS: usize = 16;
+/// And how much of each. A longer one is not looked into.
+const MAX_STRING: usize = (1 << 20) + 1;
 
 /// The client's request with the repairs of its verdict, if they were applied. It only borrows;
 /// nothing is computed until an error is explained.
@@ -70,7 +72,7 @@ impl Sent for SentRequest<'_> {
     fn strings(&self) -> Vec<Bytes> {
         let mut inputs = self.view.inputs.iter().filter(|input| input.tensor.dtype == DataType::STRING);
         match (inputs.next(), inputs.next()) {
-            (Some(only), None) => values::strings(self.message, &only.tensor, MAX_STRINGS),
+            (Some(only), None) => values::strings(self.message, &only.tensor, MAX_STRINGS, MAX_STRING),
             _ => Vec::new(),
         }
     }

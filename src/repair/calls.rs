@@ -6,9 +6,9 @@ use super::reason::Reason;
 use super::{Change, Propose, Repair, Stage, Step};
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{PartialShape, Shape};
-use crate::wire::emit::{EntryEdit, RequestEdit, rewrite};
-use crate::wire::rows::{self, RowsError};
-use crate::wire::{PredictView, Rope, reply};
+use crate::wire::emit::{EntryEdit, RequestEdit, TensorEdit, rewrite};
+use crate::wire::rows::{self, Cutter, RowsError};
+use crate::wire::{PredictView, Rope, TensorView, reply};
 
 /// The upstream calls that are made with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -165,30 +165,47 @@ fn outputs_have_rows(signature: &Signature, filter: &[String]) -> bool {
 /// If the message cannot be cut between its rows.
 pub fn requests(message: &Rope, calls: Calls) -> Result<Vec<(Rope, i64)>, RowsError> {
     let view = PredictView::scan(message)?;
-    match calls {
-        Calls::One => Ok(vec![(message.clone(), 0)]),
+    let (rows, per_call) = match calls {
+        Calls::One => return Ok(vec![(message.clone(), 0)]),
         Calls::Pad { rows, to } => {
-            let pieces = |message: &Rope, tensor: &crate::wire::TensorView| {
+            let edits = batched(&view, rows).map(|(index, tensor)| {
                 let all = rows::take(message, tensor, &(0..rows as u64))?;
                 let last = rows::take(message, tensor, &(rows as u64 - 1..rows as u64))?;
-                Ok([all].into_iter().chain(std::iter::repeat_n(last, (to - rows) as usize)).collect())
-            };
-            Ok(vec![(replace_rows(message, &view, rows, to, pieces)?, to)])
+                let pieces = [all].into_iter().chain(std::iter::repeat_n(last, (to - rows) as usize));
+                Ok(change(index, rows::join(tensor, to, pieces)))
+            });
+            let entries = edits.collect::<Result<_, RowsError>>()?;
+            let edit = RequestEdit { entries, ..RequestEdit::default() };
+            return Ok(vec![(rewrite(message, &view, &edit), to)]);
         }
-        Calls::Split { rows, per_call, .. } => {
-            let mut all = Vec::new();
-            let mut start = 0;
-            while start < rows {
-                let end = rows.min(start.saturating_add(per_call));
-                let part = |message: &Rope, tensor: &crate::wire::TensorView| {
-                    Ok(vec![rows::take(message, tensor, &(start as u64..end as u64))?])
-                };
-                all.push((replace_rows(message, &view, rows, end - start, part)?, end - start));
-                start = end;
-            }
-            Ok(all)
-        }
+        Calls::Split { rows, per_call, .. } => (rows, per_call),
+    };
+    let mut cutters = batched(&view, rows)
+        .map(|(index, tensor)| Ok((index, tensor, Cutter::new(message, tensor)?)))
+        .collect::<Result<Vec<_>, RowsError>>()?;
+    let mut all = Vec::new();
+    let mut start = 0;
+    while start < rows {
+        let count = per_call.min(rows - start);
+        let edits = cutters.iter_mut().map(|(index, tensor, cutter)| {
+            Ok(change(*index, rows::join(tensor, count, [cutter.next(count as u64)?])))
+        });
+        let entries = edits.collect::<Result<_, RowsError>>()?;
+        let edit = RequestEdit { entries, ..RequestEdit::default() };
+        all.push((rewrite(message, &view, &edit), count));
+        start += count;
     }
+    Ok(all)
+}
+
+/// The inputs that have these rows: all but the scalars, which are the same in every call.
+fn batched(view: &PredictView, rows: i64) -> impl Iterator<Item = (usize, &TensorView)> {
+    let tensors = view.inputs.iter().map(|input| &input.tensor).enumerate();
+    tensors.filter(move |(_, tensor)| tensor.shape.first() == Some(&rows))
+}
+
+fn change(index: usize, edit: TensorEdit) -> (usize, EntryEdit) {
+    (index, EntryEdit::Change(Box::new(edit)))
 }
 
 /// The response to the request, from the responses to its calls. Each part comes with the number of
@@ -201,22 +218,4 @@ pub fn answer(parts: &[(Rope, i64)], calls: Calls) -> Result<Rope, RowsError> {
         (Calls::Pad { rows, to }, [(only, _)]) => reply::cut(only, rows, to),
         _ => reply::join(parts),
     }
-}
-
-fn replace_rows(
-    message: &Rope,
-    view: &PredictView,
-    rows: i64,
-    new: i64,
-    pieces: impl Fn(&Rope, &crate::wire::TensorView) -> Result<Vec<rows::Piece>, RowsError>,
-) -> Result<Rope, RowsError> {
-    let mut edit = RequestEdit::default();
-    for (index, input) in view.inputs.iter().enumerate() {
-        // Scalars are the same in every call.
-        if input.tensor.shape.first() == Some(&rows) {
-            let tensor = rows::join(&input.tensor, new, pieces(message, &input.tensor)?);
-            edit.entries.push((index, EntryEdit::Change(Box::new(tensor))));
-        }
-    }
-    Ok(rewrite(message, view, &edit))
 }

@@ -88,14 +88,19 @@ impl CastChain {
         })
     }
 
-    /// All values after the casts, little-endian.
+    /// Size of an element after the casts.
+    pub(super) fn width(&self) -> usize {
+        self.casts.last().map_or_else(|| self.dtype.size().unwrap_or(1), |link| link.cast.to_size())
+    }
+
+    /// All values after the casts, little-endian. `values` is how many to make room for.
     pub(super) fn convert(
         &self,
         message: &Rope,
         tensor: &TensorView,
         values: u64,
     ) -> Result<Vec<u8>, WireError> {
-        let width = self.casts.last().map_or(1, |link| link.cast.to_size());
+        let width = self.width();
         // Planning counted the values, so this is bounded by the size of the message times the
         // ratio of the two dtypes' sizes.
         let mut out = Vec::with_capacity(usize::try_from(values).unwrap_or(0).saturating_mul(width));

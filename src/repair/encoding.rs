@@ -11,7 +11,7 @@ use super::payload;
 use super::policy::{Limits, Policy, ShortLists};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
-use crate::tensor::{Class, DtypeInfo, Shape, ValueList};
+use crate::tensor::{Class, DataType, DtypeInfo, Shape, ValueList};
 use crate::wire::rope::Rope;
 use crate::wire::scan::Reader;
 use crate::wire::tensor::MAX_RANK;
@@ -98,6 +98,21 @@ pub(super) fn check(
         return Encoded::Faulty(descriptor, Problem { input: input.to_owned(), ..problem });
     }
     Encoded::Sound(descriptor)
+}
+
+/// Whether the values are of this dtype and in one field, the one that TensorFlow reads for it, so
+/// that they are only counted.
+pub(super) fn is_plain(tensor: &TensorView, dtype: DataType) -> bool {
+    if tensor.dtype != dtype {
+        return false;
+    }
+    match &tensor.content {
+        Some(_) => dtype.size().is_some() && !tensor.has_lists(),
+        None => {
+            let own = dtype.info().map(|info| info.list);
+            tensor.lists().iter().all(|(list, _)| Some(*list) == own)
+        }
+    }
 }
 
 /// The problem of a shape that has more elements than the operator allows.

@@ -17,6 +17,8 @@ use crate::wire::{InputView, PredictView, Rope, TensorView};
 const MAX_HINTS: usize = 16;
 /// Maximum number of inputs that are searched for two that were swapped.
 const MAX_PAIRED: usize = 32;
+/// Maximum number of signatures that are searched for a name. Real models have a handful.
+const MAX_SEARCHED: usize = 1024;
 /// A list of signatures stops after this many bytes.
 const MAX_LIST_LENGTH: usize = 400;
 
@@ -88,7 +90,8 @@ fn taken_by(
     has: impl Fn(&Signature) -> bool,
     what: &str,
 ) -> Option<String> {
-    let names = quoted(signatures.servable().filter(|other| other.name != own.name && has(other)));
+    let others = signatures.servable().take(MAX_SEARCHED);
+    let names = quoted(others.filter(|other| other.name != own.name && has(other)));
     let what = ascii(what);
     match names.as_slice() {
         [] => None,
@@ -118,7 +121,7 @@ pub(super) fn signature(view: &PredictView, signatures: &Signatures) -> Option<S
             && view.inputs.len() <= signature.inputs.len()
             && view.inputs.iter().all(|input| signature.input(&input.key).is_some())
     };
-    match quoted(signatures.servable().filter(takes_all)).as_slice() {
+    match quoted(signatures.servable().take(MAX_SEARCHED).filter(takes_all)).as_slice() {
         [only] => Some(format!("signature {only} takes these inputs: send it as signature_name")),
         _ => None,
     }

@@ -6,10 +6,10 @@ use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::rows::{self, Rows};
 use super::warning::Warning;
-use super::{Change, Plan, Propose, REPAIRS, Stage, Step, calls, hints, missing, names, tensor};
+use super::{Change, Plan, Propose, REPAIRS, Stage, Step, calls, encoding, hints, missing, names, tensor};
 use crate::signature::{Signature, Signatures};
 use crate::tensor::Shape;
-use crate::wire::{ModelSpec, PredictView, Rope};
+use crate::wire::{InputView, ModelSpec, PredictView, Rope};
 
 /// Everything that the decision depends on.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +94,17 @@ pub fn judge(request: &Request<'_>) -> Verdict {
     found.verdict(signature, mode, policy)
 }
 
+/// Bytes of the inputs whose values [`judge`] may have to read, because they are not encoded as the
+/// signature declares them. The work on all other inputs does not depend on their size.
+pub fn unlike(view: &PredictView, signatures: &Signatures) -> usize {
+    let signature = signatures.get(view.model_spec.effective_signature());
+    let is_like = |input: &&InputView| {
+        let info = signature.and_then(|signature| signature.input(&input.key));
+        info.is_some_and(|info| encoding::is_plain(&input.tensor, info.dtype))
+    };
+    view.inputs.iter().filter(|input| !is_like(input)).map(|input| input.entry.len()).sum()
+}
+
 /// The signature that the request means, with the step that renames it if the names differ.
 pub(super) fn choose_signature(
     spec: &ModelSpec,
@@ -165,16 +176,22 @@ fn check_outputs(
     signatures: &Signatures,
     problems: &mut Vec<Problem>,
 ) {
-    for (at, name) in filter.iter().enumerate() {
-        let known: Vec<&str> = signature.outputs.iter().map(|info| info.alias.as_str()).collect();
-        if signature.output(name).is_none() {
+    let mut seen = vec![false; if filter.is_empty() { 0 } else { signature.outputs.len() }];
+    for name in filter {
+        let Some(at) = signature.output_index(name) else {
+            let known: Vec<&str> = signature.outputs.iter().map(|info| info.alias.as_str()).collect();
             let what = format!(
                 "output tensor alias not found in signature: {name} Outputs expected to be in the set {{{}}}.",
                 known.join(",")
             );
             let hint = hints::output(name, signature, signatures).unwrap_or_default();
             problems.push(Problem::new(Reason::OutputUnknown, "", what).hint(hint));
-        } else if filter[..at].contains(name) {
+            if problems.len() > MAX_OUTPUT_PROBLEMS {
+                return;
+            }
+            continue;
+        };
+        if std::mem::replace(&mut seen[at], true) {
             problems.push(Problem::new(
                 Reason::OutputUnknown,
                 "",

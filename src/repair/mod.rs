@@ -3,7 +3,7 @@
 //! Pure: no I/O, no clock, no async. [`judge`] returns a [`Verdict`]: the steps that make the
 //! request conform, every problem that it has, and the action that its mode takes. [`apply`]
 //! executes the steps. Logs, metrics, dry runs and error messages all read the same verdict, so
-//! nothing is decided twice.
+//! nothing is decided twice. [`cost`] tells beforehand what [`apply`] will allocate.
 //!
 //! A request goes through these stages, and the problems of all of them are collected: signature
 //! ([`judge`]) → names ([`names`]) → encoding ([`encoding`]) → dtype → shape ([`tensor`]) → missing
@@ -37,11 +37,11 @@ mod tensor;
 mod tests;
 mod warning;
 
-pub use apply::{ApplyError, apply};
+pub use apply::{ApplyError, Cost, apply, cost};
 pub use calls::Calls;
 pub(crate) use calls::CallsCase;
 pub use descriptor::{Descriptor, Encoding};
-pub use judge::{Action, Outcome, Request, Verdict, judge};
+pub use judge::{Action, Outcome, Request, Verdict, judge, unlike};
 pub(crate) use missing::MissingCase;
 pub(crate) use names::{NameCase, Naming};
 pub use policy::{Limits, Mode, ModelPolicy, Policy};

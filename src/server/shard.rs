@@ -11,6 +11,7 @@ use super::liveness::PingReceiver;
 use crate::listener::bind::Accepted;
 use crate::listener::grpc;
 use crate::pipeline::Shard;
+use crate::pipeline::offload::Offload;
 use crate::tasks::{spawn_critical, spawn_isolated};
 use crate::telemetry::metrics::{ConnectionLimit, PanickedTask};
 use crate::transport::peer::Peer;
@@ -67,6 +68,7 @@ pub(super) async fn run(
         catalog: Arc::clone(&shared.catalog),
         refresher: shared.refresher.clone(),
         limiter,
+        offload: Offload::default(),
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         recent: Arc::clone(&shared.recent),

@@ -50,6 +50,11 @@ impl Signature {
         self.inputs.binary_search_by(|info| info.alias.as_str().cmp(alias)).ok()
     }
 
+    /// The index of an output in `outputs`.
+    pub fn output_index(&self, alias: &str) -> Option<usize> {
+        self.outputs.binary_search_by(|info| info.alias.as_str().cmp(alias)).ok()
+    }
+
     pub fn output(&self, alias: &str) -> Option<&TensorInfo> {
         find(&self.outputs, alias)
     }

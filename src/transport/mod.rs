@@ -4,7 +4,7 @@ pub(crate) mod body;
 pub(crate) mod coalesce;
 pub(crate) mod deadline;
 pub(crate) mod frames;
-pub(crate) mod framing;
+pub mod framing;
 pub(crate) mod http2;
 pub(crate) mod peer;
 pub(crate) mod socket;

@@ -58,9 +58,10 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
         HeaderValue::from_static(concat!("tfs-sidecar/", env!("CARGO_PKG_VERSION"))),
     );
 
+    let message = frames(Rope::from(message)).map_err(|error| broken(path, &error))?;
     let mut opened = pool.open(&request, false).await?;
     // If the server stopped reading, its response says why.
-    body::send_now(&mut opened.body, &frames(Rope::from(message)), true).ok();
+    body::send_now(&mut opened.body, &message, true).ok();
     let response = opened.response.await.map_err(|error| pool.target().fault(&error))?;
     if let Some((code, message)) = status(response.headers()).filter(|(code, _)| *code != Code::Ok) {
         return Err(Fault::Upstream { code, message });
@@ -92,5 +93,5 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
 }
 
 fn broken(path: &str, error: &FramingError) -> Fault {
-    Fault::Internal { problem: format!("invalid answer of {path}: {error}") }
+    Fault::Internal { problem: format!("invalid message of {path}: {error}") }
 }

@@ -1,5 +1,5 @@
 //! Rewrites a request: a few new bytes between slices of the old ones, and values are not copied.
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -188,18 +188,35 @@ pub fn packed(list: ValueList, dtype: DataType, elements: &[u8]) -> Rope {
         | ValueList::DComplex
         | ValueList::Float8 => elements.to_vec(),
         _ => {
-            let mut payload = Vec::with_capacity(elements.len());
-            for element in elements.chunks_exact(size) {
+            let values = elements.chunks_exact(size).map(|element| {
                 // Negative numbers are sign-extended: ten bytes, whatever their width.
                 let negative = signed && element.last().is_some_and(|byte| byte & 0x80 != 0);
                 let mut wide = [if negative { 0xff } else { 0 }; 8];
                 wide[..size].copy_from_slice(element);
-                put_varint(&mut payload, u64::from_le_bytes(wide));
-            }
+                u64::from_le_bytes(wide)
+            });
+            // A buffer that grows may take twice its size.
+            let mut payload = Vec::with_capacity(values.clone().map(varint_size).sum());
+            values.for_each(|value| put_varint(&mut payload, value));
             payload
         }
     };
     self::list(list, Rope::from(payload))
+}
+
+/// How many bytes an element can take in [`packed`] form.
+pub(crate) fn packed_sizes(list: ValueList, dtype: DataType) -> RangeInclusive<usize> {
+    let size = dtype.size().unwrap_or(1);
+    let signed = dtype.info().is_some_and(|info| info.class == Class::Signed);
+    match list {
+        ValueList::Float
+        | ValueList::Double
+        | ValueList::SComplex
+        | ValueList::DComplex
+        | ValueList::Float8 => size..=size,
+        _ if signed => 1..=10,
+        _ => 1..=(8 * size).div_ceil(7),
+    }
 }
 
 /// A new encoded `TensorProto`.
@@ -244,6 +261,11 @@ fn put_shape(out: &mut Vec<u8>, shape: &Shape) {
 
 fn put_tag(out: &mut Vec<u8>, field: u32, wire: u32) {
     put_varint(out, u64::from(field << 3 | wire));
+}
+
+/// Length of a base-128 varint.
+fn varint_size(value: u64) -> usize {
+    (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 /// Writes a base-128 varint.

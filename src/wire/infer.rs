@@ -1,4 +1,5 @@
 //! Classify, Regress and MultiInference requests: reads the model specs and counts the examples.
+use std::cell::Cell;
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -40,14 +41,25 @@ impl InferView {
     /// # Errors
     /// If the bytes are not such a message.
     pub fn scan_single(message: &Rope) -> Result<Self, WireError> {
+        Self::read_single(Reader::new(message))
+    }
+
+    /// Like [`InferView::scan_single`], but reads about `fuel` fields at most.
+    ///
+    /// # Errors
+    /// [`WireError::Unfinished`] if there are more fields.
+    pub fn scan_single_within(message: &Rope, fuel: usize) -> Result<Self, WireError> {
+        Self::read_single(Reader::limited(message, &Cell::new(fuel)))
+    }
+
+    fn read_single(mut reader: Reader<'_>) -> Result<Self, WireError> {
         let mut view = Self::default();
         let mut task = InferTask::default();
-        let mut reader = Reader::new(message);
         while let Some(field) = reader.next_field()? {
             match field.number {
                 1 => {
                     field.expect(Wire::Bytes)?;
-                    task.model_spec.merge(message, reader.inner(&field), field.payload.clone())?;
+                    task.model_spec.merge(reader.inner(&field), field.payload.clone())?;
                     task.spec_fields.push(field.span);
                 }
                 2 => {
@@ -66,8 +78,30 @@ impl InferView {
     /// # Errors
     /// If the bytes are not such a message.
     pub fn scan_multi(message: &Rope) -> Result<Self, WireError> {
+        Self::read_multi(Reader::new(message))
+    }
+
+    /// Like [`InferView::scan_multi`], but reads about `fuel` fields at most.
+    ///
+    /// # Errors
+    /// [`WireError::Unfinished`] if there are more fields.
+    pub fn scan_multi_within(message: &Rope, fuel: usize) -> Result<Self, WireError> {
+        Self::read_multi(Reader::limited(message, &Cell::new(fuel)))
+    }
+
+    /// Bytes that the view takes beside the message.
+    pub fn heap_size(&self) -> usize {
+        let each = self.tasks.iter().map(|task| {
+            task.model_spec.heap_size()
+                + task.method_name.len()
+                + task.spec_fields.len() * size_of::<Range<usize>>()
+        });
+        let spilled = if self.tasks.spilled() { self.tasks.len() * size_of::<InferTask>() } else { 0 };
+        spilled + each.sum::<usize>()
+    }
+
+    fn read_multi(mut reader: Reader<'_>) -> Result<Self, WireError> {
         let mut view = Self::default();
-        let mut reader = Reader::new(message);
         while let Some(field) = reader.next_field()? {
             match field.number {
                 1 => {
@@ -87,11 +121,11 @@ impl InferView {
                     while let Some(part) = inner.next_field()? {
                         if part.number == 1 {
                             part.expect(Wire::Bytes)?;
-                            task.model_spec.merge(message, inner.inner(&part), part.payload.clone())?;
+                            task.model_spec.merge(inner.inner(&part), part.payload.clone())?;
                             task.spec_fields.push(part.span);
                         } else if part.number == 2 {
                             part.expect(Wire::Bytes)?;
-                            task.method_name = text(message, &part.payload)?;
+                            task.method_name = text(&inner, &part)?;
                         }
                     }
                     view.tasks.push(task);

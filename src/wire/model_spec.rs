@@ -4,11 +4,14 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::rope::Rope;
 use super::scan::{Reader, Wire, WireError, text};
 
 /// The signature that TF Serving uses when a request names none (`kDefaultServingSignatureDefKey`).
 pub const DEFAULT_SIGNATURE: &str = "serving_default";
+
+/// Maximum number of `model_spec` fields in a message, and of signature names in them. Encoders
+/// write one; each takes memory.
+const MAX_FIELDS: usize = 64;
 
 /// The requested version (the oneof `version_choice`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -43,20 +46,25 @@ impl ModelSpec {
         if self.signature_name.is_empty() { DEFAULT_SIGNATURE } else { &self.signature_name }
     }
 
+    /// Bytes on the heap.
+    pub(super) fn heap_size(&self) -> usize {
+        let ranges = self.payloads.len() + self.signature_fields.len();
+        self.name.len() + self.signature_name.len() + ranges * size_of::<Range<usize>>()
+    }
+
     /// Reads one `model_spec` field. A later one is merged into an earlier one, as in protobuf.
-    pub(super) fn merge(
-        &mut self,
-        rope: &Rope,
-        mut reader: Reader<'_>,
-        payload: Range<usize>,
-    ) -> Result<(), WireError> {
+    pub(super) fn merge(&mut self, mut reader: Reader<'_>, payload: Range<usize>) -> Result<(), WireError> {
         self.present = true;
-        self.payloads.push(payload);
+        let too_many = |what| WireError::TooMany { at: payload.start, what, limit: MAX_FIELDS };
+        if self.payloads.len() == MAX_FIELDS {
+            return Err(too_many("model specs"));
+        }
+        self.payloads.push(payload.clone());
         while let Some(field) = reader.next_field()? {
             match field.number {
                 1 => {
                     field.expect(Wire::Bytes)?;
-                    self.name = text(rope, &field.payload)?;
+                    self.name = text(&reader, &field)?;
                 }
                 2 => {
                     field.expect(Wire::Bytes)?;
@@ -69,12 +77,15 @@ impl ModelSpec {
                 }
                 3 => {
                     field.expect(Wire::Bytes)?;
-                    self.signature_name = text(rope, &field.payload)?;
+                    self.signature_name = text(&reader, &field)?;
+                    if self.signature_fields.len() == MAX_FIELDS {
+                        return Err(too_many("signature names"));
+                    }
                     self.signature_fields.push(field.span);
                 }
                 4 => {
                     field.expect(Wire::Bytes)?;
-                    self.version = VersionChoice::Label(text(rope, &field.payload)?);
+                    self.version = VersionChoice::Label(text(&reader, &field)?);
                 }
                 _ => {}
             }

@@ -1,5 +1,6 @@
 //! Scans a `tensorflow.serving.PredictRequest`: reads everything but the tensor values, and locates
 //! those.
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -48,13 +49,33 @@ impl PredictView {
     /// # Errors
     /// The first position at which the bytes are not a `PredictRequest`.
     pub fn scan(message: &Rope) -> Result<Self, WireError> {
+        Self::read(Reader::new(message))
+    }
+
+    /// Like [`PredictView::scan`], but reads about `fuel` fields at most.
+    ///
+    /// # Errors
+    /// [`WireError::Unfinished`] if there are more fields.
+    pub fn scan_within(message: &Rope, fuel: usize) -> Result<Self, WireError> {
+        Self::read(Reader::limited(message, &Cell::new(fuel)))
+    }
+
+    /// Bytes that the view takes beside the message.
+    pub fn heap_size(&self) -> usize {
+        let filters = self.output_filter.iter().map(|name| name.len() + size_of::<String>());
+        let ranges = (self.spec_fields.len() + self.shadowed.len()) * size_of::<Range<usize>>();
+        let spilled = if self.inputs.spilled() { self.inputs.len() * size_of::<InputView>() } else { 0 };
+        let each = self.inputs.iter().map(|input| input.key.len() + input.tensor.heap_size());
+        self.model_spec.heap_size() + filters.sum::<usize>() + ranges + spilled + each.sum::<usize>()
+    }
+
+    fn read(mut reader: Reader<'_>) -> Result<Self, WireError> {
         let mut view = Self::default();
-        let mut reader = Reader::new(message);
         while let Some(field) = reader.next_field()? {
             match field.number {
                 1 => {
                     field.expect(Wire::Bytes)?;
-                    view.model_spec.merge(message, reader.inner(&field), field.payload.clone())?;
+                    view.model_spec.merge(reader.inner(&field), field.payload.clone())?;
                     view.spec_fields.push(field.span);
                 }
                 2 => {
@@ -67,7 +88,7 @@ impl PredictView {
                         });
                     }
                     let inner = reader.inner(&field);
-                    view.inputs.push(entry(message, inner, field.span)?);
+                    view.inputs.push(entry(inner, field.span)?);
                 }
                 3 => {
                     field.expect(Wire::Bytes)?;
@@ -75,7 +96,7 @@ impl PredictView {
                         let what = "output_filter entries";
                         return Err(WireError::TooMany { at: field.span.start, what, limit: MAX_FILTERS });
                     }
-                    view.output_filter.push(text(message, &field.payload)?);
+                    view.output_filter.push(text(&reader, &field)?);
                 }
                 _ => {}
             }
@@ -85,19 +106,29 @@ impl PredictView {
     }
 
     /// The model spec of a message that cannot be scanned, as far as it can be read. Empty if it
-    /// comes after the error.
-    pub fn salvage_model_spec(message: &Rope) -> ModelSpec {
+    /// comes after the error. Reads about `fuel` fields at most.
+    ///
+    /// # Errors
+    /// [`WireError::Unfinished`] if there are more fields.
+    pub fn salvage_model_spec(message: &Rope, fuel: usize) -> Result<ModelSpec, WireError> {
         let mut spec = ModelSpec::default();
-        let mut reader = Reader::new(message);
-        while let Ok(Some(field)) = reader.next_field() {
-            if field.number == 1
-                && (field.expect(Wire::Bytes).is_err()
-                    || spec.merge(message, reader.inner(&field), field.payload.clone()).is_err())
-            {
-                break;
+        let fuel = Cell::new(fuel);
+        let mut reader = Reader::limited(message, &fuel);
+        loop {
+            let read = match reader.next_field() {
+                Ok(Some(field)) if field.number == 1 => field
+                    .expect(Wire::Bytes)
+                    .and_then(|()| spec.merge(reader.inner(&field), field.payload.clone())),
+                Ok(Some(_)) => continue,
+                Ok(None) => return Ok(spec),
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(()) => {}
+                Err(error @ WireError::Unfinished { .. }) => return Err(error),
+                Err(_) => return Ok(spec),
             }
         }
-        spec
     }
 
     pub fn input(&self, key: &str) -> Option<&InputView> {
@@ -134,21 +165,17 @@ impl PredictView {
     }
 }
 
-pub(super) fn entry(
-    message: &Rope,
-    mut reader: Reader<'_>,
-    span: Range<usize>,
-) -> Result<InputView, WireError> {
+pub(super) fn entry(mut reader: Reader<'_>, span: Range<usize>) -> Result<InputView, WireError> {
     let mut input = InputView { key: String::new(), entry: span, tensor: TensorView::default() };
     while let Some(field) = reader.next_field()? {
         match field.number {
             1 => {
                 field.expect(Wire::Bytes)?;
-                input.key = text(message, &field.payload)?;
+                input.key = text(&reader, &field)?;
             }
             2 => {
                 field.expect(Wire::Bytes)?;
-                input.tensor.merge(message, reader.inner(&field))?;
+                input.tensor.merge(reader.inner(&field))?;
             }
             _ => {}
         }
@@ -224,6 +251,47 @@ pub(super) mod tests {
         let view = PredictView::scan(&Rope::from(bytes)).unwrap();
         assert_eq!((view.inputs.len(), view.shadowed.len()), (1, 1));
         assert_eq!(view.inputs[0].tensor.dtype, DataType::DOUBLE);
+    }
+
+    #[test]
+    fn a_scan_stops_at_the_limit_of_its_work() {
+        let scan = |message: &Rope, fuel| PredictView::scan_within(message, fuel).map(drop);
+        let stopped = |message: &Rope, fuel| matches!(scan(message, fuel), Err(WireError::Unfinished { .. }));
+        let rope = Rope::from(request().encode_to_vec());
+        assert_eq!(PredictView::scan_within(&rope, 100), PredictView::scan(&rope));
+        assert!(stopped(&rope, 3));
+        let unknown_fields = [0x78, 1].repeat(1000);
+        let group: Vec<u8> = [&[0x7b][..], &[0x08, 1].repeat(1000), &[0x7c]].concat();
+        let long_name = [&[0x1a, 0x80, 0x80, 0x04][..], &vec![b'n'; 65_536]].concat();
+        let list = prost::Message::encode_to_vec(&TensorProto {
+            int_val: vec![1; 65_536],
+            ..TensorProto::default()
+        });
+        let values = PredictRequest {
+            inputs: [("x".to_owned(), TensorProto::decode(&list[..]).unwrap())].into(),
+            ..PredictRequest::default()
+        };
+        for message in [unknown_fields, group, long_name, values.encode_to_vec()] {
+            let message = Rope::from(message);
+            assert!(stopped(&message, 500));
+            assert_eq!(scan(&message, 1010), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_view_knows_its_size() {
+        let one = PredictView::scan(&Rope::from(request().encode_to_vec())).unwrap();
+        assert!(one.heap_size() < 100, "{}", one.heap_size());
+        // The smallest inputs, each with a key of its own.
+        let many: Vec<u8> = (0..10_000_u16)
+            .flat_map(|at| [&[0x12, 6, 0x0a, 4][..], format!("{at:04}").as_bytes()].concat())
+            .collect();
+        let many = PredictView::scan(&Rope::from(many)).unwrap();
+        assert!(many.heap_size() >= 10_000 * size_of::<InputView>(), "{}", many.heap_size());
+        let runs: Vec<u8> = [[0x38, 1], [0x18, 1]].concat().repeat(100);
+        let runs = [&[0x12, 0x93, 3, 0x12, 0x90, 3][..], &runs].concat();
+        let runs = PredictView::scan(&Rope::from(runs)).unwrap();
+        assert!(runs.heap_size() > 100, "{}", runs.heap_size());
     }
 
     #[test]

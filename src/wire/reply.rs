@@ -1,4 +1,6 @@
 //! Cuts and joins `tensorflow.serving.PredictResponse` messages by rows.
+use std::collections::HashMap;
+
 use super::emit::{self, map_entry_of};
 use super::predict::{InputView, entry};
 use super::rope::Rope;
@@ -34,10 +36,15 @@ impl ReplyView {
                     });
                 }
                 let inner = reader.inner(&field);
-                view.outputs.push(entry(message, inner, field.span)?);
+                view.outputs.push(entry(inner, field.span)?);
             }
         }
         Ok(view)
+    }
+
+    /// Of several outputs with one key the first.
+    fn by_key(&self) -> HashMap<&str, &InputView> {
+        self.outputs.iter().rev().map(|output| (output.key.as_str(), output)).collect()
     }
 }
 
@@ -66,12 +73,13 @@ pub fn join(parts: &[(Rope, i64)]) -> Result<Rope, RowsError> {
     let Some((first, _)) = parts.first() else { return Ok(Rope::new()) };
     let views: Vec<ReplyView> =
         parts.iter().map(|(message, _)| ReplyView::scan(message)).collect::<Result<_, _>>()?;
+    let by_key: Vec<HashMap<&str, &InputView>> = views.iter().map(ReplyView::by_key).collect();
     let mut cuts = Vec::new();
     let total = parts.iter().map(|(_, rows)| rows).sum();
     for output in &views[0].outputs {
         let mut pieces = Vec::with_capacity(parts.len());
-        for ((message, rows), view) in parts.iter().zip(&views) {
-            let same = view.outputs.iter().find(|other| other.key == output.key).ok_or(RowsError::Outputs)?;
+        for (((message, rows), view), by_key) in parts.iter().zip(&views).zip(&by_key) {
+            let same = *by_key.get(output.key.as_str()).ok_or(RowsError::Outputs)?;
             let alike = same.tensor.dtype == output.tensor.dtype
                 && same.tensor.shape.get(1..) == output.tensor.shape.get(1..);
             if !alike || view.outputs.len() != views[0].outputs.len() {

@@ -9,7 +9,9 @@ use smallvec::SmallVec;
 #[derive(Debug, Clone, Default)]
 pub struct Rope {
     segments: SmallVec<[Bytes; 4]>,
-    len: usize,
+    /// Where each segment ends in the rope. A position is found by binary search, so that reading
+    /// many ranges of a message that came in many chunks takes linear time.
+    ends: SmallVec<[usize; 4]>,
 }
 
 impl Rope {
@@ -19,23 +21,24 @@ impl Rope {
 
     pub fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
-            self.len += chunk.len();
+            self.ends.push(self.len() + chunk.len());
             self.segments.push(chunk);
         }
     }
 
     pub fn append(&mut self, other: Self) {
-        self.len += other.len;
+        let before = self.len();
+        self.ends.extend(other.ends.iter().map(|end| before + end));
         self.segments.extend(other.segments);
     }
 
     /// Total number of bytes.
     pub fn len(&self) -> usize {
-        self.len
+        self.ends.last().copied().unwrap_or(0)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.segments.is_empty()
     }
 
     pub fn segments(&self) -> &[Bytes] {
@@ -46,18 +49,18 @@ impl Rope {
         self.segments
     }
 
+    /// The segments from the one that holds a position, and the offset of the position in it.
+    /// There are none from the end on.
+    pub(super) fn segments_from(&self, position: usize) -> (&[Bytes], usize) {
+        let segment = self.ends.partition_point(|end| *end <= position);
+        let start = segment.checked_sub(1).map_or(0, |before| self.ends[before]);
+        (&self.segments[segment..], position - start)
+    }
+
     /// The chunks of a byte range, in order. A range beyond the end is cut at the end.
     pub fn chunks(&self, range: Range<usize>) -> Chunks<'_> {
-        let mut start = range.start;
-        let mut segment = 0;
-        while let Some(chunk) = self.segments.get(segment) {
-            if start < chunk.len() {
-                break;
-            }
-            start -= chunk.len();
-            segment += 1;
-        }
-        Chunks { segments: &self.segments[segment..], start, left: range.end.saturating_sub(range.start) }
+        let (segments, start) = self.segments_from(range.start);
+        Chunks::new(segments, start, range.end.saturating_sub(range.start))
     }
 
     /// A byte range as a rope that shares the memory of the chunks.
@@ -76,7 +79,7 @@ impl Rope {
             [] => Bytes::new(),
             [only] => only.clone(),
             many => {
-                let mut all = BytesMut::with_capacity(self.len);
+                let mut all = BytesMut::with_capacity(self.len());
                 for chunk in many {
                     all.put_slice(chunk);
                 }
@@ -113,7 +116,7 @@ impl FromIterator<Bytes> for Rope {
 /// Ropes are equal if their bytes are, however they are divided into chunks.
 impl PartialEq for Rope {
     fn eq(&self, other: &Self) -> bool {
-        self.len == other.len
+        self.len() == other.len()
             && self
                 .segments
                 .iter()
@@ -131,6 +134,11 @@ pub struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
+    /// `left` bytes from offset `start` of the first segment.
+    pub(super) fn new(segments: &'a [Bytes], start: usize, left: usize) -> Self {
+        Self { segments, start, left }
+    }
+
     fn next_part(&mut self) -> Option<(&'a Bytes, Range<usize>)> {
         if self.left == 0 {
             return None;

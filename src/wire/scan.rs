@@ -10,11 +10,12 @@
 //!          | group (field* end tag) | 4 bytes
 //! varint  := at most 10 bytes, 7 bits each, least significant first
 //! ```
+use std::cell::Cell;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::rope::Rope;
+use super::rope::{Chunks, Rope};
 
 /// Protobuf's own limit on nesting. Only unknown groups can nest here; all known messages have a
 /// fixed depth.
@@ -45,6 +46,9 @@ pub enum WireError {
     Packed { at: usize, length: usize, size: usize },
     #[error("too many {what} (limit {limit}) at byte {at}")]
     TooMany { at: usize, what: &'static str, limit: usize },
+    /// The scan had a limit on its work, and reached it.
+    #[error("the scan stopped at byte {at}, at the limit of its work")]
+    Unfinished { at: usize },
 }
 
 /// The wire types of protobuf.
@@ -107,16 +111,27 @@ pub struct Reader<'a> {
     /// Where the payload of the last length-delimited field starts: chunks, and offset in the
     /// first.
     payload_start: (&'a [Bytes], usize),
+    /// How many fields this reader and those made from it may still read.
+    fuel: Option<&'a Cell<usize>>,
 }
+
+/// Bytes of names, and of packed numbers that are counted, that take as long as a field.
+const BYTES_A_FIELD: usize = 128;
 
 impl<'a> Reader<'a> {
     pub fn new(rope: &'a Rope) -> Self {
         let segments = rope.segments();
-        Self { segments, at: 0, position: 0, end: rope.len(), payload_start: (segments, 0) }
+        Self { segments, at: 0, position: 0, end: rope.len(), payload_start: (segments, 0), fuel: None }
+    }
+
+    /// A reader that stops with [`WireError::Unfinished`] after about `fuel` fields, counting those
+    /// of all readers made from it.
+    pub(super) fn limited(rope: &'a Rope, fuel: &'a Cell<usize>) -> Self {
+        Self { fuel: Some(fuel), ..Self::new(rope) }
     }
 
     /// A reader of the payload of the length-delimited field that was read last. Unlike
-    /// [`Self::of_range`] it does not walk over the chunks from the start.
+    /// [`Self::of_range`] it need not search for its first chunk.
     pub fn inner(&self, field: &Field) -> Self {
         let (segments, at) = self.payload_start;
         Self {
@@ -125,15 +140,32 @@ impl<'a> Reader<'a> {
             position: field.payload.start,
             end: field.payload.end,
             payload_start: (segments, at),
+            fuel: self.fuel,
         }
     }
 
-    /// A reader of any range of the rope. Walks over the chunks from the start.
+    /// A reader of any range of the rope.
     pub fn of_range(rope: &'a Rope, range: &Range<usize>) -> Self {
-        let mut reader = Self::new(rope);
-        reader.advance(range.start.min(rope.len()));
-        reader.end = range.end.min(rope.len());
-        reader
+        let (start, end) = (range.start.min(rope.len()), range.end.min(rope.len()));
+        let (segments, at) = rope.segments_from(start);
+        Self { segments, at, position: start, end, payload_start: (segments, at), fuel: None }
+    }
+
+    /// The chunks that are left.
+    pub(super) fn chunks(&self) -> Chunks<'a> {
+        Chunks::new(self.segments, self.at, self.remaining())
+    }
+
+    /// Counts the work on so many bytes of the field that was read last.
+    pub(super) fn burn_bytes(&self, bytes: usize) -> Result<(), WireError> {
+        self.burn(bytes / BYTES_A_FIELD)
+    }
+
+    fn burn(&self, fields: usize) -> Result<(), WireError> {
+        let Some(fuel) = self.fuel else { return Ok(()) };
+        let left = fuel.get().checked_sub(fields).ok_or(WireError::Unfinished { at: self.position })?;
+        fuel.set(left);
+        Ok(())
     }
 
     pub fn position(&self) -> usize {
@@ -173,6 +205,7 @@ impl<'a> Reader<'a> {
     }
 
     fn payload(&mut self, start: usize, number: u32, wire: u8) -> Result<Field, WireError> {
+        self.burn(1)?;
         let mut body = self.position;
         let mut varint = 0;
         let wire = match wire {
@@ -277,7 +310,7 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    fn skip(&mut self, bytes: usize) -> Result<(), WireError> {
+    pub(super) fn skip(&mut self, bytes: usize) -> Result<(), WireError> {
         if bytes > self.end - self.position {
             return Err(WireError::Truncated { at: self.end });
         }
@@ -299,13 +332,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a proto3 string, which must be UTF-8 as protobuf's own parsers require.
-pub(super) fn text(rope: &Rope, range: &Range<usize>) -> Result<String, WireError> {
-    let mut bytes = Vec::with_capacity(range.len());
-    for chunk in rope.chunks(range.clone()) {
+/// Reads the field as a proto3 string, which must be UTF-8 as protobuf's own parsers require.
+/// `reader` has just read the field.
+pub(super) fn text(reader: &Reader<'_>, field: &Field) -> Result<String, WireError> {
+    reader.burn_bytes(field.payload.len())?;
+    let mut bytes = Vec::with_capacity(field.payload.len());
+    for chunk in reader.inner(field).chunks() {
         bytes.extend_from_slice(chunk);
     }
-    String::from_utf8(bytes).map_err(|_| WireError::Utf8 { at: range.start })
+    String::from_utf8(bytes).map_err(|_| WireError::Utf8 { at: field.payload.start })
 }
 
 #[cfg(test)]

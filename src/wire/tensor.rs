@@ -3,7 +3,6 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::rope::Rope;
 use super::scan::{Field, Reader, Wire, WireError};
 use crate::tensor::{DataType, Shape, ValueList};
 
@@ -43,7 +42,7 @@ pub struct TensorView {
 }
 
 impl TensorView {
-    pub(super) fn merge(&mut self, rope: &Rope, mut reader: Reader<'_>) -> Result<(), WireError> {
+    pub(super) fn merge(&mut self, mut reader: Reader<'_>) -> Result<(), WireError> {
         while let Some(field) = reader.next_field()? {
             let mut values = 1;
             match field.number {
@@ -62,13 +61,18 @@ impl TensorView {
                 }
                 number => {
                     if let Some(list) = ValueList::from_field(number) {
-                        values = count(rope, list, &field)?;
+                        values = count(&reader, list, &field)?;
                     }
                 }
             }
             self.push_run(field, values)?;
         }
         Ok(())
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_size(&self) -> usize {
+        if self.runs.spilled() { self.runs.len() * size_of::<Run>() } else { 0 }
     }
 
     fn push_run(&mut self, field: Field, values: u64) -> Result<(), WireError> {
@@ -168,7 +172,7 @@ pub(super) const fn layout(list: ValueList) -> Layout {
     }
 }
 
-fn count(rope: &Rope, list: ValueList, field: &Field) -> Result<u64, WireError> {
+fn count(reader: &Reader<'_>, list: ValueList, field: &Field) -> Result<u64, WireError> {
     let packed = |size: usize| {
         if field.payload.len().is_multiple_of(size) {
             return Ok((field.payload.len() / size) as u64);
@@ -180,7 +184,7 @@ fn count(rope: &Rope, list: ValueList, field: &Field) -> Result<u64, WireError> 
         (Layout::Fixed32, Wire::Fixed32) | (Layout::Fixed64, Wire::Fixed64) => Ok(1),
         (Layout::Fixed32, Wire::Bytes) => packed(4),
         (Layout::Fixed64, Wire::Bytes) => packed(8),
-        (Layout::Varint, Wire::Bytes) => count_varints(rope, field),
+        (Layout::Varint, Wire::Bytes) => count_varints(reader, field),
         (Layout::Blob, Wire::Bytes) => Ok(field.payload.len() as u64),
         (layout, _) => field
             .expect(match layout {
@@ -195,10 +199,11 @@ fn count(rope: &Rope, list: ValueList, field: &Field) -> Result<u64, WireError> 
 
 /// Counts the bytes below 0x80, each of which ends a varint. The sum of a block fits in a byte, so
 /// the compiler can process 16 or 32 bytes at once.
-fn count_varints(rope: &Rope, field: &Field) -> Result<u64, WireError> {
+fn count_varints(reader: &Reader<'_>, field: &Field) -> Result<u64, WireError> {
+    reader.burn_bytes(field.payload.len())?;
     let mut ends = 0_u64;
     let mut last = 0;
-    for chunk in rope.chunks(field.payload.clone()) {
+    for chunk in reader.inner(field).chunks() {
         for block in chunk.chunks(192) {
             ends += u64::from(block.iter().map(|byte| u8::from(*byte < 0x80)).sum::<u8>());
         }

@@ -68,8 +68,12 @@ pub fn read<E>(
             }
             Layout::Fixed32 | Layout::Fixed64 => {
                 let mut whole = Aligner::new(width(list));
-                each_field(message, tensor, list, &mut |_, field| {
-                    whole.feed(message.chunks(field.payload.clone()), sink)
+                each_field(message, tensor, list, &mut |reader, field| {
+                    let chunks = match field.wire {
+                        Wire::Bytes => reader.inner(field).chunks(),
+                        _ => message.chunks(field.payload.clone()),
+                    };
+                    whole.feed(chunks, sink)
                 })
             }
             Layout::Varint => varints(message, tensor, list, sink),
@@ -77,15 +81,17 @@ pub fn read<E>(
     }
 }
 
-/// The first strings of `string_val`, without a copy where they lie in one chunk.
-pub fn strings(message: &Rope, tensor: &TensorView, limit: usize) -> Vec<Bytes> {
+/// The first strings of `string_val`, without a copy where they lie in one chunk. Longer ones are
+/// cut at `max_length`.
+pub fn strings(message: &Rope, tensor: &TensorView, limit: usize, max_length: usize) -> Vec<Bytes> {
     let mut all = Vec::new();
     // It stops at the limit, or where the bytes are invalid, which the scan has ruled out.
     let stopped = each_field(message, tensor, ValueList::String, &mut |_, field| {
         if all.len() == limit {
             return Err(Stop::Sink(()));
         }
-        all.push(message.slice(field.payload.clone()).to_bytes());
+        let (start, end) = (field.payload.start, field.payload.end);
+        all.push(message.slice(start..end.min(start.saturating_add(max_length))).to_bytes());
         Ok(())
     });
     drop(stopped);
@@ -208,7 +214,7 @@ mod tests {
         let bytes = tensor.encode_to_vec();
         let rope: Rope = bytes.chunks(cut).map(Bytes::copy_from_slice).collect();
         let mut view = TensorView::default();
-        view.merge(&rope, Reader::new(&rope)).unwrap();
+        view.merge(Reader::new(&rope)).unwrap();
         let mut all = Vec::new();
         read::<()>(&rope, &view, carrier, &mut |block| {
             all.extend_from_slice(block);
@@ -252,7 +258,7 @@ mod tests {
         let bytes = [0x2d, 0, 0, 128, 63, 0x2d, 0, 0, 0, 64, 0x2a, 4, 0, 0, 64, 64];
         let rope = Rope::from(bytes.to_vec());
         let mut view = TensorView::default();
-        view.merge(&rope, Reader::new(&rope)).unwrap();
+        view.merge(Reader::new(&rope)).unwrap();
         assert_eq!((view.runs.len(), view.list_values(ValueList::Float)), (1, 3));
         let mut all = Vec::new();
         read::<()>(&rope, &view, Carrier::List(ValueList::Float), &mut |block| {

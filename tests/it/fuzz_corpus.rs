@@ -16,11 +16,13 @@ mod bodies;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 4] = [
+const TARGETS: [(&str, Body); 6] = [
     ("scan", bodies::scan),
     ("plan", bodies::plan),
     ("apply", bodies::apply),
     ("metadata", bodies::metadata),
+    ("framing", bodies::framing),
+    ("scan_cuts", bodies::scan_cuts),
 ];
 
 fn folder(name: &str) -> PathBuf {
@@ -47,10 +49,12 @@ fn no_attack_panics() {
         let message = std::fs::read(file).unwrap();
         bodies::scan(&[&[3], message.as_slice()].concat());
         bodies::metadata(&[&[0], message.as_slice()].concat());
+        bodies::framing(&[&[2, 0, 1, 200], message.as_slice()].concat());
         for model in 0..bodies::world::MODELS.len() {
             let request = [&[0, model as u8, 1, 5], message.as_slice()].concat();
             bodies::plan(&request);
             bodies::apply(&request);
+            bodies::scan_cuts(&[&[3, 2, 1, 7], request.as_slice()].concat());
         }
     }
 }

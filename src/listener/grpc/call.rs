@@ -136,7 +136,7 @@ async fn judged(
     }
     let mut ticket = shard.admit(share, deadline)?;
     let limits = &shard.config.limits;
-    let message = message::read(body, &head.headers, limits, &mut ticket).await?;
+    let message = message::read(body, &head.headers, limits, &shard.offload, &mut ticket).await?;
     let attempts = match shard.limiter {
         Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
         None => Attempts::without_limiter(),
