@@ -69,9 +69,9 @@ impl Shard {
     ///
     /// # Errors
     /// Too many requests are in flight or queued, or the queue is longer than the deadline allows.
-    pub(crate) fn admit(&self, deadline: Deadline) -> Result<Ticket, Fault> {
+    pub(crate) fn admit(&self, peer: &str, deadline: Deadline) -> Result<Ticket, Fault> {
         if let Some(limiter) = &self.limiter {
-            limiter.check(deadline.at())?;
+            limiter.check(peer, || self.catalog.len() <= 1, deadline.at())?;
         }
         self.admission.enter()
     }

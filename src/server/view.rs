@@ -26,6 +26,7 @@ impl View for ServerView {
         json!({
             "readiness": self.ready(),
             "upstream": {"address": target.address, "up": up.is_answering(), "problem": up.problem()},
+            "advice": self.0.limiter.as_ref().and_then(|limiter| limiter.advice()),
             "model_problems": problems.to_json(),
             "config_problems": problems.of_config(),
         })
@@ -45,7 +46,7 @@ impl View for ServerView {
 
     fn measure(&self) {
         let limiter = self.0.limiter.as_ref().map(|limiter| limiter.occupancy()).unwrap_or_default();
-        metrics::set_limiter(limiter.limit, limiter.inflight, limiter.queued);
+        metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
     }
 
     fn recent(&self) -> Value {

@@ -39,7 +39,7 @@ mod tests {
         drop(Inflight::new());
         drop(UpstreamConnection::new());
         upstream_up(true);
-        set_limiter(1, 1, 0);
+        set_limiter(1, 0, 1, 0);
         upstream_refusal(Cause::Threads);
         retry(Cause::Connection);
         signature_refresh(model, true);

@@ -111,9 +111,9 @@ async fn dispatch(
         Route::Reload if !call.shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
         // Boxed: rarer methods need not size the task of every Predict.
         Route::Reload | Route::Other(_) => {
-            let Call { shard, responder, deadline, .. } = call;
+            let Call { shard, peer, responder, deadline } = call;
             let head = call_head(shard, head);
-            Box::pin(passthrough::pass(shard, responder, head, body, deadline, metrics)).await
+            Box::pin(passthrough::pass(shard, peer, responder, head, body, deadline, metrics)).await
         }
     }
 }
@@ -131,7 +131,7 @@ async fn judged(
         responder.set_dry_run();
         metrics.set_dry_run();
     }
-    let mut ticket = shard.admit(deadline)?;
+    let mut ticket = shard.admit(peer, deadline)?;
     let limit = shard.config.limits.max_message_bytes;
     let message = message::read(body, &head.headers, limit, &mut ticket).await?;
     let attempts = match shard.limiter {

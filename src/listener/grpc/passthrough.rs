@@ -9,9 +9,11 @@ use tonic::Code;
 
 use super::responder::{Responder, Stop};
 use super::write;
-use crate::fault::GRPC_MESSAGE;
+use crate::fault::{Fault, GRPC_MESSAGE};
+use crate::limiter::{Order, Permit, Source};
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, ResponseAnnotations, Shard};
+use crate::telemetry::metrics::Method;
 use crate::transport::body::{self, BodyReader};
 use crate::transport::deadline::Deadline;
 use crate::upstream::call::{CallHead, First, Reply, ReplyBody, code};
@@ -21,6 +23,7 @@ use crate::upstream::pool::Opened;
 /// windows hold.
 pub(super) async fn pass(
     shard: &Shard,
+    peer: &str,
     responder: &Responder,
     mut head: CallHead,
     body: RecvStream,
@@ -28,6 +31,7 @@ pub(super) async fn pass(
     metrics: &RequestMetrics,
 ) -> Result<Code, Stop> {
     let _ticket = shard.admission.enter()?;
+    let permit = permit(shard, peer, responder, deadline, metrics.method).await?;
     let sent = Instant::now();
     head.set_deadline(deadline, sent)?;
     responder.progress.set("waiting for the upstream");
@@ -42,6 +46,9 @@ pub(super) async fn pass(
     };
     let down = async {
         let response = response.await.map_err(|error| lease.fault(&error))?;
+        if let Some(permit) = permit {
+            permit.answered();
+        }
         metrics.call().answered(sent);
         let (mut head, body) = response.into_parts();
         let end = body.is_end_stream();
@@ -73,6 +80,26 @@ pub(super) async fn pass(
         down.as_mut().poll(cx)
     })
     .await
+}
+
+/// A permit for a call that takes a thread of TF Serving until it is answered. Methods that are not
+/// known may be streams, which would hold a permit for as long as the client likes.
+async fn permit(
+    shard: &Shard,
+    peer: &str,
+    responder: &Responder,
+    deadline: Deadline,
+    method: Method,
+) -> Result<Option<Permit>, Fault> {
+    let Some(limiter) = shard.limiter.as_ref().filter(|_| method != Method::Other) else { return Ok(None) };
+    if let Some(permit) = limiter.take() {
+        return Ok(Some(permit));
+    }
+    responder.progress.set("waiting in the queue for the upstream");
+    // Calls of a method wait beside those of a model: they take another time.
+    let source = Source { model: method.as_str(), peer };
+    let outcome = limiter.wait(source, deadline.at(), Order::Back, None)?.outcome().await;
+    outcome.ok_or(Fault::Draining)?.into_permit().map(Some)
 }
 
 /// gRPC servers answer an unknown method with a code and no text.
