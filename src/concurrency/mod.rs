@@ -66,6 +66,8 @@ pub(crate) struct AdaptiveLimit {
     waiting: bool,
     /// So many more answers are to be reported even if nothing waits.
     attention: u32,
+    /// Answers are reported.
+    reported: bool,
 }
 
 impl AdaptiveLimit {
@@ -91,13 +93,14 @@ impl AdaptiveLimit {
             last_refusal: None,
             waiting: false,
             attention: 0,
+            reported: false,
         }
     }
 
-    /// Whether answers are to be reported even if nothing waits: calls were refused lately, so the
-    /// limit may be too high although it makes nobody wait.
+    /// Whether answers are to be reported even if nothing waits: a higher limit is being tried, or
+    /// calls were refused lately, so the limit may be too high although it makes nobody wait.
     pub(crate) fn is_attentive(&self) -> bool {
-        self.attention > 0
+        self.attention > 0 || (!self.fixed && self.search.tries_more())
     }
 
     /// How many calls may be in flight now: the limit less the permits that are withheld.
@@ -121,21 +124,18 @@ impl AdaptiveLimit {
     /// A request waits and none did before.
     pub(crate) fn queue_filled(&mut self, now: Micros) {
         self.withheld.expire(now);
-        if self.attention == 0 {
-            self.begin(now);
-        }
         self.waiting = true;
+        self.update(now);
     }
 
     /// Nothing waits any more.
     pub(crate) fn queue_emptied(&mut self, now: Micros) {
         self.waiting = false;
-        if self.attention == 0 {
-            self.pace.queue_emptied(now);
-        }
+        self.update(now);
     }
 
-    /// A call was answered while requests waited or after refusals; so many requests shared it.
+    /// A call was answered while requests waited or the limit was attentive; so many requests
+    /// shared it.
     pub(crate) fn answered(&mut self, requests: u32, now: Micros) {
         self.pace.answered(requests, now);
         self.withheld.answered(now);
@@ -143,22 +143,16 @@ impl AdaptiveLimit {
         if let Some(measure) = self.window.answered(requests, self.search.limit(), now) {
             self.judge(measure);
         }
-        if self.attention > 0 {
-            self.attention -= 1;
-            if self.attention == 0 && !self.waiting {
-                self.pace.queue_emptied(now);
-            }
-        }
+        self.attention = self.attention.saturating_sub(1);
+        self.update(now);
     }
 
     /// The server refused a call before running it, because it had too many. Returns until when its
     /// permit is withheld at the latest, if it is.
     pub(crate) fn refused(&mut self, now: Micros) -> Option<Micros> {
         self.last_refusal = Some(now);
-        if self.attention == 0 && !self.waiting {
-            self.begin(now);
-        }
         self.attention = ATTENTION;
+        self.update(now);
         let until = self.withheld.refused(self.limit(), self.pace.per_request().unwrap_or(0), now);
         if let Some(measure) = self.window.refused(now) {
             self.judge(measure);
@@ -166,10 +160,17 @@ impl AdaptiveLimit {
         until
     }
 
-    fn begin(&mut self, now: Micros) {
-        self.progress = now;
-        let idle = self.pace.queue_filled(now);
-        self.window.idle(idle);
+    /// Answers begin or cease to be reported.
+    fn update(&mut self, now: Micros) {
+        let reported = self.waiting || self.is_attentive();
+        if reported && !self.reported {
+            self.progress = now;
+            let idle = self.pace.queue_filled(now);
+            self.window.idle(idle);
+        } else if !reported && self.reported {
+            self.pace.queue_emptied(now);
+        }
+        self.reported = reported;
     }
 
     /// Gives back the permits that were withheld long enough.

@@ -97,6 +97,11 @@ impl Search {
         }
     }
 
+    /// Whether a higher limit than the center is being measured.
+    pub(super) fn tries_more(&self) -> bool {
+        self.limit() > self.center
+    }
+
     /// Slow calls hold every permit.
     pub(super) fn raise(&mut self) {
         let next = (self.center + (self.center / 4).max(1)).min(self.max);

@@ -25,7 +25,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         rest_listen = Unavailable { why: "the REST API is not available yet", hint: None }, "TF Serving's REST API. Not available yet.";
         workers: Number::new(1, 1024), "Worker threads. A request stays on the thread of its client connection. One more thread accepts connections, polls TF Serving and serves `admin_listen`. The default respects CPU affinity and the CPU limit of a container.", default "one per CPU";
         upstream_connections: Number::new(1, 64), "HTTP/2 connections to TF Serving per worker.";
-        upstream_concurrency: Concurrency, "How many Predict, Classify, Regress and MultiInference requests are sent to TF Serving at a time; the rest wait in a queue. `auto` adapts the limit to TF Serving's refusals and latency. `off` sets no limit. Requests that TF Serving refuses because all its threads are busy are sent again, except with `off`.";
+        upstream_concurrency: Concurrency, "How many Predict, Classify, Regress and MultiInference requests are sent to TF Serving at a time; the rest wait in a queue. `auto` finds the number with the most answers a second. `off` sets no limit. Requests that TF Serving refuses because all its threads are busy are sent again, except with `off`. See [overload.md](overload.md).";
         limits: &LIMITS, "Sizes above which requests are refused.";
         retry_lost: OnOff, "Whether a request is sent again when its connection to TF Serving is lost before an answer. It may have run, so `on` is only for models that may run a request twice.";
         undeclared_models: Choice(&[("allow", UndeclaredModels::Allow), ("refuse", UndeclaredModels::Refuse)]), "What happens to requests for models that are not listed under `models`: their signatures are read on the first request, or they are refused.";
@@ -49,7 +49,7 @@ static LIMITS: Table<Limits> = Table {
         max_message_bytes: Size::up_to(MAX_MESSAGE_BYTES as u64), "The largest message, after decompression. TF Serving accepts no more than the default.";
         max_inflight_bytes: Size::up_to(u64::MAX), "The total size of all requests in flight.";
         max_inflight_requests: Number::new(1, 1 << 20), "Requests in flight, including those that wait for TF Serving.";
-        max_queued_requests: Number::new(1, 1 << 20), "Requests that wait for TF Serving.";
+        max_queued_requests: Number::new(1, 1 << 20), "Requests that wait for TF Serving. If there are more, the model and the client with the most waiting requests lose their newest.";
         max_elements: UnlessZero(Number::new(0, 1 << 48)), "The largest number of elements in one tensor, by its shape. Not set, or 0: no limit.";
         max_fill_bytes: Size::up_to(u64::MAX), "The largest tensor of which a message does not carry all values. One value in a list fills a tensor of any shape, so a message of a few bytes could make TF Serving allocate any amount.";
     },

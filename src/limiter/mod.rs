@@ -175,23 +175,6 @@ impl<S: Sharing> Limiter<S> {
         Flow { model: self.hasher.hash_one(source.model), peer: self.hasher.hash_one(source.peer) }
     }
 
-    /// Refuses a request that would wait past its deadline.
-    fn check_deadline(&self, state: &State<S>, flow: Flow, deadline: Option<Instant>) -> Result<(), Fault> {
-        let Some(deadline) = deadline else { return Ok(()) };
-        let (waiting, wait) = state.queue.estimate(flow);
-        match wait.map(Duration::from_micros) {
-            Some(wait) if Instant::now() + wait > deadline => {
-                Err(Fault::TooLate { waiting, wait, retry: wait.clamp(MIN_HINT, MAX_HINT) })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn retry_hint(&self, state: &State<S>, flow: Flow) -> Duration {
-        let (_, wait) = state.queue.estimate(flow);
-        wait.map_or(MIN_HINT, Duration::from_micros).clamp(MIN_HINT, MAX_HINT)
-    }
-
     /// Counts one more call in flight if the limit allows it.
     fn reserve(&self) -> bool {
         let available = self.available.load(SeqCst);
@@ -253,18 +236,18 @@ impl<S: Sharing> Limiter<S> {
 
     /// A full queue loses the newest waiter of the longest flow. False if that is the one with this
     /// number.
-    fn displace(&self, state: &mut State<S>, number: i64) -> bool {
+    fn displace(&self, state: &mut State<S>, number: i64, here: usize) -> bool {
         if state.queue.len() <= self.max_queued {
             return true;
         }
         let Some((flow, last)) = state.queue.last_of_longest() else { return true };
-        let retry = self.retry_hint(state, flow);
+        let retry = state.retry_hint(flow);
         let Some(queued) = state.queue.remove(flow, last) else { return true };
         if last == number {
             return false;
         }
         let outcome = Outcome::Displaced { waiting: self.max_queued, retry };
-        state.deliver(None, queued.shard, queued.outcome, outcome).ok();
+        state.deliver(Some(here), queued.shard, queued.outcome, outcome).ok();
         true
     }
 
@@ -342,6 +325,23 @@ fn joining<S: Sharing>(queue: &mut FairQueue<Queued<S>>, flow: Flow, first: &Sha
 }
 
 impl<S: Sharing> State<S> {
+    /// Refuses a request that would wait past its deadline.
+    fn check_deadline(&self, flow: Flow, deadline: Option<Instant>) -> Result<(), Fault> {
+        let Some(deadline) = deadline else { return Ok(()) };
+        let (waiting, wait) = self.queue.estimate(flow);
+        match wait.map(Duration::from_micros) {
+            Some(wait) if Instant::now() + wait > deadline => {
+                Err(Fault::TooLate { waiting, wait, retry: wait.clamp(MIN_HINT, MAX_HINT) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn retry_hint(&self, flow: Flow) -> Duration {
+        let (_, wait) = self.queue.estimate(flow);
+        wait.map_or(MIN_HINT, Duration::from_micros).clamp(MIN_HINT, MAX_HINT)
+    }
+
     /// Hands an outcome to a waiter of the shard `to`; gives it back if the waiter is gone.
     fn deliver(
         &self,

@@ -157,7 +157,8 @@ impl<T> FairQueue<T> {
         while let Some((_, flow, waiter)) = self.again.get(at) {
             match if flow.model == model { pick(waiter) } else { Pick::Skip } {
                 Pick::Take => {
-                    taken.extend(self.again.remove(at).map(|(number, flow, waiter)| (flow, number, waiter)))
+                    let removed = self.again.remove(at);
+                    taken.extend(removed.map(|(number, flow, waiter)| (flow, number, waiter)));
                 }
                 Pick::Skip => at += 1,
                 Pick::Stop => {

@@ -98,7 +98,8 @@ async fn acquire(
     let Some(limiter) = &cx.shard.limiter else { return Ok(None) };
     match limiter.take() {
         Some(permit) => Ok(Some(permit)),
-        None => queue(cx, limiter, order, withheld).await.map(Some),
+        // Boxed, for the same reason as retries.
+        None => Box::pin(queue(cx, limiter, order, withheld)).await.map(Some),
     }
 }
 

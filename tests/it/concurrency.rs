@@ -31,7 +31,7 @@ fn fixed(limit: usize) -> impl FnOnce(&mut Config) {
     move |config| config.upstream_concurrency = UpstreamConcurrency::Fixed(limit)
 }
 
-/// What clients see of a server in so long: answers, and refusals for want of a thread.
+/// What clients see of a server in so long: answers, and refusals because no thread was free.
 async fn answers(clients: &[Arc<Client>], streams: usize, span: Duration) -> (usize, usize) {
     let request = dense::conforming();
     let end = tokio::time::Instant::now() + span;

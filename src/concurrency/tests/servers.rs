@@ -99,7 +99,8 @@ impl Curve {
         let cores = random.scale(1.5, 40.0);
         let sharp = random.between(1.5, 6.0);
         let thrash = random.between(0.0, 0.04);
-        let threads = cores * random.scale(0.8, 5.0);
+        // One core has four.
+        let threads = (cores * random.scale(0.8, 5.0)).max(4.0);
         let steep = random.between(5.0, 14.0);
         let least = random.scale(1e-5, 1e-3);
         let point = |n: f64| {
@@ -150,8 +151,7 @@ impl Server for Curve {
     }
 
     fn ended(&mut self, _ran: bool) {
-        // A server that was replaced meanwhile answers the calls of the one before.
-        self.inflight = self.inflight.saturating_sub(1);
+        self.inflight -= 1;
     }
 
     fn fresh(&self) -> Box<dyn Server> {
@@ -201,7 +201,7 @@ impl Server for Cores {
 
     fn ended(&mut self, ran: bool) {
         if ran {
-            self.running = self.running.saturating_sub(1);
+            self.running -= 1;
         }
     }
 

@@ -27,6 +27,8 @@ impl Seen {
 struct Request {
     came: Micros,
     refusals: u32,
+    /// Which server has its call.
+    server: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +45,8 @@ pub(super) struct World {
     pub(super) server: Box<dyn Server>,
     pub(super) limit: AdaptiveLimit,
     pub(super) now: Micros,
+    /// How many servers there were before.
+    servers: u32,
     /// Threads that other users hold now.
     pub(super) others: usize,
     pub(super) clients: usize,
@@ -61,6 +65,7 @@ impl World {
     pub(super) fn new(server: Box<dyn Server>, limit: AdaptiveLimit, clients: usize, seed: u64) -> Self {
         let mut world = Self {
             server,
+            servers: 0,
             limit,
             now: 0,
             others: 0,
@@ -89,13 +94,25 @@ impl World {
         self.leaving += clients;
     }
 
+    /// Another server takes over. The calls of the one before end as they would have.
+    pub(super) fn replace(&mut self, server: Box<dyn Server>) {
+        self.server = server;
+        self.servers += 1;
+    }
+
+    fn ended(&mut self, request: Request, ran: bool) {
+        if request.server == self.servers {
+            self.server.ended(ran);
+        }
+    }
+
     fn at(&mut self, time: Micros, event: Event) {
         self.number += 1;
         self.events.push(Reverse((time, self.number, event)));
     }
 
     fn arrive(&mut self) {
-        let request = Request { came: self.now, refusals: 0 };
+        let request = Request { came: self.now, refusals: 0, server: 0 };
         if self.queue.is_empty() && self.inflight < self.limit.available() {
             return self.send(request);
         }
@@ -111,6 +128,7 @@ impl World {
     }
 
     fn send(&mut self, request: Request) {
+        let request = Request { server: self.servers, ..request };
         self.inflight += 1;
         let (time, ok) = self.server.call(self.now, self.others, &mut self.random);
         self.at(self.now + TRIP + time, if ok { Event::Answer(request) } else { Event::Refusal(request) });
@@ -150,7 +168,7 @@ impl World {
             match event {
                 Event::Answer(request) => {
                     self.inflight -= 1;
-                    self.server.ended(true);
+                    self.ended(request, true);
                     seen.answered += 1;
                     seen.waited = seen.waited.max(time - request.came);
                     seen.retries = seen.retries.max(request.refusals);
@@ -167,7 +185,7 @@ impl World {
                 }
                 Event::Refusal(request) => {
                     self.inflight -= 1;
-                    self.server.ended(false);
+                    self.ended(request, false);
                     seen.refused += 1;
                     self.refused(request);
                 }

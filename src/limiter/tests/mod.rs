@@ -102,6 +102,50 @@ async fn a_request_that_would_wait_past_its_deadline_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_wait_is_estimated_and_the_queue_is_bounded_by_client() {
+    let (shard, _receiver) = limiter(1, 20).shard_handle();
+    let [greedy, polite] = ["greedy", "polite"].map(|peer| Source { model: "m", peer });
+    let wait = |source, deadline| shard.wait(source, deadline, Order::Back, None);
+    let mut held = shard.take().unwrap();
+    let mut waiters: VecDeque<Waiter> = (0..20).map(|_| wait(greedy, None).unwrap()).collect();
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        held.answered();
+        held = granted(waiters.pop_front().unwrap()).await;
+        waiters.push_back(wait(greedy, None).unwrap());
+    }
+    let soon = Some(Instant::now() + Duration::from_millis(300));
+    assert!(matches!(wait(greedy, soon), Err(Fault::TooLate { waiting: 20, .. })));
+    assert!(shard.check("greedy", || true, None).is_err(), "the queue is full");
+    assert!(shard.check("polite", || true, soon).is_ok());
+    assert!(shard.check("greedy", || false, soon).is_ok(), "it may be for another model");
+    let polite = wait(polite, soon).unwrap();
+    assert_eq!(seen(&shard), (1, 20));
+    let displaced = tokio::time::timeout(Duration::from_secs(1), waiters.pop_back().unwrap().outcome());
+    assert!(matches!(displaced.await.unwrap(), Some(Outcome::Displaced { waiting: 20, .. })));
+    held.answered();
+    drop(waiters);
+    granted(polite).await.answered();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withheld_permit_is_given_back_in_time() {
+    let (shard, _receiver) = limiter(1, 10).shard_handle();
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let Some(until) = shard.take().unwrap().refused() else { continue };
+        pauses.push(until - Instant::now());
+        assert!(shard.take().is_none(), "the only permit is withheld");
+        let waits = shard.wait(Source::default(), None, Order::Front, None).unwrap();
+        tokio::time::sleep_until(until).await;
+        shard.resume();
+        drop(granted(waits).await);
+    }
+    assert!(pauses.len() >= 6 && pauses.is_sorted() && pauses[0] <= Duration::from_millis(2), "{pauses:?}");
+    assert!(*pauses.last().unwrap() <= Duration::from_millis(64), "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_permit_goes_to_the_thread_of_the_first_waiter() {
     let limiter = limiter(1, 10);
     let ((here, _mine), (there, theirs)) = (limiter.shard_handle(), limiter.shard_handle());

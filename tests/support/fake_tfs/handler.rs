@@ -72,11 +72,10 @@ impl Handler {
         match load.take(inflight, random) {
             Taken::Refused => drop(self.refuse(respond, 8, "Server Threadpool Exhausted", None)),
             Taken::Runs(time) => {
-                tokio::select! {
-                    () = tokio::time::sleep(time) => {}
-                    _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+                let reset = poll_fn(|cx| respond.poll_reset(cx));
+                if tokio::time::timeout(time, reset).await.is_err() {
+                    self.act(path, message, respond).await;
                 }
-                self.act(path, message, respond).await;
             }
         }
     }
