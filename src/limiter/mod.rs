@@ -241,7 +241,7 @@ impl<S: Sharing> Limiter<S> {
             return true;
         }
         let Some((flow, last)) = state.queue.last_of_longest() else { return true };
-        let retry = state.retry_hint(flow);
+        let retry = state.retry_hint(flow, self.now());
         let Some(queued) = state.queue.remove(flow, last) else { return true };
         if last == number {
             return false;
@@ -326,9 +326,9 @@ fn joining<S: Sharing>(queue: &mut FairQueue<Queued<S>>, flow: Flow, first: &Sha
 
 impl<S: Sharing> State<S> {
     /// Refuses a request that would wait past its deadline.
-    fn check_deadline(&self, flow: Flow, deadline: Option<Instant>) -> Result<(), Fault> {
+    fn check_deadline(&self, flow: Flow, deadline: Option<Instant>, now: Micros) -> Result<(), Fault> {
         let Some(deadline) = deadline else { return Ok(()) };
-        let (waiting, wait) = self.queue.estimate(flow);
+        let (waiting, wait) = self.queue.estimate(flow, now);
         match wait.map(Duration::from_micros) {
             Some(wait) if Instant::now() + wait > deadline => {
                 Err(Fault::TooLate { waiting, wait, retry: wait.clamp(MIN_HINT, MAX_HINT) })
@@ -337,8 +337,8 @@ impl<S: Sharing> State<S> {
         }
     }
 
-    fn retry_hint(&self, flow: Flow) -> Duration {
-        let (_, wait) = self.queue.estimate(flow);
+    fn retry_hint(&self, flow: Flow, now: Micros) -> Duration {
+        let (_, wait) = self.queue.estimate(flow, now);
         wait.map_or(MIN_HINT, Duration::from_micros).clamp(MIN_HINT, MAX_HINT)
     }
 

@@ -14,6 +14,9 @@ const MIN_PEERS: usize = 64;
 /// Grants before the pace is known, and until older ones count half.
 const MIN_GRANTS: u32 = 8;
 const HALF_AFTER: u32 = 64;
+/// After so long without a grant, or so many times the usual, earlier grants predict nothing.
+const STALE: Micros = 1_000_000;
+const STALE_INTERVALS: Micros = 8;
 
 #[derive(Debug)]
 pub(super) struct Model<T> {
@@ -32,7 +35,9 @@ pub(super) struct Model<T> {
     epoch: Micros,
     /// The time between grants while requests wait: their sum and number.
     intervals: (Micros, u32),
-    last_grant: Option<Micros>,
+    /// The last grant, and whether requests have waited ever since.
+    last_grant: Micros,
+    waited: bool,
 }
 
 #[derive(Debug)]
@@ -55,7 +60,8 @@ impl<T> Default for Model<T> {
             peaks: [0; 2],
             epoch: 0,
             intervals: (0, 0),
-            last_grant: None,
+            last_grant: 0,
+            waited: false,
         }
     }
 }
@@ -142,24 +148,28 @@ impl<T> Model<T> {
     }
 
     /// The usual time between grants while requests wait.
-    pub(super) fn interval(&self) -> Option<Micros> {
+    pub(super) fn interval(&self, now: Micros) -> Option<Micros> {
         let (sum, count) = self.intervals;
-        (count >= MIN_GRANTS).then(|| sum / Micros::from(count))
+        let interval = sum.checked_div(Micros::from(count)).filter(|_| count >= MIN_GRANTS)?;
+        let age = now.saturating_sub(self.last_grant);
+        (age <= STALE.max(STALE_INTERVALS * interval)).then_some(interval)
     }
 
     /// A permit was granted to a call that so many requests share.
     pub(super) fn granted(&mut self, requests: u32, now: Micros) {
         self.held += 1;
-        if let Some(last) = self.last_grant.replace(now) {
-            self.intervals.0 += now.saturating_sub(last);
+        if !self.waited && now.saturating_sub(self.last_grant) > STALE {
+            self.intervals = (0, 0);
+        }
+        if self.waited {
+            self.intervals.0 += now.saturating_sub(self.last_grant);
             self.intervals.1 += requests;
             while self.intervals.1 >= HALF_AFTER {
                 self.intervals = (self.intervals.0 / 2, self.intervals.1 / 2);
             }
         }
-        if self.waiting == 0 {
-            self.last_grant = None;
-        }
+        self.last_grant = now;
+        self.waited = self.waiting > 0;
     }
 
     /// A permit was released. `answered`: after what time, if the call ran.

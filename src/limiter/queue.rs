@@ -196,10 +196,10 @@ impl<T> FairQueue<T> {
 
     /// How many waiters would be granted a permit before a new one of that flow, and when its turn
     /// would come; `None` if too little is known.
-    pub(super) fn estimate(&self, flow: Flow) -> (usize, Option<Micros>) {
+    pub(super) fn estimate(&self, flow: Flow, now: Micros) -> (usize, Option<Micros>) {
         let Some(model) = self.models.get(&flow.model) else { return (0, None) };
         let ahead = model.ahead(flow.peer);
-        (ahead, model.interval().map(|interval| interval * (ahead as Micros + 1)))
+        (ahead, model.interval(now).map(|interval| interval * (ahead as Micros + 1)))
     }
 
     /// The model that all waiters are for, if there is only one.

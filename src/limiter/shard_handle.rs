@@ -95,9 +95,9 @@ impl<S: Sharing> ShardHandle<S> {
         let flow = Flow { model, ..limiter.flow(Source { model: "", peer }) };
         if state.queue.len() >= limiter.max_queued && state.queue.is_longest(flow) {
             let (waiting, limit) = (state.queue.len(), limiter.max_queued);
-            return Err(Fault::QueueLong { waiting, limit, retry: state.retry_hint(flow) });
+            return Err(Fault::QueueLong { waiting, limit, retry: state.retry_hint(flow, limiter.now()) });
         }
-        state.check_deadline(flow, deadline)
+        state.check_deadline(flow, deadline, limiter.now())
     }
 
     /// Enters the queue; [`Waiter::outcome`] is the permit, or an answer if the request offered to
@@ -117,7 +117,7 @@ impl<S: Sharing> ShardHandle<S> {
         let flow = limiter.flow(source);
         let mut state = limiter.state();
         if order == Order::Back {
-            state.check_deadline(flow, deadline)?;
+            state.check_deadline(flow, deadline, limiter.now())?;
         }
         let (sender, outcome) = oneshot::channel();
         let number = state.queue.number(order == Order::Front);
@@ -125,7 +125,7 @@ impl<S: Sharing> ShardHandle<S> {
         limiter.grant_permits(&mut state, Some(self.number));
         if order == Order::Back && !limiter.displace(&mut state, number, self.number) {
             let (waiting, limit) = (state.queue.len(), limiter.max_queued);
-            return Err(Fault::QueueLong { waiting, limit, retry: state.retry_hint(flow) });
+            return Err(Fault::QueueLong { waiting, limit, retry: state.retry_hint(flow, limiter.now()) });
         }
         Ok(Waiter::new(self.clone(), flow, number, outcome))
     }
