@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak lint deny ci image
+.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak sweep-limit lint deny ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -57,6 +57,9 @@ bench-instructions: ## compare instructions per request with the committed figur
 soak: ## send MINUTES (default 10) of mixed traffic with cancellations and restarts, and account for every request
 	$(CARGO) build --locked --release --bin tfs-sidecar
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" tests/bench/soak.py --minutes $${MINUTES:-10}
+
+sweep-limit: ## simulate the adaptive limit before LIMIT_SEEDS (default 200) random servers
+	LIMIT_SEEDS=$${LIMIT_SEEDS:-200} $(CARGO) test --locked --lib -- --nocapture concurrency::tests::throughput
 
 lint: ## check formatting and run clippy; reports and skips a tool that is not installed
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \

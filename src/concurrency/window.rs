@@ -7,6 +7,9 @@ const MIN_LENGTH: Micros = 50_000;
 const MIN_ANSWERS: usize = 32;
 /// If nothing waited for more than one part in this many, the window says nothing about the limit.
 const MAX_IDLE_PART: Micros = 8;
+/// A window ends early after so many refusals, if they are more than one part in so many.
+const CUT_REFUSALS: usize = 12;
+const CUT_PART: usize = 4;
 /// After the queue was empty for so long, earlier answers do not predict the wait any more.
 const STALE: Micros = 1_000_000;
 /// Answers before the wait can be estimated, and until older ones count half.
@@ -16,12 +19,26 @@ const HALF_AFTER: u32 = 64;
 /// The answers since the limit was last changed.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// Answers still to come for calls that were sent under an earlier limit.
+    /// Calls still to end that were sent under an earlier limit.
     skip: usize,
     since: Option<Micros>,
     answers: usize,
+    refusals: usize,
     requests: usize,
     idle: Micros,
+}
+
+/// What a window has found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Measure {
+    /// Requests answered per second.
+    pub(super) rate: f64,
+    /// The part of the calls that were refused.
+    pub(super) share: f64,
+    /// The relative standard error of the rate if answers came at random.
+    pub(super) error: f64,
+    /// The window ended early because of its refusals; its rate is not reliable.
+    pub(super) cut_short: bool,
 }
 
 /// How fast requests leave the queue.
@@ -34,9 +51,9 @@ pub(super) struct Pace {
 }
 
 impl Window {
-    /// A window that begins when the calls now in flight are answered.
+    /// A window that begins when the calls now in flight have ended.
     pub(super) fn after(inflight: usize) -> Self {
-        Self { skip: inflight, since: None, answers: 0, requests: 0, idle: 0 }
+        Self { skip: inflight, since: None, answers: 0, refusals: 0, requests: 0, idle: 0 }
     }
 
     fn starting(now: Micros) -> Self {
@@ -48,16 +65,10 @@ impl Window {
         self.idle += time;
     }
 
-    /// One call was answered, for so many requests. At the end of a window this returns the
-    /// requests answered per second, if enough of the time requests waited, and begins another.
-    pub(super) fn answered(&mut self, requests: u32, limit: usize, now: Micros) -> Option<f64> {
-        let Some(since) = self.since else {
-            self.skip = self.skip.saturating_sub(1);
-            if self.skip == 0 {
-                *self = Self::starting(now);
-            }
-            return None;
-        };
+    /// One call was answered, for so many requests. Returns the measure at the end of a window if
+    /// enough of the time requests waited, and begins another.
+    pub(super) fn answered(&mut self, requests: u32, limit: usize, now: Micros) -> Option<Measure> {
+        let since = self.started(now)?;
         self.answers += 1;
         self.requests += requests as usize;
         let length = now.saturating_sub(since);
@@ -65,9 +76,42 @@ impl Window {
             return None;
         }
         let busy = self.idle <= length / MAX_IDLE_PART;
-        let rate = self.requests as f64 * 1e6 / length as f64;
+        let measure = self.measure(length, false);
         *self = Self::starting(now);
-        busy.then_some(rate)
+        busy.then_some(measure)
+    }
+
+    /// A call was refused. Returns the measure if the window has too many refusals to go on.
+    pub(super) fn refused(&mut self, now: Micros) -> Option<Measure> {
+        let since = self.started(now)?;
+        self.refusals += 1;
+        if self.refusals < CUT_REFUSALS || self.refusals * CUT_PART < self.refusals + self.answers {
+            return None;
+        }
+        let measure = self.measure(now.saturating_sub(since), true);
+        *self = Self::starting(now);
+        Some(measure)
+    }
+
+    /// When the window began. A call has ended; it may be one that was sent before.
+    fn started(&mut self, now: Micros) -> Option<Micros> {
+        if self.since.is_none() {
+            self.skip = self.skip.saturating_sub(1);
+            if self.skip == 0 {
+                *self = Self::starting(now);
+            }
+            return None;
+        }
+        self.since
+    }
+
+    fn measure(&self, length: Micros, cut_short: bool) -> Measure {
+        Measure {
+            rate: self.requests as f64 * 1e6 / length.max(1) as f64,
+            share: self.refusals as f64 / (self.refusals + self.answers).max(1) as f64,
+            error: 1.0 / (self.answers.max(1) as f64).sqrt(),
+            cut_short,
+        }
     }
 }
 
@@ -131,7 +175,7 @@ mod tests {
         let rates: Vec<f64> = (0..100)
             .filter_map(|answer| {
                 pace.answered(20, answer * 2_000);
-                window.answered(20, 8, answer * 2_000)
+                window.answered(20, 8, answer * 2_000).map(|measure| measure.rate)
             })
             .collect();
         assert_eq!(pace.per_request(), Some(100));

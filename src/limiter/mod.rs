@@ -6,70 +6,93 @@
 //! ([`crate::concurrency`]).
 //!
 //! While a permit is free and nobody waits, acquiring and releasing one takes a few atomic
-//! operations: no lock, no clock, no allocation. The queue is first in, first out for the whole
-//! process; only a request that the server refused goes back to the front. Tasks never cross a
-//! thread: what one thread grants to a waiter of another goes to that thread's [`GrantReceiver`],
-//! so that one wake-up, which is a system call, serves many grants.
+//! operations: no lock, no clock, no allocation. Tasks never cross a thread: what one thread grants
+//! to a waiter of another goes to that thread's [`GrantReceiver`], so that one wake-up, which is a
+//! system call, serves many grants.
 //!
 //! A permit is released when the answer begins, not when the client has read it. The server has
 //! done its work by then, and a client that does not read blocks nobody.
 //!
+//! # Order
+//!
+//! The queue is fair by model, and within a model by client ([`queue`]); each flow is first in,
+//! first out. A request that the server refused goes to the front. If the queue is full, the flow
+//! with the longest backlog loses its newest waiter, so that one client or model does not keep
+//! others out. A waiter's deadline is compared with the position in its own flow.
+//!
 //! # Shared calls
 //!
 //! A waiter may offer to *share* an upstream call ([`Share`]): it brings a key, a number of rows
-//! and its message. When the waiter at the front is granted a permit, the waiters behind it with
-//! the same key *join* its call, in order of arrival, as long as the rows stay within the maximum.
-//! They leave the queue with it, even from behind waiters with other keys. The first one leads: its
-//! thread sends all the messages in one call and hands each of the others its answer. Messages and
-//! answers cross threads, tasks do not.
+//! and its message. When a waiter is granted a permit, the waiters for the same model with the same
+//! key *join* its call, in order of arrival, as long as the rows stay within the maximum. They
+//! leave the queue with it, even from behind waiters with other keys and from other clients. The
+//! first one leads: its thread sends all the messages in one call and hands each of the others its
+//! answer. Messages and answers cross threads, tasks do not.
 //!
-//! This starves nobody. Joining takes no permit: the waiter at the front decides alone when the
-//! next call is made, and every waiter has as many calls before it as without sharing, or fewer.
+//! This starves nobody. Joining takes no permit: every waiter has as many calls before it as
+//! without sharing, or fewer.
 pub mod admission;
 mod budget;
+mod model;
 mod queue;
+mod ranks;
 mod shard_handle;
 mod sharing;
 #[cfg(test)]
 mod tests;
 mod waiter;
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::concurrency::{AdaptiveLimit, Micros, STUCK, Sent};
+use crate::concurrency::{AdaptiveLimit, Micros, STUCK};
 use crate::config::{Limits, UpstreamConcurrency};
 use crate::fault::Fault;
-use queue::{Queue, Queued};
-pub use shard_handle::{GrantReceiver, Order, Permit, ShardHandle};
+use queue::{FairQueue, Flow, Pick};
+use shard_handle::Granted;
+pub use shard_handle::{GrantReceiver, Order, Permit, ShardHandle, Source};
+use sharing::Queued;
 pub use sharing::{Grant, Joined, Share, Sharing, Unshared};
 pub use waiter::{Outcome, Waiter};
 
 /// Bounds of the retry hint for clients that were turned away.
 const MIN_HINT: Duration = Duration::from_millis(10);
 const MAX_HINT: Duration = Duration::from_secs(5);
+/// Flags beside the number of waiters. Set while some models may not take the permits that others
+/// need: then every call goes through the queue, to be counted.
+const CAPPED: usize = 1 << (usize::BITS - 1);
+/// Set while every answer is of interest.
+const ATTENTIVE: usize = 1 << (usize::BITS - 2);
+/// From so many refusals on, the operator gets advice.
+const ADVISE_AFTER: u64 = 32;
+/// What helps if TF Serving refuses calls.
+const ADVICE: &str = "TF Serving refuses calls because all its threads are busy; they are sent again. Its default of 4 threads per core is too few for small models: with --grpc_max_threads=128 it answered three times as many requests a second of a small model on 2 cores";
 
 /// The limit, the permits in use and the queue, shared by all threads.
 #[derive(Debug)]
 pub struct Limiter<S: Sharing = Unshared> {
-    /// Copies of what the state's limit says, for the path that takes no lock.
-    limit: AtomicUsize,
-    epoch: AtomicU32,
+    /// A copy of what the state's limit allows, for the path that takes no lock.
+    available: AtomicUsize,
     inflight: AtomicUsize,
+    /// The number of waiters, and the flags above.
     queued: AtomicUsize,
+    /// Calls that TF Serving refused because it had no free thread.
+    refusals: AtomicU64,
     max_queued: usize,
     start: Instant,
+    hasher: RandomState,
     state: Mutex<State<S>>,
 }
 
 #[derive(Debug)]
 struct State<S: Sharing> {
     limit: AdaptiveLimit,
-    queue: Queue<S>,
+    queue: FairQueue<Queued<S>>,
     /// One per shard.
     grant_senders: Vec<mpsc::UnboundedSender<Delivery<S>>>,
 }
@@ -81,6 +104,8 @@ type Delivery<S> = (oneshot::Sender<Outcome<S>>, Outcome<S>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Occupancy {
     pub limit: usize,
+    /// Permits of the limit that are kept back because calls were refused.
+    pub withheld: usize,
     /// Upstream calls.
     pub inflight: usize,
     /// Requests.
@@ -96,22 +121,30 @@ impl<S: Sharing> Limiter<S> {
             UpstreamConcurrency::Fixed(limit) => AdaptiveLimit::fixed(limit),
         };
         Some(Arc::new(Self {
-            limit: AtomicUsize::new(limit.limit()),
-            epoch: AtomicU32::new(limit.epoch()),
+            available: AtomicUsize::new(limit.available()),
             inflight: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
+            refusals: AtomicU64::new(0),
             max_queued: limits.max_queued_requests,
             start: Instant::now(),
-            state: Mutex::new(State { limit, queue: Queue::new(), grant_senders: Vec::new() }),
+            hasher: RandomState::new(),
+            state: Mutex::new(State { limit, queue: FairQueue::new(), grant_senders: Vec::new() }),
         }))
     }
 
     pub fn occupancy(&self) -> Occupancy {
+        let state = self.state();
         Occupancy {
-            limit: self.limit.load(SeqCst),
+            limit: state.limit.limit(),
+            withheld: state.limit.limit() - state.limit.available(),
             inflight: self.inflight.load(SeqCst),
-            queued: self.queued.load(SeqCst),
+            queued: state.queue.len(),
         }
+    }
+
+    /// What the operator should change, if TF Serving has refused more than a few calls.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        (self.refusals.load(Relaxed) >= ADVISE_AFTER).then_some(ADVICE)
     }
 
     /// The handle for one more thread, which has to run [`GrantReceiver::deliver`].
@@ -126,118 +159,139 @@ impl<S: Sharing> Limiter<S> {
         )
     }
 
-    /// Raises the limit when requests wait and no call is answered. Runs forever.
+    /// Raises the limit when requests wait and no call is answered, and gives withheld permits back
+    /// in case nobody else does. Runs forever.
     pub async fn watch(self: Arc<Self>) {
         loop {
             tokio::time::sleep(Duration::from_micros(STUCK)).await;
             if self.queued.load(SeqCst) > 0 {
-                self.raise_if_stuck();
+                let mut state = self.state();
+                state.limit.raise_if_stuck(self.now());
+                self.grant_permits(&mut state, None);
             }
         }
     }
 
-    /// Refuses a request for which the queue is too long, or that would wait past its deadline.
-    fn admit(&self, state: &State<S>, deadline: Option<Instant>, order: Order) -> Result<(), Fault> {
-        let waiting = match order {
-            Order::Back => state.queue.len(),
-            Order::Front => 0,
-        };
-        let wait = state.limit.estimated_wait(waiting).map(Duration::from_micros);
-        let hint = wait.unwrap_or(MIN_HINT).clamp(MIN_HINT, MAX_HINT);
-        if order == Order::Back && waiting >= self.max_queued {
-            return Err(Fault::QueueLong { waiting, limit: self.max_queued, retry: hint });
-        }
-        match (deadline, wait) {
-            (Some(deadline), Some(wait)) if Instant::now() + wait > deadline => {
-                Err(Fault::TooLate { waiting, wait, retry: hint })
-            }
-            _ => Ok(()),
-        }
+    fn flow(&self, source: Source<'_>) -> Flow {
+        Flow { model: self.hasher.hash_one(source.model), peer: source.peer }
     }
 
-    /// Takes a free permit for a request of that shard.
-    fn try_acquire(self: &Arc<Self>, shard: usize) -> Option<Permit<S>> {
-        let limit = self.limit.load(SeqCst);
-        let taken =
-            self.inflight.fetch_update(SeqCst, SeqCst, |inflight| (inflight < limit).then_some(inflight + 1));
-        let sent = Sent { inflight: taken.ok()? + 1, epoch: self.epoch.load(SeqCst) };
-        let shard = ShardHandle { limiter: Arc::clone(self), number: shard };
-        Some(Permit { shard, sent, requests: 1, held: true })
+    /// Counts one more call in flight if the limit allows it.
+    fn reserve(&self) -> bool {
+        let available = self.available.load(SeqCst);
+        let more = |inflight| (inflight < available).then_some(inflight + 1);
+        self.inflight.fetch_update(SeqCst, SeqCst, more).is_ok()
     }
 
-    /// Grants free permits to the waiters at the front. `here` is the shard of the calling thread.
+    /// Publishes the limit and grants free permits. `here` is the shard of the calling thread.
     fn grant_permits(self: &Arc<Self>, state: &mut State<S>, here: Option<usize>) {
-        while let Some(shard) = state.queue.front_shard() {
-            let Some(mut permit) = self.try_acquire(shard) else { return };
-            let Some((first, requests)) = state.queue.pop() else { return };
-            self.left(state, 1 + requests.len());
-            permit.requests += requests.len() as u32;
-            let joined = (!requests.is_empty()).then(|| Joined { leader: permit.shard.clone(), requests });
-            let outcome = Outcome::Grant(Grant { joined, permit });
-            if let Err(Outcome::Grant(mut grant)) = state.deliver(here, shard, first.outcome, outcome) {
-                // The waiter has just been cancelled, or its thread has ended. Undone by hand,
-                // since dropping the grant would take the lock again.
-                grant.permit.held = false;
-                self.inflight.fetch_sub(1, SeqCst);
-                for queued in grant.joined.iter_mut().flat_map(|joined| joined.requests.drain(..)) {
-                    self.enqueue(state, queued);
+        self.available.store(state.limit.available(), SeqCst);
+        if !state.queue.is_empty() {
+            let now = self.now();
+            while !state.queue.is_empty() && self.reserve() {
+                if !self.grant_next(state, here, now) {
+                    self.inflight.fetch_sub(1, SeqCst);
+                    break;
                 }
             }
         }
-    }
-
-    /// Puts a waiter into the queue.
-    fn enqueue(&self, state: &mut State<S>, queued: Queued<S>) {
-        if state.queue.is_empty() {
-            state.limit.queue_filled(self.now());
-        }
-        state.queue.insert(queued);
-        // A permit that is released from now on sees this waiter; the caller grants those that are
-        // free already.
-        self.queued.fetch_add(1, SeqCst);
-    }
-
-    /// So many waiters have left the queue.
-    fn left(&self, state: &mut State<S>, waiters: usize) {
-        self.queued.fetch_sub(waiters, SeqCst);
-        if state.queue.is_empty() {
+        if state.queue.is_empty() && state.limit.is_waiting() {
             state.limit.queue_emptied(self.now());
         }
+        self.publish(state);
+    }
+
+    /// Hands a permit that was reserved to the next waiter; false if none may have it.
+    fn grant_next(self: &Arc<Self>, state: &mut State<S>, here: Option<usize>, now: Micros) -> bool {
+        let Some((flow, _, first)) = state.queue.pop(state.limit.available(), now) else { return false };
+        let joining =
+            first.share.as_ref().map_or_else(Vec::new, |share| joining(&mut state.queue, flow, share));
+        let requests = 1 + joining.len() as u32;
+        state.queue.granted(flow, requests, now);
+        let shard = ShardHandle { limiter: Arc::clone(self), number: first.shard };
+        let joined = (!joining.is_empty()).then(|| Joined { leader: shard.clone(), requests: joining });
+        let permit = Permit { shard, granted: Some(Granted { flow, since: now }), requests, held: true };
+        let outcome = Outcome::Grant(Grant { joined, permit });
+        if let Err(Outcome::Grant(mut grant)) = state.deliver(here, first.shard, first.outcome, outcome) {
+            // The waiter has just been cancelled, or its thread has ended. Undone by hand, since
+            // dropping the grant would take the lock again.
+            grant.permit.held = false;
+            self.inflight.fetch_sub(1, SeqCst);
+            state.queue.released(flow, None);
+            for queued in grant.joined.iter_mut().flat_map(|joined| joined.requests.drain(..)) {
+                state.queue.insert(queued.flow, queued.number, queued);
+            }
+        }
+        true
+    }
+
+    /// Puts a waiter into the queue; the caller grants permits.
+    fn enqueue(&self, state: &mut State<S>, queued: Queued<S>) {
+        if !state.limit.is_waiting() {
+            state.limit.queue_filled(self.now());
+        }
+        state.queue.insert(queued.flow, queued.number, queued);
+        // A permit that is released from now on sees this waiter.
+        self.publish(state);
+    }
+
+    /// A full queue loses the newest waiter of the longest flow. False if that is the one with this
+    /// number.
+    fn displace(&self, state: &mut State<S>, number: i64, here: usize) -> bool {
+        if state.queue.len() <= self.max_queued {
+            return true;
+        }
+        let Some((flow, last)) = state.queue.last_of_longest() else { return true };
+        let retry = state.retry_hint(flow, self.now());
+        let Some(queued) = state.queue.remove(flow, last) else { return true };
+        if last == number {
+            return false;
+        }
+        let outcome = Outcome::Displaced { waiting: self.max_queued, retry };
+        state.deliver(Some(here), queued.shard, queued.outcome, outcome).ok();
+        true
     }
 
     /// A call has ended, with an answer for so many requests.
-    fn release(self: &Arc<Self>, answered: u32, shard: usize) {
+    fn release(self: &Arc<Self>, answered: u32, shard: usize, granted: Option<Granted>) {
         self.inflight.fetch_sub(1, SeqCst);
-        if self.queued.load(SeqCst) == 0 {
+        if granted.is_none() && self.queued.load(SeqCst) == 0 {
             return;
         }
         let mut state = self.state();
-        if answered > 0 && !state.queue.is_empty() {
-            state.limit.answered(answered, self.now());
-            self.limit.store(state.limit.limit(), SeqCst);
+        let now = self.now();
+        if let Some(Granted { flow, since }) = granted {
+            state.queue.released(flow, (answered > 0).then(|| now.saturating_sub(since)));
+        }
+        if answered > 0 && (!state.queue.is_empty() || state.limit.is_attentive()) {
+            state.limit.answered(answered, now);
         }
         self.grant_permits(&mut state, Some(shard));
     }
 
-    fn raise_if_stuck(self: &Arc<Self>) {
+    /// The server had no room for a call. Returns until when its permit is withheld, if it is.
+    fn refused(self: &Arc<Self>, shard: usize, granted: Option<Granted>) -> Option<Instant> {
+        self.inflight.fetch_sub(1, SeqCst);
         let mut state = self.state();
-        state.limit.raise_if_stuck(self.now());
-        self.limit.store(state.limit.limit(), SeqCst);
-        self.grant_permits(&mut state, None);
+        if let Some(Granted { flow, .. }) = granted {
+            state.queue.released(flow, None);
+        }
+        let until = state.limit.refused(self.now());
+        self.grant_permits(&mut state, Some(shard));
+        until.map(|until| self.start + Duration::from_micros(until))
     }
 
-    fn refused(&self, sent: Sent) {
+    /// Gives back the permits that were withheld long enough.
+    fn resume(self: &Arc<Self>, shard: usize) {
         let mut state = self.state();
-        let before = state.limit.limit();
-        let inflight = sent.inflight.max(self.inflight.load(SeqCst));
-        state.limit.refused(Sent { inflight, ..sent }, self.now());
-        let (limit, epoch) = (state.limit.limit(), state.limit.epoch());
-        self.limit.store(limit, SeqCst);
-        self.epoch.store(epoch, SeqCst);
-        drop(state);
-        if limit < before {
-            tracing::debug!(from = before, to = limit, "lowered the limit of calls in flight");
-        }
+        state.limit.expire(self.now());
+        self.grant_permits(&mut state, Some(shard));
+    }
+
+    fn publish(&self, state: &State<S>) {
+        let capped = if state.queue.has_caps() { CAPPED } else { 0 };
+        let attentive = if state.limit.is_attentive() { ATTENTIVE } else { 0 };
+        self.queued.store(state.queue.len() | capped | attentive, SeqCst);
     }
 
     fn state(&self) -> MutexGuard<'_, State<S>> {
@@ -250,7 +304,45 @@ impl<S: Sharing> Limiter<S> {
     }
 }
 
+/// Takes the waiters that join a call: the next ones with the same key, until one does not fit, so
+/// that none overtakes another.
+fn joining<S: Sharing>(queue: &mut FairQueue<Queued<S>>, flow: Flow, first: &Share<S>) -> Vec<Queued<S>> {
+    let mut rows = first.rows;
+    let taken = queue.take(flow.model, |waiter| {
+        if rows >= first.max_rows {
+            return Pick::Stop;
+        }
+        let Some(share) = waiter.share.as_ref().filter(|share| share.key == first.key) else {
+            return Pick::Skip;
+        };
+        let more = rows.saturating_add(share.rows);
+        if more > first.max_rows {
+            return Pick::Stop;
+        }
+        rows = more;
+        Pick::Take
+    });
+    taken.into_iter().map(|(.., queued)| queued).collect()
+}
+
 impl<S: Sharing> State<S> {
+    /// Refuses a request that would wait past its deadline.
+    fn check_deadline(&self, flow: Flow, deadline: Option<Instant>, now: Micros) -> Result<(), Fault> {
+        let Some(deadline) = deadline else { return Ok(()) };
+        let (waiting, wait) = self.queue.estimate(flow, now);
+        match wait.map(Duration::from_micros) {
+            Some(wait) if Instant::now() + wait > deadline => {
+                Err(Fault::TooLate { waiting, wait, retry: wait.clamp(MIN_HINT, MAX_HINT) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn retry_hint(&self, flow: Flow, now: Micros) -> Duration {
+        let (_, wait) = self.queue.estimate(flow, now);
+        wait.map_or(MIN_HINT, Duration::from_micros).clamp(MIN_HINT, MAX_HINT)
+    }
+
     /// Hands an outcome to a waiter of the shard `to`; gives it back if the waiter is gone.
     fn deliver(
         &self,

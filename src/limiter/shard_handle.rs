@@ -1,13 +1,14 @@
 //! One thread's side of the limiter: its handle, its permits, and what other threads hand to it.
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::queue::Queued;
-use super::{Delivery, Limiter, Share, Sharing, Unshared, Waiter};
-use crate::concurrency::Sent;
+use super::queue::Flow;
+use super::sharing::Queued;
+use super::{ADVICE, ADVISE_AFTER, ATTENTIVE, Delivery, Limiter, Share, Sharing, Unshared, Waiter};
+use crate::concurrency::Micros;
 use crate::fault::Fault;
 
 /// One thread's handle to the limiter.
@@ -25,10 +26,26 @@ pub struct GrantReceiver<S: Sharing = Unshared>(pub(super) mpsc::UnboundedReceiv
 #[derive(Debug)]
 pub struct Permit<S: Sharing = Unshared> {
     pub(super) shard: ShardHandle<S>,
-    pub(super) sent: Sent,
+    /// `None` if nothing waited.
+    pub(super) granted: Option<Granted>,
     /// How many requests share the call.
     pub(super) requests: u32,
     pub(super) held: bool,
+}
+
+/// What a permit was granted for by the queue, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Granted {
+    pub(super) flow: Flow,
+    pub(super) since: Micros,
+}
+
+/// What the queue is fair by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Source<'a> {
+    pub model: &'a str,
+    /// The client, as a number that tells it from others.
+    pub peer: u64,
 }
 
 /// Where a waiter enters the queue.
@@ -49,20 +66,38 @@ impl<S: Sharing> Clone for ShardHandle<S> {
 impl<S: Sharing> ShardHandle<S> {
     /// Takes a permit if one is free and nobody waits.
     pub fn take(&self) -> Option<Permit<S>> {
-        if self.limiter.queued.load(SeqCst) > 0 { None } else { self.limiter.try_acquire(self.number) }
+        let limiter = &self.limiter;
+        if limiter.queued.load(SeqCst) & !ATTENTIVE > 0 || !limiter.reserve() {
+            return None;
+        }
+        Some(Permit { shard: self.clone(), granted: None, requests: 1, held: true })
     }
 
-    /// Refuses a request early, before its message is read. Costs one atomic load while nobody
-    /// waits.
+    /// Refuses a request of that client early, before its message is read, if it is certain to be
+    /// refused: the model must be known, so there must be only one. Costs one atomic load while
+    /// nobody waits.
     ///
     /// # Errors
     ///
     /// If the queue is full, or the request would wait past its deadline.
-    pub fn check(&self, deadline: Option<Instant>) -> Result<(), Fault> {
-        if self.limiter.queued.load(SeqCst) == 0 {
+    pub(crate) fn check(
+        &self,
+        peer: u64,
+        only_model: impl FnOnce() -> bool,
+        deadline: Option<Instant>,
+    ) -> Result<(), Fault> {
+        let limiter = &self.limiter;
+        if limiter.queued.load(SeqCst) & !ATTENTIVE == 0 || !only_model() {
             return Ok(());
         }
-        self.limiter.admit(&self.limiter.state(), deadline, Order::Back)
+        let state = limiter.state();
+        let Some(model) = state.queue.only_model() else { return Ok(()) };
+        let flow = Flow { model, ..limiter.flow(Source { model: "", peer }) };
+        if state.queue.len() >= limiter.max_queued && state.queue.is_longest(flow) {
+            let (waiting, limit) = (state.queue.len(), limiter.max_queued);
+            return Err(Fault::QueueLong { waiting, limit, retry: state.retry_hint(flow, limiter.now()) });
+        }
+        state.check_deadline(flow, deadline, limiter.now())
     }
 
     /// Enters the queue; [`Waiter::outcome`] is the permit, or an answer if the request offered to
@@ -73,18 +108,38 @@ impl<S: Sharing> ShardHandle<S> {
     /// If the queue is full, or the request would wait past its deadline.
     pub fn wait(
         &self,
+        source: Source<'_>,
         deadline: Option<Instant>,
         order: Order,
         share: Option<Share<S>>,
     ) -> Result<Waiter<S>, Fault> {
         let limiter = &self.limiter;
+        let flow = limiter.flow(source);
         let mut state = limiter.state();
-        limiter.admit(&state, deadline, order)?;
+        if order == Order::Back {
+            state.check_deadline(flow, deadline, limiter.now())?;
+        }
         let (sender, outcome) = oneshot::channel();
-        let number = state.queue.number(order);
-        limiter.enqueue(&mut state, Queued { number, shard: self.number, outcome: sender, share });
+        let number = state.queue.number(order == Order::Front);
+        limiter.enqueue(&mut state, Queued { flow, number, shard: self.number, outcome: sender, share });
         limiter.grant_permits(&mut state, Some(self.number));
-        Ok(Waiter::new(self.clone(), number, outcome))
+        if order == Order::Back && !limiter.displace(&mut state, number, self.number) {
+            let (waiting, limit) = (state.queue.len(), limiter.max_queued);
+            return Err(Fault::QueueLong { waiting, limit, retry: state.retry_hint(flow, limiter.now()) });
+        }
+        Ok(Waiter::new(self.clone(), flow, number, outcome))
+    }
+
+    /// A permit was withheld until now. To be called by the request whose call was refused.
+    pub(crate) fn resume(&self) {
+        self.limiter.resume(self.number);
+    }
+
+    /// TF Serving had no thread for a call. Logs once what helps.
+    pub(crate) fn count_refusal(&self) {
+        if self.limiter.refusals.fetch_add(1, Relaxed) + 1 == ADVISE_AFTER {
+            tracing::warn!(refusals = ADVISE_AFTER, "{ADVICE}");
+        }
     }
 }
 
@@ -102,19 +157,22 @@ impl<S: Sharing> Permit<S> {
     /// The server has answered, with success or failure.
     pub fn answered(mut self) {
         self.held = false;
-        self.shard.limiter.release(self.requests, self.shard.number);
+        self.shard.limiter.release(self.requests, self.shard.number, self.granted);
     }
 
-    /// The server had no room for the call and ran nothing. Lowers an adaptive limit.
-    pub fn refused(self) {
-        self.shard.limiter.refused(self.sent);
+    /// The server had no room for the call and ran nothing. An adaptive limit takes it into
+    /// account. Returns when [`ShardHandle::resume`] is to be called if the request has not been
+    /// granted another permit until then.
+    pub fn refused(mut self) -> Option<Instant> {
+        self.held = false;
+        self.shard.limiter.refused(self.shard.number, self.granted)
     }
 }
 
 impl<S: Sharing> Drop for Permit<S> {
     fn drop(&mut self) {
         if self.held {
-            self.shard.limiter.release(0, self.shard.number);
+            self.shard.limiter.release(0, self.shard.number, self.granted);
         }
     }
 }

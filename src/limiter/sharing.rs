@@ -2,7 +2,9 @@
 use std::convert::Infallible;
 use std::fmt::Debug;
 
-use super::queue::Queued;
+use tokio::sync::oneshot;
+
+use super::queue::Flow;
 use super::{Outcome, Permit, ShardHandle};
 
 /// The types of what requests that share a call hand to each other.
@@ -32,6 +34,16 @@ pub struct Share<S: Sharing> {
     pub max_rows: usize,
     /// What the leader needs to send for this request. The request keeps what it needs to lead.
     pub message: S::Message,
+}
+
+/// The queue's side of a waiter.
+#[derive(Debug)]
+pub(super) struct Queued<S: Sharing> {
+    pub(super) flow: Flow,
+    pub(super) number: i64,
+    pub(super) shard: usize,
+    pub(super) outcome: oneshot::Sender<Outcome<S>>,
+    pub(super) share: Option<Share<S>>,
 }
 
 /// A permit for one upstream call, and the requests that share it, if any.

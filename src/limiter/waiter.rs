@@ -1,12 +1,17 @@
 //! A request in the queue.
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
-use super::{Grant, ShardHandle, Sharing, Unshared};
+use super::queue::Flow;
+use super::{Grant, Permit, ShardHandle, Sharing, Unshared};
+use crate::fault::Fault;
 
 /// A request in the queue. Leaves the queue when dropped.
 #[derive(Debug)]
 pub struct Waiter<S: Sharing = Unshared> {
     shard: ShardHandle<S>,
+    flow: Flow,
     number: i64,
     outcome: oneshot::Receiver<Outcome<S>>,
     done: bool,
@@ -19,11 +24,32 @@ pub enum Outcome<S: Sharing = Unshared> {
     Grant(Grant<S>),
     /// It joined the call of another request, which was answered.
     Answer(S::Answer),
+    /// The queue is full, and this request was the newest of the longest backlog.
+    Displaced { waiting: usize, retry: Duration },
+}
+
+impl Outcome {
+    /// The permit of a request that does not share calls.
+    ///
+    /// # Errors
+    ///
+    /// The request was displaced from the queue.
+    pub(crate) fn into_permit(self) -> Result<Permit, Fault> {
+        match self {
+            Self::Grant(Grant { permit, .. }) => Ok(permit),
+            Self::Displaced { waiting, retry } => Err(Fault::QueueLong { waiting, limit: waiting, retry }),
+        }
+    }
 }
 
 impl<S: Sharing> Waiter<S> {
-    pub(super) fn new(shard: ShardHandle<S>, number: i64, outcome: oneshot::Receiver<Outcome<S>>) -> Self {
-        Self { shard, number, outcome, done: false }
+    pub(super) fn new(
+        shard: ShardHandle<S>,
+        flow: Flow,
+        number: i64,
+        outcome: oneshot::Receiver<Outcome<S>>,
+    ) -> Self {
+        Self { shard, flow, number, outcome, done: false }
     }
 
     /// Waits for the outcome; `None` if this thread is shutting down.
@@ -49,8 +75,9 @@ impl<S: Sharing> Drop for Waiter<S> {
         let mut state = limiter.state();
         // If it is not there, its grant is on its way, or it joined a call. A grant that nobody
         // fetches is released with the channel.
-        if state.queue.remove(self.number) {
-            limiter.left(&mut state, 1);
+        if state.queue.remove(self.flow, self.number).is_some() {
+            // Others may be allowed what this one was next for.
+            limiter.grant_permits(&mut state, Some(self.shard.number));
         }
     }
 }

@@ -75,7 +75,7 @@ impl Shard {
     /// the queue is longer than the deadline allows.
     pub(crate) fn admit(&self, share: &Arc<Share>, deadline: Deadline) -> Result<Ticket, Fault> {
         if let Some(limiter) = &self.limiter {
-            limiter.check(deadline.at())?;
+            limiter.check(share.peer().key(), || self.catalog.len() <= 1, deadline.at())?;
         }
         share.enter()
     }

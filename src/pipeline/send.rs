@@ -1,5 +1,7 @@
 //! Sends a message to TF Serving under a permit, again if the retry policy says so: the only place
 //! where requests that it runs are sent.
+use std::pin::pin;
+
 use bytes::Bytes;
 use tokio::time::Instant;
 use tonic::Code;
@@ -7,7 +9,7 @@ use tonic::Code;
 use super::context::RequestContext;
 use crate::explain::{Overload, overload};
 use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
-use crate::limiter::{self, Grant, Order, Permit, ShardHandle};
+use crate::limiter::{Order, Permit, ShardHandle, Source};
 use crate::retry::policy::{Cause, Decision};
 use crate::telemetry::metrics::{self, Stage};
 use crate::upstream::call::{CallError, First, Reply, call};
@@ -21,7 +23,7 @@ type Outcome = Result<Reply, CallError>;
 /// No permit before the deadline, or no answer.
 pub(super) async fn send(cx: &mut RequestContext<'_>, frames: &[Bytes]) -> Result<Reply, Fault> {
     cx.shard.retry_budget.borrow_mut().earn();
-    let mut permit = acquire(cx, Order::Back).await?;
+    let mut permit = acquire(cx, Order::Back, None).await?;
     loop {
         cx.progress.set("waiting for the upstream");
         let sent = Instant::now();
@@ -60,14 +62,22 @@ async fn retry(cx: &mut RequestContext<'_>, permit: Option<Permit>, cause: Cause
         if cause != Cause::ConnectionLost {
             metrics::upstream_refusal(label);
         }
+        if cause == Cause::NoThread
+            && let Some(limiter) = &cx.shard.limiter
+        {
+            limiter.count_refusal();
+        }
         if decision != Decision::GiveUp {
             metrics::retry(label);
         }
     }
-    match (permit, cause) {
+    let withheld = match (permit, cause) {
         (Some(permit), Cause::NoThread | Cause::BatchQueueFull) => permit.refused(),
-        (permit, _) => drop(permit),
-    }
+        (permit, _) => {
+            drop(permit);
+            None
+        }
+    };
     if decision == Decision::GiveUp {
         return Ok(Next::GiveUp);
     }
@@ -75,26 +85,46 @@ async fn retry(cx: &mut RequestContext<'_>, permit: Option<Permit>, cause: Cause
         cx.progress.set("waiting for the upstream to take the request");
         tokio::time::sleep(pause).await;
     }
-    acquire(cx, Order::Front).await.map(Next::Call)
+    acquire(cx, Order::Front, withheld).await.map(Next::Call)
 }
 
-/// Waits in the queue, if there is one. `None`: there is no limit.
-async fn acquire(cx: &RequestContext<'_>, order: Order) -> Result<Option<Permit>, Fault> {
+/// Waits in the queue, if there is one. `None`: there is no limit. `withheld`: until when the
+/// permit of a refused call is withheld.
+async fn acquire(
+    cx: &RequestContext<'_>,
+    order: Order,
+    withheld: Option<Instant>,
+) -> Result<Option<Permit>, Fault> {
     let Some(limiter) = &cx.shard.limiter else { return Ok(None) };
     match limiter.take() {
         Some(permit) => Ok(Some(permit)),
-        None => queue(cx, limiter, order).await.map(Some),
+        // Boxed, for the same reason as retries.
+        None => Box::pin(queue(cx, limiter, order, withheld)).await.map(Some),
     }
 }
 
-async fn queue(cx: &RequestContext<'_>, limiter: &ShardHandle, order: Order) -> Result<Permit, Fault> {
+async fn queue(
+    cx: &RequestContext<'_>,
+    limiter: &ShardHandle,
+    order: Order,
+    withheld: Option<Instant>,
+) -> Result<Permit, Fault> {
     cx.progress.set("waiting in the queue for the upstream");
     let since = Instant::now();
-    let waiter = limiter.wait(cx.deadline.at(), order, None)?;
-    // The queue drops a waiter only when the process ends.
-    let Some(limiter::Outcome::Grant(Grant { permit, .. })) = waiter.outcome().await else {
-        return Err(Fault::Draining);
+    let source = Source { model: cx.metrics.model().name(), peer: cx.peer.key() };
+    let mut outcome = pin!(limiter.wait(source, cx.deadline.at(), order, None)?.outcome());
+    let outcome = match withheld {
+        Some(until) => match tokio::time::timeout_at(until, &mut outcome).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                limiter.resume();
+                outcome.await
+            }
+        },
+        None => outcome.await,
     };
+    // The queue drops a waiter only when the process ends.
+    let permit = outcome.ok_or(Fault::Draining)?.into_permit()?;
     metrics::stage_seconds(Stage::Queue, since.elapsed().as_secs_f64());
     Ok(permit)
 }

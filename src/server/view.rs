@@ -31,6 +31,7 @@ impl View for ServerView {
         json!({
             "readiness": self.ready(),
             "upstream": {"address": target.address, "up": up.is_answering(), "problem": up.problem()},
+            "advice": self.0.limiter.as_ref().and_then(|limiter| limiter.advice()),
             "model_problems": problems.to_json(),
             "config_problems": problems.of_config(),
         })
@@ -53,7 +54,7 @@ impl View for ServerView {
         let admission = &self.0.admission;
         let connections = self.0.live.iter().map(|live| live.count()).sum();
         metrics::set_inflight(admission.requests(), admission.bytes(), admission.streams(), connections);
-        metrics::set_limiter(limiter.limit, limiter.inflight, limiter.queued);
+        metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
     }
 
     fn recent(&self) -> Value {

@@ -45,7 +45,7 @@ mod tests {
         connection_refused(ConnectionLimit::All);
         drop(UpstreamConnection::new());
         upstream_up(true);
-        set_limiter(1, 1, 0);
+        set_limiter(1, 0, 1, 0);
         upstream_refusal(Cause::Threads);
         connection_ended("http1");
         retry(Cause::Connection);

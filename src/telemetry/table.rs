@@ -63,6 +63,7 @@ metrics_table! {
     Counter CONNECTIONS_ENDED "connections_ended_total" [cause] "Client connections that were ended for what was sent on them: another protocol (http1, tls), or far more control frames or resets than calls need.";
     Gauge UPSTREAM_CONNECTIONS "upstream_connections" [] "HTTP/2 connections to TF Serving that accept new requests, including the one for metadata.";
     Gauge UPSTREAM_LIMIT "upstream_limit" [] "Concurrency limit towards TF Serving, configured or adaptive; 0 if unlimited.";
+    Gauge UPSTREAM_WITHHELD "upstream_withheld_permits" [] "Permits of the concurrency limit that are kept back for a moment because TF Serving refused calls. If this is high for long, other clients hold its threads.";
     Gauge UPSTREAM_INFLIGHT "upstream_inflight" [] "Requests that hold a permit of the concurrency limit.";
     Gauge QUEUED_REQUESTS "queued_requests" [] "Requests that wait for a permit of the concurrency limit.";
     Counter UPSTREAM_REFUSALS "upstream_refusals_total" [cause] "Requests that TF Serving refused before running them, because it had no free thread or its batching queue was full.";

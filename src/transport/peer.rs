@@ -55,6 +55,11 @@ impl Peer {
         }
     }
 
+    /// What stands for the peer where its name is not needed.
+    pub(crate) fn key(&self) -> u64 {
+        self.0.key
+    }
+
     fn of_connection(name: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self::new(("connection", NEXT.fetch_add(1, Ordering::Relaxed)), name)

@@ -35,9 +35,10 @@ pub(crate) trait View: Send + Sync + 'static {
     fn ready(&self) -> Readiness;
     /// The names of the threads that make no progress. Takes some seconds if there are any.
     fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>>;
-    /// `{"readiness": {..}, "upstream": {"address", "up", "problem"}, "model_problems": [{"model",
-    /// "version", "kind", "problem"}], "config_problems": [text]}`; `readiness` is what `/readyz`
-    /// answers, and the upstream's `problem` is text or null.
+    /// `{"readiness": {..}, "upstream": {"address", "up", "problem"}, "advice", "model_problems":
+    /// [{"model", "version", "kind", "problem"}], "config_problems": [text]}`; `readiness` is what
+    /// `/readyz` answers. The upstream's `problem` and `advice`, what the operator should change,
+    /// are text or null.
     fn status(&self) -> serde_json::Value;
     /// The names of models that only clients know, in the form of
     /// [`Recent::to_json`](crate::telemetry::recent::Recent::to_json).

@@ -114,9 +114,10 @@ async fn dispatch(
         // Boxed: rarer methods need not size the task of every Predict.
         Route::Reload | Route::Other(_) => {
             let ticket = call.share.open()?;
-            let Call { shard, responder, deadline, .. } = call;
+            let Call { shard, share, responder, deadline } = call;
             let head = call_head(shard, head);
-            Box::pin(passthrough::pass(shard, responder, ticket, head, body, deadline, metrics)).await
+            let peer = share.peer();
+            Box::pin(passthrough::pass(shard, peer, responder, ticket, head, body, deadline, metrics)).await
         }
     }
 }

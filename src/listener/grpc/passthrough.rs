@@ -12,10 +12,13 @@ use super::responder::{Responder, Stop};
 use super::write::Writer;
 use crate::fault::{Fault, GRPC_MESSAGE};
 use crate::limiter::admission::Ticket;
+use crate::limiter::{Order, Permit, Source};
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, ResponseAnnotations, Shard};
+use crate::telemetry::metrics::Method;
 use crate::transport::body::{self, BodyReader};
 use crate::transport::deadline::Deadline;
+use crate::transport::peer::Peer;
 use crate::upstream::call::{CallHead, First, Reply, ReplyBody, code};
 use crate::upstream::pool::Opened;
 
@@ -23,6 +26,7 @@ use crate::upstream::pool::Opened;
 /// windows hold.
 pub(super) async fn pass(
     shard: &Shard,
+    peer: &Peer,
     responder: &Responder,
     mut ticket: Ticket,
     mut head: CallHead,
@@ -30,6 +34,7 @@ pub(super) async fn pass(
     deadline: Deadline,
     metrics: &RequestMetrics,
 ) -> Result<Code, Stop> {
+    let permit = permit(shard, peer, responder, deadline, metrics.method).await?;
     let sent = Instant::now();
     head.set_deadline(deadline, sent)?;
     responder.progress.set("waiting for the upstream");
@@ -51,6 +56,9 @@ pub(super) async fn pass(
     let mut writer = Writer::new(responder, &mut ticket, &shard.config.limits);
     let down = async {
         let response = response.await.map_err(|error| lease.fault(&error))?;
+        if let Some(permit) = permit {
+            permit.answered();
+        }
         metrics.call().answered(sent);
         let (mut head, body) = response.into_parts();
         let end = body.is_end_stream();
@@ -86,6 +94,26 @@ pub(super) async fn pass(
         down.as_mut().poll(cx)
     })
     .await
+}
+
+/// A permit for a call that takes a thread of TF Serving until it is answered. Methods that are not
+/// known may be streams, which would hold a permit for as long as the client likes.
+async fn permit(
+    shard: &Shard,
+    peer: &Peer,
+    responder: &Responder,
+    deadline: Deadline,
+    method: Method,
+) -> Result<Option<Permit>, Fault> {
+    let Some(limiter) = shard.limiter.as_ref().filter(|_| method != Method::Other) else { return Ok(None) };
+    if let Some(permit) = limiter.take() {
+        return Ok(Some(permit));
+    }
+    responder.progress.set("waiting in the queue for the upstream");
+    // Calls of a method wait beside those of a model: they take another time.
+    let source = Source { model: method.as_str(), peer: peer.key() };
+    let outcome = limiter.wait(source, deadline.at(), Order::Back, None)?.outcome().await;
+    outcome.ok_or(Fault::Draining)?.into_permit().map(Some)
 }
 
 /// gRPC servers answer an unknown method with a code and no text.

@@ -59,6 +59,11 @@ impl ModelMetrics {
         }
     }
 
+    /// The model's name, or [`UNKNOWN`].
+    pub(crate) fn name(&self) -> &str {
+        &self.model
+    }
+
     /// Counts an answered request.
     pub(crate) fn request(&self, method: Method, outcome: OutcomeLabel, code: Code) {
         const CELLS: usize = OutcomeLabel::ALL.len() * CODES;

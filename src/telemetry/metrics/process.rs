@@ -96,9 +96,10 @@ pub(crate) fn connection_ended(cause: &'static str) {
 }
 
 /// Sets the gauges of the limiter, in numbers of requests.
-pub(crate) fn set_limiter(limit: usize, inflight: usize, queued: usize) {
+pub(crate) fn set_limiter(limit: usize, withheld: usize, inflight: usize, queued: usize) {
     install();
     table::UPSTREAM_LIMIT.gauge([]).set(limit as f64);
+    table::UPSTREAM_WITHHELD.gauge([]).set(withheld as f64);
     table::UPSTREAM_INFLIGHT.gauge([]).set(inflight as f64);
     table::QUEUED_REQUESTS.gauge([]).set(queued as f64);
 }

@@ -15,6 +15,7 @@ use super::super::pace::pause;
 use super::Shared;
 use super::answer::{answer, delay};
 use super::call::{Call, End};
+use super::load::{Load, Taken};
 use super::script::{Act, Gate, take};
 
 /// Serves one call.
@@ -48,6 +49,9 @@ impl Handler {
         }
         let complete = read(&mut body, &mut call).await;
         let message = call.message.clone();
+        if let Some(load) = self.shared.options.load {
+            return self.under_load(load, &thread, &path, &message, respond).await;
+        }
         let at = self.record(call);
         let end = match complete {
             Err(error) => End::Cancelled(error.reason()),
@@ -55,6 +59,27 @@ impl Handler {
             Ok(()) => self.act(&path, &message, respond).await,
         };
         self.ended(at, end);
+    }
+
+    /// Refuses the call or answers it after a time, by the calls in progress when it arrived.
+    async fn under_load(
+        &self,
+        load: Load,
+        thread: &Busy,
+        path: &str,
+        message: &[u8],
+        mut respond: SendResponse<Bytes>,
+    ) {
+        let (inflight, random) = (thread.before + 1, &self.shared.random);
+        match load.take(inflight, random) {
+            Taken::Refused => drop(self.refuse(respond, 8, "Server Threadpool Exhausted", None)),
+            Taken::Runs(time) => {
+                let reset = poll_fn(|cx| respond.poll_reset(cx));
+                if tokio::time::timeout(time, reset).await.is_err() {
+                    self.act(path, message, respond).await;
+                }
+            }
+        }
     }
 
     /// Does what the script says, or answers from the models.
@@ -231,6 +256,8 @@ enum Pause {
 /// A server thread in use: TensorFlow Serving's synchronous gRPC server holds one for each call.
 struct Busy {
     shared: Arc<Shared>,
+    /// The calls in progress before this one.
+    before: usize,
     over_the_limit: bool,
 }
 
@@ -238,7 +265,7 @@ impl Busy {
     fn new(shared: &Arc<Shared>) -> Self {
         let before = shared.busy.fetch_add(1, Ordering::Relaxed);
         let over_the_limit = before >= shared.threads.load(Ordering::Relaxed);
-        Self { shared: shared.clone(), over_the_limit }
+        Self { shared: shared.clone(), before, over_the_limit }
     }
 }
 

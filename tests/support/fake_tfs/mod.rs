@@ -6,13 +6,14 @@ mod address;
 pub mod answer;
 mod call;
 mod handler;
+mod load;
 pub mod model;
 pub mod script;
 mod server;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use self::address::Address;
 use self::answer::Models;
 #[allow(unused_imports, reason = "the demo uses a part of this module")]
 pub use self::call::{Call, End};
+#[allow(unused_imports, reason = "the demo uses a part of this module")]
+pub use self::load::Load;
 use self::model::Model;
 pub use self::script::{Act, Gate};
 use super::within;
@@ -35,6 +38,8 @@ pub struct Options {
     pub unix: Option<PathBuf>,
     /// More concurrent calls than this are refused with `Server Threadpool Exhausted`.
     pub max_threads: Option<usize>,
+    /// Refuses and delays calls as a real server does under load. Its calls are not recorded.
+    pub load: Option<Load>,
     /// Sent with every answer.
     pub initial_metadata: Vec<(String, String)>,
     pub trailing_metadata: Vec<(String, String)>,
@@ -69,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) calls: watch::Sender<Vec<Call>>,
     pub(crate) connections: watch::Sender<Connections>,
     pub(crate) goaway: watch::Sender<u64>,
+    pub(crate) random: AtomicU64,
     /// Calls in progress.
     pub(crate) busy: AtomicUsize,
     /// The highest number of calls in progress; more are refused.
@@ -114,6 +120,7 @@ impl FakeTfs {
             calls: watch::Sender::default(),
             connections: watch::Sender::default(),
             goaway: watch::Sender::default(),
+            random: AtomicU64::new(1),
             busy: AtomicUsize::new(0),
         };
         Self { shared: Arc::new(shared), addr: address.to_string(), address, running: None }

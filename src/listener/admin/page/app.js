@@ -24,11 +24,12 @@ function showReady(state) {
 
 // What is wrong, each sentence once: most of what keeps the sidecar from being ready is a problem of
 // the upstream or of a model, too.
-function showStatus({ readiness, upstream }) {
+function showStatus({ readiness, upstream, advice }) {
   find("upstream").textContent = upstream.up ? `TF Serving at ${upstream.address} is up.` : upstream.problem;
   find("upstream").className = upstream.up ? "" : "problem";
   const problems = new Set([...readiness.missing, ...readiness.problems]);
   problems.delete(upstream.problem);
+  if (advice) problems.add(advice);
   find("problems").replaceChildren(...[...problems].map((problem) => element("li", problem)));
   find("problems").hidden = problems.size === 0;
 }

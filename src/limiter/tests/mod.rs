@@ -1,4 +1,6 @@
 //! The queue's order and bounds, cancelled waiters, and permits that go to other threads.
+mod fairness;
+
 use std::collections::VecDeque;
 
 use super::*;
@@ -30,9 +32,9 @@ async fn waiters_are_granted_permits_in_order() {
     let (shard, _receiver) = limiter(1, 10).shard_handle();
     let first = shard.take().unwrap();
     assert!(shard.take().is_none());
-    let second = shard.wait(None, Order::Back, None).unwrap();
-    let third = shard.wait(None, Order::Back, None).unwrap();
-    let again = shard.wait(None, Order::Front, None).unwrap();
+    let second = shard.wait(Source::default(), None, Order::Back, None).unwrap();
+    let third = shard.wait(Source::default(), None, Order::Back, None).unwrap();
+    let again = shard.wait(Source::default(), None, Order::Front, None).unwrap();
     assert_eq!(seen(&shard), (1, 3));
     first.answered();
     let again = granted(again).await;
@@ -47,7 +49,8 @@ async fn waiters_are_granted_permits_in_order() {
 async fn a_dropped_waiter_leaves_the_queue() {
     let (shard, _receiver) = limiter(1, 10).shard_handle();
     let first = shard.take().unwrap();
-    let waiters: Vec<Waiter> = (0..3).map(|_| shard.wait(None, Order::Back, None).unwrap()).collect();
+    let waiters: Vec<Waiter> =
+        (0..3).map(|_| shard.wait(Source::default(), None, Order::Back, None).unwrap()).collect();
     let mut waiters = waiters.into_iter();
     let last = waiters.next_back().unwrap();
     drop(waiters);
@@ -63,14 +66,15 @@ async fn a_dropped_waiter_leaves_the_queue() {
 async fn the_queue_is_bounded() {
     let (shard, _receiver) = limiter(1, 2).shard_handle();
     let _first = shard.take().unwrap();
-    let _waiters: Vec<Waiter> = (0..2).map(|_| shard.wait(None, Order::Back, None).unwrap()).collect();
+    let _waiters: Vec<Waiter> =
+        (0..2).map(|_| shard.wait(Source::default(), None, Order::Back, None).unwrap()).collect();
     assert!(matches!(
-        shard.wait(None, Order::Back, None),
+        shard.wait(Source::default(), None, Order::Back, None),
         Err(Fault::QueueLong { waiting: 2, limit: 2, .. })
     ));
-    assert!(shard.check(None).is_err());
+    assert!(shard.check(0, || true, None).is_err());
     assert!(
-        shard.wait(None, Order::Front, None).is_ok(),
+        shard.wait(Source::default(), None, Order::Front, None).is_ok(),
         "a request that was admitted once is not turned away"
     );
 }
@@ -80,21 +84,69 @@ async fn a_request_that_would_wait_past_its_deadline_is_refused_at_once() {
     let (shard, _receiver) = limiter(1, 100).shard_handle();
     let mut held = shard.take().unwrap();
     let mut waiters: VecDeque<Waiter> =
-        (0..20).map(|_| shard.wait(None, Order::Back, None).unwrap()).collect();
+        (0..20).map(|_| shard.wait(Source::default(), None, Order::Back, None).unwrap()).collect();
     for _ in 0..10 {
         tokio::time::advance(Duration::from_millis(100)).await;
         held.answered();
         held = granted(waiters.pop_front().unwrap()).await;
     }
     let within = |millis| Some(Instant::now() + Duration::from_millis(millis));
-    let fault = shard.check(within(1_000)).unwrap_err();
+    let fault = shard.check(0, || true, within(1_000)).unwrap_err();
     assert!(
         matches!(fault, Fault::TooLate { waiting: 10, wait, .. } if wait == Duration::from_millis(1_100)),
         "{fault:?}"
     );
-    assert!(shard.check(within(1_200)).is_ok());
-    assert!(shard.check(None).is_ok());
-    assert!(shard.wait(within(50), Order::Back, None).is_err());
+    assert!(shard.check(0, || true, within(1_200)).is_ok());
+    assert!(shard.check(0, || true, None).is_ok());
+    assert!(shard.wait(Source::default(), within(50), Order::Back, None).is_err());
+    // What was slow then may be fast now.
+    waiters.truncate(1);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(shard.wait(Source::default(), within(50), Order::Back, None).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_is_estimated_and_the_queue_is_bounded_by_client() {
+    let (shard, _receiver) = limiter(1, 20).shard_handle();
+    let [greedy, polite] = [1, 2].map(|peer| Source { model: "m", peer });
+    let wait = |source, deadline| shard.wait(source, deadline, Order::Back, None);
+    let mut held = shard.take().unwrap();
+    let mut waiters: VecDeque<Waiter> = (0..20).map(|_| wait(greedy, None).unwrap()).collect();
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        held.answered();
+        held = granted(waiters.pop_front().unwrap()).await;
+        waiters.push_back(wait(greedy, None).unwrap());
+    }
+    let soon = Some(Instant::now() + Duration::from_millis(300));
+    assert!(matches!(wait(greedy, soon), Err(Fault::TooLate { waiting: 20, .. })));
+    assert!(shard.check(1, || true, None).is_err(), "the queue is full");
+    assert!(shard.check(2, || true, soon).is_ok());
+    assert!(shard.check(1, || false, soon).is_ok(), "it may be for another model");
+    let polite = wait(polite, soon).unwrap();
+    assert_eq!(seen(&shard), (1, 20));
+    let displaced = tokio::time::timeout(Duration::from_secs(1), waiters.pop_back().unwrap().outcome());
+    assert!(matches!(displaced.await.unwrap(), Some(Outcome::Displaced { waiting: 20, .. })));
+    held.answered();
+    drop(waiters);
+    granted(polite).await.answered();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withheld_permit_is_given_back_in_time() {
+    let (shard, _receiver) = limiter(1, 10).shard_handle();
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let Some(until) = shard.take().unwrap().refused() else { continue };
+        pauses.push(until - Instant::now());
+        assert!(shard.take().is_none(), "the only permit is withheld");
+        let waits = shard.wait(Source::default(), None, Order::Front, None).unwrap();
+        tokio::time::sleep_until(until).await;
+        shard.resume();
+        drop(granted(waits).await);
+    }
+    assert!(pauses.len() >= 6 && pauses.is_sorted() && pauses[0] <= Duration::from_millis(2), "{pauses:?}");
+    assert!(*pauses.last().unwrap() <= Duration::from_millis(64), "{pauses:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +154,7 @@ async fn a_permit_goes_to_the_thread_of_the_first_waiter() {
     let limiter = limiter(1, 10);
     let ((here, _mine), (there, theirs)) = (limiter.shard_handle(), limiter.shard_handle());
     let first = here.take().unwrap();
-    let waits = there.wait(None, Order::Back, None).unwrap();
+    let waits = there.wait(Source::default(), None, Order::Back, None).unwrap();
     first.answered();
     // On its way, the permit is neither lost nor free.
     assert_eq!(seen(&here), (1, 0));
@@ -117,8 +169,10 @@ async fn a_permit_for_a_thread_that_has_ended_goes_to_the_next_waiter() {
     let limiter = limiter(1, 10);
     let ((here, _mine), (there, theirs)) = (limiter.shard_handle(), limiter.shard_handle());
     let first = here.take().unwrap();
-    let (_lost, after) =
-        (there.wait(None, Order::Back, None).unwrap(), here.wait(None, Order::Back, None).unwrap());
+    let (_lost, after) = (
+        there.wait(Source::default(), None, Order::Back, None).unwrap(),
+        here.wait(Source::default(), None, Order::Back, None).unwrap(),
+    );
     drop(theirs);
     first.answered();
     granted(after).await.answered();
@@ -133,7 +187,7 @@ async fn slow_calls_that_hold_every_permit_do_not_block_the_rest() {
     tokio::spawn(Arc::clone(&limiter).watch());
     let slow: Vec<Permit> = std::iter::from_fn(|| shard.take()).collect();
     assert_eq!(slow.len(), crate::concurrency::START);
-    granted(shard.wait(None, Order::Back, None).unwrap()).await.answered();
+    granted(shard.wait(Source::default(), None, Order::Back, None).unwrap()).await.answered();
     assert!(limiter.occupancy().limit > slow.len());
 }
 
@@ -154,17 +208,21 @@ fn no_permit_is_lost_or_invented_across_threads() {
                         let permit = match shard.take() {
                             Some(permit) => permit,
                             None if round % 7 == thread => {
-                                left.push(shard.wait(None, Order::Back, None).unwrap());
+                                left.push(shard.wait(Source::default(), None, Order::Back, None).unwrap());
                                 left.truncate(round % 3);
                                 continue;
                             }
                             None => {
                                 left.clear();
-                                granted(shard.wait(None, Order::Back, None).unwrap()).await
+                                granted(shard.wait(Source::default(), None, Order::Back, None).unwrap()).await
                             }
                         };
                         peak.fetch_max(limiter.occupancy().inflight, SeqCst);
-                        if round % 5 == 0 { permit.refused() } else { permit.answered() }
+                        if round % 50 == 0 {
+                            permit.refused();
+                        } else {
+                            permit.answered();
+                        }
                     }
                 });
             })
