@@ -2,12 +2,15 @@
 use prost::Message as _;
 use prost::bytes::Bytes;
 use tfs_sidecar::repair::Mode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::client::Request;
 use crate::support::dense::{self, INPUT};
 use crate::support::fake_tfs::model::{Model, Sig};
+use crate::support::framing::frame;
 use crate::support::requests::{FLOAT, PREDICT, Predict, content, field, floats, number_field, varint};
 use crate::support::sidecar::{HEALTH_CHECK, Setup, policy};
+use crate::support::within;
 
 /// Bodies whose message is not a valid PredictRequest.
 fn malformed() -> Vec<(&'static str, Bytes)> {
@@ -182,5 +185,60 @@ async fn another_content_type_or_a_query_in_the_path_is_not_a_call_of_ours() {
         assert_eq!(reply.code, 12, "{path}: {}", reply.text);
     }
     assert_eq!(setup.fake.count(PREDICT), 0);
+    setup.sidecar.stop().await;
+}
+
+/// An HTTP/2 frame.
+fn http2_frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[length[1], length[2], length[3], kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A header without compression; HPACK writes the length of a short text in one byte.
+fn literal(name: &str, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).unwrap();
+    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn pseudo_headers_in_trailers_are_ignored() {
+    const HEADERS: u8 = 1;
+    let setup = Setup::new([dense::model()]).await;
+    let mut socket = tokio::net::TcpStream::connect(&setup.sidecar.grpc).await.unwrap();
+    let head = [
+        literal(":method", "POST"),
+        literal(":scheme", "http"),
+        literal(":path", PREDICT),
+        literal(":authority", "sidecar"),
+        literal("content-type", "application/grpc"),
+        literal("te", "trailers"),
+    ];
+    let bytes = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        http2_frame(4, 0, 0, &[]),
+        http2_frame(HEADERS, 4, 1, &head.concat()),
+        http2_frame(0, 0, 1, &frame(&dense::conforming(), false)),
+        http2_frame(HEADERS, 5, 1, &literal(":path", "/other.Service/Method")),
+    ];
+    socket.write_all(&bytes.concat()).await.unwrap();
+    // The answer's last HEADERS has END_STREAM; a reset would be RST_STREAM, GOAWAY ends
+    // everything.
+    let ended = within("the end of the answer", async {
+        loop {
+            let mut head = [0; 9];
+            socket.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            socket.read_exact(&mut vec![0; length as usize]).await.unwrap();
+            match (head[3], head[4] & 1) {
+                (HEADERS, 1) => return "answered",
+                (3, _) => return "reset",
+                (7, _) => return "connection ended",
+                _ => {}
+            }
+        }
+    });
+    assert_eq!(ended.await, "answered");
+    assert_eq!(setup.fake.count(PREDICT), 1);
+    setup.client.predict(&dense::conforming()).await.ok();
     setup.sidecar.stop().await;
 }
