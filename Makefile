@@ -67,7 +67,7 @@ lint: ## check formatting and run clippy; reports and skips a tool that is not i
 
 deny: ## check licences, sources and duplicates of the dependencies (deny.toml), and advisories if their database can be reached
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-	$(CARGO) deny --locked check bans licenses sources && \
+	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources && \
 	if $(CARGO) deny --locked fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check --disable-fetch advisories; \
 	else echo "deny: the database of advisories cannot be reached, advisories are not checked"; fi; \
 	else echo "deny: cargo-deny is not installed, dependencies are not checked (cargo install cargo-deny --locked)"; fi

@@ -102,8 +102,11 @@ pub(crate) fn spawn_critical(
 ///
 /// Takes the future in a box: passed by value, it would be in the task twice, and the state of a
 /// call is some kilobytes.
-pub(crate) fn spawn_isolated<F: Future<Output = ()> + 'static>(task: PanickedTask, mut future: Pin<Box<F>>) {
-    spawn_local(poll_fn(move |cx| poll_isolated(task, future.as_mut(), cx).map(|_| ())));
+pub(crate) fn spawn_isolated<F: Future<Output = ()> + 'static>(
+    task: PanickedTask,
+    mut future: Pin<Box<F>>,
+) -> JoinHandle<()> {
+    spawn_local(poll_fn(move |cx| poll_isolated(task, future.as_mut(), cx).map(|_| ())))
 }
 
 /// Runs a critical task.
