@@ -221,7 +221,8 @@ async fn pseudo_headers_in_trailers_are_ignored() {
         http2_frame(HEADERS, 5, 1, &literal(":path", "/other.Service/Method")),
     ];
     socket.write_all(&bytes.concat()).await.unwrap();
-    // The answer's last HEADERS has END_STREAM; a reset would be RST_STREAM, GOAWAY ends everything.
+    // The answer's last HEADERS has END_STREAM; a reset would be RST_STREAM, GOAWAY ends
+    // everything.
     let ended = within("the end of the answer", async {
         loop {
             let mut head = [0; 9];

@@ -302,7 +302,9 @@ mod tests {
         let host = ("host", "10.0.0.1:8602");
         let with = |token: &str| status(&access, remote(), &[host, ("authorization", token)]);
         assert_eq!((with("Bearer s3cret"), with("bearer s3cret")), (200, 200));
-        for wrong in ["Bearer s3cre", "Bearer s3crets", "Bearer ", "Bearer", "s3cret", "Basic s3cret"] {
+        for wrong in
+            ["Bearer s3cres", "Bearer s3cre", "Bearer s3crets", "Bearer ", "Bearer", "s3cret", "Basic s3cret"]
+        {
             assert_eq!(with(wrong), 401, "{wrong}");
         }
         assert_eq!(status(&access, remote(), &[host]), 401);
