@@ -21,8 +21,8 @@ use crate::tasks;
 use crate::telemetry::metrics::UpstreamConnection;
 use crate::transport::frames::Peer;
 
-/// A gRPC server works on one connection with one thread at a time, apart from the calls themselves.
-/// With more calls than this, that thread is the limit rather than ours.
+/// A gRPC server works on one connection with one thread at a time, apart from the calls
+/// themselves. With more calls than this, that thread is the limit rather than ours.
 const CALLS_PER_CONNECTION: usize = 32;
 /// Why calls on a connection end that is given up.
 const HUNG: &str = "the server stopped answering, even PINGs";

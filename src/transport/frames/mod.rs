@@ -248,8 +248,8 @@ impl Filter {
     }
 }
 
-/// Appends a tiny DATA frame to the one whose header is at `at`. Flow control counts payloads, so it
-/// stays exact.
+/// Appends a tiny DATA frame to the one whose header is at `at`. Flow control counts payloads, so
+/// it stays exact.
 fn merge(buffer: &mut [u8], at: usize, head: &Head) -> bool {
     let Some(bytes) = buffer[at..].first_chunk() else { return false };
     let mut into = Head::parse(bytes);
