@@ -30,6 +30,7 @@ mod modes;
 mod names;
 mod outcomes;
 mod passthrough;
+mod program;
 mod readiness;
 mod reflection;
 mod refusals;
