@@ -37,13 +37,8 @@ impl Connections {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
         let wanted = config.limits.max_connections;
         let max = available(descriptors, config).min(wanted);
-        if max < wanted && config.limits != crate::config::Limits::default() {
-            tracing::warn!(
-                max,
-                wanted,
-                descriptors,
-                "the limit of file descriptors allows fewer connections"
-            );
+        if max < wanted {
+            tracing::info!(max, wanted, descriptors, "file descriptors allow fewer connections");
         }
         Self { max, silent: Mutex::default() }
     }

@@ -82,14 +82,14 @@ fn hand_over(shards: &[(Arc<Live>, mpsc::Sender<Accepted>)], accepted: Accepted)
     by_load.sort_by_key(|(count, _)| *count);
     let mut accepted = accepted;
     for (_, (live, shard)) in by_load {
+        // Counted first: the shard may end it at once.
+        live.add();
         // A shard that is stuck does not take its connections, and must not stop the others.
         match shard.try_send(accepted) {
-            Ok(()) => {
-                live.add();
-                return true;
-            }
+            Ok(()) => return true,
             Err(TrySendError::Full(back) | TrySendError::Closed(back)) => accepted = back,
         }
+        live.remove();
     }
     false
 }
@@ -122,5 +122,30 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
                 tokio::time::sleep(backoff.wait()).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_shard_that_takes_no_connection_does_not_stop_the_others() {
+        let (stuck, mut full) = mpsc::channel(1);
+        let (other, mut taken) = mpsc::channel(1);
+        let shards = [(Arc::new(Live::default()), stuck), (Arc::new(Live::default()), other)];
+        let accepted = || Accepted::Unix(UnixStream::pair().unwrap().0);
+        assert!(hand_over(&shards, accepted()));
+        // The other one has more connections, but the first one is full.
+        shards[1].0.add();
+        shards[1].0.add();
+        assert!(hand_over(&shards, accepted()));
+        assert!(!hand_over(&shards, accepted()));
+        assert_eq!(shards.each_ref().map(|(live, _)| live.count()), [1, 3]);
+        assert!(full.try_recv().is_ok() && taken.try_recv().is_ok());
+        drop(full);
+        assert!(hand_over(&shards, accepted()), "a shard that has ended is passed over");
     }
 }

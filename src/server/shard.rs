@@ -39,11 +39,16 @@ impl Live {
     pub(super) fn add(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// Counts one less: the shard did not take the connection, or it has ended.
+    pub(super) fn remove(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.live.connections.fetch_sub(1, Ordering::Relaxed);
+        self.live.remove();
         self.ended.notify_waiters();
     }
 }

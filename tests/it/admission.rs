@@ -14,8 +14,8 @@ use crate::support::sidecar::{HEALTH_WATCH, Setup, watch};
 use crate::support::within;
 
 const ECHO: &str = "/test.Echo/Echo";
-/// The prefix of a message of 1 GiB.
-const ANNOUNCEMENT: [u8; 5] = [0, 0x40, 0, 0, 0];
+/// The prefix of a message of nearly 64 KiB.
+const ANNOUNCEMENT: [u8; 5] = [0, 0, 0, 0xff, 0xc0];
 
 async fn with_limits(change: impl FnOnce(&mut Limits)) -> Setup {
     Setup::with([dense::model()], |config| {
@@ -107,7 +107,11 @@ async fn a_greedy_connection_leaves_a_share_to_others() {
 
 #[tokio::test]
 async fn a_request_that_stops_arriving_is_given_up() {
-    let setup = with_limits(|limits| limits.body_idle_timeout = Duration::from_millis(100)).await;
+    let setup = with_limits(|limits| {
+        limits.body_idle_timeout = Duration::from_millis(100);
+        limits.min_body_rate = 1;
+    })
+    .await;
     for body in [Vec::new(), ANNOUNCEMENT.to_vec()] {
         let stalled = setup.client.stream(Request::raw(PREDICT, body).unfinished()).await;
         let reply = ended(stalled).await;
@@ -233,6 +237,8 @@ async fn a_connection_that_takes_nothing_is_ended_and_stops_nobody() {
     })
     .await;
     let (client, stuck) = Client::stuck(&setup.sidecar.grpc).await;
+    // Afterwards it knows the sidecar's windows.
+    predicts(&client).await;
     let message = vec![7; SIZE];
     let mut opened = Vec::new();
     for _ in 0..8 {
@@ -241,7 +247,6 @@ async fn a_connection_that_takes_nothing_is_ended_and_stops_nobody() {
     setup.fake.called(ECHO, 8).await;
     stuck.stop_reading();
     for stream in &mut opened {
-        // Their windows have been announced already.
         stream.piece(&crate::support::framing::frame(&message, false));
     }
     predicts(&setup.client).await;

@@ -4,8 +4,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::program::Program;
+use crate::support::admin::{self, Metrics};
 use crate::support::client::{Client, Request};
 use crate::support::dense;
+use crate::support::fake_tfs::FakeTfs;
 use crate::support::requests::PREDICT;
 use crate::support::sidecar::{Setup, TestSidecar};
 use crate::support::within;
@@ -99,4 +102,25 @@ async fn slow_clients_of_the_admin_listener_do_not_keep_others_out() {
         closes(socket).await;
     }
     setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn descriptors_are_left_for_the_admin_listener_and_the_upstream() {
+    let mut fake = FakeTfs::start([dense::model()]);
+    let program = Program::with_descriptors(&fake, dense::MODEL, 160).await;
+    let client = Client::connect(&program.grpc).await;
+    client.predict(&dense::conforming()).await.ok();
+    let mut many = Vec::new();
+    for _ in 0..300 {
+        many.push(TcpStream::connect(&program.grpc).await.unwrap());
+    }
+    let refused = || async {
+        Metrics::read(&program.admin).await.sum("tfs_sidecar_connections_refused_total", &[("limit", "all")])
+    };
+    within("refused connections", async { while refused().await < 100.0 {} }).await;
+    // A new connection to TF Serving needs a descriptor too.
+    fake.stop();
+    fake.restart();
+    within("readiness", async { while admin::get(&program.admin, "/readyz").await.status != 200 {} }).await;
+    within("an answer", async { while client.predict(&dense::conforming()).await.code != 0 {} }).await;
 }

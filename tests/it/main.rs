@@ -33,6 +33,7 @@ mod names;
 mod neighbours;
 mod outcomes;
 mod passthrough;
+mod program;
 mod readiness;
 mod reflection;
 mod refusals;

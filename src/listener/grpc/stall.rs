@@ -76,8 +76,7 @@ impl Stall {
             }
         })
         .await;
-        ticket.release(std::mem::take(&mut self.held));
-        self.idle = Duration::ZERO;
+        self.took((left - source.data.len()) as u64, ticket);
         outcome
     }
 
@@ -116,6 +115,13 @@ impl Stall {
         .await
     }
 
+    /// The wait is over; so many bytes were taken since the last tick.
+    fn took(&mut self, bytes: u64, ticket: &mut Ticket) {
+        self.taken += bytes;
+        self.idle = Duration::ZERO;
+        ticket.release(std::mem::take(&mut self.held));
+    }
+
     /// After each [`TICK`] of waiting.
     ///
     /// # Errors
@@ -140,5 +146,65 @@ impl Stall {
             return Err(Fault::ClientStalled { what, setting: "limits.min_body_rate" });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limiter::admission::tests::ticket;
+
+    fn limits() -> Limits {
+        Limits {
+            write_idle_timeout: TICK * 8,
+            min_body_rate: 1000,
+            max_inflight_bytes: 1000,
+            ..Limits::default()
+        }
+    }
+
+    /// Ticks until the client is given up; the number of ticks and the setting.
+    fn given_up(stall: &mut Stall, taken: u64, ticket: &mut Ticket) -> (usize, &'static str) {
+        for ticks in 1..100 {
+            match stall.tick(taken, 10, ticket, &limits()) {
+                Ok(()) => {}
+                Err(Fault::ClientStalled { setting, .. }) => return (ticks, setting),
+                Err(fault) => panic!("{fault}"),
+            }
+        }
+        panic!("the client is waited for without end")
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_or_very_little_is_given_up() {
+        let mut ticket = ticket(&limits());
+        assert_eq!(given_up(&mut Stall::default(), 0, &mut ticket), (8, "limits.write_idle_timeout"));
+        assert_eq!(given_up(&mut Stall::default(), 1, &mut ticket), (8, "limits.min_body_rate"));
+    }
+
+    #[test]
+    fn a_client_that_pauses_before_each_chunk_is_waited_for() {
+        let (mut stall, mut ticket) = (Stall::default(), ticket(&limits()));
+        for _ in 0..100 {
+            stall.tick(0, 10, &mut ticket, &limits()).unwrap();
+            stall.tick(0, 10, &mut ticket, &limits()).unwrap();
+            stall.took(2000, &mut ticket);
+        }
+        assert_eq!(stall.held, 0);
+    }
+
+    #[test]
+    fn a_client_is_waited_for_less_when_memory_is_short() {
+        let mut ticket = ticket(&limits());
+        ticket.charge(740).unwrap();
+        // Half of the upper half is left.
+        assert_eq!(given_up(&mut Stall::default(), 0, &mut ticket), (4, "limits.write_idle_timeout"));
+    }
+
+    #[test]
+    fn what_waits_when_no_memory_is_left_is_refused() {
+        let (mut stall, mut ticket) = (Stall::default(), ticket(&limits()));
+        let fault = stall.tick(0, 1001, &mut ticket, &limits()).unwrap_err();
+        assert!(matches!(fault, Fault::TooLarge { .. }), "{fault}");
     }
 }
