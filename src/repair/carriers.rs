@@ -59,6 +59,7 @@ struct Elements<'a> {
     source: Source<'a>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "short-lived, and only two of them")]
 enum Source<'a> {
     Content {
         message: &'a Rope,
