@@ -17,7 +17,7 @@ pub fn framing(data: &[u8]) {
     let sizes: Vec<usize> = (0..cuts).map(|_| size(choices.byte())).collect();
     let mut body = choices.rest().to_vec();
     if times > 0 && body.len() > 5 {
-        let payload = body[5..].repeat(1 + 64 * times);
+        let payload = body[5..].repeat(1 + times);
         body.truncate(1);
         body.extend((payload.len() as u32).to_be_bytes());
         body.extend(payload);

@@ -1,5 +1,7 @@
 //! Requests that are split into several upstream calls or padded to a full batch, and the responses
 //! put back together.
+use std::collections::HashMap;
+
 use super::policy::{Limits, Policy};
 use super::problem::Problem;
 use super::reason::Reason;
@@ -97,14 +99,17 @@ pub(super) fn plan(
         problems.iter_mut().filter(fixed).for_each(|problem| problem.switch = switch);
         return Calls::One;
     };
+    let mut fixed: HashMap<&str, &Problem> = HashMap::new();
+    for problem in problems.iter().filter(|problem| is_row_problem(problem)) {
+        fixed.entry(&problem.input).or_insert(problem);
+    }
     for (info, shape) in case.batched() {
         let rows = match calls {
             Calls::Split { per_call, .. } => per_call,
             Calls::Pad { to, .. } => to,
             Calls::One => rows,
         };
-        let fixes = problems.iter().find(|problem| is_row_problem(problem, info)).cloned();
-        let fixes = fixes.unwrap_or_else(|| {
+        let fixes = fixed.get(info.alias.as_str()).copied().cloned().unwrap_or_else(|| {
             Problem::new(
                 Reason::StaticBatch,
                 &info.alias,
@@ -114,7 +119,7 @@ pub(super) fn plan(
         let change = Change::Rows { old: shape.clone(), new: with_rows(shape, rows) };
         steps.push(Step { rule, input: info.alias.clone(), index: None, change, fixes });
     }
-    problems.retain(|problem| !shapes.iter().any(|(info, _)| is_row_problem(problem, info)));
+    problems.retain(|problem| !is_row_problem(problem) || signature.input(&problem.input).is_none());
     calls
 }
 
@@ -123,8 +128,8 @@ pub(super) fn with_rows(shape: &Shape, rows: i64) -> Shape {
     [rows].into_iter().chain(shape.iter().skip(1).copied()).collect()
 }
 
-fn is_row_problem(problem: &Problem, info: &TensorInfo) -> bool {
-    problem.input == info.alias && matches!(problem.reason, Reason::StaticBatch | Reason::DimMismatch)
+fn is_row_problem(problem: &Problem) -> bool {
+    matches!(problem.reason, Reason::StaticBatch | Reason::DimMismatch)
 }
 
 /// The value that all inputs except scalars have in common; `None` if they differ or there are
@@ -155,8 +160,11 @@ fn fits_but_rows(declared: &PartialShape, sent: &Shape) -> bool {
 }
 
 fn outputs_have_rows(signature: &Signature, filter: &[String]) -> bool {
-    let fetched = |info: &&TensorInfo| filter.is_empty() || filter.contains(&info.alias);
-    signature.outputs.iter().filter(fetched).all(|info| info.shape.rank().is_some_and(|rank| rank > 0))
+    let has_rows = |info: &TensorInfo| info.shape.rank().is_some_and(|rank| rank > 0);
+    if filter.is_empty() {
+        return signature.outputs.iter().all(has_rows);
+    }
+    filter.iter().filter_map(|name| signature.output(name)).all(has_rows)
 }
 
 /// The messages of the calls, each with its number of rows. `message` conforms except for its rows.

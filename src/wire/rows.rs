@@ -117,7 +117,7 @@ impl<'a> Cutter<'a> {
 
 /// Reads the encoded values of a typed list from front to back.
 #[derive(Debug)]
-struct Values<'a> {
+pub(crate) struct Values<'a> {
     message: &'a Rope,
     list: ValueList,
     runs: std::slice::Iter<'a, Run>,
@@ -135,12 +135,15 @@ struct Packed<'a> {
 }
 
 impl<'a> Values<'a> {
-    fn new(message: &'a Rope, tensor: &'a TensorView, list: ValueList) -> Self {
+    pub(crate) fn new(message: &'a Rope, tensor: &'a TensorView, list: ValueList) -> Self {
         Self { message, list, runs: tensor.runs.iter(), fields: None, packed: None }
     }
 
     /// Encoded fields with the next values, or with all that are left.
-    fn take(&mut self, mut count: u64) -> Result<Rope, WireError> {
+    ///
+    /// # Errors
+    /// If the values cannot be read.
+    pub(crate) fn take(&mut self, mut count: u64) -> Result<Rope, WireError> {
         let mut out = Rope::new();
         // Adjacent fields of one value each, such as strings, become one slice.
         let mut single = 0..0;

@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::rope::Rope;
 use super::scan::{Field, Reader, Wire, WireError};
 use crate::tensor::{DataType, Shape, ValueList};
 
@@ -42,6 +43,16 @@ pub struct TensorView {
 }
 
 impl TensorView {
+    /// A tensor of these encoded fields.
+    ///
+    /// # Errors
+    /// If the bytes are not a `TensorProto`.
+    pub(crate) fn of(fields: &Rope) -> Result<Self, WireError> {
+        let mut view = Self::default();
+        view.merge(Reader::new(fields))?;
+        Ok(view)
+    }
+
     pub(super) fn merge(&mut self, mut reader: Reader<'_>) -> Result<(), WireError> {
         while let Some(field) = reader.next_field()? {
             let mut values = 1;
