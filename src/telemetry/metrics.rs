@@ -12,9 +12,9 @@ pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
 #[cfg(feature = "tls")]
 pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
-    UpstreamConnection, connection_ended, connection_refused, panicked, retry, set_config_problems, set_inflight,
-    set_limiter,
-    signature_change, signature_refresh, stage_seconds, upstream_refusal, upstream_up,
+    UpstreamConnection, connection_ended, connection_refused, panicked, retry, set_config_problems,
+    set_inflight, set_limiter, signature_change, signature_refresh, stage_seconds, upstream_refusal,
+    upstream_up,
 };
 
 pub(crate) use super::labels::{

@@ -105,7 +105,7 @@ async fn an_upstream_with_a_hundred_thousand_signatures() {
 #[tokio::test]
 async fn memory_returns_after_the_peak() {
     let trial = Trial::new("large requests, then none").await;
-    let before = trial.sidecar.rss_kib();
+    let before = trial.sidecar.memory();
     let trial = trial
         .run(async |addr, stop| {
             let rows = 24 << 11;
@@ -118,11 +118,11 @@ async fn memory_returns_after_the_peak() {
         })
         .await;
     let start = std::time::Instant::now();
-    let mut after = trial.sidecar.rss_kib();
-    while after > before + (16 << 10) && start.elapsed() < std::time::Duration::from_secs(15) {
+    let mut after = trial.sidecar.memory();
+    while after > before + 16.0 && start.elapsed() < std::time::Duration::from_secs(15) {
         // Requests keep the threads turning, as they do in production.
         crate::honest::run(&trial.sidecar.grpc, std::time::Duration::from_millis(500)).await;
-        after = trial.sidecar.rss_kib();
+        after = trial.sidecar.memory();
     }
-    assert!(after <= before + (16 << 10), "{} MiB before the peak, {} after", before >> 10, after >> 10);
+    assert!(after <= before + 16.0, "{before:.0} MiB before the peak, {after:.0} after");
 }

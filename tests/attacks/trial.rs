@@ -19,7 +19,7 @@ const SHARE_OK: f64 = 0.99;
 const TIMES_P99: u32 = 3;
 const NOISE: Duration = Duration::from_millis(50);
 /// Memory on top of the limit on bytes in flight.
-const EXTRA_KIB: u64 = 64 << 10;
+const EXTRA_MIB: f64 = 64.0;
 /// `limits.max_inflight_bytes` of the trials that set nothing else.
 pub(crate) const BYTES_MIB: u64 = 64;
 
@@ -30,7 +30,7 @@ pub(crate) struct Trial {
     _fake: FakeTfs,
     pub(crate) sidecar: Process,
     alone: Record,
-    limit_kib: u64,
+    limit_mib: f64,
 }
 
 impl Trial {
@@ -46,12 +46,12 @@ impl Trial {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let sidecar = Process::start(fake.addr(), yaml);
-        ready(&sidecar).await;
+        sidecar.ready().await;
         // The first requests fill caches and start connections.
         honest::run(&sidecar.grpc, Duration::from_millis(300)).await;
         let alone = honest::run(&sidecar.grpc, ALONE).await;
         assert_eq!(alone.failures, Vec::<String>::new(), "{name}: the honest client alone");
-        Self { _turn: turn, name, _fake: fake, sidecar, alone, limit_kib: limit_mib << 10 }
+        Self { _turn: turn, name, _fake: fake, sidecar, alone, limit_mib: limit_mib as f64 }
     }
 
     /// Runs the attack on threads of its own while the honest client works, then checks the honest
@@ -72,13 +72,12 @@ impl Trial {
         let live = admin::get(&self.sidecar.admin, "/livez").await.status;
         stop.cancel();
         attacker.join().expect("the attacker must not panic");
-        let peak = self.sidecar.peak_kib();
+        let peak = self.sidecar.peak_memory();
         let (before, after) = (self.alone.p99(), attacked.p99());
         eprintln!(
-            "{}: {:.1} % OK, p99 {after:.1?} (alone {before:.1?}), peak memory {} MiB, {:.1?}",
+            "{}: {:.1} % OK, p99 {after:.1?} (alone {before:.1?}), peak memory {peak:.0} MiB, {:.1?}",
             self.name,
             attacked.share_ok() * 100.0,
-            peak >> 10,
             start.elapsed()
         );
         assert!(self.sidecar.is_running(), "the sidecar has ended: {}", self.sidecar.log());
@@ -86,17 +85,8 @@ impl Trial {
         let failures = &attacked.failures[..attacked.failures.len().min(3)];
         assert!(attacked.share_ok() >= SHARE_OK, "{}: {failures:?}", self.name);
         assert!(after <= before * TIMES_P99 + NOISE, "{}: p99 {after:?}, alone {before:?}", self.name);
-        assert!(peak <= self.limit_kib + EXTRA_KIB, "{}: peak memory {} MiB", self.name, peak >> 10);
+        assert!(peak <= self.limit_mib + EXTRA_MIB, "{}: peak memory {peak:.0} MiB", self.name);
         self
-    }
-}
-
-/// Waits until `/readyz` answers 200.
-async fn ready(sidecar: &Process) {
-    let start = Instant::now();
-    while admin::get(&sidecar.admin, "/readyz").await.status != 200 {
-        assert!(start.elapsed() < Duration::from_secs(20), "not ready: {}", sidecar.log());
-        tokio::task::yield_now().await;
     }
 }
 

@@ -29,7 +29,7 @@ use crate::upstream::Upstream;
 
 const CLIENTS: u64 = 24;
 /// On top of what a sidecar without traffic holds.
-const GROWTH_KIB: u64 = 64 << 10;
+const GROWTH_MIB: f64 = 64.0;
 /// The last calls are over so long after the last accident.
 const SETTLED: Duration = Duration::from_secs(12);
 
@@ -47,11 +47,8 @@ fn main() -> ExitCode {
 async fn chaos(length: Duration) -> ExitCode {
     let upstream = Upstream::start();
     let mut sidecar = Process::start(upstream.addr(), "workers: 2\nmodels: {echo: {}}");
-    while admin::get(&sidecar.admin, "/readyz").await.status != 200 {
-        assert!(sidecar.is_running(), "{}", sidecar.log());
-        tokio::task::yield_now().await;
-    }
-    let idle = sidecar.rss_kib();
+    sidecar.ready().await;
+    let idle = sidecar.memory();
     let (accidents, stop) = (Arc::new(Accidents::default()), CancellationToken::new());
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
@@ -66,18 +63,18 @@ async fn chaos(length: Duration) -> ExitCode {
     drop(upstream);
     let metrics = Metrics::read(&sidecar.admin).await;
     let mut faults = faults(&tally, &metrics);
-    let rss = sidecar.rss_kib();
+    let rss = sidecar.memory();
     if !sidecar.is_running() {
         faults.push(format!("the sidecar has ended: {}", sidecar.log()));
     }
     if admin::get(&sidecar.admin, "/livez").await.status != 200 {
         faults.push("/livez does not answer 200".to_owned());
     }
-    if rss > idle + GROWTH_KIB {
-        faults.push(format!("memory grew from {idle} to {rss} KiB"));
+    if rss > idle + GROWTH_MIB {
+        faults.push(format!("memory grew from {idle:.0} to {rss:.0} MiB"));
     }
     println!("{}", accidents.summary());
-    println!("{tally}memory: {idle} KiB before, {rss} KiB after");
+    println!("{tally}memory: {idle:.0} MiB before, {rss:.0} MiB after");
     for fault in &faults {
         println!("FAULT {fault}");
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::program::Program;
 use crate::support::admin::{self, Metrics};
 use crate::support::client::{Client, Request};
 use crate::support::dense;
 use crate::support::fake_tfs::FakeTfs;
+use crate::support::process::Process;
 use crate::support::requests::PREDICT;
 use crate::support::sidecar::{Setup, TestSidecar};
 use crate::support::within;
@@ -107,7 +107,8 @@ async fn slow_clients_of_the_admin_listener_do_not_keep_others_out() {
 #[tokio::test]
 async fn descriptors_are_left_for_the_admin_listener_and_the_upstream() {
     let mut fake = FakeTfs::start([dense::model()]);
-    let program = Program::with_descriptors(&fake, dense::MODEL, 160).await;
+    let program = Process::with_descriptors(fake.addr(), "models: {mlp: {}}", Some(160));
+    program.ready().await;
     let client = Client::connect(&program.grpc).await;
     client.predict(&dense::conforming()).await.ok();
     let mut many = Vec::new();

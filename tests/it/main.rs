@@ -33,7 +33,6 @@ mod names;
 mod neighbours;
 mod outcomes;
 mod passthrough;
-mod program;
 mod readiness;
 mod reflection;
 mod refusals;

@@ -2,12 +2,12 @@
 //! stays after a peak.
 use prost::bytes::Bytes;
 
-use crate::program::Program;
 use crate::support::admin;
 use crate::support::client::{Client, Request};
 use crate::support::dense::{self, INPUT};
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
+use crate::support::process::Process;
 use crate::support::requests::{PREDICT, Predict, floats};
 use crate::support::within;
 
@@ -19,8 +19,9 @@ async fn a_model_with_very_many_signatures_takes_little_memory() {
         Sig::new(&format!("signature_{number}")).input("x", FLOAT, &[-1, 2]).output("y", FLOAT, &[-1])
     };
     let fake = FakeTfs::start([Model::new("many").version(1, (0..50_000).map(signature))]);
-    let program = Program::start(&fake, "many").await;
-    assert!(program.highest_memory() < 160.0, "{} MiB", program.highest_memory());
+    let program = Process::start(fake.addr(), "models: {many: {}}");
+    program.ready().await;
+    assert!(program.peak_memory() < 160.0, "{} MiB", program.peak_memory());
     let client = Client::connect(&program.grpc).await;
     let request = Predict::new("many").signature("signature_7").input("x", floats(&[1, 2], &[1.0, 2.0]));
     client.predict(&request.bytes()).await.ok();
@@ -30,7 +31,8 @@ async fn a_model_with_very_many_signatures_takes_little_memory() {
 async fn memory_returns_after_a_peak() {
     const MANY: usize = 64;
     let fake = FakeTfs::start([dense::model()]);
-    let program = Program::start(&fake, dense::MODEL).await;
+    let program = Process::start(fake.addr(), "models: {mlp: {}}");
+    program.ready().await;
     let client = Client::connect(&program.grpc).await;
     client.predict(&dense::conforming()).await.ok();
     let before = program.memory();

@@ -15,7 +15,7 @@ use crate::support::sidecar::{self, Setup, TestSidecar};
 use crate::support::{WATCHDOG, dense, within};
 
 const STATUS: &str = "/tensorflow.serving.ModelService/GetModelStatus";
-const REFUSED: &str = "tfs_sidecar_connections_refused_total";
+const ENDED: &str = "tfs_sidecar_connections_ended_total";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -143,12 +143,12 @@ async fn floods_of_frames_leave_the_calls_of_another_connection_alone() {
         ("RST_STREAM of idle streams", frame(3, 0, 99, &[0, 0, 0, 8])),
     ];
     for (name, flood) in floods {
-        let refused = setup.sidecar.metrics().await.sum(REFUSED, &[("cause", "control_frames")]);
+        let refused = setup.sidecar.metrics().await.sum(ENDED, &[("cause", "control_frames")]);
         let stop = Arc::new(AtomicBool::new(false));
         let (running, addr) = (Arc::clone(&stop), setup.sidecar.grpc.clone());
         let flooding = std::thread::spawn(move || flood_until(&running, &addr, &flood));
         within("a flood that is refused", async {
-            while setup.sidecar.metrics().await.sum(REFUSED, &[("cause", "control_frames")]) <= refused {
+            while setup.sidecar.metrics().await.sum(ENDED, &[("cause", "control_frames")]) <= refused {
                 tokio::task::yield_now().await;
             }
         })
@@ -174,7 +174,7 @@ async fn other_protocols_are_answered_with_a_word() {
         let mut all = Vec::new();
         tokio::time::timeout(WATCHDOG, socket.read_to_end(&mut all)).await.unwrap().unwrap();
         assert!(all.starts_with(answer), "{}", String::from_utf8_lossy(&all));
-        let count = setup.sidecar.metrics().await.sum(REFUSED, &[("cause", cause)]);
+        let count = setup.sidecar.metrics().await.sum(ENDED, &[("cause", cause)]);
         assert!(count >= 1.0, "{count} (other tests share the counter)");
     }
     setup.sidecar.stop().await;

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use super::{admin, within};
+
 /// A running sidecar; killed on drop.
 #[derive(Debug)]
 pub struct Process {
@@ -19,6 +21,11 @@ impl Process {
     /// Starts the program named by `TFS_SIDECAR_BIN`, or the one that Cargo built for the tests.
     /// `yaml` is added to a configuration for tests.
     pub fn start(upstream: &str, yaml: &str) -> Self {
+        Self::with_descriptors(upstream, yaml, None)
+    }
+
+    /// With at most so many open files, or as many as the tests themselves may have.
+    pub fn with_descriptors(upstream: &str, yaml: &str, descriptors: Option<u32>) -> Self {
         let file = std::env::temp_dir().join(format!("tfs-sidecar-process-{}.yaml", unique()));
         let mut config = format!("upstream: {upstream}\nlisten: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n");
         if !yaml.contains("workers:") {
@@ -30,8 +37,11 @@ impl Process {
         let program = std::env::var_os("TFS_SIDECAR_BIN")
             .or_else(|| option_env!("CARGO_BIN_EXE_tfs-sidecar").map(Into::into))
             .expect("TFS_SIDECAR_BIN names the program");
-        let mut child = Command::new(program)
+        let limit = descriptors.map_or_else(String::new, |limit| format!("ulimit -n {limit} && "));
+        let mut child = Command::new("/bin/sh")
             .env_clear()
+            .args(["-c", &format!("{limit}exec \"$0\" \"$@\"")])
+            .arg(program)
             .args(["run", "--log-format", "text", "--config"])
             .arg(&file)
             .stdin(Stdio::null())
@@ -67,6 +77,11 @@ impl Process {
         Self { child, grpc: grpc.unwrap(), admin: admin.unwrap(), log, reader: Some(reader) }
     }
 
+    /// Waits until `/readyz` answers 200.
+    pub async fn ready(&self) {
+        within("readiness", async { while admin::get(&self.admin, "/readyz").await.status != 200 {} }).await;
+    }
+
     /// What the sidecar has logged so far, at most 1 MiB.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -76,20 +91,20 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Resident memory now, in KiB.
-    pub fn rss_kib(&self) -> u64 {
+    /// Resident memory now, in MiB.
+    pub fn memory(&self) -> f64 {
         self.status("VmRSS:")
     }
 
-    /// The highest resident memory so far, in KiB.
-    pub fn peak_kib(&self) -> u64 {
+    /// The highest resident memory so far, in MiB.
+    pub fn peak_memory(&self) -> f64 {
         self.status("VmHWM:")
     }
 
-    fn status(&self, key: &str) -> u64 {
+    fn status(&self, key: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
     }
 }
 
