@@ -26,22 +26,33 @@ impl Refusals {
     /// How long "no such version" or "no such label" is remembered.
     const OF_KNOWN: Duration = Duration::from_millis(100);
 
+    /// How long signatures that cannot be read are remembered: reading them again may cost TF
+    /// Serving megabytes.
+    const OF_UNREADABLE: Duration = Duration::from_secs(5);
+
     /// The refusal of the key, if it is recent. `known`: the model itself is served.
     pub(super) fn recall(&self, key: &Key, known: bool) -> Option<Fault> {
         let (when, fault) = self.0.get(key)?;
-        let remember = if known { Self::OF_KNOWN } else { Self::OF_UNKNOWN };
-        (when.elapsed() < remember).then(|| fault.clone())
+        (when.elapsed() < Self::remembered(fault, known)).then(|| fault.clone())
+    }
+
+    fn remembered(fault: &Fault, known: bool) -> Duration {
+        match fault {
+            Fault::Internal { .. } => Self::OF_UNREADABLE,
+            _ if known => Self::OF_KNOWN,
+            _ => Self::OF_UNKNOWN,
+        }
     }
 
     /// Remembers what TF Serving itself answered. Failing to reach it says nothing about the model.
     pub(super) fn remember(&mut self, key: &Key, fault: &Fault) {
-        if !matches!(fault, Fault::ModelUnknown { .. } | Fault::Upstream { .. })
+        if !matches!(fault, Fault::ModelUnknown { .. } | Fault::Upstream { .. } | Fault::Internal { .. })
             || key.0.len() > MAX_NAME_LENGTH
         {
             return;
         }
         if self.0.len() >= MAX_REMEMBERED {
-            self.0.retain(|_, (when, _)| when.elapsed() < Self::OF_UNKNOWN);
+            self.0.retain(|_, (when, fault)| when.elapsed() < Self::remembered(fault, false));
         }
         if self.0.len() < MAX_REMEMBERED {
             self.0.insert(key.clone(), (Instant::now(), fault.clone()));

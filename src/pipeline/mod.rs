@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub(crate) use annotations::ResponseAnnotations;
 pub(crate) use answer::{Answer, WholeAnswer};
 pub(crate) use context::{Progress, RequestContext, RequestMessage};
-pub(crate) use run::run;
+pub(crate) use run::{forward, run};
 
 use crate::config::Config;
 use crate::fault::Fault;

@@ -17,6 +17,9 @@ pub(crate) struct RequestOptions {
 }
 
 impl RequestOptions {
+    /// For a request that is not judged.
+    pub(crate) const NONE: Self = Self { mode: Mode::Off, dry_run: false };
+
     /// # Errors
     /// An unknown mode. Ignoring it would check the request less strictly than the client asked
     /// for.

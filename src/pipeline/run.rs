@@ -132,6 +132,16 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
     }
 }
 
+/// Sends a request on without judging it.
+///
+/// # Errors
+/// It cannot be answered.
+pub(crate) async fn forward(cx: &mut RequestContext<'_>, frames: &[Bytes]) -> Result<Answer, Fault> {
+    let mut reply = send(cx, frames).await?;
+    reply.explain_unimplemented();
+    Ok(Answer::Upstream { reply, annotations: ResponseAnnotations::default() })
+}
+
 /// Whether a message that cannot be parsed is forwarded all the same: in the modes that refuse
 /// nothing. `spec` names its model if that is readable; otherwise the defaults decide.
 fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec) -> bool {

@@ -5,7 +5,10 @@
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 /// The same for all streams of a connection together. Limits the memory that requests can take
 /// before admission.
-pub(crate) const CONNECTION_WINDOW: u32 = 32 << 20;
+pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Bytes that the upstream may send of one answer before its client has taken them. TF Serving is
+/// near, so this is enough to keep it sending, and it is what an unread answer can hold.
+const ANSWER_WINDOW: u32 = 1 << 20;
 /// The same for the answers of the upstream, without a limit: an answer that its client does not
 /// read must not stop those of other clients. Memory is limited by stream, and by what the answers
 /// are charged for while they wait.
@@ -18,7 +21,7 @@ pub(crate) const MAX_HEADER_LIST: u32 = 64 << 10;
 /// Bytes that one stream may hold in the connection's send queue. They are not copied (they are the
 /// frames as received), so the limit is for backpressure: a peer that does not read stops only its
 /// own stream.
-pub(crate) const SEND_BUFFER: usize = 4 << 20;
+pub(crate) const SEND_BUFFER: usize = 1 << 20;
 /// Calls that one client connection may have open. Far above `max_inflight_requests`, so that calls
 /// beyond that limit are refused at once instead of waiting for a stream.
 pub(crate) const MAX_STREAMS: u32 = 4096;
@@ -48,7 +51,7 @@ pub(crate) fn server() -> h2::server::Builder {
 pub(crate) fn client() -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
+        .initial_window_size(ANSWER_WINDOW)
         .initial_connection_window_size(UPSTREAM_WINDOW)
         .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADER_LIST)

@@ -13,7 +13,7 @@ use tonic::Code;
 
 use super::pool::{Lease, Opened, Pool};
 use super::target::Target;
-use crate::fault::Fault;
+use crate::fault::{Fault, GRPC_MESSAGE};
 use crate::transport::body::{self, BodyReader, Sending};
 use crate::transport::deadline::Deadline;
 use crate::transport::framing::{Assembler, Message};
@@ -76,6 +76,16 @@ pub(crate) enum CallError {
 /// `grpc-status` alone; the text stays unread.
 pub(crate) fn code(trailers: &HeaderMap) -> Option<Code> {
     trailers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+/// gRPC servers answer an unknown method with a code and no text.
+pub(crate) fn explain_unimplemented(trailers: &mut HeaderMap) {
+    if code(trailers) == Some(Code::Unimplemented) && !trailers.contains_key(GRPC_MESSAGE) {
+        trailers.insert(
+            GRPC_MESSAGE,
+            HeaderValue::from_static("TensorFlow Serving has no such service or method"),
+        );
+    }
 }
 
 /// Sends `frames` at the time `sent` and waits for the beginning of the answer.
@@ -197,6 +207,15 @@ impl Reply {
             First::End => Some(&self.head.headers),
             First::Data(_) => None,
             First::Trailers(trailers) => trailers.as_ref(),
+        }
+    }
+
+    /// Adds a text to an answer that says UNIMPLEMENTED and nothing else.
+    pub(crate) fn explain_unimplemented(&mut self) {
+        match &mut self.first {
+            First::End => explain_unimplemented(&mut self.head.headers),
+            First::Trailers(Some(trailers)) => explain_unimplemented(trailers),
+            First::Data(_) | First::Trailers(None) => {}
         }
     }
 

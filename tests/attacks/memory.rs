@@ -108,9 +108,10 @@ async fn memory_returns_after_the_peak() {
     let before = trial.sidecar.memory();
     let trial = trial
         .run(async |addr, stop| {
+            // One column too few, so that they are read and refused.
             let rows = 24 << 11;
-            let values = vec![0u8; 4 * 128 * rows as usize];
-            let message = Predict::new(MODEL).input(INPUT, content(FLOAT, &[rows, 128], values)).bytes();
+            let values = vec![0u8; 4 * 127 * rows as usize];
+            let message = Predict::new(MODEL).input(INPUT, content(FLOAT, &[rows, 127], values)).bytes();
             let client = Client::connect(&addr).await;
             while !stop.is_cancelled() {
                 client.try_call(Request::predict(&message)).await.ok();

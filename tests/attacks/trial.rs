@@ -13,11 +13,13 @@ use crate::support::{admin, dense};
 
 /// How long the honest client is watched alone, and under the attack.
 const ALONE: Duration = Duration::from_millis(1500);
-const ATTACKED: Duration = Duration::from_secs(4);
+const ATTACKED: Duration = Duration::from_secs(3);
+/// The attack begins so long before it is measured.
+const BEFORE: Duration = Duration::from_millis(500);
 /// The bounds. The honest client may have so many times its own p99, and a noisy machine adds some.
 const SHARE_OK: f64 = 0.99;
 const TIMES_P99: u32 = 3;
-const NOISE: Duration = Duration::from_millis(50);
+const NOISE: Duration = Duration::from_millis(100);
 /// Memory on top of the limit on bytes in flight.
 const EXTRA_MIB: f64 = 64.0;
 /// `limits.max_inflight_bytes` of the trials that set nothing else.
@@ -31,6 +33,7 @@ pub(crate) struct Trial {
     pub(crate) sidecar: Process,
     alone: Record,
     limit_mib: f64,
+    before: Duration,
 }
 
 impl Trial {
@@ -51,7 +54,12 @@ impl Trial {
         honest::run(&sidecar.grpc, Duration::from_millis(300)).await;
         let alone = honest::run(&sidecar.grpc, ALONE).await;
         assert_eq!(alone.failures, Vec::<String>::new(), "{name}: the honest client alone");
-        Self { _turn: turn, name, _fake: fake, sidecar, alone, limit_mib: limit_mib as f64 }
+        Self { _turn: turn, name, _fake: fake, sidecar, alone, limit_mib: limit_mib as f64, before: BEFORE }
+    }
+
+    /// Measures only after so long, when the limiter has learned what it can.
+    pub(crate) fn after(self, before: Duration) -> Self {
+        Self { before, ..self }
     }
 
     /// Runs the attack on threads of its own while the honest client works, then checks the honest
@@ -67,6 +75,7 @@ impl Trial {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(attack(addr, cancelled));
         });
+        pause(self.before).await;
         let start = Instant::now();
         let attacked = honest::run(&self.sidecar.grpc, ATTACKED).await;
         let live = admin::get(&self.sidecar.admin, "/livez").await.status;

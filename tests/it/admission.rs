@@ -207,7 +207,7 @@ async fn unread_answers_do_not_stop_the_others() {
 #[tokio::test]
 async fn unread_answers_do_not_fill_the_memory() {
     const SIZE: usize = 4 << 20;
-    let setup = echoing(|limits| limits.max_inflight_bytes = 16 << 20).await;
+    let setup = echoing(|limits| limits.max_inflight_bytes = 4 << 20).await;
     let message = vec![7; SIZE];
     let silent = Client::with_window(&setup.sidecar.grpc, 0).await;
     let mut unread = Vec::new();
@@ -215,7 +215,8 @@ async fn unread_answers_do_not_fill_the_memory() {
         unread.push(silent.stream(Request::new(ECHO, &message)).await);
         setup.fake.called(ECHO, number).await;
     }
-    // Four fit, and long before `write_idle_timeout` the others are given up.
+    // Each holds a window of 1 MiB. Four fit, and long before `write_idle_timeout` the others are
+    // given up.
     let mut given_up = JoinSet::new();
     for stream in unread {
         given_up.spawn(ended(stream));

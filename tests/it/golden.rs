@@ -5,7 +5,7 @@
 //! the sidecar does not forward unchanged, with the reason. `refused_by_tf.tsv` lists the verdicts
 //! on requests that TensorFlow Serving refused. Changes to either are visible in review.
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -110,7 +110,13 @@ impl Catalog {
 
 fn fake(defs: &HashMap<String, SignatureDef>) -> Version {
     let signatures = defs.iter().map(|(name, def)| (name.clone(), def.clone())).collect();
-    Version { state: State::Available, error: None, signatures, compute: Arc::new(echo) }
+    Version {
+        state: State::Available,
+        error: None,
+        signatures,
+        compute: Arc::new(echo),
+        encoded: OnceLock::new(),
+    }
 }
 
 /// The labels of the recorded server.

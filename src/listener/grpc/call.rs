@@ -16,10 +16,10 @@ use super::route::Route;
 use super::write::Writer;
 use super::{Client, message, passthrough};
 use crate::fault::Fault;
-use crate::limiter::admission::Share;
+use crate::limiter::admission::{Share, Ticket};
 use crate::pipeline::options::RequestOptions;
 use crate::pipeline::request_metrics::RequestMetrics;
-use crate::pipeline::{Answer, RequestContext, Shard, run};
+use crate::pipeline::{Answer, RequestContext, Shard, forward, run};
 use crate::retry::policy::Attempts;
 use crate::transport::body::BodyReader;
 use crate::transport::deadline::Deadline;
@@ -109,58 +109,82 @@ async fn dispatch(
         return Err(Fault::Draining.into());
     }
     match route {
-        Route::Judged(_) => judged(call, head, body, metrics).await,
+        Route::Judged(_) => {
+            let options = RequestOptions::read(&head.headers)?;
+            if options.dry_run {
+                call.responder.set_dry_run();
+                metrics.set_dry_run();
+            }
+            let mut ticket = call.shard.admit(call.share, call.deadline)?;
+            let Shard { config, offload, .. } = call.shard;
+            let message = message::read(body, &head.headers, &config.limits, offload, &mut ticket).await?;
+            let mut cx = call.context(options, ticket, head, metrics);
+            let answer = run(&mut cx, &message).await?;
+            // A client that takes its time to read the answer need not hold its request too.
+            drop(message);
+            call.write(cx, answer).await
+        }
         Route::Reload if !call.shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
         // Boxed: rarer methods need not size the task of every Predict.
-        Route::Reload | Route::Other(_) => {
+        Route::Reload | Route::Unary(_) => Box::pin(unary(call, head, body, metrics)).await,
+        Route::Other(_) => {
             let ticket = call.share.open()?;
-            let Call { shard, share, responder, deadline } = call;
+            let Call { shard, responder, deadline, .. } = call;
             let head = call_head(shard, head);
-            let peer = share.peer();
-            Box::pin(passthrough::pass(shard, peer, responder, ticket, head, body, deadline, metrics)).await
+            Box::pin(passthrough::pass(shard, responder, ticket, head, body, deadline, metrics)).await
         }
     }
 }
 
-/// Admits the request, reads its message, and lets the pipeline answer it.
-async fn judged(
+/// Sends a request on that is not judged. Its message is read first: a client that does not finish
+/// it must not hold a permit.
+async fn unary(
     call: Call<'_>,
     head: request::Parts,
     body: RecvStream,
     metrics: &mut RequestMetrics,
 ) -> Result<Code, Stop> {
-    let Call { shard, share, responder, deadline } = call;
-    let options = RequestOptions::read(&head.headers)?;
-    if options.dry_run {
-        responder.set_dry_run();
-        metrics.set_dry_run();
-    }
-    let mut ticket = shard.admit(share, deadline)?;
-    let limits = &shard.config.limits;
-    let message = message::read(body, &head.headers, limits, &shard.offload, &mut ticket).await?;
-    let attempts = match shard.limiter {
-        Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
-        None => Attempts::without_limiter(),
-    };
-    let mut cx = RequestContext {
-        shard,
-        peer: share.peer(),
-        options,
-        deadline,
-        ticket,
-        progress: &responder.progress,
-        metrics,
-        attempts,
-        head: call_head(shard, head),
-    };
-    let answer = run(&mut cx, &message).await?;
-    // A client that takes its time to read the answer need not hold its request too.
+    let mut ticket = call.share.open()?;
+    let message = message::receive(body, &call.shard.config.limits, &mut ticket).await?;
+    let mut cx = call.context(RequestOptions::NONE, ticket, head, metrics);
+    let answer = forward(&mut cx, &message.frames).await?;
     drop(message);
-    let RequestContext { mut ticket, .. } = cx;
-    if matches!(answer, Answer::Upstream { .. }) {
-        ticket.release(u64::MAX);
+    call.write(cx, answer).await
+}
+
+impl<'a> Call<'a> {
+    fn context(
+        &self,
+        options: RequestOptions,
+        ticket: Ticket,
+        head: request::Parts,
+        metrics: &'a mut RequestMetrics,
+    ) -> RequestContext<'a> {
+        let Self { shard, share, responder, deadline } = *self;
+        let attempts = match shard.limiter {
+            Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
+            None => Attempts::without_limiter(),
+        };
+        RequestContext {
+            shard,
+            peer: share.peer(),
+            options,
+            deadline,
+            ticket,
+            progress: &responder.progress,
+            metrics,
+            attempts,
+            head: call_head(shard, head),
+        }
     }
-    Writer::new(responder, &mut ticket, limits).write(answer).await
+
+    async fn write(&self, cx: RequestContext<'_>, answer: Answer) -> Result<Code, Stop> {
+        let RequestContext { mut ticket, .. } = cx;
+        if matches!(answer, Answer::Upstream { .. }) {
+            ticket.release(u64::MAX);
+        }
+        Writer::new(self.responder, &mut ticket, &self.shard.config.limits).write(answer).await
+    }
 }
 
 /// The client's path and metadata, for TF Serving.

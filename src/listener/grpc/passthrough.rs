@@ -4,29 +4,24 @@ use std::pin::pin;
 use std::task::Poll;
 
 use h2::RecvStream;
-use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::responder::{Responder, Stop};
 use super::write::Writer;
-use crate::fault::{Fault, GRPC_MESSAGE};
+use crate::fault::Fault;
 use crate::limiter::admission::Ticket;
-use crate::limiter::{Order, Permit, Source};
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, ResponseAnnotations, Shard};
-use crate::telemetry::metrics::Method;
 use crate::transport::body::{self, BodyReader};
 use crate::transport::deadline::Deadline;
-use crate::transport::peer::Peer;
-use crate::upstream::call::{CallHead, First, Reply, ReplyBody, code};
+use crate::upstream::call::{CallHead, First, Reply, ReplyBody, explain_unimplemented};
 use crate::upstream::pool::Opened;
 
 /// Opens the same call at TF Serving and moves chunks as each side has room. Memory: what the two
 /// windows hold.
 pub(super) async fn pass(
     shard: &Shard,
-    peer: &Peer,
     responder: &Responder,
     mut ticket: Ticket,
     mut head: CallHead,
@@ -34,7 +29,6 @@ pub(super) async fn pass(
     deadline: Deadline,
     metrics: &RequestMetrics,
 ) -> Result<Code, Stop> {
-    let permit = permit(shard, peer, responder, deadline, metrics.method).await?;
     let sent = Instant::now();
     head.set_deadline(deadline, sent)?;
     responder.progress.set("waiting for the upstream");
@@ -56,9 +50,6 @@ pub(super) async fn pass(
     let mut writer = Writer::new(responder, &mut ticket, &shard.config.limits);
     let down = async {
         let response = response.await.map_err(|error| lease.fault(&error))?;
-        if let Some(permit) = permit {
-            permit.answered();
-        }
         metrics.call().answered(sent);
         let (mut head, body) = response.into_parts();
         let end = body.is_end_stream();
@@ -94,34 +85,4 @@ pub(super) async fn pass(
         down.as_mut().poll(cx)
     })
     .await
-}
-
-/// A permit for a call that takes a thread of TF Serving until it is answered. Methods that are not
-/// known may be streams, which would hold a permit for as long as the client likes.
-async fn permit(
-    shard: &Shard,
-    peer: &Peer,
-    responder: &Responder,
-    deadline: Deadline,
-    method: Method,
-) -> Result<Option<Permit>, Fault> {
-    let Some(limiter) = shard.limiter.as_ref().filter(|_| method != Method::Other) else { return Ok(None) };
-    if let Some(permit) = limiter.take() {
-        return Ok(Some(permit));
-    }
-    responder.progress.set("waiting in the queue for the upstream");
-    // Calls of a method wait beside those of a model: they take another time.
-    let source = Source { model: method.as_str(), peer: peer.key() };
-    let outcome = limiter.wait(source, deadline.at(), Order::Back, None)?.outcome().await;
-    outcome.ok_or(Fault::Draining)?.into_permit().map(Some)
-}
-
-/// gRPC servers answer an unknown method with a code and no text.
-fn explain_unimplemented(trailers: &mut HeaderMap) {
-    if code(trailers) == Some(Code::Unimplemented) && !trailers.contains_key(GRPC_MESSAGE) {
-        trailers.insert(
-            GRPC_MESSAGE,
-            HeaderValue::from_static("TensorFlow Serving has no such service or method"),
-        );
-    }
 }

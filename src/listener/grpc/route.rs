@@ -10,6 +10,8 @@ pub(super) enum Route {
     Judged(Method),
     /// HandleReloadConfigRequest.
     Reload,
+    /// Another method of TF Serving with one request and one answer: sent on as it is.
+    Unary(Method),
     /// Streamed through, untouched.
     Other(Method),
 }
@@ -19,7 +21,7 @@ impl Route {
     /// say so.
     pub(super) fn of(uri: &Uri) -> Self {
         match Self::of_path(uri.path()) {
-            Self::Judged(_) if uri.query().is_some() => Self::Other(Method::Other),
+            Self::Judged(_) | Self::Unary(_) if uri.query().is_some() => Self::Other(Method::Other),
             route => route,
         }
     }
@@ -35,8 +37,8 @@ impl Route {
             ("PredictionService", "Classify") => Self::Judged(Method::Classify),
             ("PredictionService", "Regress") => Self::Judged(Method::Regress),
             ("PredictionService", "MultiInference") => Self::Judged(Method::MultiInference),
-            ("PredictionService", "GetModelMetadata") => Self::Other(Method::GetModelMetadata),
-            ("ModelService", "GetModelStatus") => Self::Other(Method::GetModelStatus),
+            ("PredictionService", "GetModelMetadata") => Self::Unary(Method::GetModelMetadata),
+            ("ModelService", "GetModelStatus") => Self::Unary(Method::GetModelStatus),
             ("ModelService", "HandleReloadConfigRequest") => Self::Reload,
             _ => Self::Other(Method::Other),
         }
@@ -44,7 +46,7 @@ impl Route {
 
     pub(super) fn method(self) -> Method {
         match self {
-            Self::Judged(method) | Self::Other(method) => method,
+            Self::Judged(method) | Self::Unary(method) | Self::Other(method) => method,
             Self::Reload => Method::HandleReloadConfigRequest,
         }
     }
@@ -65,7 +67,7 @@ mod tests {
         assert_eq!(route("/tensorflow.serving.ModelService/HandleReloadConfigRequest"), Route::Reload);
         assert_eq!(
             route("/tensorflow.serving.ModelService/GetModelStatus"),
-            Route::Other(Method::GetModelStatus)
+            Route::Unary(Method::GetModelStatus)
         );
         for path in
             ["/tensorflow.serving.PredictionService/Predict/", "/predict", "/tensorflow.serving.X/Predict"]

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 pub(crate) const CHUNK: usize = 1 << 20;
 
 /// How often it is looked at what is held for a receiver without room.
-pub(crate) const TICK: Duration = Duration::from_millis(250);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// A received body. The peer may send as much as a chunk held only when the next chunk is asked
 /// for.

@@ -136,9 +136,13 @@ fn metadata(models: &Models, request: &GetModelMetadataRequest) -> Result<Vec<u8
         return Err((INVALID_ARGUMENT, format!("Metadata field {other} is not supported")));
     }
     let (number, version) = find(models, Some(spec))?;
-    let map = SignatureDefMap { signature_def: version.signatures.clone().into_iter().collect() };
+    // Encoded once: some tests have very many signatures.
+    let value = version.encoded.get_or_init(|| {
+        let map = SignatureDefMap { signature_def: version.signatures.clone().into_iter().collect() };
+        map.encode_to_vec()
+    });
     let type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap".to_owned();
-    let any = Any { type_url, value: map.encode_to_vec() };
+    let any = Any { type_url, value: value.clone() };
     let metadata = [("signature_def".to_owned(), any)].into();
     let model_spec = Some(served(Some(spec), number, ""));
     Ok(GetModelMetadataResponse { model_spec, metadata }.encode_to_vec())

@@ -1,7 +1,7 @@
 //! The models of the fake server, described in code: versions, labels, signatures, computations.
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
 use tfs_sidecar::proto::tensorflow::serving::model_version_status::State;
@@ -31,6 +31,8 @@ pub struct Version {
     pub error: Option<Refusal>,
     pub signatures: BTreeMap<String, SignatureDef>,
     pub compute: Compute,
+    /// The signatures as they are sent.
+    pub encoded: OnceLock<Vec<u8>>,
 }
 
 /// Builds a signature. Tensor names are `serving_default_<alias>:0` and
@@ -59,7 +61,8 @@ impl Model {
         compute: Compute,
     ) -> Self {
         let signatures = signatures.into_iter().map(|sig| (sig.name, sig.def)).collect();
-        self.versions.insert(number, Version { state: State::Available, error: None, signatures, compute });
+        let (state, encoded) = (State::Available, OnceLock::new());
+        self.versions.insert(number, Version { state, error: None, signatures, compute, encoded });
         self
     }
 
