@@ -18,7 +18,7 @@ demo: ## wrong requests with and without the sidecar; needs only Rust (ONCE=1 ex
 demo-tf: venv ## the demo in front of real TensorFlow, from its Python wheel
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --tf $(PYTHON)
 
-test: test-rust test-python ## run all tests
+test: test-rust attacks test-python ## run all tests
 
 test-rust: ## run unit and integration tests
 	$(CARGO) test --locked
@@ -27,7 +27,7 @@ test-python: venv ## test the built program between Python clients and TensorFlo
 	$(CARGO) build --locked --bin tfs-sidecar
 	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" $(PYTHON) -m pytest -p no:cacheprovider tests/tfserving
 
-attacks: ## attack the release build beside an honest client (4 minutes)
+attacks: ## attack the release build beside an honest client (5 minutes)
 	$(CARGO) build --locked --release --bin tfs-sidecar
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --test attacks
 
