@@ -48,6 +48,9 @@ pub(super) struct FairQueue<T> {
     last_again: i64,
     /// How many permits each model may hold, if that is fewer than all.
     caps: BTreeMap<u64, usize>,
+    /// The fewest permits that were available in this epoch and in the one before.
+    lows: [usize; 2],
+    low_epoch: Micros,
     /// What the caps were computed for, and when; `stale` if a demand has changed since.
     capped_limit: usize,
     capped_at: Micros,
@@ -65,6 +68,8 @@ impl<T> FairQueue<T> {
             last_back: 0,
             last_again: i64::MIN,
             caps: BTreeMap::new(),
+            lows: [usize::MAX; 2],
+            low_epoch: 0,
             capped_limit: 0,
             capped_at: 0,
             stale: false,
@@ -222,8 +227,22 @@ impl<T> FairQueue<T> {
         }
     }
 
+    /// The permits that were available all the time lately. Permits that are withheld after refusals
+    /// come back for a moment, but the server has no threads for them.
+    fn steady(&mut self, available: usize, now: Micros) -> usize {
+        let epoch = now / EPOCH;
+        if epoch != self.low_epoch {
+            let before = if epoch == self.low_epoch + 1 { self.lows[0] } else { available };
+            self.lows = [available, before];
+            self.low_epoch = epoch;
+        }
+        self.lows[0] = self.lows[0].min(available);
+        self.lows[0].min(self.lows[1])
+    }
+
     /// Computes what each model may hold, if demands or the limit have changed.
-    fn update_caps(&mut self, limit: usize, now: Micros) {
+    fn update_caps(&mut self, available: usize, now: Micros) {
+        let limit = self.steady(available, now);
         if limit == self.capped_limit && !self.stale && now < self.capped_at + EPOCH / 10 {
             return;
         }

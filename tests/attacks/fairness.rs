@@ -104,7 +104,7 @@ async fn a_slow_model_beside_a_fast_one() {
     let trial = Trial::with("a model of 1 s with 200 calls in flight", fake, &yaml, BYTES_MIB).await;
     // What calls of a model take is known once some are answered.
     trial
-        .after(Duration::from_secs(3))
+        .after(Duration::from_secs(4))
         .run(async |addr, stop| {
             let message = Predict::new("slow").input("x", floats(&[1, 1], &[1.0])).bytes();
             greedy(&addr, &stop, 200, Request::predict(&message)).await;

@@ -80,6 +80,7 @@ async fn unknown_fields_of_two_bytes() {
 async fn inputs_by_the_hundred_thousand() {
     let trial = Trial::new("100,000 inputs with unknown names").await;
     trial
+        .freeing()
         .run(async |addr, stop| {
             let entry = |at: u32| {
                 let tensor = [number_field(1, 1), field(2, &[]), field(5, &1f32.to_le_bytes())].concat();

@@ -8,19 +8,19 @@ use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::framing;
 use crate::support::pace::pause;
-use crate::support::requests::{FLOAT, PREDICT, Predict, content, floats};
+use crate::support::requests::{FLOAT, METADATA, PREDICT, Predict, content, floats, metadata_request};
 use crate::trial::{BYTES_MIB, Trial, until_stopped};
 
 const INT8: i32 = 6;
 
 #[tokio::test]
-async fn a_message_that_unpacks_to_two_gigabytes() {
-    let trial = Trial::new("2 MB of gzip that unpack to 2 GB").await;
+async fn a_message_that_unpacks_to_half_a_gigabyte() {
+    let trial = Trial::new("0.5 MB of gzip that unpack to 512 MB").await;
     trial
         .run(async |addr, stop| {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
             let zeros = vec![0; 1 << 20];
-            for _ in 0..2_000 {
+            for _ in 0..512 {
                 encoder.write_all(&zeros).unwrap();
             }
             let mut body = framing::frame(&encoder.finish().unwrap(), false).to_vec();
@@ -88,6 +88,9 @@ async fn an_upstream_with_a_hundred_thousand_signatures() {
             .output("y", FLOAT, &[-1, 10])
     });
     let fake = FakeTfs::start([dense::model(), Model::new("huge").version(1, signatures)]);
+    // Encoded before anything is measured.
+    let metadata = Request::new(METADATA, &metadata_request("huge"));
+    Client::connect(fake.addr()).await.call(metadata).await.ok();
     let yaml = format!("limits: {{max_inflight_bytes: {BYTES_MIB}MiB}}\nmodels: {{mlp: {{}}}}");
     let trial = Trial::with("a model with 100,000 signatures", fake, &yaml, BYTES_MIB).await;
     trial

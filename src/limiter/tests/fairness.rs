@@ -346,3 +346,32 @@ proptest! {
         prop_assert!(waiting.is_empty(), "{waiting:?}");
     }
 }
+
+#[test]
+fn a_slow_model_does_not_take_permits_that_are_withheld_at_times() {
+    let (slow, fast) = (Flow { model: 1, peer: 1 }, Flow { model: 2, peer: 1 });
+    let mut queue = FairQueue::new();
+    for (flow, time) in [(slow, 1_000_000), (fast, 1_000)] {
+        queue.granted(flow, 1, 0);
+        queue.released(flow, Some(time));
+    }
+    for flow in [slow, fast] {
+        for _ in 0..30 {
+            let number = queue.number(false);
+            queue.insert(flow, number, ());
+        }
+    }
+    // Half of the server's 8 threads are for the fast model, whether or not 7 more permits, for
+    // which it has none, are given back for a moment.
+    let mut held = 0;
+    for available in [8, 15, 8, 15] {
+        while let Some((flow, ..)) = queue.pop(available, 10) {
+            queue.granted(flow, 1, 10);
+            held += usize::from(flow == slow);
+            if flow == fast {
+                queue.released(flow, Some(1_000));
+            }
+        }
+    }
+    assert_eq!(held, 4);
+}
