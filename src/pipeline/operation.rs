@@ -28,6 +28,7 @@ pub(super) struct Malformed {
 impl Operation {
     /// Reads about `fuel` fields at most, twice if the message is malformed. `None`: there are
     /// more.
+    #[inline]
     pub(super) fn scan(method: Method, message: &Rope, fuel: usize) -> Option<Result<Self, Malformed>> {
         let scanned = match method {
             Method::MultiInference => InferView::scan_multi_within(message, fuel).map(Self::Infer),

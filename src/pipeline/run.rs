@@ -37,7 +37,12 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
     let config = &shard.config;
 
     // scan
-    let operation = match stages::scan(cx, plain).await? {
+    // Boxed, as every rare path is: it need not size the task of every request.
+    let scanned = match stages::scan(cx, plain) {
+        Some(scanned) => scanned,
+        None => Box::pin(stages::scan_elsewhere(cx, plain)).await?,
+    };
+    let operation = match scanned {
         Ok(operation) => Some(operation),
         Err(Malformed { error, spec }) if lets_malformed_pass(cx, &spec) => {
             tracing::debug!(%error, "forwarding a message that cannot be parsed");
@@ -45,6 +50,9 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         }
         Err(Malformed { error, .. }) => return Err(Fault::malformed(error.to_string())),
     };
+    if let Some(operation) = &operation {
+        stages::charge(cx, operation)?;
+    }
     let checked = operation.as_ref().and_then(|operation| Some((operation, operation.model_spec()?)));
     let policy = checked.map_or(&config.defaults, |(_, spec)| config.policy(&spec.name));
     let Some((operation, spec)) = checked.filter(|_| !is_off(policy, cx.options)) else {
@@ -62,7 +70,10 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
     let mut version = resolve(cx, spec).await?;
     loop {
         // judge
-        let verdict = stages::judge(cx, operation, plain, &version).await?;
+        let verdict = match stages::judge(cx, operation, plain, &version) {
+            Some(verdict) => verdict,
+            None => Box::pin(stages::judge_elsewhere(cx, operation, plain, &version)).await?,
+        };
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
         cx.metrics.set_outcome(&verdict);
@@ -88,7 +99,6 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
                 if verdict.plan.calls != Calls::One {
                     cx.head.set_changed();
                     let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
-                    // Boxed, as every rare path is: it need not size the task of every request.
                     let calls = verdict.plan.calls;
                     let mut answer = Box::pin(fan_out(cx, &repaired, calls, annotations)).await?;
                     answer.annotate(plain, operation, &verdict);

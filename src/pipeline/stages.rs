@@ -20,52 +20,66 @@ const FREE: usize = 16 << 10;
 /// More steps than this take long by their number.
 const MAX_INLINE_STEPS: usize = 1024;
 
-/// Scans the message.
-///
-/// # Errors
-/// What was scanned takes more memory than there is.
-pub(super) async fn scan(
-    cx: &mut RequestContext<'_>,
-    message: &Rope,
-) -> Result<Result<Operation, Malformed>, Fault> {
+/// Scans the message here; `None` if that takes long.
+#[inline]
+pub(super) fn scan(cx: &RequestContext<'_>, message: &Rope) -> Option<Result<Operation, Malformed>> {
     let method = cx.metrics.method;
-    let scanned = cx.metrics.stage(Stage::Scan, || Operation::scan(method, message, MAX_INLINE_FIELDS));
-    let scanned = match scanned {
-        Some(scanned) => scanned,
-        // What was read so far is read again, which costs less than making a scan resumable.
-        None => {
-            let message = message.clone();
-            let scanned =
-                Box::pin(elsewhere(cx, Stage::Scan, move || Operation::scan(method, &message, usize::MAX)));
-            let internal = || Fault::Internal { problem: "a scan without a limit stopped".to_owned() };
-            scanned.await?.ok_or_else(internal)?
-        }
-    };
-    if let Ok(operation) = &scanned {
-        let size = operation.heap_size();
-        if size > FREE {
-            cx.ticket.reserve(size as u64)?;
-        }
-    }
-    Ok(scanned)
+    cx.metrics.stage(Stage::Scan, || Operation::scan(method, message, MAX_INLINE_FIELDS))
 }
 
-/// Decides on the request.
+/// Scans the message on another thread. What was read of it so far is read again, which costs less
+/// than making a scan resumable.
 ///
 /// # Errors
 /// The process is ending.
-pub(super) async fn judge(
+pub(super) async fn scan_elsewhere(
+    cx: &RequestContext<'_>,
+    message: &Rope,
+) -> Result<Result<Operation, Malformed>, Fault> {
+    let (method, message) = (cx.metrics.method, message.clone());
+    let scanned = elsewhere(cx, Stage::Scan, move || Operation::scan(method, &message, usize::MAX)).await?;
+    scanned.ok_or_else(|| Fault::Internal { problem: "a scan without a limit stopped".to_owned() })
+}
+
+/// Charges the request for what was scanned.
+///
+/// # Errors
+/// It takes more memory than there is.
+pub(super) fn charge(cx: &mut RequestContext<'_>, operation: &Operation) -> Result<(), Fault> {
+    match operation.heap_size() {
+        0..=FREE => Ok(()),
+        size => cx.ticket.reserve(size as u64),
+    }
+}
+
+/// Decides on the request here; `None` if that takes long.
+#[inline]
+pub(super) fn judge(
+    cx: &RequestContext<'_>,
+    operation: &Operation,
+    message: &Rope,
+    version: &Arc<ModelVersion>,
+) -> Option<Verdict> {
+    if message.len() > MAX_INLINE && operation.unlike(version) > MAX_INLINE {
+        return None;
+    }
+    let (limits, mode) = (cx.shard.config.request_limits(), cx.options.mode);
+    Some(cx.metrics.stage(Stage::Plan, || operation.judge(message, version, limits, mode)))
+}
+
+/// Decides on the request on another thread.
+///
+/// # Errors
+/// The process is ending.
+pub(super) async fn judge_elsewhere(
     cx: &RequestContext<'_>,
     operation: &Operation,
     message: &Rope,
     version: &Arc<ModelVersion>,
 ) -> Result<Verdict, Fault> {
     let (limits, mode) = (cx.shard.config.request_limits(), cx.options.mode);
-    if message.len() <= MAX_INLINE || operation.unlike(version) <= MAX_INLINE {
-        return Ok(cx.metrics.stage(Stage::Plan, || operation.judge(message, version, limits, mode)));
-    }
     let (operation, message, version) = (operation.clone(), message.clone(), Arc::clone(version));
-    Box::pin(elsewhere(cx, Stage::Plan, move || operation.judge(&message, &version, limits, mode))).await
+    elsewhere(cx, Stage::Plan, move || operation.judge(&message, &version, limits, mode)).await
 }
 
 /// Makes the steps of the plan. What they allocate is charged first.

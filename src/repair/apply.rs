@@ -36,6 +36,10 @@ pub struct Cost {
 /// known: `memory` counts the longest, `values` the shortest.
 pub fn cost(view: &PredictView, plan: &Plan) -> Cost {
     let mut cost = Cost::default();
+    // Most plans change shapes and names only.
+    if !plan.steps.iter().any(makes_values) {
+        return cost;
+    }
     for (index, steps) in by_input(plan).chunk_by(|left, right| left.0 == right.0).filter_map(first) {
         let sent = view.inputs.get(index).map(|input| &input.tensor);
         if let Some(values) = NewValues::of(steps) {
@@ -52,6 +56,16 @@ pub fn cost(view: &PredictView, plan: &Plan) -> Cost {
         }
     }
     cost
+}
+
+fn makes_values(step: &Step) -> bool {
+    match &step.change {
+        Change::Tensor { before, after, values } => {
+            values.is_some() || before.encoding != after.encoding || before.dtype != after.dtype
+        }
+        Change::Added { .. } => true,
+        _ => false,
+    }
 }
 
 impl Cost {

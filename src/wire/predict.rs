@@ -56,6 +56,7 @@ impl PredictView {
     ///
     /// # Errors
     /// [`WireError::Unfinished`] if there are more fields.
+    #[inline]
     pub fn scan_within(message: &Rope, fuel: usize) -> Result<Self, WireError> {
         Self::read(Reader::limited(message, &Cell::new(fuel)))
     }
@@ -69,6 +70,7 @@ impl PredictView {
         self.model_spec.heap_size() + filters.sum::<usize>() + ranges + spilled + each.sum::<usize>()
     }
 
+    #[inline]
     fn read(mut reader: Reader<'_>) -> Result<Self, WireError> {
         let mut view = Self::default();
         while let Some(field) = reader.next_field()? {

@@ -5,13 +5,18 @@ use std::ops::Range;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use smallvec::SmallVec;
 
+/// So many segments are searched one by one.
+const FEW: usize = 8;
+
 /// The chunks of one message, in order. No chunk is empty.
 #[derive(Debug, Clone, Default)]
 pub struct Rope {
     segments: SmallVec<[Bytes; 4]>,
-    /// Where each segment ends in the rope. A position is found by binary search, so that reading
-    /// many ranges of a message that came in many chunks takes linear time.
-    ends: SmallVec<[usize; 4]>,
+    len: usize,
+    /// Where each segment ends in the rope, if there are more than [`FEW`]. A position is then found
+    /// by binary search, so that reading many ranges of a message that came in many chunks takes
+    /// linear time.
+    ends: Vec<usize>,
 }
 
 impl Rope {
@@ -21,20 +26,35 @@ impl Rope {
 
     pub fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
-            self.ends.push(self.len() + chunk.len());
+            self.len += chunk.len();
             self.segments.push(chunk);
+            if self.segments.len() > FEW {
+                self.index();
+            }
         }
     }
 
     pub fn append(&mut self, other: Self) {
-        let before = self.len();
-        self.ends.extend(other.ends.iter().map(|end| before + end));
+        self.len += other.len;
         self.segments.extend(other.segments);
+        if self.segments.len() > FEW {
+            self.index();
+        }
+    }
+
+    /// Adds the ends that are missing.
+    #[inline(never)]
+    fn index(&mut self) {
+        let mut end = self.ends.last().copied().unwrap_or(0);
+        for segment in &self.segments[self.ends.len()..] {
+            end += segment.len();
+            self.ends.push(end);
+        }
     }
 
     /// Total number of bytes.
     pub fn len(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
+        self.len
     }
 
     pub fn is_empty(&self) -> bool {
@@ -52,6 +72,16 @@ impl Rope {
     /// The segments from the one that holds a position, and the offset of the position in it.
     /// There are none from the end on.
     pub(super) fn segments_from(&self, position: usize) -> (&[Bytes], usize) {
+        if self.ends.is_empty() {
+            let mut left = position;
+            for (at, segment) in self.segments.iter().enumerate() {
+                if left < segment.len() {
+                    return (&self.segments[at..], left);
+                }
+                left -= segment.len();
+            }
+            return (&[], left);
+        }
         let segment = self.ends.partition_point(|end| *end <= position);
         let start = segment.checked_sub(1).map_or(0, |before| self.ends[before]);
         (&self.segments[segment..], position - start)

@@ -53,6 +53,7 @@ impl TensorView {
         Ok(view)
     }
 
+    #[inline]
     pub(super) fn merge(&mut self, mut reader: Reader<'_>) -> Result<(), WireError> {
         while let Some(field) = reader.next_field()? {
             let mut values = 1;

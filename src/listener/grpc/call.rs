@@ -122,7 +122,8 @@ async fn dispatch(
             let answer = run(&mut cx, &message).await?;
             // A client that takes its time to read the answer need not hold its request too.
             drop(message);
-            call.write(cx, answer).await
+            let RequestContext { ticket, .. } = cx;
+            call.write(ticket, answer).await
         }
         Route::Reload if !call.shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
         // Boxed: rarer methods need not size the task of every Predict.
@@ -149,10 +150,13 @@ async fn unary(
     let mut cx = call.context(RequestOptions::NONE, ticket, head, metrics);
     let answer = forward(&mut cx, &message.frames).await?;
     drop(message);
-    call.write(cx, answer).await
+    let RequestContext { ticket, .. } = cx;
+    call.write(ticket, answer).await
 }
 
 impl<'a> Call<'a> {
+    /// Inlined, so that the context is made where it stays.
+    #[inline]
     fn context(
         &self,
         options: RequestOptions,
@@ -178,8 +182,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn write(&self, cx: RequestContext<'_>, answer: Answer) -> Result<Code, Stop> {
-        let RequestContext { mut ticket, .. } = cx;
+    async fn write(&self, mut ticket: Ticket, answer: Answer) -> Result<Code, Stop> {
         if matches!(answer, Answer::Upstream { .. }) {
             ticket.release(u64::MAX);
         }
