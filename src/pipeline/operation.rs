@@ -35,7 +35,13 @@ impl Operation {
             Method::Classify | Method::Regress => {
                 InferView::scan_single_within(message, fuel).map(Self::Infer)
             }
-            _ => PredictView::scan_within(message, fuel).map(Self::Predict),
+            _ => {
+                let mut view = PredictView::default();
+                match view.fill_within(message, fuel) {
+                    Ok(()) => return Some(Ok(Self::Predict(view))),
+                    Err(error) => Err(error),
+                }
+            }
         };
         let error = match scanned {
             Ok(operation) => return Some(Ok(operation)),

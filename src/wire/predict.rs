@@ -49,16 +49,27 @@ impl PredictView {
     /// # Errors
     /// The first position at which the bytes are not a `PredictRequest`.
     pub fn scan(message: &Rope) -> Result<Self, WireError> {
-        Self::read(Reader::new(message))
+        let mut view = Self::default();
+        view.fill(Reader::new(message))?;
+        Ok(view)
     }
 
     /// Like [`PredictView::scan`], but reads about `fuel` fields at most.
     ///
     /// # Errors
     /// [`WireError::Unfinished`] if there are more fields.
-    #[inline]
     pub fn scan_within(message: &Rope, fuel: usize) -> Result<Self, WireError> {
-        Self::read(Reader::limited(message, &Cell::new(fuel)))
+        let mut view = Self::default();
+        view.fill_within(message, fuel)?;
+        Ok(view)
+    }
+
+    /// [`PredictView::scan_within`] into an empty view, which need not be moved then.
+    ///
+    /// # Errors
+    /// As for [`PredictView::scan_within`].
+    pub(crate) fn fill_within(&mut self, message: &Rope, fuel: usize) -> Result<(), WireError> {
+        self.fill(Reader::limited(message, &Cell::new(fuel)))
     }
 
     /// Bytes that the view takes beside the message.
@@ -70,19 +81,17 @@ impl PredictView {
         self.model_spec.heap_size() + filters.sum::<usize>() + ranges + spilled + each.sum::<usize>()
     }
 
-    #[inline]
-    fn read(mut reader: Reader<'_>) -> Result<Self, WireError> {
-        let mut view = Self::default();
+    fn fill(&mut self, mut reader: Reader<'_>) -> Result<(), WireError> {
         while let Some(field) = reader.next_field()? {
             match field.number {
                 1 => {
                     field.expect(Wire::Bytes)?;
-                    view.model_spec.merge(reader.inner(&field), field.payload.clone())?;
-                    view.spec_fields.push(field.span);
+                    self.model_spec.merge(reader.inner(&field), field.payload.clone())?;
+                    self.spec_fields.push(field.span);
                 }
                 2 => {
                     field.expect(Wire::Bytes)?;
-                    if view.inputs.len() == MAX_INPUTS {
+                    if self.inputs.len() == MAX_INPUTS {
                         return Err(WireError::TooMany {
                             at: field.span.start,
                             what: "inputs",
@@ -90,21 +99,21 @@ impl PredictView {
                         });
                     }
                     let inner = reader.inner(&field);
-                    view.inputs.push(entry(inner, field.span)?);
+                    self.inputs.push(entry(inner, field.span)?);
                 }
                 3 => {
                     field.expect(Wire::Bytes)?;
-                    if view.output_filter.len() == MAX_FILTERS {
+                    if self.output_filter.len() == MAX_FILTERS {
                         let what = "output_filter entries";
                         return Err(WireError::TooMany { at: field.span.start, what, limit: MAX_FILTERS });
                     }
-                    view.output_filter.push(text(&reader, &field)?);
+                    self.output_filter.push(text(&reader, &field)?);
                 }
                 _ => {}
             }
         }
-        view.drop_shadowed();
-        Ok(view)
+        self.drop_shadowed();
+        Ok(())
     }
 
     /// The model spec of a message that cannot be scanned, as far as it can be read. Empty if it

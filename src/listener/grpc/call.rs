@@ -117,13 +117,17 @@ async fn dispatch(
             }
             let mut ticket = call.shard.admit(call.share, call.deadline)?;
             let Shard { config, offload, .. } = call.shard;
-            let message = message::read(body, &head.headers, &config.limits, offload, &mut ticket).await?;
+            let limits = &config.limits;
+            let message = message::read(body, &head.headers, limits, Some(offload), &mut ticket).await?;
             let mut cx = call.context(options, ticket, head, metrics);
             let answer = run(&mut cx, &message).await?;
             // A client that takes its time to read the answer need not hold its request too.
             drop(message);
-            let RequestContext { ticket, .. } = cx;
-            call.write(ticket, answer).await
+            let RequestContext { mut ticket, .. } = cx;
+            if matches!(answer, Answer::Upstream { .. }) {
+                ticket.release(u64::MAX);
+            }
+            Writer::new(call.responder, &mut ticket, limits).write(answer).await
         }
         Route::Reload if !call.shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
         // Boxed: rarer methods need not size the task of every Predict.
@@ -146,12 +150,14 @@ async fn unary(
     metrics: &mut RequestMetrics,
 ) -> Result<Code, Stop> {
     let mut ticket = call.share.open()?;
-    let message = message::receive(body, &call.shard.config.limits, &mut ticket).await?;
+    let limits = &call.shard.config.limits;
+    let message = message::read(body, &head.headers, limits, None, &mut ticket).await?;
     let mut cx = call.context(RequestOptions::NONE, ticket, head, metrics);
     let answer = forward(&mut cx, &message.frames).await?;
     drop(message);
-    let RequestContext { ticket, .. } = cx;
-    call.write(ticket, answer).await
+    let RequestContext { mut ticket, .. } = cx;
+    ticket.release(u64::MAX);
+    Writer::new(call.responder, &mut ticket, limits).write(answer).await
 }
 
 impl<'a> Call<'a> {
@@ -180,13 +186,6 @@ impl<'a> Call<'a> {
             attempts,
             head: call_head(shard, head),
         }
-    }
-
-    async fn write(&self, mut ticket: Ticket, answer: Answer) -> Result<Code, Stop> {
-        if matches!(answer, Answer::Upstream { .. }) {
-            ticket.release(u64::MAX);
-        }
-        Writer::new(self.responder, &mut ticket, &self.shard.config.limits).write(answer).await
     }
 }
 

@@ -18,7 +18,7 @@ use crate::limiter::admission::Ticket;
 use crate::pipeline::RequestMessage;
 use crate::pipeline::offload::Offload;
 use crate::transport::body::BodyReader;
-use crate::transport::framing::{Assembler, Message};
+use crate::transport::framing::Assembler;
 use crate::upstream::call::GRPC_ENCODING;
 use crate::wire::Rope;
 
@@ -30,33 +30,20 @@ const SLICE: usize = 1 << 20;
 /// Frames that are read before other requests get their turn.
 const FRAMES_A_TURN: u32 = 256;
 
-/// Reads to the end of the request, and decompresses its message.
+/// Reads to the end of the request. The length that the prefix announces is checked against the
+/// limit before more is read; bytes are charged as they arrive. The message is decompressed on
+/// `offload`; without it, the payload stays as it came.
 ///
 /// # Errors
-/// As for [`receive`], or the message cannot be decompressed.
+/// The client cancelled or is too slow, the body is not one message, it is too large, or it cannot
+/// be decompressed.
 pub(super) async fn read(
     body: RecvStream,
     headers: &HeaderMap,
     limits: &Limits,
-    offload: &Offload,
+    offload: Option<&Offload>,
     ticket: &mut Ticket,
 ) -> Result<RequestMessage, Stop> {
-    let message = receive(body, limits, ticket).await?;
-    let payload = if message.compressed {
-        // Boxed: a rare path need not size the task of every request.
-        Box::pin(decompress(message.payload, headers, limits.max_message_bytes, offload, ticket)).await?
-    } else {
-        message.payload
-    };
-    Ok(RequestMessage { frames: message.frames, payload })
-}
-
-/// Reads to the end of the request. The length that the prefix announces is checked against the
-/// limit before more is read; bytes are charged as they arrive.
-///
-/// # Errors
-/// The client cancelled or is too slow, the body is not one message, or it is too large.
-pub(super) async fn receive(body: RecvStream, limits: &Limits, ticket: &mut Ticket) -> Result<Message, Stop> {
     let limit = limits.max_message_bytes;
     let mut incoming = Incoming { body: BodyReader::new(body), assembler: Assembler::default(), arrived: 0 };
     // Usually all of it is here already.
@@ -65,7 +52,14 @@ pub(super) async fn receive(body: RecvStream, limits: &Limits, ticket: &mut Tick
         // Boxed, as every rare path is: it need not size the task of every request.
         Poll::Pending => Box::pin(incoming.rest(limits, ticket)).await?,
     }
-    Ok(incoming.assembler.finish().map_err(|error| Fault::malformed(error.to_string()))?)
+    let message = incoming.assembler.finish().map_err(|error| Fault::malformed(error.to_string()))?;
+    let payload = match offload {
+        Some(offload) if message.compressed => {
+            Box::pin(decompress(message.payload, headers, limit, offload, ticket)).await?
+        }
+        Some(_) | None => message.payload,
+    };
+    Ok(RequestMessage { frames: message.frames, payload })
 }
 
 /// A request's body while it arrives.
