@@ -227,8 +227,8 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// The permits that were available all the time lately. Permits that are withheld after refusals
-    /// come back for a moment, but the server has no threads for them.
+    /// The permits that were available all the time lately. Permits that are withheld after
+    /// refusals come back for a moment, but the server has no threads for them.
     fn steady(&mut self, available: usize, now: Micros) -> usize {
         let epoch = now / EPOCH;
         if epoch != self.low_epoch {

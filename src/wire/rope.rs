@@ -13,9 +13,9 @@ const FEW: usize = 8;
 pub struct Rope {
     segments: SmallVec<[Bytes; 4]>,
     len: usize,
-    /// Where each segment ends in the rope, if there are more than [`FEW`]. A position is then found
-    /// by binary search, so that reading many ranges of a message that came in many chunks takes
-    /// linear time.
+    /// Where each segment ends in the rope, if there are more than [`FEW`]. A position is then
+    /// found by binary search, so that reading many ranges of a message that came in many chunks
+    /// takes linear time.
     ends: Vec<usize>,
 }
 
