@@ -29,7 +29,7 @@ test-python: venv ## test the built program between Python clients and TensorFlo
 
 attacks: ## attack the release build beside an honest client (5 minutes)
 	$(CARGO) build --locked --release --bin tfs-sidecar
-	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --test attacks
+	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --test attacks -- --nocapture --test-threads 1
 
 chaos: ## kill, freeze and restart TF Serving for MINUTES (default 10) and check every answer
 	$(CARGO) build --locked --release --bin tfs-sidecar

@@ -6,20 +6,12 @@ use tokio::net::TcpStream;
 
 use crate::raw::{Raw, Reads};
 use crate::support::pace::pause;
-use crate::trial::{Trial, until_stopped};
+use crate::trial::{Trial, hold_many, until_stopped};
 
 #[tokio::test]
 async fn idle_connections_by_the_thousand() {
     let trial = Trial::new("2,000 idle connections").await;
-    trial
-        .run(async |addr, stop| {
-            let mut connections = Vec::new();
-            while connections.len() < 2_000 && !stop.is_cancelled() {
-                connections.push(Raw::connect(&addr, 1 << 20, Reads::No).await.unwrap());
-            }
-            stop.cancelled().await;
-        })
-        .await;
+    trial.run(async |addr, stop| hold_many(&addr, &stop, 2_000, 1 << 20, Reads::No, b"").await).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::framing;
 use crate::support::pace::pause;
 use crate::support::requests::{FLOAT, METADATA, PREDICT, Predict, content, floats, metadata_request};
-use crate::trial::{BYTES_MIB, Trial, until_stopped};
+use crate::trial::{BYTES_MIB, Trial, hold, until_stopped};
 
 const INT8: i32 = 6;
 
@@ -63,18 +63,13 @@ async fn bodies_in_frames_of_one_byte() {
     trial
         .run(async |addr, stop| {
             let body = framing::frame(&vec![0u8; 8 << 20], false);
-            until_stopped(&stop, async || {
-                let mut raw = Raw::connect(&addr, 1 << 20, Reads::Yes).await?;
-                let mut request = open(1, PREDICT);
-                // All but the last byte, so that the message stays.
-                request.extend(data_frames(1, &body[..body.len() - 1], 1));
-                let end = request.len() - 10;
-                request[end + 4] = 0;
-                raw.send(&request).await?;
-                stop.cancelled().await;
-                Ok(())
-            })
-            .await;
+            // All but the last byte, so that the message stays.
+            let mut request = open(1, PREDICT);
+            request.extend(data_frames(1, &body[..body.len() - 1], 1));
+            // Nor is the last frame the end of the stream.
+            let flags = request.len() - 10 + 4;
+            request[flags] = 0;
+            hold(&addr, &stop, 1 << 20, Reads::Yes, &request).await;
         })
         .await;
 }

@@ -1,13 +1,13 @@
 //! Clients that do not read their answers.
 use std::sync::Arc;
 
-use crate::raw::{Raw, Reads, data_frames, open};
+use crate::raw::{Reads, data_frames, open};
 use crate::support::dense;
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::framing::frame;
 use crate::support::requests::{FLOAT, PREDICT, Predict, content, floats};
-use crate::trial::{BYTES_MIB, Trial, until_stopped};
+use crate::trial::{BYTES_MIB, Trial, hold, hold_many};
 
 /// Values in each answer of the model `large`: 5 MB.
 const LARGE: usize = 1_250_000;
@@ -43,47 +43,17 @@ fn calls(count: u32) -> Vec<u8> {
 #[tokio::test]
 async fn answers_that_no_window_lets_through() {
     let trial = trial("24 answers of 5 MB for a client with a window of 0").await;
-    trial
-        .run(async |addr, stop| {
-            until_stopped(&stop, async || {
-                let mut raw = Raw::connect(&addr, 0, Reads::No).await?;
-                raw.send(&calls(24)).await?;
-                stop.cancelled().await;
-                Ok(())
-            })
-            .await;
-        })
-        .await;
+    trial.run(async |addr, stop| hold(&addr, &stop, 0, Reads::No, &calls(24)).await).await;
 }
 
 #[tokio::test]
 async fn answers_that_stay_in_the_socket() {
     let trial = trial("24 answers of 5 MB that are not read, on 4 connections").await;
-    trial
-        .run(async |addr, stop| {
-            let mut connections = Vec::new();
-            for _ in 0..4 {
-                let mut raw = Raw::connect(&addr, 0x7fff_ffff, Reads::No).await.unwrap();
-                raw.send(&calls(6)).await.ok();
-                connections.push(raw);
-            }
-            stop.cancelled().await;
-        })
-        .await;
+    trial.run(async |addr, stop| hold_many(&addr, &stop, 4, 0x7fff_ffff, Reads::No, &calls(6)).await).await;
 }
 
 #[tokio::test]
 async fn clients_that_come_back_for_more() {
     let trial = trial("100 connections with an unread answer of 5 MB each").await;
-    trial
-        .run(async |addr, stop| {
-            let mut connections = Vec::new();
-            while !stop.is_cancelled() && connections.len() < 100 {
-                let mut raw = Raw::connect(&addr, 0, Reads::No).await.unwrap();
-                raw.send(&calls(1)).await.ok();
-                connections.push(raw);
-            }
-            stop.cancelled().await;
-        })
-        .await;
+    trial.run(async |addr, stop| hold_many(&addr, &stop, 100, 0, Reads::No, &calls(1)).await).await;
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::honest::{self, Record};
+use crate::raw::{Raw, Reads};
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::pace::pause;
 use crate::support::process::Process;
@@ -127,4 +128,34 @@ pub(crate) async fn until_stopped(
             _ = turn() => pause(crate::raw::PAUSE).await,
         }
     }
+}
+
+/// Sends these bytes on a new connection and holds it open; again whenever it is closed. `window`
+/// is what each stream may be sent.
+pub(crate) async fn hold(addr: &str, stop: &CancellationToken, window: u32, reads: Reads, bytes: &[u8]) {
+    until_stopped(stop, async || {
+        let mut raw = Raw::connect(addr, window, reads).await?;
+        raw.send(bytes).await?;
+        stop.cancelled().await;
+        Ok(())
+    })
+    .await;
+}
+
+/// Sends these bytes on so many connections and holds them open.
+pub(crate) async fn hold_many(
+    addr: &str,
+    stop: &CancellationToken,
+    count: usize,
+    window: u32,
+    reads: Reads,
+    bytes: &[u8],
+) {
+    let mut connections = Vec::new();
+    while connections.len() < count && !stop.is_cancelled() {
+        let mut raw = Raw::connect(addr, window, reads).await.unwrap();
+        raw.send(bytes).await.ok();
+        connections.push(raw);
+    }
+    stop.cancelled().await;
 }
