@@ -271,12 +271,14 @@ impl<S: Sharing> Limiter<S> {
 
     /// The server had no room for a call. Returns until when its permit is withheld, if it is.
     fn refused(self: &Arc<Self>, shard: usize, granted: Option<Granted>) -> Option<Instant> {
-        self.inflight.fetch_sub(1, SeqCst);
+        let running = self.inflight.fetch_sub(1, SeqCst) - 1;
         let mut state = self.state();
         if let Some(Granted { flow, .. }) = granted {
             state.queue.released(flow, None);
         }
-        let until = state.limit.refused(self.now());
+        let now = self.now();
+        state.queue.refused(running, now);
+        let until = state.limit.refused(now);
         self.grant_permits(&mut state, Some(shard));
         until.map(|until| self.start + Duration::from_micros(until))
     }

@@ -17,6 +17,10 @@ use crate::concurrency::Micros;
 const UNKNOWN_COST: Micros = 1_000;
 /// A model leaves room for those whose calls are so many times faster.
 const FASTER: Micros = 4;
+/// How long what refusals said about the server's threads is believed after the last one, and the
+/// weight of earlier ones against a new one.
+const ROOM_FOR: Micros = 30_000_000;
+const ROOM_PAST: f64 = 8.0;
 /// Idle models are looked through when there are so many.
 const MIN_MODELS: usize = 64;
 
@@ -51,6 +55,8 @@ pub(super) struct FairQueue<T> {
     /// The fewest permits that were available in this epoch and in the one before.
     lows: [usize; 2],
     low_epoch: Micros,
+    /// How many calls usually ran when the server refused one, and when it last did.
+    room: Option<(f64, Micros)>,
     /// What the caps were computed for, and when; `stale` if a demand has changed since.
     capped_limit: usize,
     capped_at: Micros,
@@ -70,6 +76,7 @@ impl<T> FairQueue<T> {
             caps: BTreeMap::new(),
             lows: [usize::MAX; 2],
             low_epoch: 0,
+            room: None,
             capped_limit: 0,
             capped_at: 0,
             stale: false,
@@ -227,8 +234,8 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// The permits that were available all the time lately. Permits that are withheld after
-    /// refusals come back for a moment, but the server has no threads for them.
+    /// The permits that the server had threads for all the time lately. Permits that are withheld
+    /// after refusals come back for a moment, but slow calls must not take the threads of others.
     fn steady(&mut self, available: usize, now: Micros) -> usize {
         let epoch = now / EPOCH;
         if epoch != self.low_epoch {
@@ -237,7 +244,18 @@ impl<T> FairQueue<T> {
             self.low_epoch = epoch;
         }
         self.lows[0] = self.lows[0].min(available);
-        self.lows[0].min(self.lows[1])
+        let low = self.lows[0].min(self.lows[1]);
+        match self.room {
+            Some((room, at)) if now < at + ROOM_FOR => low.min(room.round() as usize).max(1),
+            Some(_) | None => low,
+        }
+    }
+
+    /// The server refused a call while so many others ran.
+    pub(super) fn refused(&mut self, running: usize, now: Micros) {
+        let running = running as f64;
+        let room = self.room.map_or(running, |(room, _)| room + (running - room) / ROOM_PAST);
+        self.room = Some((room, now));
     }
 
     /// Computes what each model may hold, if demands or the limit have changed.

@@ -375,3 +375,28 @@ fn a_slow_model_does_not_take_permits_that_are_withheld_at_times() {
     }
     assert_eq!(held, 4);
 }
+
+#[test]
+fn a_slow_model_does_not_take_threads_that_the_server_does_not_have() {
+    let (slow, fast) = (Flow { model: 1, peer: 1 }, Flow { model: 2, peer: 1 });
+    let mut queue = FairQueue::new();
+    for (flow, time) in [(slow, SECOND), (fast, 1_000)] {
+        queue.granted(flow, 1, 0);
+        queue.released(flow, Some(time));
+        for _ in 0..30 {
+            let number = queue.number(false);
+            queue.insert(flow, number, ());
+        }
+    }
+    // 15 permits, but calls are refused when 8 run. That is believed for a while.
+    (0..4).for_each(|_| queue.refused(8, 0));
+    let mut held = 0;
+    while let Some((flow, ..)) = queue.pop(15, 20 * SECOND) {
+        queue.granted(flow, 1, 20 * SECOND);
+        held += usize::from(flow == slow);
+        if flow == fast {
+            queue.released(flow, Some(1_000));
+        }
+    }
+    assert_eq!(held, 4);
+}
