@@ -33,7 +33,7 @@ attacks: ## attack the release build beside an honest client (5 minutes)
 
 chaos: ## kill, freeze and restart TF Serving for MINUTES (default 10) and check every answer
 	$(CARGO) build --locked --release --bin tfs-sidecar
-	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" SECONDS_OF_CHAOS=$$(($${MINUTES:-10} * 60)) $(CARGO) test --locked --test chaos
+	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --test chaos -- $$(($${MINUTES:-10} * 60))
 
 .PHONY: venv
 venv: # does nothing if it is up to date
@@ -65,7 +65,8 @@ lint: ## check formatting and run clippy; reports and skips a tool that is not i
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \
 	else echo "lint: rustfmt is not installed, formatting is not checked"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; \
-	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings; \
+	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings && \
+	$(CARGO) clippy --locked --test attacks --test chaos -- -D warnings; \
 	else echo "lint: clippy is not installed, lints are not checked"; fi
 
 deny: ## check licences, sources and duplicates of the dependencies (deny.toml), and advisories if their database can be reached

@@ -120,7 +120,7 @@ async fn header_blocks_that_unpack_to_much() {
             block.extend([0x40, 1, b'a', 0x7f, 0xa1, 0x1e]);
             block.extend([b'b'; 4_000]);
         } else {
-            block.extend([0x80 | 62; 4_000]);
+            block.extend([0xbe; 4_000]);
         }
         frame(HEADERS, END_HEADERS | END_STREAM, stream, &block)
     })

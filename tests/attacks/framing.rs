@@ -57,6 +57,7 @@ async fn packed_fields_in_frames_of_one_byte() {
 async fn thirty_megabytes_in_frames_of_16_kib() {
     let trial = Trial::new("30 MB of packed fields in frames of 16 KiB").await;
     trial
+        .freeing()
         .run(async |addr, stop| {
             let values = 5_000_001;
             let message = message(values, &packed_one_by_one(values), &[]);

@@ -2,7 +2,11 @@
 //!
 //! An attack passes if the honest client keeps its success rate and its latency, and the memory of
 //! the sidecar stays within the configured limits. `make attacks` runs them with the release build.
-#![expect(clippy::unwrap_used, reason = "clippy allows it in test functions, not in their helpers")]
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "the trials print what they measured, and helpers report a broken test by a panic"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,8 +1,8 @@
 //! One attack: the honest client alone, then beside the attacker, and what must hold.
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::honest::{self, Record};
@@ -49,8 +49,8 @@ impl Trial {
     /// A sidecar with this configuration, whose limits allow `limit_mib` of messages in flight.
     pub(crate) async fn with(name: &'static str, fake: FakeTfs, yaml: &str, limit_mib: u64) -> Self {
         // Attacks take turns: each is measured on its own.
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let turn = TURN.lock().await;
         let sidecar = Process::start(fake.addr(), yaml);
         sidecar.ready().await;
         // The first requests fill caches and start connections.

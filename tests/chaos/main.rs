@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         upstream::serve(port);
         return ExitCode::SUCCESS;
     }
-    let seconds = std::env::var("SECONDS_OF_CHAOS").map_or(600, |seconds| seconds.parse().unwrap());
+    let seconds = arguments.get(1).map_or(600, |seconds| seconds.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(chaos(Duration::from_secs(seconds)))
 }
