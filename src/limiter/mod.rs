@@ -203,14 +203,15 @@ impl<S: Sharing> Limiter<S> {
 
     /// Hands a permit that was reserved to the next waiter; false if none may have it.
     fn grant_next(self: &Arc<Self>, state: &mut State<S>, here: Option<usize>, now: Micros) -> bool {
-        let Some((flow, _, first)) = state.queue.pop(state.limit.available(), now) else { return false };
+        let Some((flow, number, first)) = state.queue.pop(state.limit.available(), now) else { return false };
         let joining =
             first.share.as_ref().map_or_else(Vec::new, |share| joining(&mut state.queue, flow, share));
         let requests = 1 + joining.len() as u32;
         state.queue.granted(flow, requests, now);
         let shard = ShardHandle { limiter: Arc::clone(self), number: first.shard };
         let joined = (!joining.is_empty()).then(|| Joined { leader: shard.clone(), requests: joining });
-        let permit = Permit { shard, granted: Some(Granted { flow, since: now }), requests, held: true };
+        let granted = Granted { flow, since: now, again: number < 0 };
+        let permit = Permit { shard, granted: Some(granted), requests, held: true };
         let outcome = Outcome::Grant(Grant { joined, permit });
         if let Err(Outcome::Grant(mut grant)) = state.deliver(here, first.shard, first.outcome, outcome) {
             // The waiter has just been cancelled, or its thread has ended. Undone by hand, since
@@ -260,7 +261,7 @@ impl<S: Sharing> Limiter<S> {
         }
         let mut state = self.state();
         let now = self.now();
-        if let Some(Granted { flow, since }) = granted {
+        if let Some(Granted { flow, since, .. }) = granted {
             state.queue.released(flow, (answered > 0).then(|| now.saturating_sub(since)));
         }
         if answered > 0 && (!state.queue.is_empty() || state.limit.is_attentive()) {
@@ -271,13 +272,15 @@ impl<S: Sharing> Limiter<S> {
 
     /// The server had no room for a call. Returns until when its permit is withheld, if it is.
     fn refused(self: &Arc<Self>, shard: usize, granted: Option<Granted>) -> Option<Instant> {
-        let running = self.inflight.fetch_sub(1, SeqCst) - 1;
+        self.inflight.fetch_sub(1, SeqCst);
         let mut state = self.state();
-        if let Some(Granted { flow, .. }) = granted {
-            state.queue.released(flow, None);
-        }
         let now = self.now();
-        state.queue.refused(running, now);
+        if let Some(Granted { flow, again, .. }) = granted {
+            state.queue.released(flow, None);
+            if again {
+                state.queue.refused_again(flow, now);
+            }
+        }
         let until = state.limit.refused(now);
         self.grant_permits(&mut state, Some(shard));
         until.map(|until| self.start + Duration::from_micros(until))

@@ -17,6 +17,8 @@ const HALF_AFTER: u32 = 64;
 /// After so long without a grant, or so many times the usual, earlier grants predict nothing.
 const STALE: Micros = 1_000_000;
 const STALE_INTERVALS: Micros = 8;
+/// For so long a model holds no more permits than left a thread to faster models.
+const LEAVES_FOR: Micros = 30_000_000;
 
 #[derive(Debug)]
 pub(super) struct Model<T> {
@@ -30,6 +32,8 @@ pub(super) struct Model<T> {
     pub(super) held: usize,
     /// How long a call holds its permit; 0 if that is not known.
     pub(super) cost: Micros,
+    /// The permits that left a thread to faster models, and when that was found.
+    most: Option<(usize, Micros)>,
     /// The highest `held + waiting` in this epoch and the one before.
     peaks: [usize; 2],
     epoch: Micros,
@@ -57,6 +61,7 @@ impl<T> Default for Model<T> {
             waiting: 0,
             held: 0,
             cost: 0,
+            most: None,
             peaks: [0; 2],
             epoch: 0,
             intervals: (0, 0),
@@ -178,6 +183,17 @@ impl<T> Model<T> {
         if let Some(time) = answered.map(|time| time.max(1)) {
             self.cost = if self.cost == 0 { time } else { (self.cost * PAST + time).div_ceil(PAST + 1) };
         }
+    }
+
+    /// What the model holds is one permit too many for a faster one.
+    pub(super) fn leave_one(&mut self, now: Micros) {
+        let held = self.held.saturating_sub(1).max(1);
+        self.most = Some((self.most(now).map_or(held, |most| most.min(held)), now));
+    }
+
+    /// The most permits that it may hold beside faster models, as far as that was found lately.
+    pub(super) fn most(&self, now: Micros) -> Option<usize> {
+        self.most.filter(|(_, at)| now < at + LEAVES_FOR).map(|(most, _)| most)
     }
 
     /// The most permits that the model could have used lately.

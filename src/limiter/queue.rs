@@ -17,10 +17,6 @@ use crate::concurrency::Micros;
 const UNKNOWN_COST: Micros = 1_000;
 /// A model leaves room for those whose calls are so many times faster.
 const FASTER: Micros = 4;
-/// How long what refusals said about the server's threads is believed after the last one, and the
-/// weight of earlier ones against a new one.
-const ROOM_FOR: Micros = 30_000_000;
-const ROOM_PAST: f64 = 8.0;
 /// Idle models are looked through when there are so many.
 const MIN_MODELS: usize = 64;
 
@@ -55,8 +51,6 @@ pub(super) struct FairQueue<T> {
     /// The fewest permits that were available in this epoch and in the one before.
     lows: [usize; 2],
     low_epoch: Micros,
-    /// How many calls usually ran when the server refused one, and when it last did.
-    room: Option<(f64, Micros)>,
     /// What the caps were computed for, and when; `stale` if a demand has changed since.
     capped_limit: usize,
     capped_at: Micros,
@@ -76,7 +70,6 @@ impl<T> FairQueue<T> {
             caps: BTreeMap::new(),
             lows: [usize::MAX; 2],
             low_epoch: 0,
-            room: None,
             capped_limit: 0,
             capped_at: 0,
             stale: false,
@@ -244,18 +237,17 @@ impl<T> FairQueue<T> {
             self.low_epoch = epoch;
         }
         self.lows[0] = self.lows[0].min(available);
-        let low = self.lows[0].min(self.lows[1]);
-        match self.room {
-            Some((room, at)) if now < at + ROOM_FOR => low.min(room.round() as usize).max(1),
-            Some(_) | None => low,
-        }
+        self.lows[0].min(self.lows[1])
     }
 
-    /// The server refused a call while so many others ran.
-    pub(super) fn refused(&mut self, running: usize, now: Micros) {
-        let running = running as f64;
-        let room = self.room.map_or(running, |(room, _)| room + (running - room) / ROOM_PAST);
-        self.room = Some((room, now));
+    /// The server refused a request of that flow that it had refused before. If slower models hold
+    /// the threads, they may hold one less: their calls have just shown that there are no more.
+    pub(super) fn refused_again(&mut self, flow: Flow, now: Micros) {
+        let cost = self.models.get(&flow.model).map_or(0, |model| model.cost);
+        for model in self.models.values_mut().filter(|model| cost > 0 && model.cost > cost * FASTER) {
+            model.leave_one(now);
+            self.stale = true;
+        }
     }
 
     /// Computes what each model may hold, if demands or the limit have changed.
@@ -290,7 +282,11 @@ impl<T> FairQueue<T> {
             let faster = shares.iter().filter(|(_, _, other)| other * FASTER < *cost);
             let reserved: usize = faster.map(|(_, share, _)| share).sum();
             if reserved > 0 {
-                self.caps.insert(*key, limit.saturating_sub(reserved).max(*share).max(1));
+                let cap = limit.saturating_sub(reserved).max(*share).max(1);
+                // Never less than an equal part.
+                let least = (limit / shares.len()).max(1);
+                let most = self.models.get(key).and_then(|model| model.most(now));
+                self.caps.insert(*key, most.map_or(cap, |most| cap.min(most.max(least))));
             }
         }
     }

@@ -38,6 +38,8 @@ pub struct Permit<S: Sharing = Unshared> {
 pub(super) struct Granted {
     pub(super) flow: Flow,
     pub(super) since: Micros,
+    /// The server had refused the request before.
+    pub(super) again: bool,
 }
 
 /// What the queue is fair by.

@@ -377,26 +377,42 @@ fn a_slow_model_does_not_take_permits_that_are_withheld_at_times() {
 }
 
 #[test]
-fn a_slow_model_does_not_take_threads_that_the_server_does_not_have() {
+fn a_slow_model_leaves_a_thread_to_a_fast_one_that_is_refused_again() {
     let (slow, fast) = (Flow { model: 1, peer: 1 }, Flow { model: 2, peer: 1 });
     let mut queue = FairQueue::new();
     for (flow, time) in [(slow, SECOND), (fast, 1_000)] {
         queue.granted(flow, 1, 0);
         queue.released(flow, Some(time));
-        for _ in 0..30 {
+    }
+    let mut insert = |queue: &mut FairQueue<()>, flow, count| {
+        for _ in 0..count {
             let number = queue.number(false);
             queue.insert(flow, number, ());
         }
-    }
-    // 15 permits, but calls are refused when 8 run. That is believed for a while.
-    (0..4).for_each(|_| queue.refused(8, 0));
-    let mut held = 0;
-    while let Some((flow, ..)) = queue.pop(15, 20 * SECOND) {
-        queue.granted(flow, 1, 20 * SECOND);
-        held += usize::from(flow == slow);
-        if flow == fast {
-            queue.released(flow, Some(1_000));
+    };
+    // Of 15 permits the slow model takes all but one, but the server has 8 threads.
+    insert(&mut queue, slow, 60);
+    insert(&mut queue, fast, 1);
+    let take = |queue: &mut FairQueue<()>, now| {
+        let mut held = 0;
+        while let Some((flow, ..)) = queue.pop(15, now) {
+            queue.granted(flow, 1, now);
+            held += usize::from(flow == slow);
         }
-    }
-    assert_eq!(held, 4);
+        held
+    };
+    assert_eq!(take(&mut queue, 10), 14);
+    // Six of them are refused, and so is the fast call, twice.
+    (0..6).for_each(|_| queue.released(slow, None));
+    queue.released(fast, None);
+    queue.refused_again(fast, 20);
+    // The calls end one after the other; the fast model goes on asking.
+    (0..8).for_each(|_| queue.released(slow, Some(SECOND)));
+    insert(&mut queue, fast, 1);
+    assert_eq!(take(&mut queue, SECOND), 7);
+    // After half a minute without a refusal, more is tried.
+    (0..7).for_each(|_| queue.released(slow, Some(SECOND)));
+    queue.released(fast, Some(1_000));
+    insert(&mut queue, fast, 1);
+    assert_eq!(take(&mut queue, 32 * SECOND), 14);
 }
