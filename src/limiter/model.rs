@@ -17,8 +17,10 @@ const HALF_AFTER: u32 = 64;
 /// After so long without a grant, or so many times the usual, earlier grants predict nothing.
 const STALE: Micros = 1_000_000;
 const STALE_INTERVALS: Micros = 8;
-/// For so long a model holds no more permits than left a thread to faster models.
+/// For so long, and for so many times its calls take, a model holds no more permits than left a
+/// thread to faster models. Trying more may keep them waiting for one call: one part in a hundred.
 const LEAVES_FOR: Micros = 30_000_000;
+const LEAVES_CALLS: Micros = 100;
 
 #[derive(Debug)]
 pub(super) struct Model<T> {
@@ -193,7 +195,8 @@ impl<T> Model<T> {
 
     /// The most permits that it may hold beside faster models, as far as that was found lately.
     pub(super) fn most(&self, now: Micros) -> Option<usize> {
-        self.most.filter(|(_, at)| now < at + LEAVES_FOR).map(|(most, _)| most)
+        let time = LEAVES_FOR.max(self.cost.saturating_mul(LEAVES_CALLS));
+        self.most.filter(|(_, at)| now.saturating_sub(*at) < time).map(|(most, _)| most)
     }
 
     /// The most permits that the model could have used lately.

@@ -17,6 +17,8 @@ use crate::concurrency::Micros;
 const UNKNOWN_COST: Micros = 1_000;
 /// A model leaves room for those whose calls are so many times faster.
 const FASTER: Micros = 4;
+/// The fewest available permits are those of this span and the one before.
+const LOW_EPOCH: Micros = 10_000_000;
 /// Idle models are looked through when there are so many.
 const MIN_MODELS: usize = 64;
 
@@ -230,7 +232,7 @@ impl<T> FairQueue<T> {
     /// The permits that the server had threads for all the time lately. Permits that are withheld
     /// after refusals come back for a moment, but slow calls must not take the threads of others.
     fn steady(&mut self, available: usize, now: Micros) -> usize {
-        let epoch = now / EPOCH;
+        let epoch = now / LOW_EPOCH;
         if epoch != self.low_epoch {
             let before = if epoch == self.low_epoch + 1 { self.lows[0] } else { available };
             self.lows = [available, before];

@@ -102,11 +102,9 @@ async fn a_slow_model_beside_a_fast_one() {
     let fake = FakeTfs::start_with(options, [dense::model(), slow]);
     let yaml = format!("{}\nmodels: {{slow: {{}}, mlp: {{}}}}", yaml());
     let trial = Trial::with("a model of 1 s with 200 calls in flight", fake, &yaml, BYTES_MIB).await;
-    // What calls of a model take is known once some are answered. While the limit is tried upwards,
-    // the slow model may take all threads once; a call that runs cannot be taken back.
+    // It takes some seconds until it is known how long calls take and how many threads there are.
     trial
-        .after(Duration::from_secs(4))
-        .waiting(Duration::from_secs(1))
+        .after(Duration::from_secs(8))
         .run(async |addr, stop| {
             let message = Predict::new("slow").input("x", floats(&[1, 1], &[1.0])).bytes();
             greedy(&addr, &stop, 200, Request::predict(&message)).await;

@@ -410,9 +410,9 @@ fn a_slow_model_leaves_a_thread_to_a_fast_one_that_is_refused_again() {
     (0..8).for_each(|_| queue.released(slow, Some(SECOND)));
     insert(&mut queue, fast, 1);
     assert_eq!(take(&mut queue, SECOND), 7);
-    // After half a minute without a refusal, more is tried.
+    // After a hundred times as long without a refusal, more is tried.
     (0..7).for_each(|_| queue.released(slow, Some(SECOND)));
     queue.released(fast, Some(1_000));
     insert(&mut queue, fast, 1);
-    assert_eq!(take(&mut queue, 32 * SECOND), 14);
+    assert_eq!(take(&mut queue, 102 * SECOND), 14);
 }
