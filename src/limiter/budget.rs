@@ -43,7 +43,8 @@ impl Budget {
     /// # Errors
     /// The budget is used up, or the peer holds more than its share.
     pub(super) fn take(&self, held: &Held, amount: u64) -> Result<(), Fault> {
-        // Counted first, so that two requests at the same time cannot both be the last one.
+        // Counted before it is checked, so that of two requests at the same time only one can be
+        // the last that fits.
         let own = held.0.fetch_add(amount, Relaxed).saturating_add(amount);
         if own == amount && amount > 0 {
             self.holders.fetch_add(1, Relaxed);

@@ -15,7 +15,7 @@ pub(crate) const MAX_INLINE: usize = 256 << 10;
 pub(crate) const MAX_INLINE_FIELDS: usize = 64 << 10;
 
 /// Pieces of work of one shard that run at a time. More would only compete for the processors.
-const MAX_RUNNING: usize = 2;
+const MAX_RUNNING: usize = 1;
 
 /// The other thread of a shard.
 #[derive(Debug)]

@@ -81,6 +81,8 @@ pub(super) fn bind<'a>(
     let missing = |taken: &[bool]| -> Vec<&'a TensorInfo> {
         signature.inputs.iter().zip(taken).filter(|(_, taken)| !**taken).map(|(info, _)| info).collect()
     };
+    let request =
+        NameCase { message, view, signature, signatures, policy, limits, unbound: &[], missing: &[] };
     for rule in policy.rules.of(Stage::Names) {
         let Propose::Names(propose) = rule.propose else { continue };
         // So many unknown names are not a mistake, and comparing them all would be quadratic.
@@ -88,16 +90,7 @@ pub(super) fn bind<'a>(
             break;
         }
         let open = missing(&taken);
-        let case = NameCase {
-            message,
-            view,
-            signature,
-            signatures,
-            policy,
-            limits,
-            unbound: &unbound,
-            missing: &open,
-        };
+        let case = NameCase { unbound: &unbound, missing: &open, ..request };
         match propose(&case) {
             Naming::No => {}
             Naming::Rename(renames) => {
@@ -138,16 +131,7 @@ pub(super) fn bind<'a>(
         let switch = (unbound.len() <= MAX_UNKNOWN)
             .then(|| {
                 let open = missing(&taken);
-                let case = NameCase {
-                    message,
-                    view,
-                    signature,
-                    signatures,
-                    policy,
-                    limits,
-                    unbound: &unbound,
-                    missing: &open,
-                };
+                let case = NameCase { unbound: &unbound, missing: &open, ..request };
                 let renames = |rule: &&'static Repair| match rule.propose {
                     Propose::Names(propose) => matches!(propose(&case), Naming::Rename(_)),
                     _ => false,

@@ -14,6 +14,8 @@ use super::tensor::TensorView;
 /// Maximum number of inputs in a request, far above any real signature. It limits the memory that a
 /// hostile message can use.
 const MAX_INPUTS: usize = 16_384;
+/// After so many inputs the rest are counted before memory is taken for them.
+const COUNTED: usize = 1024;
 /// Maximum number of names in `output_filter`.
 const MAX_FILTERS: usize = 16_384;
 /// Up to this many inputs, comparing all pairs is cheaper than a hash table.
@@ -91,12 +93,8 @@ impl PredictView {
                 }
                 2 => {
                     field.expect(Wire::Bytes)?;
-                    if self.inputs.len() == MAX_INPUTS {
-                        return Err(WireError::TooMany {
-                            at: field.span.start,
-                            what: "inputs",
-                            limit: MAX_INPUTS,
-                        });
+                    if self.inputs.len() == COUNTED {
+                        self.inputs.reserve_exact(1 + count_inputs(reader.clone())?);
                     }
                     let inner = reader.inner(&field);
                     self.inputs.push(entry(inner, field.span)?);
@@ -174,6 +172,20 @@ impl PredictView {
             keep[at - 1]
         });
     }
+}
+
+/// Counts the inputs that follow the first [`COUNTED`] and one more.
+fn count_inputs(mut rest: Reader<'_>) -> Result<usize, WireError> {
+    let mut count = 0;
+    while let Some(field) = rest.next_field()? {
+        if field.number == 2 {
+            count += 1;
+            if COUNTED + 1 + count > MAX_INPUTS {
+                return Err(WireError::TooMany { at: field.span.start, what: "inputs", limit: MAX_INPUTS });
+            }
+        }
+    }
+    Ok(count)
 }
 
 pub(super) fn entry(mut reader: Reader<'_>, span: Range<usize>) -> Result<InputView, WireError> {
@@ -328,5 +340,21 @@ pub(super) mod tests {
         message.extend(entry);
         let error = PredictView::scan(&Rope::from(message)).unwrap_err();
         assert!(matches!(error, WireError::TooMany { .. }), "{error}");
+    }
+
+    #[test]
+    fn too_many_inputs_are_refused_before_memory_is_taken_for_them() {
+        let input = |at: usize| [&[0x12, 7, 0x0a, 5][..], format!("{at:05}").as_bytes()].concat();
+        let scan = |count| {
+            let mut view = PredictView::default();
+            let outcome =
+                view.fill(Reader::new(&Rope::from((0..count).flat_map(input).collect::<Vec<u8>>())));
+            (outcome, view.inputs.len(), view.inputs.capacity())
+        };
+        assert_eq!(scan(MAX_INPUTS), (Ok(()), MAX_INPUTS, MAX_INPUTS));
+        let (outcome, _, capacity) = scan(MAX_INPUTS + 1);
+        let at = MAX_INPUTS * input(0).len();
+        assert_eq!(outcome, Err(WireError::TooMany { at, what: "inputs", limit: MAX_INPUTS }));
+        assert_eq!(capacity, COUNTED);
     }
 }

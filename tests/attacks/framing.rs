@@ -57,7 +57,6 @@ async fn packed_fields_in_frames_of_one_byte() {
 async fn thirty_megabytes_in_frames_of_16_kib() {
     let trial = Trial::new("30 MB of packed fields in frames of 16 KiB").await;
     trial
-        .freeing()
         .run(async |addr, stop| {
             let values = 5_000_001;
             let message = message(values, &packed_one_by_one(values), &[]);
@@ -81,7 +80,6 @@ async fn unknown_fields_of_two_bytes() {
 async fn inputs_by_the_hundred_thousand() {
     let trial = Trial::new("100,000 inputs with unknown names").await;
     trial
-        .freeing()
         .run(async |addr, stop| {
             let entry = |at: u32| {
                 let tensor = [number_field(1, 1), field(2, &[]), field(5, &1f32.to_le_bytes())].concat();

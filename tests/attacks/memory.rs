@@ -45,7 +45,6 @@ async fn a_message_that_unpacks_to_half_a_gigabyte() {
 async fn casts_that_make_four_bytes_of_one() {
     let trial = Trial::new("int8 tensors of 40 MB for a float input").await;
     trial
-        .freeing()
         .run(async |addr, stop| {
             let rows = 40 << 13;
             let tensor = content(INT8, &[rows, 128], vec![1u8; 128 * rows as usize]);

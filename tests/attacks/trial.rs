@@ -35,7 +35,6 @@ pub(crate) struct Trial {
     alone: Record,
     limit_mib: f64,
     before: Duration,
-    extra_mib: f64,
 }
 
 impl Trial {
@@ -58,27 +57,12 @@ impl Trial {
         honest::run(&sidecar.grpc, Duration::from_millis(300)).await;
         let alone = honest::run(&sidecar.grpc, ALONE).await;
         assert_eq!(alone.failures, Vec::<String>::new(), "{name}: the honest client alone");
-        Self {
-            _turn: turn,
-            name,
-            _fake: fake,
-            sidecar,
-            alone,
-            limit_mib: limit_mib as f64,
-            before: BEFORE,
-            extra_mib: EXTRA_MIB,
-        }
+        Self { _turn: turn, name, _fake: fake, sidecar, alone, limit_mib: limit_mib as f64, before: BEFORE }
     }
 
     /// Measures only after so long, when the limiter knows what calls take.
     pub(crate) fn after(self, before: Duration) -> Self {
         Self { before, ..self }
-    }
-
-    /// Allows more memory: the allocator keeps what was freed in the last second, and this attack
-    /// frees much.
-    pub(crate) fn freeing(self) -> Self {
-        Self { extra_mib: 2.0 * EXTRA_MIB, ..self }
     }
 
     /// Runs the attack on threads of its own while the honest client works, then checks the honest
@@ -113,7 +97,7 @@ impl Trial {
         let failures = &attacked.failures[..attacked.failures.len().min(3)];
         assert!(attacked.share_ok() >= SHARE_OK, "{}: {failures:?}", self.name);
         assert!(after <= before * TIMES_P99 + NOISE, "{}: p99 {after:?}, alone {before:?}", self.name);
-        assert!(peak <= self.limit_mib + self.extra_mib, "{}: peak memory {peak:.0} MiB", self.name);
+        assert!(peak <= self.limit_mib + EXTRA_MIB, "{}: peak memory {peak:.0} MiB", self.name);
         self
     }
 }

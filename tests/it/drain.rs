@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::admin;
-use crate::support::client::{Client, Request};
+use crate::support::client::{Client, Request, Stream};
 use crate::support::dense::{self, OUTPUT};
-use crate::support::fake_tfs::{Call, End};
+use crate::support::fake_tfs::{Call, End, FakeTfs, Gate};
 use crate::support::requests::{PREDICT, outputs};
 use crate::support::sidecar::{Setup, until, watch};
 use crate::support::within;
@@ -19,13 +19,19 @@ fn flat() -> Request {
     Request::predict(&dense::flat())
 }
 
+/// A call that TF Serving holds until the gate opens.
+async fn in_flight(fake: &FakeTfs, client: &Client) -> (Gate, Stream) {
+    let gate = fake.hold(PREDICT, 1);
+    let held = client.stream(flat()).await;
+    fake.called(PREDICT, 1).await;
+    (gate, held)
+}
+
 #[tokio::test]
 async fn requests_in_flight_are_finished_and_new_ones_refused() {
     let Setup { fake, sidecar, client } = Setup::new([dense::model()]).await;
     let grpc = sidecar.grpc.clone();
-    let gate = fake.hold(PREDICT, 1);
-    let held = client.stream(flat()).await;
-    fake.called(PREDICT, 1).await;
+    let (gate, held) = in_flight(&fake, &client).await;
     let mut health = watch(&client, "").await;
 
     // It answers once no request is in flight.
@@ -77,9 +83,7 @@ async fn a_drain_ends_at_its_timeout_even_if_a_request_is_still_running() {
 #[tokio::test]
 async fn a_drain_that_is_taken_back_lets_clients_in_again() {
     let Setup { fake, sidecar, client } = Setup::new([dense::model()]).await;
-    let gate = fake.hold(PREDICT, 1);
-    let held = client.stream(flat()).await;
-    fake.called(PREDICT, 1).await;
+    let (gate, held) = in_flight(&fake, &client).await;
     let mut health = watch(&client, "").await;
     let addr = sidecar.admin.clone();
     let drained = tokio::spawn(async move { admin::post(&addr, "/drain").await });
@@ -104,9 +108,7 @@ async fn a_drain_that_is_taken_back_lets_clients_in_again() {
 #[tokio::test]
 async fn a_drain_before_the_end_of_the_process_cannot_be_taken_back() {
     let Setup { fake, sidecar, client } = Setup::new([dense::model()]).await;
-    let gate = fake.hold(PREDICT, 1);
-    let held = client.stream(flat()).await;
-    fake.called(PREDICT, 1).await;
+    let (gate, held) = in_flight(&fake, &client).await;
     let mut health = watch(&client, "").await;
     let addr = sidecar.admin.clone();
     let stopped = tokio::spawn(sidecar.stop());

@@ -384,7 +384,7 @@ fn a_slow_model_leaves_a_thread_to_a_fast_one_that_is_refused_again() {
         queue.granted(flow, 1, 0);
         queue.released(flow, Some(time));
     }
-    let mut insert = |queue: &mut FairQueue<()>, flow, count| {
+    let insert = |queue: &mut FairQueue<()>, flow, count| {
         for _ in 0..count {
             let number = queue.number(false);
             queue.insert(flow, number, ());

@@ -161,8 +161,8 @@ impl Responder {
     }
 }
 
-/// What the client is told of a panic. The panic itself, with what it says about the request, is
-/// only logged.
+/// The error that the client gets after a panic. The panic's own text, which may quote the request,
+/// is only logged.
 fn panicked() -> Fault {
     Fault::Internal { problem: "a bug ended this request; the log of the sidecar has the place".to_owned() }
 }

@@ -7,6 +7,7 @@ pub mod answer;
 mod call;
 mod handler;
 mod load;
+mod measured;
 pub mod model;
 pub mod script;
 mod server;
