@@ -7,6 +7,7 @@ pub mod tensor;
 pub mod signature;
 pub mod wire;
 
+mod batch;
 mod concurrency;
 pub mod explain;
 pub mod repair;

@@ -126,7 +126,7 @@ fn policy(choices: &mut Choices<'_>, signature: &Signature) -> (ModelPolicy, Lim
     policy.round_f64 = bits & 16 == 0;
     policy.short_lists = if bits & 32 == 0 { ShortLists::Refuse } else { ShortLists::Allow };
     let limits = Limits { max_elements, refuse_zero_rows: bits & 64 != 0, ..Limits::default() };
-    policy.max_rows = [0, 0, 1, 2][choices.below(4)];
+    policy.batching.max_rows = [0, 0, 1, 2][choices.below(4)];
     for rule in REPAIRS {
         match rule.tier {
             Tier::Two if choices.flag() => policy.rules.set(rule, true),

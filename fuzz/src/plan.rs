@@ -72,7 +72,7 @@ pub fn case(data: &[u8]) -> Option<Case> {
     }
     policy.round_f64 = rules & 4 == 0;
     let limits = Limits { max_elements: 1 << 20, refuse_zero_rows: rules & 8 != 0, ..Limits::default() };
-    policy.max_rows = u64::from(rules >> 4 & 1);
+    policy.batching.max_rows = u64::from(rules >> 4 & 1);
     Some(Case {
         signatures: world::signatures(*model as usize).clone(),
         policy: ModelPolicy { defaults: policy, ..ModelPolicy::default() },

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::cursor::Cursor;
 use super::problem::Problem;
-use super::scalars::{OnOff, Text};
+use super::scalars::{Number, OnOff, Text};
 use super::yaml::Value;
 
 /// How something of type `V`, a single value or a whole mapping, is written in the file.
@@ -105,20 +105,25 @@ impl<S: Scalar<Value = u64>> Format<u64> for UnlessZero<S> {
     }
 }
 
-/// A key of a later release: its value is checked and then ignored.
-pub(super) struct Ignored<S>(pub S);
+/// A list of whole numbers, or one number. They are kept in ascending order.
+pub(super) struct Numbers(pub Number<u64>);
 
-impl<T, S: Scalar> Format<T> for Ignored<S> {
-    fn read(&self, at: &Cursor<'_>, _: &mut T) {
-        at.scalar(&self.0);
+impl Format<Vec<u64>> for Numbers {
+    fn read(&self, at: &Cursor<'_>, to: &mut Vec<u64>) {
+        *to = match &at.node.value {
+            Value::List(items) => items.iter().filter_map(|item| at.item(item).scalar(&self.0)).collect(),
+            _ => at.scalar(&self.0).into_iter().collect(),
+        };
+        to.sort_unstable();
+        to.dedup();
     }
 
-    fn print(&self, _: &T, _: &T) -> Option<Tree> {
-        None
+    fn print(&self, value: &Vec<u64>, _: &Vec<u64>) -> Option<Tree> {
+        (!value.is_empty()).then(|| Tree::List(value.iter().map(|value| self.0.write(value)).collect()))
     }
 
-    fn describe(&self, _: &T) -> Kind {
-        Kind::Value(self.0.schema())
+    fn describe(&self, _: &Vec<u64>) -> Kind {
+        Kind::Value(json!({"title": "numbers", "type": ["integer", "array"], "items": self.0.schema()}))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::cursor::Cursor;
-use super::format::{Ignored, Maybe, Texts, Unavailable, UnlessZero};
+use super::format::{Maybe, Numbers, Texts, Unavailable, UnlessZero};
 use super::problem::Problem;
 use super::rule_keys::RuleKeys;
 use super::rules::{RuleKey, Rules};
@@ -12,6 +12,7 @@ use super::scalars::{
 };
 use super::table::{Both, Field, Key, Named, Optional, Table, keys};
 use super::{Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls};
+use crate::batch::Settings;
 use crate::repair::policy::{
     MissingInputs, Mode, ModelPolicy, Policy, RowAgreement, ShortLists, SmallInts, Unrepairable,
 };
@@ -145,7 +146,7 @@ static SIGNATURE: Table<Policy> = Table {
     base: Some(&Both(&POLICY_WITH_RULES, &OF_SIGNATURE)),
     keys: keys! { Policy;
         inputs = Named { name: "INPUT", table: &INPUT, get: |policy: &Policy| &policy.inputs, get_mut: |policy| &mut policy.inputs, base: |_| RuleValues::default(), inherits: false }, "What only the owner of the model knows about an input.";
-        batching = &BATCHING, "Batching of concurrent requests. Not available yet.";
+        batching: &BATCHING, "Batching of concurrent requests.";
     },
     check: Some(check_split),
     ..Table::EMPTY
@@ -166,16 +167,16 @@ static OF_INPUT: RuleKeys<RuleValues> = RuleKeys {
     get_mut: |values| values,
 };
 
-/// Checked in full, so that a configuration written for a later release is either understood or
-/// refused.
-static BATCHING: Table<Policy> = Table {
-    keys: keys! { Policy;
-        enabled = Unavailable { why: "batching is not available yet", hint: Some("TF Serving can batch by itself: start it with `--enable_batching` and set `server_batching: on` here") }, "Not available yet.";
-        max_rows: UnlessZero(Number::new(1, 1 << 31)), "The largest number of rows in one call. `split_oversize` splits larger requests.";
-        max_queue_rows = Ignored(Number::<u64>::new(1, 1 << 31)), "The largest number of rows that wait.";
-        max_delay = Ignored(Time { zero: true }), "How long a single request may wait for others.";
-        slo_p99 = Ignored(Time { zero: true }), "The latency that the batch size adapts to.";
-        verify_sample = Ignored(Share), "The share of batched requests that is also run alone and compared.";
+static BATCHING: Table<Settings> = Table {
+    keys: keys! { Settings;
+        enabled: OnOff, "Whether concurrent requests may share a run of the model. Only the owner of a model knows that its rows do not depend on each other; `probation` and `verify_sample` check it. See [batching.md](batching.md).";
+        max_rows: UnlessZero(Number::new(1, 1 << 31)), "The most rows of a run; 64 if not set. Larger requests are split if `enabled` or `split_oversize` is on.";
+        max_queue_rows: Number::new(1, 1 << 31), "The most rows that wait for a run. Further requests are refused (RESOURCE_EXHAUSTED).";
+        max_delay: Time { zero: true }, "How long a request may wait for others although a run could start. `0s`: not at all; requests are gathered only while a run is in flight.";
+        slo_p99: Time { zero: true }, "The latency that 99 % of the members should stay below. Runs become smaller when they do not. `0s`: no bound.";
+        verify_sample: Share, "The share of members that are also run alone, answered from that, and compared.";
+        probation: Number::new(0, 1 << 20), "Of so many runs of each version, all members are also run alone, answered from that, and compared. Answers of shared runs are used after that. 0: at once.";
+        allowed_batch_sizes: Numbers(Number::new(1, 1 << 31)), "The only numbers of rows that a run may have, for models that are compiled for each size. Runs are filled to the next one with copies of the last row. Not set: any.";
     },
     ..Table::EMPTY
 };
@@ -200,7 +201,7 @@ fn of_model(model: &ModelPolicy) -> Policy {
 
 fn check_split(policy: &Policy, at: &Cursor<'_>) {
     let split = Repair::find("split_oversize").is_some_and(|rule| policy.rules.contains(rule));
-    if split && policy.max_rows == 0 {
+    if split && policy.batching.max_rows == 0 {
         let path = at.path_of("rules.split_oversize");
         let problem = Problem::at(at.node.place, path, "`batching.max_rows` is required to split requests");
         at.push(problem.hint("add `batching: {max_rows: 64}` to the signature"));

@@ -149,7 +149,7 @@ mod tests {
         let pad = ids.section(&PAD).unwrap();
         assert_eq!(pad.literal(&PAD_VALUE), Some(&Literal::Int(0)));
         assert_eq!(pad.text(&PAD_MASK), Some("ids_mask"));
-        assert_eq!(policy.max_rows, 64);
+        assert_eq!(policy.batching.max_rows, 64);
         assert_eq!(config.limits.max_inflight_bytes, 512 << 20);
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{RuleSet, RuleValues};
+use crate::batch::Settings;
 
 /// How far the sidecar intervenes in the requests of a model. Ordered: a client may only raise it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -148,8 +149,8 @@ pub struct Policy {
     pub values: RuleValues,
     /// The values of the rules that take one for an input, by input.
     pub inputs: BTreeMap<String, RuleValues>,
-    /// Maximum number of rows in one call when `split_oversize` is on; 0 means no limit.
-    pub max_rows: u64,
+    /// Whether and how requests share runs. `max_rows` is also what `split_oversize` splits by.
+    pub batching: Settings,
 }
 
 impl Default for Policy {
@@ -167,7 +168,7 @@ impl Default for Policy {
             rules: RuleSet::default(),
             values: RuleValues::default(),
             inputs: BTreeMap::new(),
-            max_rows: 0,
+            batching: Settings::default(),
         }
     }
 }

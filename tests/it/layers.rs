@@ -14,6 +14,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("repair", 2),
     ("explain", 2),
     ("concurrency", 2),
+    ("batch", 2),
     ("retry", 2),
     ("proto", 3),
     ("fault", 3),

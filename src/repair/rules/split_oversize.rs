@@ -18,7 +18,7 @@ pub(super) static REPAIR: Repair = Repair {
 };
 
 fn propose(case: &CallsCase<'_>) -> Option<Calls> {
-    let max_rows = i64::try_from(case.policy.max_rows).unwrap_or(i64::MAX);
+    let max_rows = i64::try_from(case.policy.batching.max_rows).unwrap_or(i64::MAX);
     let oversize = case.declared == -1 && max_rows > 0 && case.rows > max_rows;
     oversize.then_some(Calls::Split { rows: case.rows, per_call: max_rows, whole: true })
 }

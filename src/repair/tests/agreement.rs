@@ -210,7 +210,7 @@ fn a_request_whose_rows_differ_is_not_split() {
     let split = |request: &str| {
         let mut case = Case::new("a:float[-1,2] b:float[-1] -> y:float[-1]", request);
         set(&mut case.policy.defaults, "split_oversize", true);
-        case.policy.defaults.max_rows = 2;
+        case.policy.defaults.batching.max_rows = 2;
         let verdict = case.judge();
         (verdict.action, verdict.plan.calls, verdict.warnings.len())
     };

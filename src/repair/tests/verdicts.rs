@@ -284,7 +284,7 @@ fn a_default_has_the_declared_rank() {
 fn an_added_input_is_split_like_the_others() {
     let mut case = Case::new("x:float[-1,2] y:float[-1] -> z:float[-1]", "x:float[3,2]");
     set(&mut case.policy.defaults, "split_oversize", true);
-    case.policy.defaults.max_rows = 2;
+    case.policy.defaults.batching.max_rows = 2;
     let values = [(&rules::DEFAULT, policy::Literal::Int(1).into())].into();
     case.policy.defaults.inputs.insert("y".to_owned(), values);
     let calls = Calls::Split { rows: 3, per_call: 2, whole: true };
@@ -308,7 +308,7 @@ fn a_request_is_split_into_256_calls_at_most() {
     assert_eq!(calls(1 << 24).0, Action::Refuse);
     let mut case = Case::new("x:float[-1,0] -> y:float[-1]", &format!("x:float[{},0]", i64::MAX));
     set(&mut case.policy.defaults, "split_oversize", true);
-    case.policy.defaults.max_rows = 2;
+    case.policy.defaults.batching.max_rows = 2;
     assert_eq!((case.judge().action, case.judge().plan.calls), (Action::Forward, Calls::One));
 }
 
