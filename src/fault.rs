@@ -64,6 +64,13 @@ pub enum Fault {
         wait.as_millis()
     )]
     TooLate { waiting: usize, wait: Duration, retry: Duration },
+    #[error(
+        "too many rows waiting for a run of the model ({rows}, limit {limit}) (QUEUE_FULL; batching.max_queue_rows)"
+    )]
+    RowsFull { rows: u64, limit: u64, retry: Duration },
+    /// Rejected at once, because no run can be answered in time.
+    #[error("estimated time until a run of the model is answered ({} ms) exceeds the deadline (QUEUE_FULL)", wait.as_millis())]
+    RunTooLate { wait: Duration, retry: Duration },
     #[error("deadline exceeded while {during} (DEADLINE)")]
     Deadline { during: &'static str },
     #[error("the sidecar is draining; send the request to another instance (DRAINING)")]
@@ -142,7 +149,12 @@ impl Fault {
             Self::QueueLong { retry, .. } => {
                 Spec::of(Reason::QueueFull).retry_after(*retry).fact("setting", "limits.max_queued_requests")
             }
-            Self::TooLate { retry, .. } => Spec::of(Reason::QueueFull).retry_after(*retry),
+            Self::RowsFull { retry, .. } => {
+                Spec::of(Reason::QueueFull).retry_after(*retry).fact("setting", "batching.max_queue_rows")
+            }
+            Self::TooLate { retry, .. } | Self::RunTooLate { retry, .. } => {
+                Spec::of(Reason::QueueFull).retry_after(*retry)
+            }
             Self::Deadline { .. } => Spec::of(Reason::Deadline),
             Self::Draining => Spec::of(Reason::Draining),
             Self::UpstreamUnavailable { address, .. } | Self::UpstreamLost { address, .. } => {

@@ -22,6 +22,7 @@ mod telemetry;
 pub mod transport;
 
 pub mod limiter;
+mod runs;
 mod upstream;
 
 mod lifecycle;

@@ -8,6 +8,12 @@ pub(crate) struct Divergence {
     pub problem: String,
 }
 
+impl std::fmt::Display for Divergence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "output `{}`: {}", self.output, self.problem)
+    }
+}
+
 /// Compares two `PredictResponse` messages: integers, booleans and strings exactly, floats within a
 /// tolerance by dtype.
 ///

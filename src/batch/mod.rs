@@ -14,10 +14,10 @@ mod settings;
 mod slice;
 mod tuner;
 
-pub(crate) use compare::{Divergence, compare};
+pub(crate) use compare::compare;
 pub(crate) use join::join;
-pub(crate) use part::{Bypass, Fixed, InputPart, Part, key, sharable};
+pub(crate) use part::{Bypass, Fixed, Part, expansion, key, sharable};
 pub(crate) use queue::{Cause, Entry, Formed, Queue, Refusal, Request, RunId};
 pub use settings::Settings;
 pub(crate) use slice::Slicer;
-pub(crate) use tuner::{Learned, Tuner};
+pub(crate) use tuner::Learned;

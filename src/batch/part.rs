@@ -10,6 +10,12 @@ use crate::wire::{PredictView, Rope, VersionChoice};
 /// Why a request does not share a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bypass {
+    /// The client asked for it.
+    OptedOut,
+    /// Batching was switched off, because shared runs went wrong.
+    NotBatchable,
+    /// Something in the message cannot be joined.
+    Encoding,
     /// An input or a fetched output of the signature has a fixed dim 0 or an unknown rank.
     Signature,
 }
@@ -59,14 +65,19 @@ impl Part {
     }
 }
 
+/// Bytes that [`Part::of`] will allocate for values.
+pub(crate) fn expansion(_signature: &Signature, _view: &PredictView) -> u64 {
+    0
+}
+
 /// Requests with equal keys may share a run. `metadata` is what else must be equal.
 pub(crate) fn key(
-    hasher: &impl BuildHasher,
+    hashers: &[impl BuildHasher; 2],
     version: &VersionChoice,
     part: &Part,
     metadata: &[(&[u8], &[u8])],
 ) -> u128 {
-    let mut state = hasher.build_hasher();
+    let mut state = hashers[0].build_hasher();
     format!("{version:?}").hash(&mut state);
     part.rows.hash(&mut state);
     metadata.hash(&mut state);
@@ -74,8 +85,16 @@ pub(crate) fn key(
 }
 
 impl Bypass {
+    /// Why, in words.
+    pub(crate) const fn text(self) -> &'static str {
+        self.as_str()
+    }
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::OptedOut => "opted_out",
+            Self::NotBatchable => "not_batchable",
+            Self::Encoding => "encoding",
             Self::Signature => "signature",
         }
     }

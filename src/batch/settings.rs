@@ -43,7 +43,7 @@ impl Settings {
     /// The most rows of a run.
     pub fn rows_per_run(&self) -> u64 {
         let max = if self.max_rows == 0 { MAX_ROWS } else { self.max_rows };
-        self.allowed_batch_sizes.last().map_or(max, |largest| max.min(*largest))
+        self.allowed_batch_sizes.last().map_or(max, |largest| *largest)
     }
 
     /// The rows of a run with so many rows of members: the next allowed size.

@@ -148,7 +148,7 @@ static SIGNATURE: Table<Policy> = Table {
         inputs = Named { name: "INPUT", table: &INPUT, get: |policy: &Policy| &policy.inputs, get_mut: |policy| &mut policy.inputs, base: |_| RuleValues::default(), inherits: false }, "What only the owner of the model knows about an input.";
         batching: &BATCHING, "Batching of concurrent requests.";
     },
-    check: Some(check_split),
+    check: Some(check_signature),
     ..Table::EMPTY
 };
 
@@ -197,6 +197,28 @@ fn of_defaults(config: &Config) -> ModelPolicy {
 
 fn of_model(model: &ModelPolicy) -> Policy {
     model.defaults.clone()
+}
+
+/// Settings of `batching` that go together.
+fn check_batching(policy: &Policy, at: &Cursor<'_>) {
+    let batching = &policy.batching;
+    let limit = batching.rows_per_run();
+    let largest = batching.allowed_batch_sizes.last().copied().unwrap_or(limit);
+    if batching.max_rows > 0 && largest != batching.max_rows {
+        let path = at.path_of("batching.allowed_batch_sizes");
+        let what = format!("the largest of `allowed_batch_sizes` ({largest}) must be `max_rows` ({})", batching.max_rows);
+        at.push(Problem::at(at.node.place, path, &what));
+    }
+    if limit > batching.max_queue_rows {
+        let path = at.path_of("batching.max_queue_rows");
+        let what = format!("`max_queue_rows` ({}) is less than the rows of a run ({limit})", batching.max_queue_rows);
+        at.push(Problem::at(at.node.place, path, &what));
+    }
+}
+
+fn check_signature(policy: &Policy, at: &Cursor<'_>) {
+    check_split(policy, at);
+    check_batching(policy, at);
 }
 
 fn check_split(policy: &Policy, at: &Cursor<'_>) {

@@ -238,7 +238,7 @@ models:
       s:
         rules: {split_oversize: on}
         inputs: {x: {pad: {mask: m}, rank1_is: column}}
-        batching: {enabled: true, verify_sample: 2}
+        batching: {enabled: maybe, verify_sample: 2, allowed_batch_sizes: [1, x]}
   list: [1]
 ";
         let settings = Settings {
@@ -248,7 +248,7 @@ models:
         };
         let problems = load(&settings, Some(File { name: "c.yaml", text })).unwrap_err();
         insta::assert_snapshot!(problems, @r"
-        the configuration has 24 problems
+        the configuration has 25 problems
           c.yaml:1:1: unknown key `lisen`
             hint: did you mean `listen`?
           c.yaml:2:11: `upstream`: expected `host:port`, `https://host:port` or `unix:///path`, got `8500`
@@ -277,9 +277,9 @@ models:
             hint: add `batching: {max_rows: 64}` to the signature
           c.yaml:18:27: `models.churn.signatures.s.inputs.x.pad`: `value` is required
           c.yaml:18:48: `models.churn.signatures.s.inputs.x.rank1_is`: expected `single_row` or `one_per_row`, got `column`
-          c.yaml:19:29: `models.churn.signatures.s.batching.enabled`: expected `off`, got `true`: batching is not available yet
-            hint: TF Serving can batch by itself: start it with `--enable_batching` and set `server_batching: on` here
-          c.yaml:19:50: `models.churn.signatures.s.batching.verify_sample`: expected a number from 0 to 1, got `2`
+          c.yaml:19:29: `models.churn.signatures.s.batching.enabled`: expected `on` or `off`, got `maybe`
+          c.yaml:19:51: `models.churn.signatures.s.batching.verify_sample`: expected a number from 0 to 1, got `2`
+          c.yaml:19:79: `models.churn.signatures.s.batching.allowed_batch_sizes`: expected a whole number from 1 to 2147483648, got `x`
           c.yaml:20:9: `models.list`: expected `key: value` lines, got a list
           `TFS_SIDECAR_LISTEN`: expected `ip:port` or `unix:///path`, got `here`
           `--mode`: expected `off`, `observe`, `repair` or `strict`, got `stirct`

@@ -54,7 +54,14 @@ fn samples() -> impl Iterator<Item = Fault> {
                 let wait = Duration::from_millis(250);
                 Fault::TooLate { waiting: 64, wait, retry: wait }
             }
-            Fault::TooLate { .. } => Fault::Deadline { during: "waiting for the upstream" },
+            Fault::TooLate { .. } => {
+                Fault::RowsFull { rows: 1024, limit: 1024, retry: Duration::from_millis(100) }
+            }
+            Fault::RowsFull { .. } => {
+                let wait = Duration::from_millis(250);
+                Fault::RunTooLate { wait, retry: wait }
+            }
+            Fault::RunTooLate { .. } => Fault::Deadline { during: "waiting for the upstream" },
             Fault::Deadline { .. } => Fault::Draining,
             Fault::Draining => Fault::UpstreamUnavailable {
                 address: "127.0.0.1:8500".into(),

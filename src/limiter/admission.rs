@@ -44,6 +44,11 @@ pub(crate) struct Share {
 #[derive(Debug)]
 pub(crate) struct Connected(pub(crate) Arc<Share>);
 
+/// What the sidecar itself holds for requests of several peers: the answers of runs that they
+/// share.
+#[derive(Debug, Clone)]
+pub(crate) struct Internal(Arc<Share>);
+
 /// One admitted request. Gives back what it was charged for when dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket {
@@ -105,6 +110,11 @@ impl Admission {
         Some(Connected(Arc::clone(share)))
     }
 
+    /// For what the sidecar holds itself.
+    pub(crate) fn internal(self: &Arc<Self>) -> Internal {
+        Internal(Arc::new(Share::new(self, &Peer::internal())))
+    }
+
     fn peers(&self) -> MutexGuard<'_, HashMap<Peer, (Arc<Share>, u64)>> {
         // Nothing done under the lock panics halfway.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -120,6 +130,17 @@ impl Drop for Connected {
                 peers.remove(&self.0.peer);
             }
         }
+    }
+}
+
+impl Internal {
+    pub(crate) fn peer(&self) -> &Peer {
+        self.0.peer()
+    }
+
+    /// A ticket for bytes alone.
+    pub(crate) fn memory(&self) -> Ticket {
+        Ticket { share: Arc::clone(&self.0), state: State::Memory, charged: 0 }
     }
 }
 

@@ -75,6 +75,13 @@ impl<S: Sharing> ShardHandle<S> {
         Some(Permit { shard: self.clone(), granted: None, requests: 1, held: true })
     }
 
+    /// Whether [`ShardHandle::take`] would give a permit now.
+    pub(crate) fn is_free(&self) -> bool {
+        let limiter = &self.limiter;
+        limiter.queued.load(SeqCst) & !ATTENTIVE == 0
+            && limiter.inflight.load(SeqCst) < limiter.available.load(SeqCst)
+    }
+
     /// Refuses a request of that client early, before its message is read, if it is certain to be
     /// refused: the model must be known, so there must be only one. Costs one atomic load while
     /// nobody waits.
@@ -160,6 +167,13 @@ impl<S: Sharing> Permit<S> {
     pub fn answered(mut self) {
         self.held = false;
         self.shard.limiter.release(self.requests, self.shard.number, self.granted);
+    }
+
+    /// So many requests share the call.
+    #[must_use]
+    pub fn shared_by(mut self, requests: u32) -> Self {
+        self.requests = requests;
+        self
     }
 
     /// The server had no room for the call and ran nothing. An adaptive limit takes it into

@@ -7,7 +7,10 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 
 use super::config_problems::{ConfigProblem, config_problems};
+use crate::batch::Bypass;
+use crate::repair::Repair;
 use crate::repair::policy::ModelPolicy;
+use crate::runs::Runs;
 use crate::signature::Signatures;
 use crate::telemetry::metrics::{self, ModelMetrics};
 use crate::wire::{ModelSpec, VersionChoice};
@@ -23,6 +26,9 @@ pub(crate) struct ModelVersion {
     pub version: i64,
     pub signatures: Signatures,
     pub policy: Arc<ModelPolicy>,
+    /// By signature, for those whose requests may share runs by the configuration; why not, if the
+    /// signature does not allow it.
+    runs: BTreeMap<String, Result<Arc<Runs>, Bypass>>,
     /// By signature, for those that were used.
     metrics: BTreeMap<String, OnceLock<Arc<ModelMetrics>>>,
     /// The signatures that have metrics.
@@ -32,18 +38,68 @@ pub(crate) struct ModelVersion {
 }
 
 impl ModelVersion {
-    pub(crate) fn new(model: &str, version: i64, signatures: Signatures, policy: Arc<ModelPolicy>) -> Self {
+    /// `before`: an older version, whose runs this one begins with what they have learned.
+    pub(crate) fn new(
+        model: &str,
+        version: i64,
+        signatures: Signatures,
+        policy: Arc<ModelPolicy>,
+        before: Option<&Self>,
+    ) -> Self {
         let metrics = signatures.iter().map(|it| (it.name.clone(), OnceLock::new())).collect();
         let unknown_signature = Arc::new(ModelMetrics::new(model, metrics::UNKNOWN));
-        Self {
+        let mut this = Self {
             model: model.to_owned(),
             version,
             signatures,
             policy,
+            runs: BTreeMap::new(),
             metrics,
             measured: AtomicUsize::new(0),
             unknown_signature,
+        };
+        this.runs = this.new_runs(before);
+        this
+    }
+
+    fn new_runs(&self, before: Option<&Self>) -> BTreeMap<String, Result<Arc<Runs>, Bypass>> {
+        let mut all = BTreeMap::new();
+        for signature in self.signatures.iter() {
+            let policy = self.policy.for_signature(&signature.name);
+            if !policy.batching.enabled {
+                continue;
+            }
+            let pads = Repair::find("pad_static_batch").is_some_and(|rule| policy.rules.contains(rule));
+            let before = before.and_then(|before| before.runs(&signature.name));
+            let names = (self.model.as_str(), self.metrics(&signature.name));
+            let runs =
+                Runs::new(names, Arc::clone(signature), &policy.batching, pads, before.map(|runs| &**runs));
+            if let Err(why) = &runs {
+                let (model, signature, why) = (&self.model, &signature.name, why.text());
+                tracing::warn!(
+                    model,
+                    signature,
+                    why,
+                    "batching is on, but requests for this signature cannot share a run"
+                );
+            }
+            all.insert(signature.name.clone(), runs.map(Arc::new));
         }
+        all
+    }
+
+    /// The runs that requests for a signature may share, if its owner has switched that on.
+    #[inline]
+    pub(crate) fn runs(&self, signature: &str) -> Option<&Arc<Runs>> {
+        if self.runs.is_empty() {
+            return None;
+        }
+        self.runs.get(signature)?.as_ref().ok()
+    }
+
+    /// All runs, with what their signatures' requests cannot share runs for.
+    pub(crate) fn all_runs(&self) -> impl Iterator<Item = (&str, &Result<Arc<Runs>, Bypass>)> {
+        self.runs.iter().map(|(signature, runs)| (signature.as_str(), runs))
     }
 
     /// The metrics of a signature. Names that the model does not have share one series, and so do
@@ -113,7 +169,8 @@ impl Entry {
         for (version, signatures) in seen.read {
             let unchanged = next.versions.get(&version).is_some_and(|held| held.signatures == signatures);
             if !unchanged {
-                let model_version = ModelVersion::new(model, version, signatures, Arc::clone(policy));
+                let before = self.get(&VersionChoice::Latest).map(|latest| &**latest);
+                let model_version = ModelVersion::new(model, version, signatures, Arc::clone(policy), before);
                 next.versions.insert(version, Arc::new(model_version));
             }
         }
@@ -230,7 +287,7 @@ mod tests {
     fn signatures_have_metrics_once_they_are_used_up_to_a_limit() {
         let names: Vec<String> = (0..=MAX_MEASURED).map(|number| format!("s{number}")).collect();
         let all = signatures(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let version = ModelVersion::new("measured", 1, all, Arc::default());
+        let version = ModelVersion::new("measured", 1, all, Arc::default(), None);
         assert!(version.metrics.values().all(|metrics| metrics.get().is_none()));
         for name in &names[..MAX_MEASURED] {
             assert!(!Arc::ptr_eq(version.metrics(name), &version.unknown_signature), "{name}");

@@ -31,7 +31,25 @@ pub(crate) struct WholeAnswer {
     pub trailers: HeaderMap,
 }
 
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self::Upstream { reply, annotations: ResponseAnnotations::default() }
+    }
+}
+
 impl Answer {
+    /// Sets what is added to the answer.
+    pub(super) fn with(self, annotations: ResponseAnnotations) -> Self {
+        match self {
+            Self::Upstream { reply, .. } => Self::Upstream { reply, annotations },
+            Self::Failed { head, trailers, .. } => Self::Failed { head, trailers, annotations },
+            Self::Whole(mut whole) => {
+                annotations.add_metadata(&mut whole.metadata);
+                Self::Whole(whole)
+            }
+        }
+    }
+
     /// Adds repairs and warnings, and to an error what it means, as far as the answer has come.
     pub(super) fn annotate(&mut self, message: &Rope, operation: &Operation, verdict: &Verdict) {
         match self {

@@ -4,6 +4,7 @@
 //! an [`Answer`] or a [`Fault`]. No stage knows the listener, and no stage writes to the client.
 mod annotations;
 mod answer;
+pub(crate) mod batch;
 mod context;
 mod fan_out;
 pub(crate) mod offload;
@@ -31,10 +32,11 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::lifecycle::DrainHandle;
 use crate::limiter::ShardHandle;
-use crate::limiter::admission::{Share, Ticket};
+use crate::limiter::admission::{Internal, Share, Ticket};
 use crate::models::catalog::Catalog;
 use crate::models::refresher::Refresher;
 use crate::retry::budget::Budget;
+use crate::runs::RunHandle;
 use crate::telemetry::recent::Recent;
 use crate::transport::deadline::Deadline;
 use crate::upstream::pool::Pool;
@@ -48,6 +50,10 @@ pub(crate) struct Shard {
     pub refresher: Refresher,
     /// `None`: as many calls to TF Serving as there are requests.
     pub limiter: Option<ShardHandle>,
+    /// The runs that requests share are handed over with it.
+    pub runs: RunHandle,
+    /// What such runs count as.
+    pub own: Internal,
     /// Where work on large messages runs.
     pub offload: offload::Offload,
     pub retry_budget: RefCell<Budget>,

@@ -9,6 +9,7 @@ use tonic::Code;
 
 use super::annotations::ResponseAnnotations;
 use super::answer::Answer;
+use super::batch;
 use super::context::{RequestContext, RequestMessage};
 use super::fan_out::fan_out;
 use super::operation::Malformed;
@@ -21,7 +22,6 @@ use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::{Action, Calls, Mode, Outcome, Reason, Verdict};
 use crate::retry::policy::{Cause, Decision};
-use crate::upstream::call::Reply;
 use crate::wire::ModelSpec;
 
 /// How long the server's refusal may wait for a check whether the signatures have changed.
@@ -62,8 +62,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         {
             cx.metrics.set_model(version.metrics(spec.effective_signature()));
         }
-        let reply = send(cx, &message.frames).await?;
-        return Ok(Answer::Upstream { reply, annotations: ResponseAnnotations::default() });
+        return Ok(Answer::from(send(cx, &message.frames).await?));
     };
 
     // resolve
@@ -81,6 +80,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         // apply
         let metadata = repair_metadata(&verdict, cx.options.dry_run);
         let changed: SmallVec<[Bytes; 4]>;
+        let mut repaired_message = None;
         let outgoing: &[Bytes] = match verdict.action {
             Action::Refuse => {
                 if cx.retry(Cause::SignatureChanged) == Decision::Now
@@ -106,6 +106,9 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
                     remember(cx, &version, &verdict);
                     return Ok(answer);
                 }
+                if version.runs(signature).is_some() {
+                    repaired_message = Some(repaired.clone());
+                }
                 changed = stages::frames(cx, repaired)?;
                 &changed
             }
@@ -122,9 +125,22 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
 
         // send
         let sent = Instant::now();
-        let reply = send(cx, outgoing).await?;
+        let runs = operation.predict().and_then(|view| Some((version.runs(signature)?, view)));
+        let alone = runs.and_then(|(runs, view)| batch::start_alone(cx, runs, view, sent));
+        let answer = match runs {
+            Some((runs, view)) if alone.is_none() => {
+                let message = repaired_message.as_ref().map_or(Ok((plain, view)), Err);
+                Box::pin(batch::share(cx, runs, outgoing, message)).await?
+            }
+            _ => Answer::from(send(cx, outgoing).await?),
+        };
+        if let Some(alone) = alone
+            && matches!(&answer, Answer::Upstream { reply, .. } if reply.is_answer())
+        {
+            alone.answered();
+        }
         if operation.predict().is_some()
-            && is_doubtful(&verdict, &reply)
+            && is_doubtful(&verdict, &answer)
             && cx.retry(Cause::SignatureChanged) == Decision::Now
             && let Some(newer) = newer(cx, spec, &version, Some(sent)).await
         {
@@ -136,7 +152,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         count(cx, &verdict);
         remember(cx, &version, &verdict);
         let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
-        let mut answer = Answer::Upstream { reply, annotations };
+        let mut answer = answer.with(annotations);
         answer.annotate(plain, operation, &verdict);
         return Ok(answer);
     }
@@ -149,7 +165,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
 pub(crate) async fn forward(cx: &mut RequestContext<'_>, frames: &[Bytes]) -> Result<Answer, Fault> {
     let mut reply = send(cx, frames).await?;
     reply.explain_unimplemented();
-    Ok(Answer::Upstream { reply, annotations: ResponseAnnotations::default() })
+    Ok(Answer::from(reply))
 }
 
 /// Whether a message that cannot be parsed is forwarded all the same: in the modes that refuse
@@ -168,7 +184,8 @@ fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec) -> bool {
 }
 
 /// Whether the server refused a request that conforms to the signatures that we know.
-fn is_doubtful(verdict: &Verdict, reply: &Reply) -> bool {
+fn is_doubtful(verdict: &Verdict, answer: &Answer) -> bool {
+    let Answer::Upstream { reply, .. } = answer else { return false };
     matches!(verdict.outcome, Outcome::Conforming | Outcome::Repaired)
         && matches!(reply.refusal(), Some(Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound))
 }

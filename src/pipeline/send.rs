@@ -22,8 +22,20 @@ type Outcome = Result<Reply, CallError>;
 /// # Errors
 /// No permit before the deadline, or no answer.
 pub(super) async fn send(cx: &mut RequestContext<'_>, frames: &[Bytes]) -> Result<Reply, Fault> {
+    let permit = acquire(cx, Order::Back, None).await?;
+    send_with(cx, frames, permit).await
+}
+
+/// Sends under a permit that was acquired.
+///
+/// # Errors
+/// No answer, or no permit for a retry before the deadline.
+pub(super) async fn send_with(
+    cx: &mut RequestContext<'_>,
+    frames: &[Bytes],
+    mut permit: Option<Permit>,
+) -> Result<Reply, Fault> {
     cx.shard.retry_budget.borrow_mut().earn();
-    let mut permit = acquire(cx, Order::Back, None).await?;
     loop {
         cx.progress.set("waiting for the upstream");
         let sent = Instant::now();
@@ -90,7 +102,7 @@ async fn retry(cx: &mut RequestContext<'_>, permit: Option<Permit>, cause: Cause
 
 /// Waits in the queue, if there is one. `None`: there is no limit. `withheld`: until when the
 /// permit of a refused call is withheld.
-async fn acquire(
+pub(super) async fn acquire(
     cx: &RequestContext<'_>,
     order: Order,
     withheld: Option<Instant>,

@@ -21,13 +21,14 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::config::{Config, ListenAddr};
 use crate::lifecycle::{DrainHandle, Readiness};
 use crate::limiter::Limiter;
-use crate::limiter::admission::Admission;
+use crate::limiter::admission::{Admission, Internal};
 use crate::listener::admin::{Access, AdminState, TokenError, drain_router, router};
 use crate::listener::bind::{Bound, Listener};
 use crate::listener::grpc::local::Local;
 use crate::models::catalog::Catalog;
 use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
+use crate::runs::Handover;
 use crate::tasks::{self, Failures};
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     connections: Connections,
     /// None if `upstream_concurrency` is `off`.
     limiter: Option<Arc<Limiter>>,
+    handover: Arc<Handover>,
+    own: Internal,
     up: Arc<Up>,
     drain: DrainHandle,
     readiness: Readiness,
@@ -157,14 +160,17 @@ impl Sidecar {
         };
         let (pings, ping_receivers) = Pings::new(config.workers.max(1));
         let live: Vec<Arc<Live>> = (0..config.workers.max(1)).map(|_| Arc::default()).collect();
+        let admission = Admission::new(&config.limits);
         let shared = Arc::new(Shared {
             target,
             catalog,
             problems,
             refresher,
-            admission: Admission::new(&config.limits),
+            admission: Arc::clone(&admission),
             connections: Connections::new(&config),
             limiter: Limiter::new(config.upstream_concurrency, &config.limits),
+            handover: Arc::default(),
+            own: admission.internal(),
             up,
             drain,
             readiness,

@@ -10,8 +10,8 @@ use super::Shared;
 use super::liveness::PingReceiver;
 use crate::listener::bind::Accepted;
 use crate::listener::grpc;
-use crate::pipeline::Shard;
 use crate::pipeline::offload::Offload;
+use crate::pipeline::{Shard, batch};
 use crate::tasks::{spawn_critical, spawn_isolated};
 use crate::telemetry::metrics::{ConnectionLimit, PanickedTask};
 use crate::transport::peer::Peer;
@@ -67,18 +67,27 @@ pub(super) async fn run(
         spawn_critical("grants", grants.deliver());
         handle
     });
+    let (runs, reserved) = shared.handover.handle();
     let shard = Rc::new(Shard {
         config: Arc::clone(&shared.config),
         pool,
         catalog: Arc::clone(&shared.catalog),
         refresher: shared.refresher.clone(),
         limiter,
+        runs,
+        own: shared.own.clone(),
         offload: Offload::default(),
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         recent: Arc::clone(&shared.recent),
         unknown_models: Arc::clone(&shared.unknown_models),
         requests: std::cell::Cell::new(0),
+    });
+    let of_runs = Rc::clone(&shard);
+    spawn_critical("runs", async move {
+        let make =
+            |run| drop(spawn_isolated(PanickedTask::Run, Box::pin(batch::make(Rc::clone(&of_runs), run))));
+        reserved.serve(make).await;
     });
     let mut stopped = shared.stop.subscribe();
     loop {

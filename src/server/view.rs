@@ -6,11 +6,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Shared;
+use crate::batch::Bypass;
 use crate::config;
 use crate::listener::admin::{Drained, Readiness, View};
 use crate::models::catalog::Entry;
+use crate::runs::Runs;
 use crate::signature::TensorInfo;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, BatchMetrics};
 
 /// The admin listener's view of the sidecar; a cheap handle.
 #[derive(Debug, Clone)]
@@ -54,6 +56,16 @@ impl View for ServerView {
         let admission = &self.0.admission;
         let connections = self.0.live.iter().map(|live| live.count()).sum();
         metrics::set_inflight(admission.requests(), admission.bytes(), admission.streams(), connections);
+        for (model, entry) in self.0.catalog.snapshot() {
+            let all = entry.versions.values().flat_map(|version| version.all_runs());
+            let runs: Vec<_> = all.filter_map(|(_, runs)| runs.as_ref().ok()).collect();
+            if !runs.is_empty() {
+                BatchMetrics::set_queue_rows(&model, runs.iter().map(|runs| runs.queue_rows()).sum());
+            }
+            for (runs, (run, row)) in runs.iter().filter_map(|runs| Some((runs, runs.cost()?))) {
+                runs.metrics.set_costs(run, row);
+            }
+        }
         metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
     }
 
@@ -106,6 +118,29 @@ impl ServerView {
     }
 }
 
+/// Whether requests share runs, and what was learned about them.
+fn batching(runs: &Result<Arc<Runs>, Bypass>) -> Value {
+    let runs = match runs {
+        Ok(runs) => runs,
+        Err(why) => return json!({"state": "not possible", "why": why.text()}),
+    };
+    let state = match (runs.trust.off(), runs.trust.probation()) {
+        (Some(_), _) => "off",
+        (None, 0) => "on",
+        (None, _) => "on probation",
+    };
+    let cost =
+        runs.cost().map(|(run, row)| json!({"run_us": run.round(), "row_us": (row * 10.0).round() / 10.0}));
+    json!({
+        "state": state,
+        "why": runs.trust.off(),
+        "probation_left": runs.trust.probation(),
+        "max_rows": runs.settings.rows_per_run(),
+        "queue_rows": runs.queue_rows(),
+        "cost": cost,
+    })
+}
+
 fn version_of(entry: &Entry, version: i64) -> Value {
     let labels: Vec<&String> =
         entry.labels.iter().filter(|(_, of)| **of == version).map(|(label, _)| label).collect();
@@ -117,12 +152,16 @@ fn version_of(entry: &Entry, version: i64) -> Value {
                 .collect()
         };
         let signature = |signature: &Arc<crate::signature::Signature>| {
-            json!({
+            let mut shown = json!({
                 "name": signature.name,
                 "method_name": signature.method_name,
                 "inputs": infos(&signature.inputs),
                 "outputs": infos(&signature.outputs),
-            })
+            });
+            if let Some((_, runs)) = served.all_runs().find(|(name, _)| *name == signature.name) {
+                shown["batching"] = batching(runs);
+            }
+            shown
         };
         served.signatures.iter().map(signature).collect()
     });

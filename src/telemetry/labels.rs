@@ -44,6 +44,8 @@ labels! {
     pub(crate) enum PanickedTask {
         Request = "request",
         Connection = "connection",
+        /// A run that requests share: its members fail.
+        Run = "run",
     }
 }
 labels! {
@@ -74,6 +76,23 @@ labels! {
 labels! {
     /// Why TF Serving refused a request, or why it was retried.
     pub(crate) enum Cause { Threads = "threads", BatchQueue = "batch_queue", Connection = "connection" }
+}
+labels! {
+    /// What made a run that requests share start.
+    pub(crate) enum FlushCause {
+        /// No run was in flight.
+        Idle = "idle",
+        /// It had as many rows as a run may have.
+        Full = "full",
+        /// Another run came back.
+        Returned = "returned",
+        /// A request had waited for `max_delay`.
+        Delay = "delay",
+        /// A member could not wait for the next run.
+        Deadline = "deadline",
+        /// The sidecar is draining.
+        Drain = "drain",
+    }
 }
 labels! {
     /// Why a model or one of its versions is not served.

@@ -3,10 +3,12 @@
 //!
 //! Label values are words of an enum or names from the catalog. A name that only a client sent
 //! becomes [`UNKNOWN`].
+mod batching;
 mod exporter;
 mod model;
 mod process;
 
+pub(crate) use batching::BatchMetrics;
 pub(crate) use exporter::{Exporter, install};
 pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
 #[cfg(feature = "tls")]
@@ -18,7 +20,8 @@ pub(crate) use process::{
 };
 
 pub(crate) use super::labels::{
-    Cause, ConnectionLimit, Method, ModelProblemKind, OutcomeLabel, PanickedTask, Stage, code_name,
+    Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask, Stage,
+    code_name,
 };
 pub(crate) use super::replaced::{SignatureInput, set_model_problems, set_signature_info};
 
@@ -46,6 +49,14 @@ mod tests {
         drop(UpstreamConnection::new());
         upstream_up(true);
         set_limiter(1, 0, 1, 0);
+        let batch = BatchMetrics::new(model, "s");
+        batch.run(FlushCause::Idle, 2, 3);
+        batch.answered(0.001);
+        batch.bypass("encoding");
+        batch.diverged();
+        batch.switched_off();
+        batch.set_costs(100.0, 1.0);
+        BatchMetrics::set_queue_rows(model, 4);
         upstream_refusal(Cause::Threads);
         connection_ended("http1");
         retry(Cause::Connection);

@@ -45,6 +45,9 @@ macro_rules! metrics_table {
     (@buckets $buckets:ident) => { $buckets };
 }
 
+/// Rows or requests of a run.
+const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
 metrics_table! {
     Counter REQUESTS "requests_total" [model, signature, method, outcome, code] "Answered requests, by outcome and by the gRPC code that the client received.";
     Counter REPAIRS "repairs_total" [model, signature, input, rule] "Repairs; input is empty for a rule about the whole request.";
@@ -68,6 +71,16 @@ metrics_table! {
     Gauge QUEUED_REQUESTS "queued_requests" [] "Requests that wait for a permit of the concurrency limit.";
     Counter UPSTREAM_REFUSALS "upstream_refusals_total" [cause] "Requests that TF Serving refused before running them, because it had no free thread or its batching queue was full.";
     Counter RETRIES "retries_total" [cause] "Retries of requests to TF Serving.";
+    Histogram BATCH_ROWS "batch_rows" [model] "Rows of each run that requests share, before it is filled to an allowed size." COUNTS;
+    Histogram BATCH_REQUESTS "batch_requests" [model] "Requests that share a run." COUNTS;
+    Histogram BATCH_RUN_SECONDS "batch_run_seconds" [model] "Time of a run that requests share, from sending it until its answer begins." CALL;
+    Counter BATCH_FLUSHES "batch_flushes_total" [model, cause] "Runs that requests share, by what made them start.";
+    Counter BATCH_BYPASS "batch_bypass_total" [model, reason] "Requests that were sent alone although requests for their signature share runs and another run was in flight.";
+    Counter BATCH_DIVERGENCE "batch_divergence_total" [model] "Members of shared runs whose rows differ from those of a lone run by more than rounding.";
+    Gauge BATCHING "batching" [model, signature] "1 while requests for the signature may share runs, 0 after batching was switched off because its answers were wrong or TF Serving refused the runs.";
+    Gauge QUEUE_ROWS "queue_rows" [model] "Rows of requests that wait for a run.";
+    Gauge BATCH_RUN_COST "batch_run_cost_seconds" [model, signature] "Learned time of a run without the part that depends on its rows.";
+    Gauge BATCH_ROW_COST "batch_row_cost_seconds" [model, signature] "Learned time that each row adds to a run.";
     Gauge UPSTREAM_UP "upstream_up" [] "1 while TF Serving is connected over HTTP/2 and answers; 0 without a connection, or if the last metadata request since connecting went unanswered.";
     Counter SIGNATURE_REFRESHES "signature_refreshes_total" [model, outcome] "Refreshes of a model's signatures.";
     Counter SIGNATURE_CHANGES "signature_changes_total" [model] "Refreshes that found changed signatures.";
@@ -136,8 +149,8 @@ mod tests {
     use tonic::Code;
 
     use super::super::labels::{
-        CODES, Cause, ConnectionLimit, Method, ModelProblemKind, OutcomeLabel, PanickedTask, RefreshOutcome,
-        Stage, code_name,
+        CODES, Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask,
+        RefreshOutcome, Stage, code_name,
     };
     use super::*;
 
@@ -186,13 +199,15 @@ mod tests {
         );
         words("kind", ModelProblemKind::ALL.iter().map(|word| word.as_str()).collect());
         words("cause", Cause::ALL.iter().map(|word| word.as_str()).collect());
+        words("cause` of runs", FlushCause::ALL.iter().map(|word| word.as_str()).collect());
         words("task", PanickedTask::ALL.iter().map(|word| word.as_str()).collect());
         words("stage", Stage::ALL.iter().map(|word| word.as_str()).collect());
         words("code", (0..CODES).map(|number| code_name(Code::from_i32(number as i32))).collect());
         let text = text
             .replacen("- `method`", "\n## Label values\n\n- `method`", 1)
             .replace("` of requests`", "` of requests")
-            .replace("` of signature refreshes`", "` of signature refreshes");
+            .replace("` of signature refreshes`", "` of signature refreshes")
+            .replace("` of runs`", "` of runs");
         let mut outcomes = "\n## Outcomes of requests\n\n| outcome | meaning |\n| --- | --- |\n".to_owned();
         for outcome in OutcomeLabel::ALL {
             writeln!(outcomes, "| `{}` | {} |", outcome.as_str(), outcome.about().trim()).unwrap();
@@ -207,7 +222,7 @@ mod tests {
         }
         let text = text + &outcomes;
         let buckets = METRICS.iter().filter(|metric| !metric.buckets.is_empty());
-        let mut text = text + "\n## Buckets, in seconds\n\n";
+        let mut text = text + "\n## Buckets\n\nIn seconds where the name says so.\n\n";
         for metric in buckets {
             let bounds: Vec<String> = metric.buckets.iter().map(ToString::to_string).collect();
             writeln!(text, "- `{}`: {}", metric.name, bounds.join(" ")).unwrap();

@@ -35,6 +35,10 @@ impl Deadline {
         Ok(Self(now.checked_add(timeout)))
     }
 
+    pub(crate) fn until(at: Instant) -> Self {
+        Self(Some(at))
+    }
+
     pub(crate) fn at(self) -> Option<Instant> {
         self.0
     }

@@ -40,6 +40,11 @@ impl Peer {
         Self::of_connection("unix")
     }
 
+    /// The sidecar itself.
+    pub(crate) fn internal() -> Self {
+        Self::new("internal", "tfs-sidecar")
+    }
+
     /// The client that presented this certificate, which must have been verified. Its name is the
     /// first URI (SPIFFE) or DNS name in it; without one, clients with the same subject are one
     /// peer and are displayed by address.

@@ -21,7 +21,7 @@ use crate::transport::framing::{Assembler, Message};
 pub(crate) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// What goes to TF Serving beside the message: the method's path and the metadata.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct CallHead {
     request: Request<()>,
     /// How the client's message was compressed, while a changed message goes out plain.
@@ -185,6 +185,11 @@ impl CallHead {
         headers.remove(header::CONTENT_LENGTH);
     }
 
+    /// The answer is to come uncompressed, because it is cut.
+    pub(crate) fn accept_uncompressed(&mut self) {
+        self.request.headers_mut().remove("grpc-accept-encoding");
+    }
+
     /// The message goes out as the client sent it, perhaps after an attempt that changed it.
     pub(crate) fn set_unchanged(&mut self) {
         if let Some(encoding) = self.encoding.take() {
@@ -199,6 +204,11 @@ impl Reply {
     /// The error that TF Serving answers with, if it is known already, as it is for a unary call.
     pub(crate) fn refusal(&self) -> Option<Code> {
         code(self.trailers()?).filter(|code| *code != Code::Ok)
+    }
+
+    /// Whether TF Serving has run the request: a message has begun.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self.first, First::Data(_))
     }
 
     /// The trailers of an answer without data.

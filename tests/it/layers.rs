@@ -25,6 +25,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("generated", 3),
     ("transport", 4),
     ("limiter", 5),
+    ("runs", 5),
     ("upstream", 5),
     ("models", 6),
     ("lifecycle", 7),

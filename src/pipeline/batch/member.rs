@@ -1,0 +1,214 @@
+//! A request that may share a run: it waits for one, and gets its rows of the answer or is sent
+//! alone.
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::super::answer::{Answer, WholeAnswer};
+use super::super::context::RequestContext;
+use super::super::send::send;
+use super::{answer, key, without_encoding};
+use crate::batch::{self, Bypass, Part, compare};
+use crate::fault::Fault;
+use crate::runs::{Check, Offered, Outcome, Rows, Running, Runs, Waiting};
+use crate::telemetry::metrics::FlushCause;
+use crate::upstream::call::{Collected, First, code};
+use crate::wire::{PredictView, Rope};
+
+/// Starts a run for this request alone, sent as it is, if it need not wait for one that others can
+/// share.
+#[inline]
+pub(in super::super) fn start_alone(
+    cx: &RequestContext<'_>,
+    runs: &Arc<Runs>,
+    view: &PredictView,
+    now: Instant,
+) -> Option<Running> {
+    if cx.shard.limiter.as_ref().is_some_and(|limiter| !limiter.is_free()) {
+        return None;
+    }
+    let rows = view.inputs.iter().find_map(|input| input.tensor.shape.first());
+    runs.start_alone(&cx.shard.runs, rows.map_or(1, |rows| rows.unsigned_abs()), now)
+}
+
+/// Sends a request in a run with others, or alone if it cannot share one. `frames`: what is sent
+/// then. `message`: the same message, if it was scanned with its view.
+///
+/// # Errors
+/// It cannot be answered.
+pub(in super::super) async fn share(
+    cx: &mut RequestContext<'_>,
+    runs: &Arc<Runs>,
+    frames: &[Bytes],
+    message: Result<(&Rope, &PredictView), &Rope>,
+) -> Result<Answer, Fault> {
+    let scanned;
+    let (message, view) = match message {
+        Ok(scanned) => scanned,
+        Err(repaired) => {
+            scanned = PredictView::scan(repaired)
+                .map_err(|error| Fault::Internal { problem: error.to_string() })?;
+            (repaired, &scanned)
+        }
+    };
+    let part = match part(cx, runs, message, view) {
+        Ok(part) => part?,
+        Err(bypass) => {
+            runs.metrics.bypass(bypass.as_str());
+            return Ok(Answer::from(send(cx, frames).await?));
+        }
+    };
+    let metadata = key::common(cx.head.request().headers());
+    let key = batch::key(&runs.hashers, &view.model_spec.version, &part, &metadata);
+    drop(metadata);
+    let (source, rows) = ((cx.peer.key(), cx.deadline.at()), part.rows);
+    let head = std::mem::take(&mut cx.head);
+    cx.progress.set("waiting for a run of the model");
+    let outcome = match runs.offer(&cx.shard.runs, key, source, (part, head))? {
+        Offered::Waits(place, outcome) => wait(cx, runs, place, outcome).await?,
+        Offered::Alone(head) => {
+            runs.metrics.run(FlushCause::Deadline, 1, rows);
+            cx.head = head;
+            return Ok(Answer::from(send(cx, frames).await?));
+        }
+    };
+    match outcome {
+        Outcome::Rows(rows) => {
+            cx.ticket.charge(rows.message.len() as u64)?;
+            Ok(Answer::Whole(answer(rows)?))
+        }
+        Outcome::Only { head, running } => {
+            cx.head = head;
+            let reply = send(cx, frames).await?;
+            if matches!(reply.first, First::Data(_)) {
+                running.answered();
+            }
+            Ok(Answer::from(reply))
+        }
+        Outcome::Compare { head, rows, check } => {
+            cx.head = head;
+            cx.head.accept_uncompressed();
+            let alone = alone(cx, frames).await;
+            judge(&check, &alone, &rows);
+            alone.map(Alone::into_answer)
+        }
+        Outcome::Alone { head, check } => {
+            cx.head = head;
+            let alone = alone(cx, frames).await;
+            if let Some(check) = check
+                && !matches!(alone, Ok(Alone::Whole(..)))
+            {
+                check.failed();
+            }
+            alone.map(Alone::into_answer)
+        }
+        Outcome::Refused(refused) => {
+            let mut head = Response::new(()).into_parts().0;
+            head.headers.clone_from(&refused.metadata);
+            Ok(Answer::Failed { head, trailers: refused.trailers.clone(), annotations: Default::default() })
+        }
+        Outcome::Failed(fault) => Err(fault),
+    }
+}
+
+/// What the request brings. The outer error is that it cannot share a run, the inner one that it
+/// takes more memory than there is.
+fn part(
+    cx: &mut RequestContext<'_>,
+    runs: &Runs,
+    message: &Rope,
+    view: &PredictView,
+) -> Result<Result<Part, Fault>, Bypass> {
+    if runs.trust.off().is_some() {
+        return Err(Bypass::NotBatchable);
+    }
+    if key::opts_out(cx.head.request().headers()) {
+        return Err(Bypass::OptedOut);
+    }
+    let expansion = batch::expansion(&runs.signature, view);
+    if expansion > 0
+        && let Err(fault) = cx.ticket.reserve(expansion)
+    {
+        return Ok(Err(fault));
+    }
+    Part::of(&runs.signature, message, view).map(Ok)
+}
+
+/// Waits for the outcome, and for `max_delay` if that is set.
+async fn wait(
+    cx: &RequestContext<'_>,
+    runs: &Arc<Runs>,
+    place: Waiting,
+    mut outcome: oneshot::Receiver<Outcome>,
+) -> Result<Outcome, Fault> {
+    let delay = runs.settings.max_delay;
+    let mut received = None;
+    if !delay.is_zero() {
+        match tokio::time::timeout(delay, &mut outcome).await {
+            Ok(outcome) => received = Some(outcome),
+            Err(_) => runs.poke(&cx.shard.runs),
+        }
+    }
+    let received = match received {
+        Some(received) => received,
+        None => outcome.await,
+    };
+    place.done();
+    received.map_err(|_| Fault::Internal {
+        problem: "the run of this request ended without an answer".to_owned(),
+    })
+}
+
+/// The answer of a request that was sent alone.
+enum Alone {
+    Whole(Rope, WholeAnswer),
+    /// An error, or an answer that is not OK.
+    Other(Answer),
+}
+
+impl Alone {
+    fn into_answer(self) -> Answer {
+        match self {
+            Self::Whole(_, whole) => Answer::Whole(whole),
+            Self::Other(answer) => answer,
+        }
+    }
+}
+
+/// Sends the request alone, and reads the whole answer.
+async fn alone(cx: &mut RequestContext<'_>, sent: &[Bytes]) -> Result<Alone, Fault> {
+    cx.attempts.start_call();
+    let reply = send(cx, sent).await?;
+    match reply.collect(|bytes| cx.ticket.charge(bytes)).await? {
+        Collected::Refused(reply) => Ok(Alone::Other(Answer::from(*reply))),
+        Collected::Ended { head, message, trailers } => {
+            let trailers = trailers.unwrap_or_default();
+            let message = message?;
+            if code(&trailers) != Some(tonic::Code::Ok) {
+                let annotations = Default::default();
+                return Ok(Alone::Other(Answer::Failed { head, trailers, annotations }));
+            }
+            let mut metadata = head.headers;
+            if !message.compressed {
+                metadata = without_encoding(metadata);
+            }
+            let whole = WholeAnswer { metadata, frames: message.frames, trailers };
+            Ok(Alone::Whole(message.payload, whole))
+        }
+    }
+}
+
+/// Compares what the run gave with what the request got alone.
+fn judge(check: &Check, alone: &Result<Alone, Fault>, rows: &Rows) {
+    match alone {
+        Ok(Alone::Whole(message, _)) => {
+            if let Err(divergence) = compare(&rows.message, message) {
+                check.diverged(&divergence.to_string());
+            }
+        }
+        Ok(Alone::Other(_)) | Err(_) => check.failed(),
+    }
+}

@@ -1,0 +1,288 @@
+//! Makes one call for all members of a run, and hands each its rows of the answer.
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::super::context::{Progress, RequestContext};
+use super::super::options::RequestOptions;
+use super::super::request_metrics::RequestMetrics;
+use super::super::send::{acquire, send_with};
+use super::super::{Shard, stages};
+use super::without_encoding;
+use crate::batch::{Cause, Formed, Request, Slicer, join};
+use crate::explain::overload;
+use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
+use crate::limiter::Order;
+use crate::retry::policy::Attempts;
+use crate::runs::{Check, Common, Member, Outcome, Refused, Reserved, Rows, RunHandle, Running, Runs};
+use crate::telemetry::metrics::{FlushCause, Method};
+use crate::transport::deadline::Deadline;
+use crate::upstream::call::{CallHead, Collected, First, Reply, code};
+use crate::wire::Rope;
+use crate::wire::rows::RowsError;
+
+/// What came of the call.
+enum Called {
+    /// A message and the metadata around it.
+    Answered {
+        metadata: HeaderMap,
+        trailers: HeaderMap,
+        message: Rope,
+    },
+    Refused(Refused),
+    Failed(Fault),
+}
+
+/// Makes a run: waits for its permit, takes its members, calls TF Serving, and hands out the rows.
+pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
+    let runs = Arc::clone(reserved.runs());
+    let progress = Progress::new("waiting for the upstream");
+    let mut metrics = RequestMetrics::new(Method::Predict, Instant::now(), 1);
+    metrics.set_model(&runs.model_metrics);
+    let attempts = match shard.limiter {
+        Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
+        None => Attempts::without_limiter(),
+    };
+    let mut cx = RequestContext {
+        shard: &shard,
+        peer: shard.own.peer(),
+        options: RequestOptions::NONE,
+        deadline: Deadline::default(),
+        ticket: shard.own.memory(),
+        progress: &progress,
+        metrics: &mut metrics,
+        attempts,
+        head: CallHead::default(),
+    };
+    let permit = match acquire(&cx, Order::Back, None).await {
+        Ok(permit) => permit,
+        // The queue of the limiter is full: the members are told so.
+        Err(fault) => {
+            if let Some((_, formed)) = reserved.form() {
+                hand_out(&shard.runs, formed.members, |_| Outcome::Failed(fault.clone()));
+            }
+            return;
+        }
+    };
+    let Some((running, formed)) = reserved.form() else { return };
+    let Formed { cause, rows, mut members, .. } = formed;
+    runs.metrics.run(label(cause), members.len(), rows);
+    let filled = runs.settings.filled(rows);
+    if members.len() == 1
+        && filled == rows
+        && let Some(request) = members.pop()
+    {
+        drop(permit);
+        let Request { payload: Member { head, outcome, shard: to, .. }, .. } = request;
+        let mut outcomes = shard.runs.outcomes();
+        outcomes.push(to, outcome, Outcome::Only { head, running });
+        outcomes.send();
+        return;
+    }
+    let permit = permit.map(|permit| permit.shared_by(members.len() as u32));
+    let parts: Vec<_> = members.iter().map(|request| &request.payload.part).collect();
+    let message = join(&runs.signature, &parts, filled);
+    drop(parts);
+    if let Some(first) = members.first_mut() {
+        cx.head = std::mem::take(&mut first.payload.head);
+    }
+    cx.head.set_changed();
+    cx.head.accept_uncompressed();
+    cx.deadline = latest(&runs, &members);
+    let sent = Instant::now();
+    let called = {
+        let call = pin!(call(&mut cx, message, permit, running, &runs, sent));
+        match unless_left(call, &mut members).await {
+            Some(called) => called,
+            // Nobody waits for the answer: the call is cancelled.
+            None => return,
+        }
+    };
+    if let Some(first) = members.first_mut() {
+        first.payload.head = std::mem::take(&mut cx.head);
+    }
+    answer(&shard.runs, &runs, called, members, rows, filled);
+}
+
+async fn call(
+    cx: &mut RequestContext<'_>,
+    message: Rope,
+    permit: Option<crate::limiter::Permit>,
+    running: Running,
+    runs: &Arc<Runs>,
+    sent: Instant,
+) -> Called {
+    let called = async {
+        let frames = stages::frames(cx, message)?;
+        let reply = send_with(cx, &frames, permit).await?;
+        if matches!(reply.first, First::Data(_)) {
+            runs.metrics.answered(sent.elapsed().as_secs_f64());
+            // The next run is sent before this answer is cut.
+            running.answered();
+            tokio::task::yield_now().await;
+        }
+        read(cx, reply).await
+    };
+    called.await.unwrap_or_else(Called::Failed)
+}
+
+async fn read(cx: &mut RequestContext<'_>, reply: Reply) -> Result<Called, Fault> {
+    Ok(match reply.collect(|bytes| cx.ticket.charge(bytes)).await? {
+        Collected::Refused(reply) => {
+            let trailers = match reply.first {
+                First::Trailers(Some(trailers)) => trailers,
+                First::End => reply.head.headers.clone(),
+                First::Trailers(None) | First::Data(_) => HeaderMap::new(),
+            };
+            Called::Refused(Refused { metadata: without_encoding(reply.head.headers), trailers })
+        }
+        Collected::Ended { head, message, trailers } => {
+            let (metadata, trailers) = (without_encoding(head.headers), trailers.unwrap_or_default());
+            if code(&trailers) != Some(Code::Ok) {
+                return Ok(Called::Refused(Refused { metadata, trailers }));
+            }
+            let message = message?;
+            if message.compressed {
+                let problem = "answer of the upstream: expected it uncompressed".to_owned();
+                return Err(Fault::Internal { problem });
+            }
+            Called::Answered { metadata, trailers, message: message.payload }
+        }
+    })
+}
+
+/// Hands each member what the call gave it.
+fn answer(
+    handle: &RunHandle,
+    runs: &Arc<Runs>,
+    called: Called,
+    members: Vec<Request<Member>>,
+    rows: u64,
+    filled: u64,
+) {
+    match called {
+        Called::Answered { metadata, trailers, message } => {
+            let common = Arc::new(Common { metadata, trailers, rows });
+            match cut(&message, &members, &common, filled) {
+                Ok(cut) => hand_out_rows(handle, runs, members, cut),
+                Err(error) => {
+                    tracing::debug!(%error, "the answer of a shared run cannot be cut: sending its members alone");
+                    send_alone(handle, runs, members);
+                }
+            }
+        }
+        Called::Refused(refused) if is_for_all(&refused.trailers) => {
+            let refused = Arc::new(refused);
+            hand_out(handle, members, |_| Outcome::Refused(Arc::clone(&refused)));
+        }
+        Called::Refused(_) => send_alone(handle, runs, members),
+        Called::Failed(fault) => hand_out(handle, members, |_| Outcome::Failed(fault.clone())),
+    }
+}
+
+fn cut(
+    message: &Rope,
+    members: &[Request<Member>],
+    common: &Arc<Common>,
+    filled: u64,
+) -> Result<Vec<Rows>, RowsError> {
+    let mut slicer = Slicer::new(message, filled)?;
+    let cut = members.iter().map(|request| {
+        let rows = request.rows;
+        Ok(Rows { message: slicer.next(rows)?, common: Arc::clone(common), rows })
+    });
+    cut.collect()
+}
+
+fn hand_out_rows(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Member>>, cut: Vec<Rows>) {
+    let probation = Check::probation(runs);
+    let mut outcomes = handle.outcomes();
+    for (request, rows) in members.into_iter().zip(cut) {
+        let Member { head, outcome, shard, .. } = request.payload;
+        let check = match &probation {
+            Some(check) => Some(Arc::clone(check)),
+            None => runs.trust.is_sampled().then(|| Check::sample(runs)),
+        };
+        let what = match check {
+            Some(check) => Outcome::Compare { head, rows, check },
+            None => Outcome::Rows(rows),
+        };
+        outcomes.push(shard, outcome, what);
+    }
+    outcomes.send();
+}
+
+/// TF Serving refused the run: one of the members is to blame, or it is not for sharing.
+fn send_alone(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Member>>) {
+    let check = Check::refused(runs);
+    hand_out(handle, members, |head| Outcome::Alone { head, check: Some(Arc::clone(&check)) });
+}
+
+fn hand_out(handle: &RunHandle, members: Vec<Request<Member>>, outcome: impl Fn(CallHead) -> Outcome) {
+    let mut outcomes = handle.outcomes();
+    for request in members {
+        let Member { head, outcome: member, shard, .. } = request.payload;
+        outcomes.push(shard, member, outcome(head));
+    }
+    outcomes.send();
+}
+
+/// Whether an error has nothing to do with what was sent, so that the members alone would get the
+/// same.
+fn is_for_all(trailers: &HeaderMap) -> bool {
+    match code(trailers) {
+        Some(Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) => true,
+        // The members alone may need less memory.
+        Some(Code::ResourceExhausted) => {
+            let text = trailers.get(GRPC_MESSAGE).map(|text| percent_decode(text.as_bytes()));
+            text.is_some_and(|text| overload(&text).is_some())
+        }
+        _ => false,
+    }
+}
+
+/// The deadline of the member that has most time; none if one has no deadline.
+fn latest(runs: &Runs, members: &[Request<Member>]) -> Deadline {
+    let deadlines = members.iter().map(|request| request.deadline);
+    let latest = deadlines.reduce(|latest, deadline| Some(latest?.max(deadline?))).flatten();
+    latest.map_or_else(Deadline::default, |latest| Deadline::until(runs.instant(latest)))
+}
+
+/// Waits for the call, or until all members have left.
+async fn unless_left<F: Future>(
+    mut call: std::pin::Pin<&mut F>,
+    members: &mut [Request<Member>],
+) -> Option<F::Output> {
+    // Those before it have left.
+    let mut first = 0;
+    poll_fn(|cx| {
+        if let Poll::Ready(called) = call.as_mut().poll(cx) {
+            return Poll::Ready(Some(called));
+        }
+        while let Some(request) = members.get_mut(first) {
+            if request.payload.outcome.poll_closed(cx).is_pending() {
+                return Poll::Pending;
+            }
+            first += 1;
+        }
+        Poll::Ready(None)
+    })
+    .await
+}
+
+fn label(cause: Cause) -> FlushCause {
+    match cause {
+        Cause::Idle => FlushCause::Idle,
+        Cause::Full => FlushCause::Full,
+        Cause::Returned => FlushCause::Returned,
+        Cause::Delay => FlushCause::Delay,
+        Cause::Deadline => FlushCause::Deadline,
+        Cause::Drain => FlushCause::Drain,
+    }
+}

@@ -1,0 +1,255 @@
+//! The runs of a signature that several requests share, across the threads: who waits, who sends,
+//! and who gets which rows.
+//!
+//! [`Runs`] puts a lock around the pure [`Queue`], passes the time in, and carries out what it
+//! decides. A request that may share a run becomes a [`Member`]: what it brings waits in the queue,
+//! its task waits for an [`Outcome`]. When a run may start, one thread makes the call for all. Tasks
+//! never cross threads; what they bring and get does ([`handover`]).
+mod guards;
+mod handover;
+mod trust;
+
+use std::hash::RandomState;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+pub(crate) use guards::{Reserved, Running, Waiting};
+pub(crate) use handover::{Handover, RunHandle};
+pub(crate) use trust::{Check, Trust};
+
+use crate::batch::{Bypass, Entry, Fixed, Learned, Part, Queue, Refusal, Request, Settings, sharable};
+use crate::concurrency::Micros;
+use crate::fault::Fault;
+use crate::signature::Signature;
+use crate::telemetry::metrics::{BatchMetrics, ModelMetrics};
+use crate::upstream::call::CallHead;
+use crate::wire::Rope;
+
+/// The runs of one signature of one version of a model.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    pub signature: Arc<Signature>,
+    pub settings: Settings,
+    /// The rows of every run, if the signature declares them.
+    pub fixed: Fixed,
+    pub trust: Trust,
+    pub metrics: BatchMetrics,
+    pub model_metrics: Arc<ModelMetrics>,
+    pub hashers: [RandomState; 2],
+    queue: Mutex<Queue<Member>>,
+    start: Instant,
+}
+
+/// A request that waits for a run, as far as another thread needs it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub part: Part,
+    /// The run is sent with that of one of its members.
+    pub head: CallHead,
+    pub outcome: oneshot::Sender<Outcome>,
+    /// The thread of its task.
+    pub shard: usize,
+}
+
+/// What a member gets.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Its rows of the answer.
+    Rows(Rows),
+    /// It is sent alone, answered from that, and its rows are compared.
+    Compare {
+        head: CallHead,
+        rows: Rows,
+        check: Arc<Check>,
+    },
+    /// It is sent alone: TF Serving refused the run, or its answer cannot be cut.
+    Alone {
+        head: CallHead,
+        check: Option<Arc<Check>>,
+    },
+    /// It is the only member of its run, and sends it.
+    Only {
+        head: CallHead,
+        running: Running,
+    },
+    /// TF Serving did not run it: all members get the same.
+    Refused(Arc<Refused>),
+    Failed(Fault),
+}
+
+/// A member's rows of the answer of a run.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// A `PredictResponse`.
+    pub message: Rope,
+    /// What is the same for all members.
+    pub common: Arc<Common>,
+    pub rows: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub metadata: HeaderMap,
+    pub trailers: HeaderMap,
+    /// The rows of the run, before it was filled.
+    pub rows: u64,
+}
+
+/// An error of TF Serving.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub metadata: HeaderMap,
+    pub trailers: HeaderMap,
+}
+
+/// What became of a request that was offered.
+#[derive(Debug)]
+pub(crate) enum Offered {
+    Waits(Waiting, oneshot::Receiver<Outcome>),
+    /// It could not wait for the next run, but may be answered in time if it is sent alone.
+    Alone(CallHead),
+}
+
+impl Runs {
+    /// # Errors
+    /// Why requests for this signature cannot share runs.
+    pub(crate) fn new(
+        (model, model_metrics): (&str, &Arc<ModelMetrics>),
+        signature: Arc<Signature>,
+        settings: &Settings,
+        pad_static_batch: bool,
+        before: Option<&Self>,
+    ) -> Result<Self, Bypass> {
+        let fixed = sharable(&signature, pad_static_batch)?;
+        let mut settings = settings.clone();
+        if let Fixed::Rows(rows) = fixed {
+            settings.allowed_batch_sizes = vec![rows];
+            settings.max_rows = rows;
+        }
+        let learned = before.map_or_else(Learned::default, |before| before.queue().learned());
+        Ok(Self {
+            metrics: BatchMetrics::new(model, &signature.name),
+            model_metrics: Arc::clone(model_metrics),
+            trust: Trust::new(&settings),
+            queue: Mutex::new(Queue::new(&settings, &learned)),
+            hashers: [RandomState::new(), RandomState::new()],
+            start: Instant::now(),
+            signature,
+            settings,
+            fixed,
+        })
+    }
+
+    /// Starts a run of one request that is sent as it is, if nobody waits and a run may start.
+    pub(crate) fn start_alone(
+        self: &Arc<Self>,
+        handle: &RunHandle,
+        rows: u64,
+        now: Instant,
+    ) -> Option<Running> {
+        if self.settings.filled(rows) != rows {
+            return None;
+        }
+        let run = self.queue().start_alone(rows, self.micros(now))?;
+        Some(Running::new(self, handle, run))
+    }
+
+    /// Offers a request, and starts the runs that may start now.
+    ///
+    /// # Errors
+    /// Too many rows wait, or it cannot be answered before its deadline.
+    pub(crate) fn offer(
+        self: &Arc<Self>,
+        handle: &RunHandle,
+        key: u128,
+        (peer, deadline): (u64, Option<Instant>),
+        (part, head): (Part, CallHead),
+    ) -> Result<Offered, Fault> {
+        let (outcome, received) = oneshot::channel();
+        let rows = part.rows;
+        let deadline = deadline.map(|deadline| self.micros(deadline));
+        let payload = Member { part, head, outcome, shard: handle.number() };
+        let mut queue = self.queue();
+        let entry = queue.push(key, Request { peer, rows, deadline, payload }, self.now());
+        match entry {
+            Entry::Waits(number) => {
+                self.start_runs(queue, handle);
+                Ok(Offered::Waits(Waiting::new(self, handle, key, number), received))
+            }
+            Entry::Alone(Member { head, .. }) => Ok(Offered::Alone(head)),
+            Entry::Refused(refusal, _) => Err(self.fault(refusal)),
+        }
+    }
+
+    /// Starts the runs that may start: some time has passed.
+    pub(crate) fn poke(self: &Arc<Self>, handle: &RunHandle) {
+        self.start_runs(self.queue(), handle);
+    }
+
+    /// From now on nothing waits for other requests.
+    pub(crate) fn drain(self: &Arc<Self>, handle: &RunHandle) {
+        let mut queue = self.queue();
+        queue.drain();
+        self.start_runs(queue, handle);
+    }
+
+    /// Rows that wait.
+    pub(crate) fn queue_rows(&self) -> u64 {
+        self.queue().rows()
+    }
+
+    /// The learned cost of a run and of a row, in microseconds.
+    pub(crate) fn cost(&self) -> Option<(f64, f64)> {
+        self.queue().cost()
+    }
+
+    pub(crate) fn now(&self) -> Micros {
+        self.micros(Instant::now())
+    }
+
+    pub(crate) fn instant(&self, at: Micros) -> Instant {
+        self.start + Duration::from_micros(at)
+    }
+
+    fn micros(&self, at: Instant) -> Micros {
+        at.saturating_duration_since(self.start).as_micros() as Micros
+    }
+
+    /// Starts the runs that may start, on this thread.
+    fn start_runs(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue<Member>>, handle: &RunHandle) {
+        let now = self.now();
+        let mut started = SmallVec::<[_; 4]>::new();
+        while let Some(run) = queue.start(now) {
+            started.push(run);
+        }
+        // Without the lock: what is dropped here takes it.
+        drop(queue);
+        for (key, run) in started {
+            handle.start(Reserved::new(self, handle, key, run));
+        }
+    }
+
+    fn fault(&self, refusal: Refusal) -> Fault {
+        match refusal {
+            Refusal::Full { rows, retry } => Fault::RowsFull {
+                rows,
+                limit: self.settings.max_queue_rows,
+                retry: Duration::from_micros(retry),
+            },
+            Refusal::TooLate { wait } => {
+                let wait = Duration::from_micros(wait);
+                Fault::RunTooLate { wait, retry: wait }
+            }
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<Member>> {
+        // Nothing done under the lock panics halfway.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

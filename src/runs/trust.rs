@@ -1,0 +1,139 @@
+//! Whether the answers of shared runs are right: how many members are compared with lone runs, and
+//! when batching is switched off.
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use super::Runs;
+use crate::batch::Settings;
+
+/// Runs that TF Serving refused, one after the other, although it takes their members alone.
+const MAX_STRIKES: u32 = 3;
+
+/// What is known of the runs of one version.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    /// Runs of which all members are still to be compared.
+    probation: AtomicU32,
+    /// One member in so many is compared after that; 0 for none.
+    one_in: u64,
+    members: AtomicU64,
+    strikes: AtomicU32,
+    off: OnceLock<String>,
+}
+
+/// What the members of one run have found out alone. Judged when the last of them is done.
+#[derive(Debug)]
+pub(crate) struct Check {
+    runs: Arc<Runs>,
+    kind: Kind,
+    failed: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A run on probation.
+    Probation,
+    Sample,
+    /// TF Serving refused the run, or its answer could not be cut.
+    Refused,
+}
+
+impl Trust {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let one_in =
+            if settings.verify_sample > 0.0 { (1.0 / settings.verify_sample).round() as u64 } else { 0 };
+        Self {
+            probation: AtomicU32::new(settings.probation),
+            one_in,
+            members: AtomicU64::new(0),
+            strikes: AtomicU32::new(0),
+            off: OnceLock::new(),
+        }
+    }
+
+    /// Why batching was switched off, if it was.
+    pub(crate) fn off(&self) -> Option<&str> {
+        self.off.get().map(String::as_str)
+    }
+
+    /// Runs on probation that are still to come.
+    pub(crate) fn probation(&self) -> u32 {
+        self.probation.load(Relaxed)
+    }
+
+    /// Whether one more member is to be compared.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.one_in > 0 && self.members.fetch_add(1, Relaxed).is_multiple_of(self.one_in)
+    }
+
+    fn switch_off(&self, runs: &Runs, why: String) {
+        let model = runs.metrics.model();
+        if self.off.set(why).is_ok() {
+            let (signature, why) = (runs.signature.name.as_str(), self.off().unwrap_or_default());
+            tracing::warn!(
+                model,
+                signature,
+                why,
+                "requests share no runs any more, until the next version of the model"
+            );
+            runs.metrics.switched_off();
+        }
+    }
+}
+
+impl Check {
+    /// For a run whose members are all compared, if it is on probation.
+    pub(crate) fn probation(runs: &Arc<Runs>) -> Option<Arc<Self>> {
+        (runs.trust.probation() > 0).then(|| Self::new(runs, Kind::Probation))
+    }
+
+    /// For a member that is compared.
+    pub(crate) fn sample(runs: &Arc<Runs>) -> Arc<Self> {
+        Self::new(runs, Kind::Sample)
+    }
+
+    /// For a run that was refused.
+    pub(crate) fn refused(runs: &Arc<Runs>) -> Arc<Self> {
+        Self::new(runs, Kind::Refused)
+    }
+
+    fn new(runs: &Arc<Runs>, kind: Kind) -> Arc<Self> {
+        Arc::new(Self { runs: Arc::clone(runs), kind, failed: AtomicBool::new(false) })
+    }
+
+    /// The lone run has failed too, or was not made: it says nothing about the shared one.
+    pub(crate) fn failed(&self) {
+        self.failed.store(true, Relaxed);
+    }
+
+    /// A member's rows differ from those of its lone run.
+    pub(crate) fn diverged(&self, what: &str) {
+        self.failed.store(true, Relaxed);
+        self.runs.metrics.diverged();
+        self.runs.trust.switch_off(
+            &self.runs,
+            format!("the answer of a shared run differs from that of a lone run: {what}"),
+        );
+    }
+}
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        let trust = &self.runs.trust;
+        let failed = self.failed.load(Relaxed);
+        match self.kind {
+            Kind::Probation if !failed => {
+                trust.probation.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).ok();
+                trust.strikes.store(0, Relaxed);
+            }
+            Kind::Refused if !failed => {
+                if trust.strikes.fetch_add(1, Relaxed) + 1 >= MAX_STRIKES {
+                    let why = "TF Serving does not answer shared runs of requests that it answers alone";
+                    trust.switch_off(&self.runs, why.to_owned());
+                }
+            }
+            Kind::Sample if !failed => trust.strikes.store(0, Relaxed),
+            _ => {}
+        }
+    }
+}
