@@ -206,12 +206,18 @@ fn check_batching(policy: &Policy, at: &Cursor<'_>) {
     let largest = batching.allowed_batch_sizes.last().copied().unwrap_or(limit);
     if batching.max_rows > 0 && largest != batching.max_rows {
         let path = at.path_of("batching.allowed_batch_sizes");
-        let what = format!("the largest of `allowed_batch_sizes` ({largest}) must be `max_rows` ({})", batching.max_rows);
+        let what = format!(
+            "the largest of `allowed_batch_sizes` ({largest}) must be `max_rows` ({})",
+            batching.max_rows
+        );
         at.push(Problem::at(at.node.place, path, &what));
     }
     if limit > batching.max_queue_rows {
         let path = at.path_of("batching.max_queue_rows");
-        let what = format!("`max_queue_rows` ({}) is less than the rows of a run ({limit})", batching.max_queue_rows);
+        let what = format!(
+            "`max_queue_rows` ({}) is less than the rows of a run ({limit})",
+            batching.max_queue_rows
+        );
         at.push(Problem::at(at.node.place, path, &what));
     }
 }

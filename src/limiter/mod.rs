@@ -20,24 +20,14 @@
 //! with the longest backlog loses its newest waiter, so that one client or model does not keep
 //! others out. A waiter's deadline is compared with the position in its own flow.
 //!
-//! # Shared calls
-//!
-//! A waiter may offer to *share* an upstream call ([`Share`]): it brings a key, a number of rows
-//! and its message. When a waiter is granted a permit, the waiters for the same model with the same
-//! key *join* its call, in order of arrival, as long as the rows stay within the maximum. They
-//! leave the queue with it, even from behind waiters with other keys and from other clients. The
-//! first one leads: its thread sends all the messages in one call and hands each of the others its
-//! answer. Messages and answers cross threads, tasks do not.
-//!
-//! This starves nobody. Joining takes no permit: every waiter has as many calls before it as
-//! without sharing, or fewer.
+//! A call that several requests share takes one permit, for which one waiter stands in the queue
+//! ([`crate::runs`]).
 pub mod admission;
 mod budget;
 mod model;
 mod queue;
 mod ranks;
 mod shard_handle;
-mod sharing;
 #[cfg(test)]
 mod tests;
 mod waiter;
@@ -53,11 +43,9 @@ use tokio::time::Instant;
 use crate::concurrency::{AdaptiveLimit, Micros, STUCK};
 use crate::config::{Limits, UpstreamConcurrency};
 use crate::fault::Fault;
-use queue::{FairQueue, Flow, Pick};
+use queue::{FairQueue, Flow};
 use shard_handle::Granted;
 pub use shard_handle::{GrantReceiver, Order, Permit, ShardHandle, Source};
-use sharing::Queued;
-pub use sharing::{Grant, Joined, Share, Sharing, Unshared};
 pub use waiter::{Outcome, Waiter};
 
 /// Bounds of the retry hint for clients that were turned away.
@@ -75,7 +63,7 @@ const ADVICE: &str = "TF Serving refuses calls because all its threads are busy;
 
 /// The limit, the permits in use and the queue, shared by all threads.
 #[derive(Debug)]
-pub struct Limiter<S: Sharing = Unshared> {
+pub struct Limiter {
     /// A copy of what the state's limit allows, for the path that takes no lock.
     available: AtomicUsize,
     inflight: AtomicUsize,
@@ -86,19 +74,28 @@ pub struct Limiter<S: Sharing = Unshared> {
     max_queued: usize,
     start: Instant,
     hasher: RandomState,
-    state: Mutex<State<S>>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug)]
-struct State<S: Sharing> {
+struct State {
     limit: AdaptiveLimit,
-    queue: FairQueue<Queued<S>>,
+    queue: FairQueue<Queued>,
     /// One per shard.
-    grant_senders: Vec<mpsc::UnboundedSender<Delivery<S>>>,
+    grant_senders: Vec<mpsc::UnboundedSender<Delivery>>,
 }
 
 /// An outcome on its way to another thread.
-type Delivery<S> = (oneshot::Sender<Outcome<S>>, Outcome<S>);
+type Delivery = (oneshot::Sender<Outcome>, Outcome);
+
+/// The queue's side of a waiter.
+#[derive(Debug)]
+struct Queued {
+    flow: Flow,
+    number: i64,
+    shard: usize,
+    outcome: oneshot::Sender<Outcome>,
+}
 
 /// The numbers that operators see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,7 +109,7 @@ pub struct Occupancy {
     pub queued: usize,
 }
 
-impl<S: Sharing> Limiter<S> {
+impl Limiter {
     /// `None` if the number of calls in flight is not limited.
     pub fn new(concurrency: UpstreamConcurrency, limits: &Limits) -> Option<Arc<Self>> {
         let limit = match concurrency {
@@ -149,7 +146,7 @@ impl<S: Sharing> Limiter<S> {
 
     /// The handle for one more thread, which has to run [`GrantReceiver::deliver`].
     #[expect(clippy::disallowed_methods, reason = "holds at most one item per queued request")]
-    pub fn shard_handle(self: &Arc<Self>) -> (ShardHandle<S>, GrantReceiver<S>) {
+    pub fn shard_handle(self: &Arc<Self>) -> (ShardHandle, GrantReceiver) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut state = self.state();
         state.grant_senders.push(sender);
@@ -184,7 +181,7 @@ impl<S: Sharing> Limiter<S> {
     }
 
     /// Publishes the limit and grants free permits. `here` is the shard of the calling thread.
-    fn grant_permits(self: &Arc<Self>, state: &mut State<S>, here: Option<usize>) {
+    fn grant_permits(self: &Arc<Self>, state: &mut State, here: Option<usize>) {
         self.available.store(state.limit.available(), SeqCst);
         if !state.queue.is_empty() {
             let now = self.now();
@@ -202,32 +199,25 @@ impl<S: Sharing> Limiter<S> {
     }
 
     /// Hands a permit that was reserved to the next waiter; false if none may have it.
-    fn grant_next(self: &Arc<Self>, state: &mut State<S>, here: Option<usize>, now: Micros) -> bool {
+    fn grant_next(self: &Arc<Self>, state: &mut State, here: Option<usize>, now: Micros) -> bool {
         let Some((flow, number, first)) = state.queue.pop(state.limit.available(), now) else { return false };
-        let joining =
-            first.share.as_ref().map_or_else(Vec::new, |share| joining(&mut state.queue, flow, share));
-        let requests = 1 + joining.len() as u32;
-        state.queue.granted(flow, requests, now);
+        state.queue.granted(flow, now);
         let shard = ShardHandle { limiter: Arc::clone(self), number: first.shard };
-        let joined = (!joining.is_empty()).then(|| Joined { leader: shard.clone(), requests: joining });
         let granted = Granted { flow, since: now, again: number < 0 };
-        let permit = Permit { shard, granted: Some(granted), requests, held: true };
-        let outcome = Outcome::Grant(Grant { joined, permit });
-        if let Err(Outcome::Grant(mut grant)) = state.deliver(here, first.shard, first.outcome, outcome) {
+        let permit = Permit { shard, granted: Some(granted), requests: 1, held: true };
+        let outcome = Outcome::Grant(permit);
+        if let Err(Outcome::Grant(mut permit)) = state.deliver(here, first.shard, first.outcome, outcome) {
             // The waiter has just been cancelled, or its thread has ended. Undone by hand, since
             // dropping the grant would take the lock again.
-            grant.permit.held = false;
+            permit.held = false;
             self.inflight.fetch_sub(1, SeqCst);
             state.queue.released(flow, None);
-            for queued in grant.joined.iter_mut().flat_map(|joined| joined.requests.drain(..)) {
-                state.queue.insert(queued.flow, queued.number, queued);
-            }
         }
         true
     }
 
     /// Puts a waiter into the queue; the caller grants permits.
-    fn enqueue(&self, state: &mut State<S>, queued: Queued<S>) {
+    fn enqueue(&self, state: &mut State, queued: Queued) {
         if !state.limit.is_waiting() {
             state.limit.queue_filled(self.now());
         }
@@ -238,7 +228,7 @@ impl<S: Sharing> Limiter<S> {
 
     /// A full queue loses the newest waiter of the longest flow. False if that is the one with this
     /// number.
-    fn displace(&self, state: &mut State<S>, number: i64, here: usize) -> bool {
+    fn displace(&self, state: &mut State, number: i64, here: usize) -> bool {
         if state.queue.len() <= self.max_queued {
             return true;
         }
@@ -293,13 +283,13 @@ impl<S: Sharing> Limiter<S> {
         self.grant_permits(&mut state, Some(shard));
     }
 
-    fn publish(&self, state: &State<S>) {
+    fn publish(&self, state: &State) {
         let capped = if state.queue.has_caps() { CAPPED } else { 0 };
         let attentive = if state.limit.is_attentive() { ATTENTIVE } else { 0 };
         self.queued.store(state.queue.len() | capped | attentive, SeqCst);
     }
 
-    fn state(&self) -> MutexGuard<'_, State<S>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // Nothing done under the lock panics halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -309,28 +299,7 @@ impl<S: Sharing> Limiter<S> {
     }
 }
 
-/// Takes the waiters that join a call: the next ones with the same key, until one does not fit, so
-/// that none overtakes another.
-fn joining<S: Sharing>(queue: &mut FairQueue<Queued<S>>, flow: Flow, first: &Share<S>) -> Vec<Queued<S>> {
-    let mut rows = first.rows;
-    let taken = queue.take(flow.model, |waiter| {
-        if rows >= first.max_rows {
-            return Pick::Stop;
-        }
-        let Some(share) = waiter.share.as_ref().filter(|share| share.key == first.key) else {
-            return Pick::Skip;
-        };
-        let more = rows.saturating_add(share.rows);
-        if more > first.max_rows {
-            return Pick::Stop;
-        }
-        rows = more;
-        Pick::Take
-    });
-    taken.into_iter().map(|(.., queued)| queued).collect()
-}
-
-impl<S: Sharing> State<S> {
+impl State {
     /// Refuses a request that would wait past its deadline.
     fn check_deadline(&self, flow: Flow, deadline: Option<Instant>, now: Micros) -> Result<(), Fault> {
         let Some(deadline) = deadline else { return Ok(()) };
@@ -353,9 +322,9 @@ impl<S: Sharing> State<S> {
         &self,
         here: Option<usize>,
         to: usize,
-        waiter: oneshot::Sender<Outcome<S>>,
-        outcome: Outcome<S>,
-    ) -> Result<(), Outcome<S>> {
+        waiter: oneshot::Sender<Outcome>,
+        outcome: Outcome,
+    ) -> Result<(), Outcome> {
         if here == Some(to) {
             waiter.send(outcome)
         } else {

@@ -1,7 +1,6 @@
 //! The waiters for one model, by peer, and what is known of the model's calls.
 use std::collections::{BTreeMap, VecDeque};
 
-use super::queue::Pick;
 use super::ranks::{Ranks, Tag};
 use crate::concurrency::Micros;
 
@@ -112,28 +111,6 @@ impl<T> Model<T> {
         Some((peer, number, waiter))
     }
 
-    /// Takes waiters in order of arrival, as `pick` says. Those that share a call cost their peers
-    /// nothing, since the call is made anyway.
-    pub(super) fn take(&mut self, pick: &mut impl FnMut(&T) -> Pick) -> Vec<(u64, i64, T)> {
-        let mut all: Vec<(i64, u64)> = self
-            .peers
-            .iter()
-            .flat_map(|(peer, flow)| flow.waiters.iter().map(|(number, _)| (*number, *peer)))
-            .collect();
-        all.sort_unstable();
-        let mut taken = Vec::new();
-        for (number, peer) in all {
-            let Some(flow) = self.peers.get(&peer) else { continue };
-            let Ok(at) = flow.waiters.binary_search_by_key(&number, |(number, _)| *number) else { continue };
-            match pick(&flow.waiters[at].1) {
-                Pick::Take => taken.extend(self.remove(peer, number).map(|waiter| (peer, number, waiter))),
-                Pick::Skip => {}
-                Pick::Stop => break,
-            }
-        }
-        taken
-    }
-
     /// The newest waiter of the peer that has the most.
     pub(super) fn last_of_longest(&self) -> Option<(u64, i64)> {
         let peer = self.ranks.longest()?;
@@ -162,15 +139,15 @@ impl<T> Model<T> {
         (age <= STALE.max(STALE_INTERVALS * interval)).then_some(interval)
     }
 
-    /// A permit was granted to a call that so many requests share.
-    pub(super) fn granted(&mut self, requests: u32, now: Micros) {
+    /// A permit was granted.
+    pub(super) fn granted(&mut self, now: Micros) {
         self.held += 1;
         if !self.waited && now.saturating_sub(self.last_grant) > STALE {
             self.intervals = (0, 0);
         }
         if self.waited {
             self.intervals.0 += now.saturating_sub(self.last_grant);
-            self.intervals.1 += requests;
+            self.intervals.1 += 1;
             while self.intervals.1 >= HALF_AFTER {
                 self.intervals = (self.intervals.0 / 2, self.intervals.1 / 2);
             }

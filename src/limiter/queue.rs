@@ -2,8 +2,7 @@
 //!
 //! What is shared is the time of permits: a model's turn costs the learned time of its calls, so a
 //! model of one second gets one call for a thousand of a model of one millisecond. Idle flows are
-//! forgotten. All operations take a time that grows with the logarithm of the number of flows,
-//! except for sharing, which looks at the waiters of one model.
+//! forgotten. All operations take a time that grows with the logarithm of the number of flows.
 //!
 //! A permit cannot be taken back from a call that runs. So a model of slow calls leaves as many
 //! permits free as models of faster calls have used lately, up to their fair shares.
@@ -27,15 +26,6 @@ const MIN_MODELS: usize = 64;
 pub(super) struct Flow {
     pub(super) model: u64,
     pub(super) peer: u64,
-}
-
-/// What to do with a waiter that might share a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pick {
-    Take,
-    Skip,
-    /// Neither this one nor those after it.
-    Stop,
 }
 
 #[derive(Debug)]
@@ -157,37 +147,6 @@ impl<T> FairQueue<T> {
         self.caps.get(&key).is_none_or(|cap| held < *cap)
     }
 
-    /// Takes waiters for the same model in order of arrival, as `pick` says.
-    pub(super) fn take(&mut self, model: u64, mut pick: impl FnMut(&T) -> Pick) -> Vec<(Flow, i64, T)> {
-        let mut taken = Vec::new();
-        let mut at = 0;
-        while let Some((_, flow, waiter)) = self.again.get(at) {
-            match if flow.model == model { pick(waiter) } else { Pick::Skip } {
-                Pick::Take => {
-                    let removed = self.again.remove(at);
-                    taken.extend(removed.map(|(number, flow, waiter)| (flow, number, waiter)));
-                }
-                Pick::Skip => at += 1,
-                Pick::Stop => {
-                    self.len -= taken.len();
-                    return taken;
-                }
-            }
-        }
-        if let Some(found) = self.models.get_mut(&model)
-            && found.waiting > 0
-        {
-            let (tag, waiting) = (found.tag, found.waiting);
-            let picked = found.take(&mut pick);
-            self.ranks.resize(model, tag, waiting, waiting - picked.len());
-            taken.extend(
-                picked.into_iter().map(|(peer, number, waiter)| (Flow { model, peer }, number, waiter)),
-            );
-        }
-        self.len -= taken.len();
-        taken
-    }
-
     /// The newest waiter of the flow with the longest backlog.
     pub(super) fn last_of_longest(&self) -> Option<(Flow, i64)> {
         let model = self.ranks.longest()?;
@@ -215,10 +174,10 @@ impl<T> FairQueue<T> {
         (self.ranks.len() == 1).then_some(only)
     }
 
-    /// A permit was granted to a waiter of that flow; so many requests share it.
-    pub(super) fn granted(&mut self, flow: Flow, requests: u32, now: Micros) {
+    /// A permit was granted to a waiter of that flow.
+    pub(super) fn granted(&mut self, flow: Flow, now: Micros) {
         let model = self.models.entry(flow.model).or_default();
-        model.granted(requests, now);
+        model.granted(now);
         self.stale |= model.update_demand(self.capped_limit, now);
     }
 

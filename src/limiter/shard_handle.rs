@@ -6,26 +6,25 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::queue::Flow;
-use super::sharing::Queued;
-use super::{ADVICE, ADVISE_AFTER, ATTENTIVE, Delivery, Limiter, Share, Sharing, Unshared, Waiter};
+use super::{ADVICE, ADVISE_AFTER, ATTENTIVE, Delivery, Limiter, Queued, Waiter};
 use crate::concurrency::Micros;
 use crate::fault::Fault;
 
 /// One thread's handle to the limiter.
-#[derive(Debug)]
-pub struct ShardHandle<S: Sharing = Unshared> {
-    pub(super) limiter: Arc<Limiter<S>>,
+#[derive(Debug, Clone)]
+pub struct ShardHandle {
+    pub(super) limiter: Arc<Limiter>,
     pub(super) number: usize,
 }
 
 /// Receives what other threads hand to the waiters of this one.
 #[derive(Debug)]
-pub struct GrantReceiver<S: Sharing = Unshared>(pub(super) mpsc::UnboundedReceiver<Delivery<S>>);
+pub struct GrantReceiver(pub(super) mpsc::UnboundedReceiver<Delivery>);
 
 /// The right to have one upstream call in flight. Released without an answer when dropped.
 #[derive(Debug)]
-pub struct Permit<S: Sharing = Unshared> {
-    pub(super) shard: ShardHandle<S>,
+pub struct Permit {
+    pub(super) shard: ShardHandle,
     /// `None` if nothing waited.
     pub(super) granted: Option<Granted>,
     /// How many requests share the call.
@@ -58,16 +57,9 @@ pub enum Order {
     Front,
 }
 
-// Not derived: that would ask for `S: Clone`.
-impl<S: Sharing> Clone for ShardHandle<S> {
-    fn clone(&self) -> Self {
-        Self { limiter: Arc::clone(&self.limiter), number: self.number }
-    }
-}
-
-impl<S: Sharing> ShardHandle<S> {
+impl ShardHandle {
     /// Takes a permit if one is free and nobody waits.
-    pub fn take(&self) -> Option<Permit<S>> {
+    pub fn take(&self) -> Option<Permit> {
         let limiter = &self.limiter;
         if limiter.queued.load(SeqCst) & !ATTENTIVE > 0 || !limiter.reserve() {
             return None;
@@ -109,19 +101,12 @@ impl<S: Sharing> ShardHandle<S> {
         state.check_deadline(flow, deadline, limiter.now())
     }
 
-    /// Enters the queue; [`Waiter::outcome`] is the permit, or an answer if the request offered to
-    /// share a call.
+    /// Enters the queue; [`Waiter::outcome`] is the permit.
     ///
     /// # Errors
     ///
     /// If the queue is full, or the request would wait past its deadline.
-    pub fn wait(
-        &self,
-        source: Source<'_>,
-        deadline: Option<Instant>,
-        order: Order,
-        share: Option<Share<S>>,
-    ) -> Result<Waiter<S>, Fault> {
+    pub fn wait(&self, source: Source<'_>, deadline: Option<Instant>, order: Order) -> Result<Waiter, Fault> {
         let limiter = &self.limiter;
         let flow = limiter.flow(source);
         let mut state = limiter.state();
@@ -130,7 +115,7 @@ impl<S: Sharing> ShardHandle<S> {
         }
         let (sender, outcome) = oneshot::channel();
         let number = state.queue.number(order == Order::Front);
-        limiter.enqueue(&mut state, Queued { flow, number, shard: self.number, outcome: sender, share });
+        limiter.enqueue(&mut state, Queued { flow, number, shard: self.number, outcome: sender });
         limiter.grant_permits(&mut state, Some(self.number));
         if order == Order::Back && !limiter.displace(&mut state, number, self.number) {
             let (waiting, limit) = (state.queue.len(), limiter.max_queued);
@@ -152,7 +137,7 @@ impl<S: Sharing> ShardHandle<S> {
     }
 }
 
-impl<S: Sharing> GrantReceiver<S> {
+impl GrantReceiver {
     /// Passes on what other threads hand over, until the limiter is gone.
     pub async fn deliver(mut self) {
         while let Some((waiter, outcome)) = self.0.recv().await {
@@ -162,7 +147,7 @@ impl<S: Sharing> GrantReceiver<S> {
     }
 }
 
-impl<S: Sharing> Permit<S> {
+impl Permit {
     /// The server has answered, with success or failure.
     pub fn answered(mut self) {
         self.held = false;
@@ -185,7 +170,7 @@ impl<S: Sharing> Permit<S> {
     }
 }
 
-impl<S: Sharing> Drop for Permit<S> {
+impl Drop for Permit {
     fn drop(&mut self) {
         if self.held {
             self.shard.limiter.release(0, self.shard.number, self.granted);

@@ -124,7 +124,7 @@ async fn queue(
     cx.progress.set("waiting in the queue for the upstream");
     let since = Instant::now();
     let source = Source { model: cx.metrics.model().name(), peer: cx.peer.key() };
-    let mut outcome = pin!(limiter.wait(source, cx.deadline.at(), order, None)?.outcome());
+    let mut outcome = pin!(limiter.wait(source, cx.deadline.at(), order)?.outcome());
     let outcome = match withheld {
         Some(until) => match tokio::time::timeout_at(until, &mut outcome).await {
             Ok(outcome) => outcome,

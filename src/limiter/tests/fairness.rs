@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::queue::{FairQueue, Flow, Pick};
+use super::super::queue::{FairQueue, Flow};
 use crate::concurrency::Micros;
 
 const SECOND: Micros = 1_000_000;
@@ -85,7 +85,7 @@ impl World<'_> {
     fn grant(&mut self) {
         while self.inflight < self.permits {
             let Some((flow, _, (who, came))) = self.queue.pop(self.permits, self.now) else { return };
-            self.queue.granted(flow, 1, self.now);
+            self.queue.granted(flow, self.now);
             self.send(who, came, true);
         }
     }
@@ -221,7 +221,7 @@ fn flows_that_are_gone_are_forgotten() {
         queue.insert(flow, number, round);
         if round % 50 == 49 {
             while let Some((flow, ..)) = queue.pop(8, round) {
-                queue.granted(flow, 1, round);
+                queue.granted(flow, round);
                 queue.released(flow, Some(100));
             }
         }
@@ -244,7 +244,6 @@ enum Step {
     Pop,
     Release(usize, Micros),
     Displace,
-    Join { model: u64, most: usize },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -257,7 +256,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             3 => Just(Step::Pop),
             2 => (any::<usize>(), 1_u64..2_000_000).prop_map(|(which, time)| Step::Release(which, time)),
             1 => Just(Step::Displace),
-            1 => (0_u64..4, 0_usize..4).prop_map(|(model, most)| Step::Join { model, most }),
         ],
         0..300,
     )
@@ -303,7 +301,7 @@ proptest! {
                     let oldest = waiting.iter().find(|(_, other)| **other == flow).map(|(number, _)| *number);
                     prop_assert_eq!(Some(number), oldest, "a flow is first in, first out");
                     leave(&mut waiting, flow, number, item);
-                    queue.granted(flow, 1, now);
+                    queue.granted(flow, now);
                     held.push(flow);
                 }
                 Step::Release(which, time) => {
@@ -317,22 +315,6 @@ proptest! {
                     prop_assert!((0..4).all(|model| lengths(model) <= lengths(flow.model)));
                     let item = queue.remove(flow, number).unwrap();
                     leave(&mut waiting, flow, number, item);
-                }
-                Step::Join { model, most } => {
-                    let mut left = most;
-                    let taken = queue.take(model, |_| {
-                        if left == 0 {
-                            return Pick::Stop;
-                        }
-                        left -= 1;
-                        Pick::Take
-                    });
-                    let oldest: Vec<i64> =
-                        waiting.iter().filter(|(_, flow)| flow.model == model).map(|(number, _)| *number).take(most).collect();
-                    prop_assert_eq!(taken.iter().map(|(_, number, _)| *number).collect::<Vec<_>>(), oldest);
-                    for (flow, number, item) in taken {
-                        leave(&mut waiting, flow, number, item);
-                    }
                 }
             }
             prop_assert_eq!(queue.len(), waiting.len());
@@ -352,7 +334,7 @@ fn a_slow_model_does_not_take_permits_that_are_withheld_at_times() {
     let (slow, fast) = (Flow { model: 1, peer: 1 }, Flow { model: 2, peer: 1 });
     let mut queue = FairQueue::new();
     for (flow, time) in [(slow, 1_000_000), (fast, 1_000)] {
-        queue.granted(flow, 1, 0);
+        queue.granted(flow, 0);
         queue.released(flow, Some(time));
     }
     for flow in [slow, fast] {
@@ -366,7 +348,7 @@ fn a_slow_model_does_not_take_permits_that_are_withheld_at_times() {
     let mut held = 0;
     for available in [8, 15, 8, 15] {
         while let Some((flow, ..)) = queue.pop(available, 10) {
-            queue.granted(flow, 1, 10);
+            queue.granted(flow, 10);
             held += usize::from(flow == slow);
             if flow == fast {
                 queue.released(flow, Some(1_000));
@@ -381,7 +363,7 @@ fn a_slow_model_leaves_a_thread_to_a_fast_one_that_is_refused_again() {
     let (slow, fast) = (Flow { model: 1, peer: 1 }, Flow { model: 2, peer: 1 });
     let mut queue = FairQueue::new();
     for (flow, time) in [(slow, SECOND), (fast, 1_000)] {
-        queue.granted(flow, 1, 0);
+        queue.granted(flow, 0);
         queue.released(flow, Some(time));
     }
     let insert = |queue: &mut FairQueue<()>, flow, count| {
@@ -396,7 +378,7 @@ fn a_slow_model_leaves_a_thread_to_a_fast_one_that_is_refused_again() {
     let take = |queue: &mut FairQueue<()>, now| {
         let mut held = 0;
         while let Some((flow, ..)) = queue.pop(15, now) {
-            queue.granted(flow, 1, now);
+            queue.granted(flow, now);
             held += usize::from(flow == slow);
         }
         held

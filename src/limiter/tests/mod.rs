@@ -15,10 +15,7 @@ fn limiter(limit: usize, queued: usize) -> Arc<Limiter> {
 /// never comes fails at once.
 async fn granted(waiter: Waiter) -> Permit {
     let outcome = tokio::time::timeout(Duration::from_secs(60), waiter.outcome()).await;
-    let Outcome::Grant(Grant { permit, joined: None }) = outcome.expect("a permit in time").unwrap() else {
-        panic!("nothing joins")
-    };
-    permit
+    outcome.expect("a permit in time").unwrap().into_permit().expect("the queue is not full")
 }
 
 /// Calls in flight and requests in the queue.
@@ -32,9 +29,9 @@ async fn waiters_are_granted_permits_in_order() {
     let (shard, _receiver) = limiter(1, 10).shard_handle();
     let first = shard.take().unwrap();
     assert!(shard.take().is_none());
-    let second = shard.wait(Source::default(), None, Order::Back, None).unwrap();
-    let third = shard.wait(Source::default(), None, Order::Back, None).unwrap();
-    let again = shard.wait(Source::default(), None, Order::Front, None).unwrap();
+    let second = shard.wait(Source::default(), None, Order::Back).unwrap();
+    let third = shard.wait(Source::default(), None, Order::Back).unwrap();
+    let again = shard.wait(Source::default(), None, Order::Front).unwrap();
     assert_eq!(seen(&shard), (1, 3));
     first.answered();
     let again = granted(again).await;
@@ -50,7 +47,7 @@ async fn a_dropped_waiter_leaves_the_queue() {
     let (shard, _receiver) = limiter(1, 10).shard_handle();
     let first = shard.take().unwrap();
     let waiters: Vec<Waiter> =
-        (0..3).map(|_| shard.wait(Source::default(), None, Order::Back, None).unwrap()).collect();
+        (0..3).map(|_| shard.wait(Source::default(), None, Order::Back).unwrap()).collect();
     let mut waiters = waiters.into_iter();
     let last = waiters.next_back().unwrap();
     drop(waiters);
@@ -67,14 +64,14 @@ async fn the_queue_is_bounded() {
     let (shard, _receiver) = limiter(1, 2).shard_handle();
     let _first = shard.take().unwrap();
     let _waiters: Vec<Waiter> =
-        (0..2).map(|_| shard.wait(Source::default(), None, Order::Back, None).unwrap()).collect();
+        (0..2).map(|_| shard.wait(Source::default(), None, Order::Back).unwrap()).collect();
     assert!(matches!(
-        shard.wait(Source::default(), None, Order::Back, None),
+        shard.wait(Source::default(), None, Order::Back),
         Err(Fault::QueueLong { waiting: 2, limit: 2, .. })
     ));
     assert!(shard.check(0, || true, None).is_err());
     assert!(
-        shard.wait(Source::default(), None, Order::Front, None).is_ok(),
+        shard.wait(Source::default(), None, Order::Front).is_ok(),
         "a request that was admitted once is not turned away"
     );
 }
@@ -84,7 +81,7 @@ async fn a_request_that_would_wait_past_its_deadline_is_refused_at_once() {
     let (shard, _receiver) = limiter(1, 100).shard_handle();
     let mut held = shard.take().unwrap();
     let mut waiters: VecDeque<Waiter> =
-        (0..20).map(|_| shard.wait(Source::default(), None, Order::Back, None).unwrap()).collect();
+        (0..20).map(|_| shard.wait(Source::default(), None, Order::Back).unwrap()).collect();
     for _ in 0..10 {
         tokio::time::advance(Duration::from_millis(100)).await;
         held.answered();
@@ -98,18 +95,18 @@ async fn a_request_that_would_wait_past_its_deadline_is_refused_at_once() {
     );
     assert!(shard.check(0, || true, within(1_200)).is_ok());
     assert!(shard.check(0, || true, None).is_ok());
-    assert!(shard.wait(Source::default(), within(50), Order::Back, None).is_err());
+    assert!(shard.wait(Source::default(), within(50), Order::Back).is_err());
     // What was slow then may be fast now.
     waiters.truncate(1);
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert!(shard.wait(Source::default(), within(50), Order::Back, None).is_ok());
+    assert!(shard.wait(Source::default(), within(50), Order::Back).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_wait_is_estimated_and_the_queue_is_bounded_by_client() {
     let (shard, _receiver) = limiter(1, 20).shard_handle();
     let [greedy, polite] = [1, 2].map(|peer| Source { model: "m", peer });
-    let wait = |source, deadline| shard.wait(source, deadline, Order::Back, None);
+    let wait = |source, deadline| shard.wait(source, deadline, Order::Back);
     let mut held = shard.take().unwrap();
     let mut waiters: VecDeque<Waiter> = (0..20).map(|_| wait(greedy, None).unwrap()).collect();
     for _ in 0..10 {
@@ -140,7 +137,7 @@ async fn a_withheld_permit_is_given_back_in_time() {
         let Some(until) = shard.take().unwrap().refused() else { continue };
         pauses.push(until - Instant::now());
         assert!(shard.take().is_none(), "the only permit is withheld");
-        let waits = shard.wait(Source::default(), None, Order::Front, None).unwrap();
+        let waits = shard.wait(Source::default(), None, Order::Front).unwrap();
         tokio::time::sleep_until(until).await;
         shard.resume();
         drop(granted(waits).await);
@@ -154,7 +151,7 @@ async fn a_permit_goes_to_the_thread_of_the_first_waiter() {
     let limiter = limiter(1, 10);
     let ((here, _mine), (there, theirs)) = (limiter.shard_handle(), limiter.shard_handle());
     let first = here.take().unwrap();
-    let waits = there.wait(Source::default(), None, Order::Back, None).unwrap();
+    let waits = there.wait(Source::default(), None, Order::Back).unwrap();
     first.answered();
     // On its way, the permit is neither lost nor free.
     assert_eq!(seen(&here), (1, 0));
@@ -170,8 +167,8 @@ async fn a_permit_for_a_thread_that_has_ended_goes_to_the_next_waiter() {
     let ((here, _mine), (there, theirs)) = (limiter.shard_handle(), limiter.shard_handle());
     let first = here.take().unwrap();
     let (_lost, after) = (
-        there.wait(Source::default(), None, Order::Back, None).unwrap(),
-        here.wait(Source::default(), None, Order::Back, None).unwrap(),
+        there.wait(Source::default(), None, Order::Back).unwrap(),
+        here.wait(Source::default(), None, Order::Back).unwrap(),
     );
     drop(theirs);
     first.answered();
@@ -187,7 +184,7 @@ async fn slow_calls_that_hold_every_permit_do_not_block_the_rest() {
     tokio::spawn(Arc::clone(&limiter).watch());
     let slow: Vec<Permit> = std::iter::from_fn(|| shard.take()).collect();
     assert_eq!(slow.len(), crate::concurrency::START);
-    granted(shard.wait(Source::default(), None, Order::Back, None).unwrap()).await.answered();
+    granted(shard.wait(Source::default(), None, Order::Back).unwrap()).await.answered();
     assert!(limiter.occupancy().limit > slow.len());
 }
 
@@ -208,13 +205,13 @@ fn no_permit_is_lost_or_invented_across_threads() {
                         let permit = match shard.take() {
                             Some(permit) => permit,
                             None if round % 7 == thread => {
-                                left.push(shard.wait(Source::default(), None, Order::Back, None).unwrap());
+                                left.push(shard.wait(Source::default(), None, Order::Back).unwrap());
                                 left.truncate(round % 3);
                                 continue;
                             }
                             None => {
                                 left.clear();
-                                granted(shard.wait(Source::default(), None, Order::Back, None).unwrap()).await
+                                granted(shard.wait(Source::default(), None, Order::Back).unwrap()).await
                             }
                         };
                         peak.fetch_max(limiter.occupancy().inflight, SeqCst);
