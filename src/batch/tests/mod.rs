@@ -1,4 +1,6 @@
 //! Tests of parts, keys, joining, slicing and comparing, with messages of every dtype and encoding.
+mod answers;
+mod parts;
 mod properties;
 
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use crate::repair::notation;
 use crate::signature::{DEFAULT_SIGNATURE, Signature};
 use crate::tensor::{Class, DataType, Shape, ValueList};
 use crate::wire::emit;
-use crate::wire::{PredictView, Rope};
+use crate::wire::{PredictView, Rope, VersionChoice};
 
 fn signature(text: &str) -> Arc<Signature> {
     Arc::clone(notation::signature(text).unwrap().iter().next().unwrap())
