@@ -1,5 +1,11 @@
 //! Compares what a member got from a shared run with the answer of a lone run.
-use crate::wire::Rope;
+use std::collections::HashMap;
+
+use super::values::decode;
+use crate::tensor::{Cast, Class, DataType, DtypeInfo, Exactness, ValueList};
+use crate::wire::reply::ReplyView;
+use crate::wire::scan::Reader;
+use crate::wire::{InputView, Rope, TensorView};
 
 /// The first difference that is larger than the tolerance.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,11 +20,203 @@ impl std::fmt::Display for Divergence {
     }
 }
 
+/// By how much two floats may differ: `absolute + relative * |larger|`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Tolerance {
+    relative: f64,
+    absolute: f64,
+}
+
+/// The tolerance for a float or complex dtype.
+///
+/// A kernel sums in another order for another number of rows, so the last bits differ, and the
+/// differences grow from layer to layer. On GPUs, TensorFlow multiplies float32 in TF32, which has
+/// as many bits as half, but only in some of its kernels. Rows that depend on each other differ by
+/// more.
+const fn tolerance(dtype: DataType) -> Tolerance {
+    match dtype {
+        DataType::DOUBLE | DataType::COMPLEX128 => Tolerance { relative: 1e-6, absolute: 1e-9 },
+        DataType::FLOAT | DataType::COMPLEX64 => Tolerance { relative: 1e-3, absolute: 1e-5 },
+        DataType::HALF => Tolerance { relative: 1e-2, absolute: 1e-3 },
+        DataType::BFLOAT16 => Tolerance { relative: 5e-2, absolute: 1e-3 },
+        // Float8: two steps of the coarsest format.
+        _ => Tolerance { relative: 0.5, absolute: 1e-2 },
+    }
+}
+
 /// Compares two `PredictResponse` messages: integers, booleans and strings exactly, floats within a
-/// tolerance by dtype.
+/// tolerance by dtype. The order and the encoding of the outputs may differ.
 ///
 /// # Errors
 /// They differ.
-pub(crate) fn compare(_shared: &Rope, _alone: &Rope) -> Result<(), Divergence> {
+pub(crate) fn compare(shared: &Rope, alone: &Rope) -> Result<(), Divergence> {
+    let scan = |message: &Rope, which| {
+        ReplyView::scan(message).map_err(|error| Divergence {
+            output: String::new(),
+            problem: format!("the answer of the {which} run cannot be read: {error}"),
+        })
+    };
+    let (left, right) = (scan(shared, "shared")?, scan(alone, "lone")?);
+    let others: HashMap<&str, &InputView> =
+        right.outputs.iter().map(|output| (output.key.as_str(), output)).collect();
+    for output in &left.outputs {
+        let diverges = |problem: String| Divergence { output: output.key.clone(), problem };
+        let Some(other) = others.get(output.key.as_str()) else {
+            return Err(diverges("only the shared run has this output".to_owned()));
+        };
+        same_tensor(shared, &output.tensor, alone, &other.tensor).map_err(diverges)?;
+    }
+    let known: HashMap<&str, ()> = left.outputs.iter().map(|output| (output.key.as_str(), ())).collect();
+    match right.outputs.iter().find(|output| !known.contains_key(output.key.as_str())) {
+        Some(missing) => Err(Divergence {
+            output: missing.key.clone(),
+            problem: "only the lone run has this output".to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// # Errors
+/// How the tensors differ.
+fn same_tensor(shared: &Rope, left: &TensorView, alone: &Rope, right: &TensorView) -> Result<(), String> {
+    if left.dtype != right.dtype {
+        return Err(format!("{} in the shared run, {} alone", left.dtype, right.dtype));
+    }
+    if left.shape != right.shape {
+        return Err(format!("shape {} in the shared run, {} alone", left.shape, right.shape));
+    }
+    if left.content.is_some() && right.content.is_some() && content(shared, left) == content(alone, right) {
+        return Ok(());
+    }
+    let Some(dtype) = left.dtype.info() else { return Err("the dtype is unknown".to_owned()) };
+    let elements = left.shape.elements().map_err(|error| error.to_string())?;
+    match dtype.size {
+        Some(size) => {
+            let (left, right) = (numbers(shared, left, dtype, size), numbers(alone, right, dtype, size));
+            same_numbers(left?, right?, dtype, size, elements)
+        }
+        None if left.content.is_none() && right.content.is_none() => {
+            same_fields((shared, left), (alone, right), dtype.list)
+        }
+        None => Err("the strings are encoded differently".to_owned()),
+    }
+}
+
+fn content(message: &Rope, tensor: &TensorView) -> Rope {
+    message.slice(tensor.content.clone().unwrap_or_default())
+}
+
+/// The elements in little-endian order. A list may be shorter than the shape.
+fn numbers(message: &Rope, tensor: &TensorView, dtype: &DtypeInfo, size: usize) -> Result<Vec<u8>, String> {
+    if tensor.content.is_some() {
+        return Ok(content(message, tensor).to_bytes().to_vec());
+    }
+    let mut all = Vec::new();
+    decode(message, tensor, dtype.list, size, &mut all).map_err(|error| error.to_string())?;
+    Ok(all)
+}
+
+fn same_numbers(
+    left: Vec<u8>,
+    right: Vec<u8>,
+    dtype: &DtypeInfo,
+    size: usize,
+    elements: u64,
+) -> Result<(), String> {
+    // In a list the last value stands for those that follow.
+    let count = (left.len().max(right.len()) / size) as u64;
+    let common = count.min(elements);
+    let (Some(left_last), Some(right_last)) =
+        ((left.len() / size).checked_sub(1), (right.len() / size).checked_sub(1))
+    else {
+        let same = left.len() == right.len();
+        return if same { Ok(()) } else { Err("only one of the answers has values".to_owned()) };
+    };
+    for at in 0..common as usize {
+        let (own, other) = (at.min(left_last) * size, at.min(right_last) * size);
+        let (own, other) = (&left[own..own + size], &right[other..other + size]);
+        if own != other && !near(own, other, dtype) {
+            let (own, other) = (show(own, dtype), show(other, dtype));
+            return Err(format!("element {at} is {own} in the shared run, {other} alone"));
+        }
+    }
     Ok(())
+}
+
+/// Whether two elements that have different bytes are equal within the tolerance.
+fn near(left: &[u8], right: &[u8], dtype: &DtypeInfo) -> bool {
+    if !matches!(dtype.class, Class::Float | Class::Complex) {
+        return false;
+    }
+    let (left, right) = (floats(left, dtype), floats(right, dtype));
+    let Tolerance { relative, absolute } = tolerance(dtype.dtype);
+    left.len() == right.len()
+        && left.iter().zip(&right).all(|(left, right)| {
+            let within = (left - right).abs() <= absolute + relative * left.abs().max(right.abs());
+            // The difference of infinities is no number, and an infinite tolerance allows anything.
+            left == right
+                || left.is_nan() && right.is_nan()
+                || left.is_finite() && right.is_finite() && within
+        })
+}
+
+/// A float as a double, or the two of a complex number.
+fn floats(element: &[u8], dtype: &DtypeInfo) -> Vec<f64> {
+    let to = if dtype.class == Class::Complex { DataType::COMPLEX128 } else { DataType::DOUBLE };
+    let mut doubles = Vec::with_capacity(16);
+    if dtype.dtype == to {
+        doubles.extend_from_slice(element);
+    } else if let Some(cast) = Cast::new(dtype.dtype, to, Exactness::Round) {
+        cast.convert(element, &mut doubles);
+    }
+    doubles.as_chunks().0.iter().copied().map(f64::from_le_bytes).collect()
+}
+
+fn show(element: &[u8], dtype: &DtypeInfo) -> String {
+    let floats = floats(element, dtype);
+    match (dtype.class, floats.as_slice()) {
+        (Class::Float, [value]) => value.to_string(),
+        (Class::Complex, [real, imaginary]) => format!("{real}{imaginary:+}i"),
+        _ => {
+            let mut wide = [0; 8];
+            wide.iter_mut().zip(element).for_each(|(wide, byte)| *wide = *byte);
+            let negative = element.last().is_some_and(|byte| byte & 0x80 != 0);
+            if dtype.class == Class::Signed && negative {
+                wide.iter_mut().skip(element.len()).for_each(|byte| *byte = 0xff);
+                return i64::from_le_bytes(wide).to_string();
+            }
+            u64::from_le_bytes(wide).to_string()
+        }
+    }
+}
+
+/// Compares the fields of a list of strings one by one.
+fn same_fields(
+    (shared, left): (&Rope, &TensorView),
+    (alone, right): (&Rope, &TensorView),
+    list: ValueList,
+) -> Result<(), String> {
+    let fields = |message: &Rope, tensor: &TensorView| {
+        let mut all = Rope::new();
+        for run in tensor.runs.iter().filter(|run| run.field == list.field()) {
+            all.append(message.slice(run.span.clone()));
+        }
+        all
+    };
+    let (left, right) = (fields(shared, left), fields(alone, right));
+    let (mut ours, mut theirs) = (Reader::new(&left), Reader::new(&right));
+    let mut at = 0_u64;
+    loop {
+        let next = |reader: &mut Reader<'_>| reader.next_field().map_err(|error| error.to_string());
+        match (next(&mut ours)?, next(&mut theirs)?) {
+            (None, None) => return Ok(()),
+            (Some(own), Some(other))
+                if left.slice(own.payload.clone()) == right.slice(other.payload.clone()) =>
+            {
+                at += 1;
+            }
+            (Some(_), Some(_)) => return Err(format!("element {at} differs")),
+            _ => return Err(format!("one of the answers has only {at} strings")),
+        }
+    }
 }

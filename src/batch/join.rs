@@ -1,10 +1,71 @@
 //! Makes one request of the parts of several.
-use super::part::Part;
+use super::part::{InputPart, Part};
 use crate::signature::Signature;
+use crate::tensor::Shape;
 use crate::wire::Rope;
+use crate::wire::emit::{Values, entry_head};
+use crate::wire::scan::Reader;
+
+/// `PredictRequest.inputs`
+const INPUTS: u32 = 2;
 
 /// The `PredictRequest` with the rows of all parts in their order, filled to `rows` with copies of
-/// the last row. All parts have the same key.
-pub(crate) fn join(_signature: &Signature, _parts: &[&Part], _rows: u64) -> Rope {
-    Rope::new()
+/// the last row. All parts have the same key. No tensor value is copied.
+pub(crate) fn join(signature: &Signature, parts: &[&Part], rows: u64) -> Rope {
+    let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Rope::new() };
+    let missing = rows.saturating_sub(parts.iter().map(|part| part.rows).sum());
+    let mut out = first.model_spec.clone();
+    out.append(first.output_filter.clone());
+    for (at, input) in first.inputs.iter().enumerate() {
+        let key = signature.inputs.get(input.index).map_or("", |info| info.alias.as_str());
+        if input.is_scalar {
+            out.push(entry_head(
+                INPUTS,
+                key,
+                input.dtype,
+                &input.shape,
+                values(input, input.values.len()),
+                0,
+            ));
+            out.append(input.values.clone());
+            continue;
+        }
+        let each = || parts.iter().filter_map(|part| part.inputs.get(at)).map(|input| &input.values);
+        let row = if missing == 0 { Rope::new() } else { last_row(input, &last.inputs, at, last.rows) };
+        let length = each().map(Rope::len).sum::<usize>() + row.len() * missing as usize;
+        let shape: Shape = [rows as i64].into_iter().chain(input.shape.iter().copied()).collect();
+        out.push(entry_head(INPUTS, key, input.dtype, &shape, values(input, length), 0));
+        for chunk in each().flat_map(Rope::segments) {
+            out.push(chunk.clone());
+        }
+        for chunk in (0..missing).flat_map(|_| row.segments()) {
+            out.push(chunk.clone());
+        }
+    }
+    out
+}
+
+fn values(input: &InputPart, length: usize) -> Values {
+    match input.dtype.size() {
+        Some(_) => Values::Content { length },
+        None => Values::Fields { length },
+    }
+}
+
+/// The values of the last of `rows` rows.
+fn last_row(input: &InputPart, inputs: &[InputPart], at: usize, rows: u64) -> Rope {
+    let Some(values) = inputs.get(at).map(|input| &input.values) else { return Rope::new() };
+    let start = if input.dtype.size().is_some() {
+        values.len() - values.len() / rows.max(1) as usize
+    } else {
+        let strings = input.shape.elements().unwrap_or(0).saturating_mul(rows.saturating_sub(1));
+        let mut reader = Reader::of_range(values, &(0..values.len()));
+        for _ in 0..strings {
+            if !matches!(reader.next_field(), Ok(Some(_))) {
+                break;
+            }
+        }
+        reader.position()
+    };
+    values.slice(start..values.len())
 }

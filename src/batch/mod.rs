@@ -3,21 +3,29 @@
 //!
 //! A *run* is one call to TF Serving that several requests, its *members*, share. A [`Part`] is
 //! what one request brings to it, and [`key`] says whose parts fit together. The [`Queue`] holds
-//! the requests of one signature that wait for a run; its [`Tuner`]s learn how many runs should be in
-//! flight and how many rows they should have. [`join`] makes one message of the members' parts, and
-//! [`Slicer`] cuts the answer into theirs. [`compare`] checks a slice against the answer of a lone run.
+//! the requests of one signature that wait for a run; its [`Tuner`]s learn how many runs should be
+//! in flight and how many rows they should have. [`join`] makes one message of the members' parts,
+//! and [`Slicer`] cuts the answer into theirs. [`compare`] checks a slice against the answer of a
+//! lone run.
 mod compare;
 mod join;
+mod key;
 mod part;
 mod queue;
 mod settings;
+mod sharable;
 mod slice;
+#[cfg(test)]
+mod tests;
 mod tuner;
+mod values;
 
 pub(crate) use compare::compare;
 pub(crate) use join::join;
-pub(crate) use part::{Bypass, Fixed, Part, expansion, key, sharable};
+pub(crate) use key::key;
+pub(crate) use part::{Part, expansion};
 pub(crate) use queue::{Cause, Entry, Formed, Queue, Refusal, Request, RunId};
 pub use settings::Settings;
+pub(crate) use sharable::{Bypass, Fixed, sharable};
 pub(crate) use slice::Slicer;
 pub(crate) use tuner::Learned;

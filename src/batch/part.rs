@@ -1,31 +1,12 @@
-//! What one request brings to a run, and which requests fit together.
-use std::hash::{BuildHasher, Hash as _, Hasher as _};
-
+//! What one request brings to a run.
 use smallvec::SmallVec;
 
+use super::sharable::{Bypass, declared_rows, output_has_rows};
+use super::values::Source;
 use crate::signature::Signature;
 use crate::tensor::{DataType, Shape};
-use crate::wire::{PredictView, Rope, VersionChoice};
-
-/// Why a request does not share a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bypass {
-    /// The client asked for it.
-    OptedOut,
-    /// Batching was switched off, because shared runs went wrong.
-    NotBatchable,
-    /// Something in the message cannot be joined.
-    Encoding,
-    /// An input or a fetched output of the signature has a fixed dim 0 or an unknown rank.
-    Signature,
-}
-
-/// The rows of every run, if the signature declares them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fixed {
-    Any,
-    Rows(u64),
-}
+use crate::wire::emit;
+use crate::wire::{InputView, PredictView, Rope};
 
 /// What a request brings to a run. Shares the memory of its message.
 #[derive(Debug, Clone)]
@@ -33,7 +14,7 @@ pub(crate) struct Part {
     pub rows: u64,
     /// The field `model_spec` as it was sent.
     pub model_spec: Rope,
-    /// The fields `output_filter` as they were sent.
+    /// The fields `output_filter`.
     pub output_filter: Rope,
     /// By alias, sorted.
     pub inputs: SmallVec<[InputPart; 2]>,
@@ -44,58 +25,117 @@ pub(crate) struct InputPart {
     /// The index in the signature's inputs.
     pub index: usize,
     pub dtype: DataType,
+    pub is_scalar: bool,
     /// Without the rows; the whole shape of a scalar.
     pub shape: Shape,
     /// Bytes of `tensor_content`, or fields of `string_val`.
     pub values: Rope,
 }
 
-/// Whether requests for this signature may share runs at all.
-pub(crate) fn sharable(_signature: &Signature, _pad_static_batch: bool) -> Result<Fixed, Bypass> {
-    Err(Bypass::Signature)
-}
+/// More bytes than this are not allocated to expand the values of a request. A run is not shared
+/// for the sake of a request that is so large, and a short message must not become a long one.
+const MAX_EXPANSION: u64 = 16 << 20;
 
 impl Part {
-    /// What a request that conforms to the signature brings.
+    /// What a request that conforms to the signature brings. The signature is
+    /// [`sharable`](super::sharable()).
     ///
     /// # Errors
     /// Why it cannot share a run.
-    pub(crate) fn of(_signature: &Signature, _message: &Rope, _view: &PredictView) -> Result<Self, Bypass> {
-        Err(Bypass::Signature)
+    pub(crate) fn of(signature: &Signature, message: &Rope, view: &PredictView) -> Result<Self, Bypass> {
+        if !view.is_complete() {
+            return Err(Bypass::Encoding);
+        }
+        if expansion(view) > MAX_EXPANSION {
+            return Err(Bypass::TooLarge);
+        }
+        let mut inputs: SmallVec<[InputPart; 2]> = SmallVec::new();
+        let mut found: Option<(i64, i64)> = None;
+        for (index, input) in in_order(signature, view)? {
+            let (part, declared) = input_part(signature, message, index, input)?;
+            if let Some(declared) = declared {
+                let rows = (declared, input.tensor.shape.first().copied().unwrap_or(0));
+                if *found.get_or_insert(rows) != rows {
+                    return Err(Bypass::RowsDiffer);
+                }
+            }
+            inputs.push(part);
+        }
+        let (declared, rows) = found.ok_or(Bypass::NoRows)?;
+        let rows = u64::try_from(rows).map_err(|_| Bypass::NotConforming)?;
+        if rows == 0 {
+            return Err(Bypass::ZeroRows);
+        }
+        check_outputs(signature, &view.output_filter, declared)?;
+        let mut output_filter = Rope::new();
+        for name in &view.output_filter {
+            output_filter.append(emit::field(3, Rope::from(name.as_bytes().to_vec())));
+        }
+        Ok(Self { rows, model_spec: view.spec_fields(message), output_filter, inputs })
     }
 }
 
-/// Bytes that [`Part::of`] will allocate for values.
-pub(crate) fn expansion(_signature: &Signature, _view: &PredictView) -> u64 {
-    0
+/// Bytes that [`Part::of`] allocates for values, at most.
+pub(crate) fn expansion(view: &PredictView) -> u64 {
+    let each = view.inputs.iter().map(|input| {
+        let tensor = &input.tensor;
+        let (Some(dtype), Ok(elements)) = (tensor.dtype.info(), tensor.shape.elements()) else { return 0 };
+        Source::of(tensor, dtype, elements).map_or(0, |source| source.expansion())
+    });
+    each.fold(0, u64::saturating_add)
 }
 
-/// Requests with equal keys may share a run. `metadata` is what else must be equal.
-pub(crate) fn key(
-    hashers: &[impl BuildHasher; 2],
-    version: &VersionChoice,
-    part: &Part,
-    metadata: &[(&[u8], &[u8])],
-) -> u128 {
-    let mut state = hashers[0].build_hasher();
-    format!("{version:?}").hash(&mut state);
-    part.rows.hash(&mut state);
-    metadata.hash(&mut state);
-    u128::from(state.finish())
-}
-
-impl Bypass {
-    /// Why, in words.
-    pub(crate) const fn text(self) -> &'static str {
-        self.as_str()
+/// The sent inputs in the order of the signature, each with its index there.
+fn in_order<'a>(
+    signature: &Signature,
+    view: &'a PredictView,
+) -> Result<SmallVec<[(usize, &'a InputView); 4]>, Bypass> {
+    let mut order: SmallVec<[(usize, &InputView); 4]> = SmallVec::new();
+    for input in &view.inputs {
+        let index = signature.input_index(&input.key).ok_or(Bypass::NotConforming)?;
+        order.push((index, input));
     }
+    if order.len() != signature.inputs.len() {
+        return Err(Bypass::MissingInput);
+    }
+    order.sort_unstable_by_key(|(index, _)| *index);
+    Ok(order)
+}
 
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::OptedOut => "opted_out",
-            Self::NotBatchable => "not_batchable",
-            Self::Encoding => "encoding",
-            Self::Signature => "signature",
+/// One input, and dim 0 as it is declared, if it has rows.
+fn input_part(
+    signature: &Signature,
+    message: &Rope,
+    index: usize,
+    input: &InputView,
+) -> Result<(InputPart, Option<i64>), Bypass> {
+    let (info, tensor) = (&signature.inputs[index], &input.tensor);
+    let declared = declared_rows(info, true)?;
+    let rank = info.shape.rank();
+    if tensor.dtype != info.dtype || rank != Some(tensor.shape.rank()) {
+        return Err(Bypass::NotConforming);
+    }
+    if tensor.unknown_rank {
+        return Err(Bypass::Encoding);
+    }
+    let dtype = tensor.dtype.info().ok_or(Bypass::Dtype)?;
+    let elements = tensor.shape.elements().map_err(|_| Bypass::NotConforming)?;
+    let values = Source::of(tensor, dtype, elements)?.read(message, tensor, dtype)?;
+    let shape = Shape::from(tensor.shape.get(1..).unwrap_or_default());
+    Ok((InputPart { index, dtype: tensor.dtype, is_scalar: rank == Some(0), shape, values }, declared))
+}
+
+/// Checks that every fetched output has rows.
+fn check_outputs(signature: &Signature, filter: &[String], declared: i64) -> Result<(), Bypass> {
+    if filter.is_empty() {
+        let all = signature.outputs.iter().all(|output| output_has_rows(output, declared));
+        return if all { Ok(()) } else { Err(Bypass::OutputWithoutRows) };
+    }
+    for name in filter {
+        let output = signature.output(name).ok_or(Bypass::NotConforming)?;
+        if !output_has_rows(output, declared) {
+            return Err(Bypass::OutputWithoutRows);
         }
     }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::annotations::ResponseAnnotations;
 use super::answer::Answer;
-use super::batch;
+use super::batch::{self, Candidate};
 use super::context::{RequestContext, RequestMessage};
 use super::fan_out::fan_out;
 use super::operation::Malformed;
@@ -22,7 +22,7 @@ use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::{Action, Calls, Mode, Outcome, Reason, Verdict};
 use crate::retry::policy::{Cause, Decision};
-use crate::wire::ModelSpec;
+use crate::wire::{ModelSpec, Rope};
 
 /// How long the server's refusal may wait for a check whether the signatures have changed.
 const REVALIDATE_WITHIN: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         // apply
         let metadata = repair_metadata(&verdict, cx.options.dry_run);
         let changed: SmallVec<[Bytes; 4]>;
-        let mut repaired_message = None;
+        let mut repaired_message: Option<Rope> = None;
         let outgoing: &[Bytes] = match verdict.action {
             Action::Refuse => {
                 if cx.retry(Cause::SignatureChanged) == Decision::Now
@@ -96,7 +96,12 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
             Action::Apply if cx.options.dry_run => &[],
             Action::Apply => {
                 let repaired = stages::apply(cx, operation, plain, &verdict.plan).await?;
-                if verdict.plan.calls != Calls::One {
+                let shared = version.runs(signature).is_some();
+                if shared && matches!(verdict.plan.calls, Calls::Pad { .. }) {
+                    // The run that it shares is padded, and need not be padded for each member.
+                    repaired_message = Some(repaired);
+                    &[]
+                } else if verdict.plan.calls != Calls::One {
                     cx.head.set_changed();
                     let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
                     let calls = verdict.plan.calls;
@@ -105,12 +110,13 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
                     count(cx, &verdict);
                     remember(cx, &version, &verdict);
                     return Ok(answer);
+                } else {
+                    if shared {
+                        repaired_message = Some(repaired.clone());
+                    }
+                    changed = stages::frames(cx, repaired)?;
+                    &changed
                 }
-                if version.runs(signature).is_some() {
-                    repaired_message = Some(repaired.clone());
-                }
-                changed = stages::frames(cx, repaired)?;
-                &changed
             }
         };
         if cx.options.dry_run {
@@ -126,11 +132,12 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         // send
         let sent = Instant::now();
         let runs = operation.predict().and_then(|view| Some((version.runs(signature)?, view)));
-        let alone = runs.and_then(|(runs, view)| batch::start_alone(cx, runs, view, sent));
+        let alone = runs.and_then(|(runs, view)| batch::start_alone(cx, runs, view, &verdict, sent));
         let answer = match runs {
             Some((runs, view)) if alone.is_none() => {
-                let message = repaired_message.as_ref().map_or(Ok((plain, view)), Err);
-                Box::pin(batch::share(cx, runs, outgoing, message)).await?
+                let (repaired, calls) = (repaired_message.as_ref(), verdict.plan.calls);
+                let request = Candidate { frames: outgoing, message: plain, view, repaired, calls };
+                Box::pin(batch::share(cx, runs, request)).await?
             }
             _ => Answer::from(send(cx, outgoing).await?),
         };

@@ -40,7 +40,7 @@ pub(crate) struct Runs {
     pub trust: Trust,
     pub metrics: BatchMetrics,
     pub model_metrics: Arc<ModelMetrics>,
-    pub hashers: [RandomState; 2],
+    pub hasher: RandomState,
     queue: Mutex<Queue<Member>>,
     start: Instant,
 }
@@ -70,7 +70,7 @@ pub(crate) enum Outcome {
     /// It is sent alone: TF Serving refused the run, or its answer cannot be cut.
     Alone {
         head: CallHead,
-        check: Option<Arc<Check>>,
+        check: Arc<Check>,
     },
     /// It is the only member of its run, and sends it.
     Only {
@@ -137,7 +137,7 @@ impl Runs {
             model_metrics: Arc::clone(model_metrics),
             trust: Trust::new(&settings),
             queue: Mutex::new(Queue::new(&settings, &learned)),
-            hashers: [RandomState::new(), RandomState::new()],
+            hasher: RandomState::new(),
             start: Instant::now(),
             signature,
             settings,

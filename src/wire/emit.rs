@@ -230,6 +230,54 @@ pub fn new_tensor(dtype: DataType, shape: &Shape, values: &Rope) -> Bytes {
     out.to_bytes()
 }
 
+/// The values of a tensor whose length is known before they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// The payload of `tensor_content`.
+    Content { length: usize },
+    /// The payload of a packed list.
+    Packed { list: ValueList, length: usize },
+    /// Whole fields.
+    Fields { length: usize },
+}
+
+/// The beginning of an entry of a map of tensors, up to its values. They follow, and then `more`
+/// bytes of other fields of the tensor.
+pub(crate) fn entry_head(
+    map: u32,
+    key: &str,
+    dtype: DataType,
+    shape: &Shape,
+    values: Values,
+    more: usize,
+) -> Bytes {
+    let mut tensor = Vec::with_capacity(64);
+    put_tag(&mut tensor, DTYPE, 0);
+    put_varint(&mut tensor, i64::from(dtype.number()) as u64);
+    put_shape(&mut tensor, shape);
+    let (number, length) = match values {
+        Values::Content { length } => (super::tensor::TENSOR_CONTENT, length),
+        Values::Packed { list, length } => (list.field(), length),
+        Values::Fields { length } => (0, length),
+    };
+    if number != 0 && length > 0 {
+        put_tag(&mut tensor, number, 2);
+        put_varint(&mut tensor, length as u64);
+    }
+    let size = (tensor.len() + length + more) as u64;
+    let inner = 1 + varint_size(key.len() as u64) + key.len() + 1 + varint_size(size);
+    let mut head = Vec::with_capacity(inner + tensor.len() + 12);
+    put_tag(&mut head, map, 2);
+    put_varint(&mut head, inner as u64 + size);
+    put_tag(&mut head, 1, 2);
+    put_varint(&mut head, key.len() as u64);
+    head.extend_from_slice(key.as_bytes());
+    put_tag(&mut head, 2, 2);
+    put_varint(&mut head, size);
+    head.extend_from_slice(&tensor);
+    Bytes::from(head)
+}
+
 pub(crate) fn field(number: u32, payload: Rope) -> Rope {
     let mut header = Vec::with_capacity(12);
     put_tag(&mut header, number, 2);
@@ -264,7 +312,7 @@ fn put_tag(out: &mut Vec<u8>, field: u32, wire: u32) {
 }
 
 /// Length of a base-128 varint.
-fn varint_size(value: u64) -> usize {
+pub(crate) fn varint_size(value: u64) -> usize {
     (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 

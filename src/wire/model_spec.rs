@@ -37,6 +37,8 @@ pub struct ModelSpec {
     /// rewriting.
     pub(super) payloads: SmallVec<[Range<usize>; 1]>,
     pub(super) signature_fields: SmallVec<[Range<usize>; 1]>,
+    /// Whether it has fields that are not read.
+    pub(super) other_fields: bool,
 }
 
 impl ModelSpec {
@@ -87,7 +89,7 @@ impl ModelSpec {
                     field.expect(Wire::Bytes)?;
                     self.version = VersionChoice::Label(text(&reader, &field)?);
                 }
-                _ => {}
+                _ => self.other_fields = true,
             }
         }
         Ok(())

@@ -42,6 +42,8 @@ pub struct PredictView {
     /// Entries that a later one with the same key replaces.
     pub(super) shadowed: SmallVec<[Range<usize>; 0]>,
     pub output_filter: Vec<String>,
+    /// Whether the message itself has fields that are not read here.
+    other_fields: bool,
 }
 
 impl PredictView {
@@ -107,7 +109,7 @@ impl PredictView {
                     }
                     self.output_filter.push(text(&reader, &field)?);
                 }
-                _ => {}
+                _ => self.other_fields = true,
             }
         }
         self.drop_shadowed();
@@ -138,6 +140,25 @@ impl PredictView {
                 Err(_) => return Ok(spec),
             }
         }
+    }
+
+    /// The `model_spec` fields of the message, as they were sent.
+    pub(crate) fn spec_fields(&self, message: &Rope) -> Rope {
+        let mut fields = Rope::new();
+        for span in &self.spec_fields {
+            fields.append(message.slice(span.clone()));
+        }
+        fields
+    }
+
+    /// Whether a message that is built from what was read here says the same: it has no unknown
+    /// fields outside of the tensors' own, and no entry replaces another.
+    pub(crate) fn is_complete(&self) -> bool {
+        let complete = |input: &InputView| !input.tensor.other_fields;
+        !self.other_fields
+            && !self.model_spec.other_fields
+            && self.shadowed.is_empty()
+            && self.inputs.iter().all(complete)
     }
 
     pub fn input(&self, key: &str) -> Option<&InputView> {
@@ -200,7 +221,7 @@ pub(super) fn entry(mut reader: Reader<'_>, span: Range<usize>) -> Result<InputV
                 field.expect(Wire::Bytes)?;
                 input.tensor.merge(reader.inner(&field))?;
             }
-            _ => {}
+            _ => input.tensor.other_fields = true,
         }
     }
     Ok(input)

@@ -14,9 +14,9 @@ pub(crate) const MAX_RANK: usize = 254;
 /// messages alternate between fields.
 const MAX_RUNS: usize = 256;
 
-pub(super) const DTYPE: u32 = 1;
-pub(super) const TENSOR_SHAPE: u32 = 2;
-pub(super) const TENSOR_CONTENT: u32 = 4;
+pub(crate) const DTYPE: u32 = 1;
+pub(crate) const TENSOR_SHAPE: u32 = 2;
+pub(crate) const TENSOR_CONTENT: u32 = 4;
 
 /// Adjacent fields of the same number. A whole typed list, packed or not, is one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub struct TensorView {
     pub runs: SmallVec<[Run; 3]>,
     /// Payload of the last `tensor_content` field. An empty one counts as absent, as in proto3.
     pub content: Option<Range<usize>>,
+    /// Whether the shape, or the map entry around the tensor, has fields that are not read. Those
+    /// of the tensor itself are in `runs`.
+    pub(super) other_fields: bool,
 }
 
 impl TensorView {
@@ -115,6 +118,8 @@ impl TensorView {
                         if part.number == 1 {
                             part.expect(Wire::Varint)?;
                             size = part.varint as i64;
+                        } else {
+                            self.other_fields = true;
                         }
                     }
                     if self.shape.rank() <= MAX_RANK {
@@ -125,7 +130,7 @@ impl TensorView {
                     field.expect(Wire::Varint)?;
                     self.unknown_rank = field.varint != 0;
                 }
-                _ => {}
+                _ => self.other_fields = true,
             }
         }
         Ok(())

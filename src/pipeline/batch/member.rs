@@ -7,16 +7,33 @@ use http::Response;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::super::annotations::ResponseAnnotations;
 use super::super::answer::{Answer, WholeAnswer};
 use super::super::context::RequestContext;
+use super::super::fan_out::fan_out;
 use super::super::send::send;
 use super::{answer, key, without_encoding};
 use crate::batch::{self, Bypass, Part, compare};
 use crate::fault::Fault;
+use crate::repair::{Action, Calls, Change, Verdict};
 use crate::runs::{Check, Offered, Outcome, Rows, Running, Runs, Waiting};
 use crate::telemetry::metrics::FlushCause;
-use crate::upstream::call::{Collected, First, code};
+use crate::transport::framing::PREFIX;
+use crate::upstream::call::{Collected, code};
 use crate::wire::{PredictView, Rope};
+
+/// A request that conforms, on its way to TF Serving.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Candidate<'a> {
+    /// What is sent if it is sent alone, unless it has to be padded.
+    pub frames: &'a [Bytes],
+    /// As it came, and what was read of it.
+    pub message: &'a Rope,
+    pub view: &'a PredictView,
+    /// After its repairs, before it is padded.
+    pub repaired: Option<&'a Rope>,
+    pub calls: Calls,
+}
 
 /// Starts a run for this request alone, sent as it is, if it need not wait for one that others can
 /// share.
@@ -25,32 +42,46 @@ pub(in super::super) fn start_alone(
     cx: &RequestContext<'_>,
     runs: &Arc<Runs>,
     view: &PredictView,
+    verdict: &Verdict,
     now: Instant,
 ) -> Option<Running> {
     if cx.shard.limiter.as_ref().is_some_and(|limiter| !limiter.is_free()) {
         return None;
     }
-    let rows = view.inputs.iter().find_map(|input| input.tensor.shape.first());
-    runs.start_alone(&cx.shard.runs, rows.map_or(1, |rows| rows.unsigned_abs()), now)
+    runs.start_alone(&cx.shard.runs, rows(view, verdict), now)
 }
 
-/// Sends a request in a run with others, or alone if it cannot share one. `frames`: what is sent
-/// then. `message`: the same message, if it was scanned with its view.
+/// The rows of the request after its repairs.
+fn rows(view: &PredictView, verdict: &Verdict) -> u64 {
+    let steps = match verdict.action {
+        Action::Apply => verdict.plan.steps.as_slice(),
+        Action::Forward | Action::Refuse => &[],
+    };
+    let rows = view.inputs.iter().enumerate().find_map(|(at, input)| {
+        let repaired = steps.iter().rev().find_map(|step| match &step.change {
+            Change::Tensor { after, .. } if step.index == Some(at) => Some(&after.shape),
+            _ => None,
+        });
+        repaired.unwrap_or(&input.tensor.shape).first().copied()
+    });
+    rows.map_or(1, i64::unsigned_abs)
+}
+
+/// Sends a request in a run with others, or alone if it cannot share one.
 ///
 /// # Errors
 /// It cannot be answered.
 pub(in super::super) async fn share(
     cx: &mut RequestContext<'_>,
     runs: &Arc<Runs>,
-    frames: &[Bytes],
-    message: Result<(&Rope, &PredictView), &Rope>,
+    request: Candidate<'_>,
 ) -> Result<Answer, Fault> {
     let scanned;
-    let (message, view) = match message {
-        Ok(scanned) => scanned,
-        Err(repaired) => {
-            scanned = PredictView::scan(repaired)
-                .map_err(|error| Fault::Internal { problem: error.to_string() })?;
+    let (message, view) = match request.repaired {
+        None => (request.message, request.view),
+        Some(repaired) => {
+            let view = PredictView::scan(repaired);
+            scanned = view.map_err(|error| Fault::Internal { problem: error.to_string() })?;
             (repaired, &scanned)
         }
     };
@@ -58,11 +89,11 @@ pub(in super::super) async fn share(
         Ok(part) => part?,
         Err(bypass) => {
             runs.metrics.bypass(bypass.as_str());
-            return Ok(Answer::from(send(cx, frames).await?));
+            return lone(cx, &request).await;
         }
     };
     let metadata = key::common(cx.head.request().headers());
-    let key = batch::key(&runs.hashers, &view.model_spec.version, &part, &metadata);
+    let key = batch::key(&runs.hasher, &view.model_spec, &part, &metadata);
     drop(metadata);
     let (source, rows) = ((cx.peer.key(), cx.deadline.at()), part.rows);
     let head = std::mem::take(&mut cx.head);
@@ -72,7 +103,7 @@ pub(in super::super) async fn share(
         Offered::Alone(head) => {
             runs.metrics.run(FlushCause::Deadline, 1, rows);
             cx.head = head;
-            return Ok(Answer::from(send(cx, frames).await?));
+            return lone(cx, &request).await;
         }
     };
     match outcome {
@@ -82,25 +113,23 @@ pub(in super::super) async fn share(
         }
         Outcome::Only { head, running } => {
             cx.head = head;
-            let reply = send(cx, frames).await?;
-            if matches!(reply.first, First::Data(_)) {
+            let answer = lone(cx, &request).await?;
+            if matches!(&answer, Answer::Upstream { reply, .. } if reply.is_answer()) {
                 running.answered();
             }
-            Ok(Answer::from(reply))
+            Ok(answer)
         }
         Outcome::Compare { head, rows, check } => {
             cx.head = head;
             cx.head.accept_uncompressed();
-            let alone = alone(cx, frames).await;
+            let alone = alone(cx, &request).await;
             judge(&check, &alone, &rows);
             alone.map(Alone::into_answer)
         }
         Outcome::Alone { head, check } => {
             cx.head = head;
-            let alone = alone(cx, frames).await;
-            if let Some(check) = check
-                && !matches!(alone, Ok(Alone::Whole(..)))
-            {
+            let alone = alone(cx, &request).await;
+            if !matches!(alone, Ok(Alone::Whole(..))) {
                 check.failed();
             }
             alone.map(Alone::into_answer)
@@ -108,9 +137,21 @@ pub(in super::super) async fn share(
         Outcome::Refused(refused) => {
             let mut head = Response::new(()).into_parts().0;
             head.headers.clone_from(&refused.metadata);
-            Ok(Answer::Failed { head, trailers: refused.trailers.clone(), annotations: Default::default() })
+            let (trailers, annotations) = (refused.trailers.clone(), ResponseAnnotations::default());
+            Ok(Answer::Failed { head, trailers, annotations })
         }
         Outcome::Failed(fault) => Err(fault),
+    }
+}
+
+/// Sends the request alone.
+async fn lone(cx: &mut RequestContext<'_>, request: &Candidate<'_>) -> Result<Answer, Fault> {
+    match (request.calls, request.repaired) {
+        (Calls::Pad { .. }, Some(message)) => {
+            cx.head.set_changed();
+            fan_out(cx, message, request.calls, ResponseAnnotations::default()).await
+        }
+        _ => Ok(Answer::from(send(cx, request.frames).await?)),
     }
 }
 
@@ -128,7 +169,7 @@ fn part(
     if key::opts_out(cx.head.request().headers()) {
         return Err(Bypass::OptedOut);
     }
-    let expansion = batch::expansion(&runs.signature, view);
+    let expansion = batch::expansion(view);
     if expansion > 0
         && let Err(fault) = cx.ticket.reserve(expansion)
     {
@@ -179,16 +220,23 @@ impl Alone {
 }
 
 /// Sends the request alone, and reads the whole answer.
-async fn alone(cx: &mut RequestContext<'_>, sent: &[Bytes]) -> Result<Alone, Fault> {
+async fn alone(cx: &mut RequestContext<'_>, request: &Candidate<'_>) -> Result<Alone, Fault> {
     cx.attempts.start_call();
-    let reply = send(cx, sent).await?;
+    let reply = match lone(cx, request).await? {
+        Answer::Upstream { reply, .. } => reply,
+        Answer::Whole(whole) => {
+            let all: Rope = whole.frames.iter().cloned().collect();
+            return Ok(Alone::Whole(all.slice(PREFIX..all.len()), whole));
+        }
+        answer @ Answer::Failed { .. } => return Ok(Alone::Other(answer)),
+    };
     match reply.collect(|bytes| cx.ticket.charge(bytes)).await? {
         Collected::Refused(reply) => Ok(Alone::Other(Answer::from(*reply))),
         Collected::Ended { head, message, trailers } => {
             let trailers = trailers.unwrap_or_default();
             let message = message?;
             if code(&trailers) != Some(tonic::Code::Ok) {
-                let annotations = Default::default();
+                let annotations = ResponseAnnotations::default();
                 return Ok(Alone::Other(Answer::Failed { head, trailers, annotations }));
             }
             let mut metadata = head.headers;

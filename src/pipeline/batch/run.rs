@@ -221,7 +221,7 @@ fn hand_out_rows(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Memb
 /// TF Serving refused the run: one of the members is to blame, or it is not for sharing.
 fn send_alone(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Member>>) {
     let check = Check::refused(runs);
-    hand_out(handle, members, |head| Outcome::Alone { head, check: Some(Arc::clone(&check)) });
+    hand_out(handle, members, |head| Outcome::Alone { head, check: Arc::clone(&check) });
 }
 
 fn hand_out(handle: &RunHandle, members: Vec<Request<Member>>, outcome: impl Fn(CallHead) -> Outcome) {
