@@ -12,6 +12,8 @@ mod part;
 mod queue;
 mod settings;
 mod slice;
+#[cfg(test)]
+mod tests;
 mod tuner;
 
 pub(crate) use compare::{Divergence, compare};
