@@ -65,6 +65,11 @@ impl Reserved {
         &self.runs
     }
 
+    /// Leaves the run reserved: the process ends.
+    pub(super) fn abandon(mut self) {
+        self.run = None;
+    }
+
     /// Takes the members, now that the run has a permit. `None` if nobody waits any more.
     pub(crate) fn form(mut self) -> Option<(Running, Formed<Member>)> {
         let run = self.run.take()?;

@@ -202,10 +202,10 @@ impl Runs {
         self.start_runs(self.queue(), handle);
     }
 
-    /// From now on nothing waits for other requests.
-    pub(crate) fn drain(self: &Arc<Self>, handle: &RunHandle) {
+    /// While draining, nothing waits for other requests or for other runs.
+    pub(crate) fn set_draining(self: &Arc<Self>, handle: &RunHandle, draining: bool) {
         let mut queue = self.queue();
-        queue.drain(self.now());
+        queue.set_draining(draining, self.now());
         self.start_runs(queue, handle);
     }
 

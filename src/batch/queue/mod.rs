@@ -2,7 +2,7 @@
 //! caller passes the time in and carries out what it returns.
 //!
 //! Requests with equal keys are in one *bucket*. [`Queue::start`] is to be called until it returns
-//! `None` after each of [`Queue::push`], [`Queue::form`], [`Queue::finish`] and [`Queue::drain`],
+//! `None` after each of [`Queue::push`], [`Queue::form`], [`Queue::finish`] and [`Queue::set_draining`],
 //! and at the time that [`Queue::due`] says.
 mod bucket;
 mod chains;
@@ -308,9 +308,9 @@ impl<T> Queue<T> {
         self.delayed.first().map(|(due, _)| *due)
     }
 
-    /// From now on nothing waits for other requests.
-    pub(crate) fn drain(&mut self, now: Micros) {
-        self.draining = true;
+    /// While draining, nothing waits for other requests or for other runs.
+    pub(crate) fn set_draining(&mut self, draining: bool, now: Micros) {
+        self.draining = draining;
         self.refresh_all(now);
     }
 

@@ -174,7 +174,7 @@ impl History {
     }
 
     fn drain(&mut self) {
-        self.queue.drain(self.now);
+        self.queue.set_draining(true, self.now);
         self.start();
         while !self.reserved.is_empty() {
             self.form();

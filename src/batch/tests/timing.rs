@@ -132,7 +132,7 @@ fn a_draining_queue_holds_nothing() {
         push(&mut queue, u128::from(number % 3), request(number, number), 0);
     }
     while start(&mut queue, 0).is_some() {}
-    queue.drain(1);
+    queue.set_draining(true, 1);
     let runs: Vec<_> = std::iter::from_fn(|| start(&mut queue, 1)).collect();
     assert!(runs.iter().all(|(_, formed)| formed.cause == Cause::Drain && formed.rows <= 8));
     assert_eq!(queue.rows(), 0);
