@@ -1,4 +1,5 @@
 //! Whether the requests of a signature may share runs, and why a request does not.
+use crate::repair::MAX_PADDED_ROWS;
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{Class, DataType};
 
@@ -61,7 +62,9 @@ pub(crate) fn declared_rows(info: &TensorInfo, pad_static_batch: bool) -> Result
         return Err(Bypass::Dtype);
     }
     match dims.first().copied() {
-        Some(fixed) if fixed != -1 && !(pad_static_batch && fixed >= 2) => Err(Bypass::FixedBatch),
+        Some(fixed) if fixed != -1 && !(pad_static_batch && (2..=MAX_PADDED_ROWS).contains(&fixed)) => {
+            Err(Bypass::FixedBatch)
+        }
         rows => Ok(rows),
     }
 }
@@ -191,6 +194,7 @@ mod tests {
         assert_eq!(check("x:float[4,2] z:float[3] -> y:float[4]", true), Err(Bypass::FixedBatch));
         assert_eq!(check("x:float[4,2] z:float[-1] -> y:float[4]", true), Err(Bypass::FixedBatch));
         assert_eq!(check("x:float[1,2] -> y:float[1]", true), Err(Bypass::FixedBatch));
+        assert_eq!(check("x:float[65537] -> y:float[65537]", true), Err(Bypass::FixedBatch));
         assert_eq!(check("x:float[4,2] -> y:float[8]", true), Err(Bypass::OutputWithoutRows));
     }
 
