@@ -12,10 +12,8 @@ use crate::wire::{InputView, PredictView, Rope, TensorView};
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub rows: u64,
-    /// The field `model_spec` as it was sent.
-    pub model_spec: Rope,
-    /// The fields `output_filter`.
-    pub output_filter: Rope,
+    /// The fields `model_spec`, as they were sent, and `output_filter`.
+    pub fields: Rope,
     /// By alias, sorted.
     pub inputs: SmallVec<[InputPart; 2]>,
 }
@@ -78,11 +76,11 @@ impl Part {
             let shape = Shape::from(shape.get(1..).unwrap_or_default());
             inputs.push(InputPart { index: *index, dtype: *dtype, is_scalar, shape, values });
         }
-        let mut output_filter = Rope::new();
+        let mut fields = view.spec_fields(message);
         for name in &view.output_filter {
-            output_filter.append(emit::field(3, Rope::from(name.as_bytes().to_vec())));
+            fields.append(emit::field(3, Rope::from(name.as_bytes().to_vec())));
         }
-        Ok(Self { rows, model_spec: view.spec_fields(message), output_filter, inputs })
+        Ok(Self { rows, fields, inputs })
     }
 }
 

@@ -153,7 +153,7 @@ impl Source {
 }
 
 /// Whether a run can be one packed field with this many bytes of values, judged by its length.
-pub(super) fn is_one_field(run: &Run, bytes: u64) -> bool {
+fn is_one_field(run: &Run, bytes: u64) -> bool {
     let head = varint_size(u64::from(run.field) << 3) + varint_size(bytes);
     run.span.len() as u64 == bytes + head as u64
 }

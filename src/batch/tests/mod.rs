@@ -12,7 +12,7 @@ use super::*;
 use crate::proto::tensorflow::TensorProto;
 use crate::proto::tensorflow::serving::{PredictRequest, PredictResponse};
 use crate::repair::notation;
-use crate::signature::{DEFAULT_SIGNATURE, Signature};
+use crate::signature::Signature;
 use crate::tensor::{Class, DataType, Shape, ValueList};
 use crate::wire::emit;
 use crate::wire::{PredictView, Rope, VersionChoice};
