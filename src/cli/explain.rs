@@ -10,7 +10,7 @@ use prost::Message as _;
 use super::args::ExplainArgs;
 use super::settings::load_config;
 use super::signature::fetch;
-use super::{Exit, Failure, render};
+use super::{Exit, Failure, batching, render};
 use crate::config::Config;
 use crate::explain::fed_outputs;
 use crate::proto::tensorflow::serving::GetModelMetadataResponse;
@@ -38,6 +38,10 @@ pub(super) fn explain(arguments: &ExplainArgs, matches: &ArgMatches) -> Result<E
     text.push_str(&report::explain(&verdict, &view));
     text.push_str(&not_sent(&verdict, &view));
     text.push_str(&fed(&verdict, &view));
+    let name =
+        verdict.signature.as_ref().map_or_else(|| view.model_spec.effective_signature(), |known| &known.name);
+    let policy = config.policy(&model).for_signature(name);
+    text.push_str(&batching::line(&verdict, policy, &message, &view));
     render::data(&text);
     Ok(if verdict.action == Action::Refuse { Exit::Failure } else { Exit::Success })
 }

@@ -1,6 +1,7 @@
 //! The command line: from arguments to a command, and from its outcome to an exit code.
 mod admin;
 mod args;
+mod batching;
 mod check;
 #[cfg(test)]
 mod docs;

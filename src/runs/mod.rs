@@ -38,8 +38,6 @@ const RETRY: Micros = 100_000;
 pub(crate) struct Runs {
     pub signature: Arc<Signature>,
     pub settings: Settings,
-    /// The rows of every run, if the signature declares them.
-    pub fixed: Fixed,
     pub trust: Trust,
     pub metrics: BatchMetrics,
     pub model_metrics: Arc<ModelMetrics>,
@@ -144,7 +142,6 @@ impl Runs {
             start: Instant::now(),
             signature,
             settings,
-            fixed,
         })
     }
 

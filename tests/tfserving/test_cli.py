@@ -182,6 +182,8 @@ def test_explain_shows_what_would_happen_without_a_request(sidecar, tmp_path):
     said = run("explain", *where, "--input", "input_tensor:double[128]")
     assert "repair input_tensor: cast_round double->float lossy" in said
     assert "repair input_tensor: add_batch_dim [128]->[1,128]" in said
+    shares = "share a run (rows 1, key inputs input_tensor float [128])"
+    assert f"batching: off for this signature; if it were on, the request could {shares}" in said
     refused = run("explain", *where, "--input", "input_tensor:float[127]", expect=1)
     assert "RANK_TOO_LOW" in refused and "[-1,128]" in refused
     strict = run("explain", *where, "--mode", "strict", "--input", "input_tensor:float[128]", expect=1)
@@ -223,6 +225,14 @@ def test_explain_judges_with_the_policy_of_the_configuration(sidecar, tmp_path):
     assert "aliases" not in said
     said = run("explain", "--config", str(config), "--input", "input_tensor:float[128]", "--mode", "strict", expect=1)
     assert "refused: RANK_TOO_LOW" in said
+    config.write_text(
+        f"upstream: {sidecar.address}\n"
+        "models: {mlp: {signatures: {serving_default: {batching: {enabled: on}}}}}\n"
+    )
+    said = run("explain", "--config", str(config), "--input", "input_tensor:float[3,128]")
+    assert "batching: can share a run (rows 3, key inputs input_tensor float [128])" in said
+    said = run("explain", "--config", str(config), "--input", "input_tensor:float[0,128]")
+    assert "batching: cannot share a run: the request has no rows" in said
 
 
 def test_signature_and_explain_read_from_a_server_with_tls(sidecar, tmp_path):
