@@ -1,4 +1,6 @@
 //! What `explain` says about batching: whether and why a request can share a run of the model.
+use std::fmt::Write as _;
+
 use crate::batch::{Bypass, Part, declared_rows, sharable};
 use crate::repair::report::ascii;
 use crate::repair::{Action, Outcome, Policy, Repair, Verdict, apply};
@@ -54,7 +56,8 @@ fn describe(signature: &Signature, part: &Part) -> String {
         let comma = if at == 0 { "" } else { "," };
         let alias = ascii(&signature.inputs[input.index].alias);
         let value = if input.is_scalar { " with this value" } else { "" };
-        text.push_str(&format!("{comma} {alias} {} {}{value}", input.dtype, input.shape));
+        write!(text, "{comma} {alias} {} {}{value}", input.dtype, input.shape)
+            .expect("a string takes any text");
     }
     text
 }
