@@ -1,5 +1,5 @@
 //! Compares what a member got from a shared run with the answer of a lone run.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -68,8 +68,8 @@ pub(crate) fn compare(shared: &Rope, alone: &Rope) -> Result<(), Divergence> {
         };
         same_tensor(shared, &output.tensor, alone, &other.tensor).map_err(diverges)?;
     }
-    let known: HashMap<&str, ()> = left.outputs.iter().map(|output| (output.key.as_str(), ())).collect();
-    match right.outputs.iter().find(|output| !known.contains_key(output.key.as_str())) {
+    let known: HashSet<&str> = left.outputs.iter().map(|output| output.key.as_str()).collect();
+    match right.outputs.iter().find(|output| !known.contains(output.key.as_str())) {
         Some(missing) => Err(Divergence {
             output: missing.key.clone(),
             problem: "only the lone run has this output".to_owned(),

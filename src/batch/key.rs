@@ -7,8 +7,9 @@ use crate::wire::{DEFAULT_SIGNATURE, PredictView, Rope, VersionChoice};
 /// Requests with equal keys may share a run. `view` is the scan that the part was made from, and
 /// `metadata` is what else must be equal.
 ///
-/// The hasher must be keyed, because clients choose what is hashed, and have a state of more than 128
-/// bits, such as SipHash: the second half of the key is the hash of the same bytes and a few more.
+/// The hasher must be keyed, because clients choose what is hashed, and have a state of more than
+/// 128 bits, such as SipHash: the second half of the key is the hash of the same bytes and a few
+/// more.
 pub(crate) fn key(
     hasher: &impl BuildHasher,
     view: &PredictView,

@@ -1,5 +1,4 @@
 //! Whether the requests of a signature may share runs, and why a request does not.
-use crate::repair::MAX_PADDED_ROWS;
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{Class, DataType};
 
@@ -30,6 +29,9 @@ pub(crate) enum Fixed {
     Any,
     Rows(u64),
 }
+
+/// The largest batch that the rule `pad_static_batch` fills.
+const MAX_PADDED_ROWS: i64 = 65_536;
 
 /// Whether requests for this signature may share runs at all. `pad_static_batch`: that rule is on.
 ///

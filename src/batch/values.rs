@@ -78,11 +78,14 @@ impl Source {
             };
         };
         let bytes = elements.saturating_mul(size as u64);
-        let like_content = match list {
-            ValueList::Float | ValueList::Double | ValueList::SComplex | ValueList::DComplex => true,
-            ValueList::Float8 => true,
-            _ => false,
-        };
+        let like_content = matches!(
+            list,
+            ValueList::Float
+                | ValueList::Double
+                | ValueList::SComplex
+                | ValueList::DComplex
+                | ValueList::Float8
+        );
         if like_content && values == elements && runs == 1 && is_one_field(run, bytes) {
             return Ok(Self::Elements(run.span.end - bytes as usize..run.span.end));
         }

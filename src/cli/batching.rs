@@ -1,12 +1,18 @@
 //! What `explain` says about batching: whether and why a request can share a run of the model.
+use std::fmt::Write as _;
+
 use crate::batch::{Bypass, Part, declared_rows, sharable};
 use crate::repair::report::ascii;
 use crate::repair::{Action, Outcome, Policy, Repair, Verdict, apply};
 use crate::signature::{Signature, TensorInfo};
 use crate::wire::{PredictView, Rope};
 
-/// One line: what the request brings to a run, or why it cannot share one.
+/// One line: what the request brings to a run, or why it cannot share one. Nothing for a request
+/// that is refused.
 pub(super) fn line(verdict: &Verdict, policy: &Policy, message: &Rope, view: &PredictView) -> String {
+    if verdict.action == Action::Refuse {
+        return String::new();
+    }
     let pad = Repair::find("pad_static_batch").is_some_and(|rule| policy.rules.contains(rule));
     let found = match &verdict.signature {
         None => Err("the request is not checked".to_owned()),
@@ -50,7 +56,8 @@ fn describe(signature: &Signature, part: &Part) -> String {
         let comma = if at == 0 { "" } else { "," };
         let alias = ascii(&signature.inputs[input.index].alias);
         let value = if input.is_scalar { " with this value" } else { "" };
-        text.push_str(&format!("{comma} {alias} {} {}{value}", input.dtype, input.shape));
+        write!(text, "{comma} {alias} {} {}{value}", input.dtype, input.shape)
+            .expect("a string takes any text");
     }
     text
 }
@@ -163,10 +170,10 @@ mod tests {
                 "a:float[1] b:float[2]",
                 "the inputs have different numbers of rows",
             ),
-            ("x:float[-1,2] -> y:float[-1]", "x:float[1,3]", "the request does not conform to the signature"),
         ] {
             assert_eq!(said(signature, request, ON), format!("batching: cannot share a run: {why}\n"));
         }
+        assert_eq!(said("x:float[-1,2] -> y:float[-1]", "x:float[1,3]", ON), "", "it is refused");
         let mode = "mode: off, batching: {enabled: on}";
         assert_eq!(
             said("x:float[-1] -> y:float[-1]", "x:float[1]", mode),

@@ -77,6 +77,7 @@ pub(super) fn rules(policy: &Policy, mode: Mode, shapes: &[(&TensorInfo, &Shape)
 
 /// Plans the calls, if the number of rows is the only thing wrong with the request and a rule fixes
 /// it.
+#[expect(clippy::too_many_arguments, reason = "it has one caller, which has them all")]
 pub(super) fn plan(
     signature: &Signature,
     policy: &Policy,

@@ -49,7 +49,6 @@ pub use problem::Problem;
 pub use reason::Reason;
 pub use rule_key::{RuleKey, RuleValue, RuleValues, ValueKind};
 pub use rule_set::RuleSet;
-pub(crate) use rules::MAX_PADDED_ROWS;
 pub use rules::REPAIRS;
 pub(crate) use tensor::{Proposal, TensorCase};
 pub use warning::Warning;

@@ -3,7 +3,6 @@ pub(crate) use aliases::ALIASES;
 pub(crate) use drop_extra::DROP_EXTRA;
 pub(crate) use input_defaults::DEFAULT;
 pub(crate) use pad_ragged::{PAD, PAD_MASK, PAD_VALUE};
-pub(crate) use pad_static_batch::MAX_ROWS as MAX_PADDED_ROWS;
 #[cfg(test)]
 pub(crate) use rank1_is::RANK1_IS;
 pub(crate) use scalar_inputs::SCALAR;

@@ -20,7 +20,7 @@ pub(super) static REPAIR: Repair = Repair {
 };
 
 /// The largest batch that a request is padded to. Padding adds one row at a time.
-pub(crate) const MAX_ROWS: i64 = 65_536;
+const MAX_ROWS: i64 = 65_536;
 /// The most elements of a padded batch: padding must not make a large message of a small one.
 const MAX_ELEMENTS: u64 = 1 << 28;
 
