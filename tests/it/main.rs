@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod admission;
 mod batch_dimension;
+mod batch_probe;
 mod cancellation;
 mod cli;
 mod client_mistakes;
