@@ -4,6 +4,8 @@ mod measure;
 mod report;
 mod sizes;
 
+use std::fmt::Write as _;
+
 use anyhow::anyhow;
 use clap::ArgMatches;
 
@@ -48,12 +50,12 @@ pub(super) fn batch_probe(arguments: &BatchProbeArgs, matches: &ArgMatches) -> R
     let version = version.map_or_else(String::new, |version| format!(" version {version}"));
     let mut text = format!("model '{}'{version}, signature '{}'\n", ascii(&model), ascii(&name));
     if repairs > 0 {
-        text += &format!("the request was repaired with {repairs} change(s)\n");
+        writeln!(text, "the request was repaired with {repairs} change(s)")?;
     }
     text += &result(&measured, &rows, &advice);
     if advice.pays() {
         let sizes: Vec<u64> = measured.curve.iter().map(|times| times.rows).collect();
-        text += &format!("\n{}", advice.configuration(&model, &name, &sizes));
+        write!(text, "\n{}", advice.configuration(&model, &name, &sizes))?;
     }
     render::data(&text);
     Ok(())
@@ -70,7 +72,8 @@ fn result(measured: &Measured, rows: &Rows<'_>, advice: &Advice) -> String {
     let width = variable("COLUMNS").and_then(|columns| columns.value.parse().ok()).unwrap_or(WIDTH);
     let mut text = format!("\n{}\n{}\n", report::table(curve), report::chart(curve, width));
     for note in notes {
-        text += &format!("{note}\n");
+        text.push_str(note);
+        text.push('\n');
     }
     text += "Each row got the answer that it gets alone, whatever the size of the run.\n";
     if rows.distinct() == 1 {

@@ -1,4 +1,6 @@
 //! What `batch-probe` prints: the table, the chart, and the verdict in words.
+use std::fmt::Write as _;
+
 use super::advice::{Advice, Pair, Times, Verdict};
 use crate::cli::render;
 
@@ -32,7 +34,7 @@ pub(super) fn chart(curve: &[Times], width: usize) -> String {
     let mut text = "rows a second by the rows of a run\n".to_owned();
     for (times, (rows, rate)) in curve.iter().zip(&labels) {
         let bar = "#".repeat(((times.rate() / most * room as f64).round() as usize).max(1));
-        text += &format!("{rows:>left$} |{bar} {rate}\n");
+        writeln!(text, "{rows:>left$} |{bar} {rate}").expect("a string takes any text");
     }
     text
 }
@@ -78,7 +80,9 @@ pub(super) fn verdict(advice: &Advice, curve: &[Times]) -> String {
         ),
     };
     if advice.pays() && advice.rises {
-        text += &format!("The gain still grows at {}: try a larger --max-rows.\n", rows(knee));
+        let largest = rows(knee);
+        writeln!(text, "The gain still grows at {largest}: try a larger --max-rows.")
+            .expect("a string takes any text");
     }
     if advice.pays() && advice.compiled {
         text += "The first run of each size took far longer than the others: the model seems to be compiled for each size.\n";

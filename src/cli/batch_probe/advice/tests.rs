@@ -100,7 +100,9 @@ fn noise_that_hides_the_difference_is_said_to_be_unclear() {
 #[test]
 fn runs_that_are_compiled_for_each_size_get_allowed_sizes() {
     let mut compiled = curve(&BERT, 7);
-    compiled.iter_mut().for_each(|times| times.first = 2e6);
+    for times in &mut compiled {
+        times.first = 2e6;
+    }
     let advice = one_at_a_time(&compiled);
     assert!(advice.compiled && !one_at_a_time(&curve(&BERT, 7)).compiled);
     assert!(
