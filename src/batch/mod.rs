@@ -11,8 +11,6 @@ mod compare;
 mod join;
 mod key;
 mod part;
-#[cfg(test)]
-mod part_tests;
 mod queue;
 mod settings;
 mod sharable;

@@ -43,6 +43,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ("signature", "proto"),
     // The `Any` in the metadata response is read as wire format.
     ("signature", "wire"),
+    // Time is counted alike.
+    ("batch", "concurrency"),
+    // The policy of a signature holds the settings of its batching.
+    ("repair", "batch"),
 ];
 
 /// What only layer 3 and above may use: waiting, counting, logging, files, clocks.

@@ -191,7 +191,7 @@ async fn wait(
         {
             match tokio::time::timeout_at(due, &mut outcome).await {
                 Ok(outcome) => received = Some(outcome),
-                Err(_) => runs.poke(&cx.shard.runs),
+                Err(_) => runs.start_waiting(&cx.shard.runs),
             }
         }
     }
