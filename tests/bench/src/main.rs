@@ -2,13 +2,17 @@
 //! soak client, a plain relay and a bare proxy.
 mod args;
 mod bare;
+mod burn;
 mod call;
+mod clients;
+mod curve;
 mod load;
 mod meaning;
 mod payloads;
 mod procfs;
 mod proto;
 mod relay;
+mod rows;
 mod soak;
 mod stub;
 mod summary;
@@ -21,8 +25,12 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const USAGE: &str = "proxy-bench COMMAND [options], all addresses HOST:PORT
   payloads DIR                 write the gRPC-framed request bodies
   stub    --listen A --control A [--check FILE]... [--frame BYTES] [--max-threads N] [--service-us N] [--slow-us N]
+          [--curve MODEL,sum|max,RUN_US,ROW_US,WORKERS[,POOL]]... [--burn THREADS,CALL_US,ROW_US]
   load    --target A --body FILE [--expect FILE | --save FILE] [--conns 4] [--streams 16] [--rate R]
           [--warmup S] [--seconds S] [--requests N] [--pid NAME=P,P]...
+  clients --target A --group NAME:KEY=VALUE,...... [--warmup S] [--seconds S] [--requests N] [--bin S]
+          [--reference A] [--input NAME] [--pid NAME=P,P]...
+          KEY: model rows dims conns streams rate from until
   soak    --target A --expect FILE --rate R --seconds S --mix NAME,FILE,WEIGHT,HOW...
           HOW: ok refuse cancel-early cancel-late slow-read slow-write
   relay   --listen A --upstream A
@@ -36,6 +44,7 @@ fn main() {
         "payloads" => payloads::run(&rest),
         "stub" => stub::run(&rest),
         "load" => load::run(&rest),
+        "clients" => clients::run(&rest),
         "soak" => soak::run(&rest),
         "relay" => relay::run(&rest),
         "bare" => bare::run(&rest),
