@@ -2,34 +2,26 @@
 //! does.
 use crate::Outcome;
 use crate::load::Arrivals;
+use crate::threads::Threads;
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// How often a server of 8 threads refuses a call, by the number of calls in flight with it.
 /// Threads are given back a little after the answer, so that it refuses before all are in use.
 const REFUSED: [f64; 8] = [0.0001, 0.0001, 0.0002, 0.0003, 0.0007, 0.012, 0.063, 0.16];
 
 pub struct Burn {
-    threads: usize,
+    count: usize,
     call: Duration,
     row: Duration,
     busy: Cell<usize>,
     chance: RefCell<Arrivals>,
-    queue: Arc<Queue>,
+    threads: Threads,
 }
 
 /// A thread in use.
 pub struct Slot<'a>(&'a Cell<usize>);
-
-#[derive(Default)]
-struct Queue {
-    calls: Mutex<VecDeque<(Duration, oneshot::Sender<()>)>>,
-    arrived: Condvar,
-}
 
 impl Burn {
     /// From `THREADS,CALL_US,ROW_US`. Starts the threads.
@@ -38,25 +30,20 @@ impl Burn {
         let [threads @ 1..=u64::MAX, call, row] = numbers[..] else {
             return Err(format!("--burn: expected THREADS,CALL_US,ROW_US, got `{text}`").into());
         };
-        let queue = Arc::new(Queue::default());
-        for _ in 0..threads {
-            let queue = queue.clone();
-            std::thread::spawn(move || queue.work());
-        }
         Ok(Self {
-            threads: threads as usize,
+            count: threads as usize,
             call: Duration::from_micros(call),
             row: Duration::from_micros(row),
             busy: Cell::new(0),
             chance: RefCell::new(Arrivals::new(1.0, 7)),
-            queue,
+            threads: Threads::start(threads as usize),
         })
     }
 
     /// Takes a thread, unless the server refuses the call.
     pub fn take(&self) -> Option<Slot<'_>> {
         let busy = self.busy.get() + 1;
-        if busy > self.threads || self.chance.borrow_mut().even() <= refused(busy, self.threads) {
+        if busy > self.count || self.chance.borrow_mut().even() <= refused(busy, self.count) {
             return None;
         }
         self.busy.set(busy);
@@ -65,12 +52,8 @@ impl Burn {
 
     /// Burns the CPU time of a call.
     pub async fn work(&self, _slot: Slot<'_>, rows: u64) {
-        let (done, wait) = oneshot::channel();
         let cost = self.call + self.row * rows as u32;
-        self.queue.calls.lock().unwrap_or_else(PoisonError::into_inner).push_back((cost, done));
-        self.queue.arrived.notify_one();
-        // The threads never end.
-        let _ = wait.await;
+        self.threads.run(move || spin(cost)).await;
     }
 }
 
@@ -80,24 +63,10 @@ impl Drop for Slot<'_> {
     }
 }
 
-impl Queue {
-    fn work(&self) {
-        loop {
-            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            let (cost, done) = loop {
-                match calls.pop_front() {
-                    Some(call) => break call,
-                    None => calls = self.arrived.wait(calls).unwrap_or_else(PoisonError::into_inner),
-                }
-            };
-            drop(calls);
-            let end = cpu_time() + cost;
-            while cpu_time() < end {
-                std::hint::spin_loop();
-            }
-            // Its client may have left.
-            let _ = done.send(());
-        }
+fn spin(cost: Duration) {
+    let end = cpu_time() + cost;
+    while cpu_time() < end {
+        std::hint::spin_loop();
     }
 }
 

@@ -5,6 +5,7 @@ mod bare;
 mod burn;
 mod call;
 mod clients;
+mod compute;
 mod curve;
 mod load;
 mod meaning;
@@ -16,6 +17,7 @@ mod rows;
 mod soak;
 mod stub;
 mod summary;
+mod threads;
 mod timer;
 
 use std::future::Future;
@@ -26,6 +28,7 @@ const USAGE: &str = "proxy-bench COMMAND [options], all addresses HOST:PORT
   payloads DIR                 write the gRPC-framed request bodies
   stub    --listen A --control A [--check FILE]... [--frame BYTES] [--max-threads N] [--service-us N] [--slow-us N]
           [--curve MODEL,sum|max,RUN_US,ROW_US,WORKERS[,POOL]]... [--burn THREADS,CALL_US,ROW_US]
+          [--tensorflow LIBRARY --saved-model NAME,FOLDER,INPUT,OUTPUT,DIMS...]
   load    --target A --body FILE [--expect FILE | --save FILE] [--conns 4] [--streams 16] [--rate R]
           [--warmup S] [--seconds S] [--requests N] [--pid NAME=P,P]...
   clients --target A --group NAME:KEY=VALUE,...... [--warmup S] [--seconds S] [--requests N] [--bin S]

@@ -48,7 +48,7 @@ impl Rows {
 
     /// Whether an answer holds what the stub computes from this request's rows, and nothing else.
     pub fn answered(&self, request: &[u8], answer: &[u8]) -> bool {
-        let expected = compute(&request[self.from..], self.width);
+        let expected = values(&request[self.from..], self.width);
         outputs(answer).is_some_and(|tensor| {
             tensor.dims == [self.count as i64, OUTPUTS as i64] && tensor.values == expected
         })
@@ -57,7 +57,7 @@ impl Rows {
 
 /// Ten values for each row: the i-th and the i-th last together, so that every client can check its
 /// own.
-fn compute(values: &[u8], width: usize) -> Vec<u8> {
+fn values(values: &[u8], width: usize) -> Vec<u8> {
     let float = |row: &[u8], at: usize| {
         row.get(4 * at..).and_then(|rest| rest.first_chunk()).map_or(0.0, |bytes| f32::from_le_bytes(*bytes))
     };
@@ -68,25 +68,29 @@ fn compute(values: &[u8], width: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The model, the rows and the framed answer to a framed Predict. `None` if it is not one input of
-/// floats with rows of `width` values.
-pub fn run(request: &[u8], width: impl Fn(&str) -> Option<usize>) -> Option<(String, u64, Vec<u8>)> {
-    let request = meaning::request(request.get(5..)?)?;
-    let name = std::str::from_utf8(request.name).ok()?;
-    let width = width(name)?;
-    let [input] = &request.inputs.values().collect::<Vec<_>>()[..] else { return None };
+/// The model and the input of a framed Predict. `None` if it is not one input of floats with rows
+/// of the model's dims (of which the first is that of the rows).
+pub fn parse(request: &[u8], dims: impl Fn(&str) -> Option<Vec<i64>>) -> Option<(String, Tensor)> {
+    let mut request = meaning::request(request.get(5..)?)?;
+    let model = std::str::from_utf8(request.name).ok()?.to_owned();
+    let (_, input) = request.inputs.pop_first()?;
+    let declared = dims(&model)?;
     let (&rows, inner) = input.dims.split_first()?;
-    let whole = inner.iter().product::<i64>() as usize == width
-        && rows > 0
-        && input.values.len() == 4 * width * rows as usize;
-    if input.dtype != FLOAT || !whole {
-        return None;
-    }
-    let values = Values::FloatVal(compute(&input.values, width));
-    let output = tensor(FLOAT, &[rows, OUTPUTS as i64], values);
-    let spec = model_spec(name, Some(1)).bytes(3, b"serving_default");
-    let answer = Message::new().entry(1, OUTPUT, &output).bytes(2, &spec.0).framed();
-    Some((name.to_owned(), rows as u64, answer))
+    let size = input.dims.iter().product::<i64>();
+    let whole = rows > 0 && *inner == declared[1..] && input.values.len() as i64 == 4 * size;
+    (request.inputs.is_empty() && input.dtype == FLOAT && whole).then_some((model, input))
+}
+
+/// What the stub computes from an input that [`parse`] accepted.
+pub fn compute(input: &Tensor) -> Vec<u8> {
+    values(&input.values, input.dims[1..].iter().product::<i64>() as usize)
+}
+
+/// The framed answer with the values of all rows.
+pub fn answer(model: &str, rows: u64, values: Vec<u8>) -> Vec<u8> {
+    let output = tensor(FLOAT, &[rows as i64, OUTPUTS as i64], Values::FloatVal(values));
+    let spec = model_spec(model, Some(1)).bytes(3, b"serving_default");
+    Message::new().entry(1, OUTPUT, &output).bytes(2, &spec.0).framed()
 }
 
 /// The only output of a framed answer.
@@ -136,8 +140,10 @@ impl Random {
 mod tests {
     use super::*;
 
-    fn wide(model: &str) -> Option<usize> {
-        (model == "m").then_some(128)
+    fn run(request: &[u8]) -> Option<(String, i64, Vec<u8>)> {
+        let (model, input) = parse(request, |model| (model == "m").then(|| vec![-1, 128]))?;
+        let rows = input.dims[0];
+        Some((model.clone(), rows, answer(&model, rows as u64, compute(&input))))
     }
 
     #[test]
@@ -145,12 +151,12 @@ mod tests {
         let mut mine = Rows::new("m", "x", &[128], 3, 1);
         let mut other = Rows::new("m", "x", &[128], 3, 2);
         let (first, second, foreign) = (mine.request(), mine.request(), other.request());
-        let (model, rows, answer) = run(&first, wide).unwrap();
+        let (model, rows, answer) = run(&first).unwrap();
         assert_eq!((model.as_str(), rows), ("m", 3));
         assert!(mine.answered(&first, &answer));
         assert!(!mine.answered(&second, &answer));
         assert!(!mine.answered(&foreign, &answer));
-        assert!(!mine.answered(&first, &run(&foreign, wide).unwrap().2));
+        assert!(!mine.answered(&first, &run(&foreign).unwrap().2));
     }
 
     #[test]
@@ -159,15 +165,15 @@ mod tests {
         let request = rows.request();
         let mut swapped = request.clone();
         swapped[rows.from..].rotate_left(4 * 128);
-        assert!(!rows.answered(&request, &run(&swapped, wide).unwrap().2));
+        assert!(!rows.answered(&request, &run(&swapped).unwrap().2));
     }
 
     #[test]
     fn a_request_without_whole_rows_has_no_answer() {
         let mut rows = Rows::new("m", "x", &[127], 1, 1);
-        assert!(run(&rows.request(), wide).is_none());
-        assert!(run(&Rows::new("other", "x", &[128], 1, 1).request(), wide).is_none());
+        assert!(run(&rows.request()).is_none());
+        assert!(run(&Rows::new("other", "x", &[128], 1, 1).request()).is_none());
         let [_, cut @ ..] = &Rows::new("m", "x", &[128], 1, 1).request()[..] else { unreachable!() };
-        assert!(run(cut, wide).is_none());
+        assert!(run(cut).is_none());
     }
 }

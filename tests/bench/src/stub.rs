@@ -1,9 +1,9 @@
 //! A stand-in for TensorFlow Serving. It compares and counts requests and answers immediately; with
-//! `--curve` or `--burn` it computes the answer from the rows, and that takes time.
+//! `--curve`, `--burn` or `--saved-model` it computes the answer from the rows, and that takes
+//! time.
 //!
 //! Models `m` and `slow` (float `[-1,128]`) and `img` (float `[-1,224,224,3]`), each at version 1.
-use crate::burn::{Burn, Slot};
-use crate::curve::Curves;
+use crate::compute::Compute;
 use crate::proto::{Message, model_name, model_spec};
 use crate::timer::{Clock, Timer};
 use crate::{Outcome, args::Args, meaning, on_this_thread, payloads, rows};
@@ -48,22 +48,16 @@ struct Stub {
     service: Duration,
     slow: Duration,
     running: Cell<usize>,
-    curves: Curves,
-    burn: Option<Burn>,
+    compute: Compute,
     counts: Counts,
 }
 
 /// A gRPC status other than OK.
-struct Refusal(&'static str, &'static str);
+pub struct Refusal(pub &'static str, pub &'static str);
 
 pub fn run(words: &[String]) -> Outcome<i32> {
-    let known =
-        ["listen", "control", "check", "frame", "max-threads", "service-us", "slow-us", "curve", "burn"];
-    let args = Args::parse(words, &known)?;
-    let mut curves = Curves::default();
-    for text in args.all("curve") {
-        curves.add(text)?;
-    }
+    let known = ["listen", "control", "check", "frame", "max-threads", "service-us", "slow-us"];
+    let args = Args::parse(words, &[&known[..], &Compute::OPTIONS].concat())?;
     let micros =
         |name| Ok::<_, Box<dyn std::error::Error>>(Duration::from_micros(args.number(name)?.unwrap_or(0)));
     let stub = Stub {
@@ -74,8 +68,7 @@ pub fn run(words: &[String]) -> Outcome<i32> {
         service: micros("service-us")?,
         slow: micros("slow-us")?,
         running: Cell::new(0),
-        curves,
-        burn: args.get("burn").map(Burn::start).transpose()?,
+        compute: Compute::new(&args)?,
         counts: Counts::default(),
     };
     let (listen, control) = (args.need("listen")?, args.need("control")?);
@@ -171,7 +164,7 @@ impl Stub {
     ) -> Result<(), h2::Error> {
         let (head, body) = request.into_parts();
         let answer = match head.uri.path() {
-            PREDICT if self.computes() => self.compute(body, clock).await,
+            PREDICT if !self.compute.is_empty() => self.compute(body, clock).await,
             PREDICT => self.predict(body).await,
             path => self.describe(path, body).await,
         };
@@ -194,10 +187,6 @@ impl Stub {
         }
     }
 
-    fn computes(&self) -> bool {
-        self.burn.is_some() || !self.curves.is_empty()
-    }
-
     /// Computes an answer from the rows of a request.
     async fn compute(&self, mut body: h2::RecvStream, clock: &Clock) -> Result<Bytes, Refusal> {
         add(&self.counts.predict);
@@ -205,35 +194,22 @@ impl Stub {
             add(&self.counts.broken);
             Refusal("13", "the request body is incomplete")
         };
-        let slot = self.thread()?;
+        let slot = self.compute.thread().inspect_err(|_| add(&self.counts.exhausted))?;
         let mut request = Vec::new();
         while let Some(chunk) = body.data().await {
             let chunk = chunk.map_err(broken)?;
             body.flow_control().release_capacity(chunk.len()).map_err(broken)?;
             request.extend_from_slice(&chunk);
         }
-        let width = |model: &str| input_dims(model).map(|dims| dims[1..].iter().product::<i64>() as usize);
-        let Some((model, count, answer)) = rows::run(&request, width) else {
-            add(&self.counts.bad);
-            return Err(Refusal("3", "the stub expected other rows"));
-        };
-        self.counts.rows.set(self.counts.rows.get() + count);
-        if let (Some(burn), Some(slot)) = (&self.burn, slot) {
-            burn.work(slot, count).await;
-        }
-        let timer = |_| Refusal("13", "the stub's timer failed");
-        self.curves.run(clock, &model, count).await.map_err(timer)?;
+        let answer = self.compute.answer(&request, |model| self.dims(model), slot, clock).await;
+        let (rows, answer) = answer.inspect_err(|_| add(&self.counts.bad))?;
+        self.counts.rows.set(self.counts.rows.get() + rows);
         Ok(answer.into())
     }
 
-    /// A thread of a server that has few of them.
-    fn thread(&self) -> Result<Option<Slot<'_>>, Refusal> {
-        let Some(burn) = &self.burn else { return Ok(None) };
-        let slot = burn.take().ok_or_else(|| {
-            add(&self.counts.exhausted);
-            Refusal("8", "Server Threadpool Exhausted")
-        })?;
-        Ok(Some(slot))
+    /// The input of a model.
+    fn dims(&self, model: &str) -> Option<Vec<i64>> {
+        self.compute.dims(model).or_else(|| input_dims(model)).map(<[i64]>::to_vec)
     }
 
     async fn predict(&self, body: h2::RecvStream) -> Result<Bytes, Refusal> {
@@ -322,9 +298,7 @@ impl Stub {
     }
 
     async fn describe(&self, path: &str, mut body: h2::RecvStream) -> Result<Bytes, Refusal> {
-        if let (Some(burn), Some(slot)) = (&self.burn, self.thread()?) {
-            burn.work(slot, 0).await;
-        }
+        self.compute.idle(self.compute.thread()?).await;
         let mut request = Vec::new();
         while let Some(Ok(chunk)) = body.data().await {
             // Releasing fails only on a stream that has ended, with small bodies.
@@ -333,8 +307,8 @@ impl Stub {
         }
         let model = request.get(5..).and_then(model_name).unwrap_or("");
         let (count, answer) = match path {
-            METADATA => (&self.counts.metadata, metadata(model)),
-            STATUS => (&self.counts.status, status(model)),
+            METADATA => (&self.counts.metadata, self.dims(model).map(|dims| metadata(model, &dims))),
+            STATUS => (&self.counts.status, self.dims(model).map(|_| status())),
             _ => {
                 add(&self.counts.unknown);
                 return Err(Refusal("12", "unknown method"));
@@ -383,18 +357,17 @@ fn input_dims(model: &str) -> Option<&'static [i64]> {
     }
 }
 
-fn metadata(model: &str) -> Option<Message> {
-    let signature = rows::signature(payloads::INPUT, input_dims(model)?, payloads::OUTPUT);
+fn metadata(model: &str, dims: &[i64]) -> Message {
+    let signature = rows::signature(payloads::INPUT, dims, payloads::OUTPUT);
     let map = Message::new().entry(1, "serving_default", &signature);
     let any =
         Message::new().bytes(1, b"type.googleapis.com/tensorflow.serving.SignatureDefMap").bytes(2, &map.0);
     let spec = model_spec(model, Some(1));
-    Some(Message::new().bytes(1, &spec.0).entry(2, "signature_def", &any))
+    Message::new().bytes(1, &spec.0).entry(2, "signature_def", &any)
 }
 
-fn status(model: &str) -> Option<Message> {
+fn status() -> Message {
     const AVAILABLE: u64 = 30;
-    input_dims(model)?;
     let version = Message::new().varint(1, 1).varint(2, AVAILABLE).bytes(3, b"");
-    Some(Message::new().bytes(1, &version.0))
+    Message::new().bytes(1, &version.0)
 }
