@@ -11,6 +11,8 @@ mod compare;
 mod join;
 mod key;
 mod part;
+#[cfg(test)]
+mod part_tests;
 mod queue;
 mod settings;
 mod sharable;

@@ -74,6 +74,16 @@ impl Shard {
         number
     }
 
+    /// Tells the runs that requests share whether a drain is under way.
+    pub(crate) fn set_draining(&self, draining: bool) {
+        for entry in self.catalog.snapshot().values() {
+            for version in entry.versions.values() {
+                let all = version.all_runs().filter_map(|(_, runs)| runs.as_ref().ok());
+                all.for_each(|runs| runs.set_draining(&self.runs, draining));
+            }
+        }
+    }
+
     /// Admits a request before its message is read.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         if !self.done {
             let mut queue = self.runs.queue();
-            if queue.cancel(self.key, self.number).is_some() {
+            if queue.cancel(self.key, self.number, self.runs.now()).is_some() {
                 self.runs.start_runs(queue, &self.handle);
             }
         }
@@ -65,15 +65,21 @@ impl Reserved {
         &self.runs
     }
 
+    /// Leaves the run reserved: the process ends.
+    pub(super) fn abandon(mut self) {
+        self.run = None;
+    }
+
     /// Takes the members, now that the run has a permit. `None` if nobody waits any more.
     pub(crate) fn form(mut self) -> Option<(Running, Formed<Member>)> {
         let run = self.run.take()?;
         let running = Running::new(&self.runs, &self.handle, run);
-        let formed = self.runs.queue().form(self.key, run, self.runs.now());
+        let mut queue = self.runs.queue();
+        let formed = queue.form(self.key, run, self.runs.now());
+        // Others may be allowed what this one was reserved for.
+        self.runs.start_runs(queue, &self.handle);
         let Some(mut formed) = formed else {
             running.forget();
-            // Others may be allowed what this one was reserved for.
-            self.runs.poke(&self.handle);
             return None;
         };
         let mut late = self.handle.outcomes();

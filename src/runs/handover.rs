@@ -61,8 +61,12 @@ impl RunHandle {
 
     /// Has this thread make a run.
     pub(super) fn start(&self, reserved: Reserved) {
-        // The receiver is gone only when the thread ends.
-        self.own.send(Delivery::Start(reserved)).ok();
+        if let Err(unsent) = self.own.send(Delivery::Start(reserved))
+            && let Delivery::Start(reserved) = unsent.0
+        {
+            // The thread ends. Ending the run would start the next one, and so on.
+            reserved.abandon();
+        }
     }
 }
 

@@ -30,6 +30,9 @@ use crate::telemetry::metrics::{BatchMetrics, ModelMetrics};
 use crate::upstream::call::CallHead;
 use crate::wire::Rope;
 
+/// When a client that has lost its place should try again.
+const RETRY: Micros = 100_000;
+
 /// The runs of one signature of one version of a model.
 #[derive(Debug)]
 pub(crate) struct Runs {
@@ -112,7 +115,7 @@ pub(crate) struct Refused {
 pub(crate) enum Offered {
     Waits(Waiting, oneshot::Receiver<Outcome>),
     /// It could not wait for the next run, but may be answered in time if it is sent alone.
-    Alone(CallHead),
+    Alone(CallHead, Running),
 }
 
 impl Runs {
@@ -177,13 +180,21 @@ impl Runs {
         let mut queue = self.queue();
         let entry = queue.push(key, Request { peer, rows, deadline, payload }, self.now());
         match entry {
-            Entry::Waits(number) => {
+            Entry::Waits { number, displaced } => {
                 self.start_runs(queue, handle);
+                self.displace(handle, displaced);
                 Ok(Offered::Waits(Waiting::new(self, handle, key, number), received))
             }
-            Entry::Alone(Member { head, .. }) => Ok(Offered::Alone(head)),
+            Entry::Alone(run, Member { head, .. }) => {
+                Ok(Offered::Alone(head, Running::new(self, handle, run)))
+            }
             Entry::Refused(refusal, _) => Err(self.fault(refusal)),
         }
+    }
+
+    /// When [`Runs::poke`] is to be called.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.queue().due().map(|due| self.instant(due))
     }
 
     /// Starts the runs that may start: some time has passed.
@@ -191,10 +202,10 @@ impl Runs {
         self.start_runs(self.queue(), handle);
     }
 
-    /// From now on nothing waits for other requests.
-    pub(crate) fn drain(self: &Arc<Self>, handle: &RunHandle) {
+    /// While draining, nothing waits for other requests or for other runs.
+    pub(crate) fn set_draining(self: &Arc<Self>, handle: &RunHandle, draining: bool) {
         let mut queue = self.queue();
-        queue.drain();
+        queue.set_draining(draining, self.now());
         self.start_runs(queue, handle);
     }
 
@@ -232,6 +243,19 @@ impl Runs {
         for (key, run) in started {
             handle.start(Reserved::new(self, handle, key, run));
         }
+    }
+
+    /// The queue is full, and these were the newest of the client with the longest backlog.
+    fn displace(&self, handle: &RunHandle, displaced: Vec<Request<Member>>) {
+        if displaced.is_empty() {
+            return;
+        }
+        let refusal = Refusal::Full { rows: self.settings.max_queue_rows, retry: RETRY };
+        let mut outcomes = handle.outcomes();
+        for Request { payload: Member { outcome, shard, .. }, .. } in displaced {
+            outcomes.push(shard, outcome, Outcome::Failed(self.fault(refusal)));
+        }
+        outcomes.send();
     }
 
     fn fault(&self, refusal: Refusal) -> Fault {

@@ -89,6 +89,15 @@ pub(super) async fn run(
             |run| drop(spawn_isolated(PanickedTask::Run, Box::pin(batch::make(Rc::clone(&of_runs), run))));
         reserved.serve(make).await;
     });
+    let of_drain = Rc::clone(&shard);
+    spawn_critical("drain of runs", async move {
+        loop {
+            of_drain.drain.begun().await;
+            of_drain.set_draining(true);
+            of_drain.drain.taken_back().await;
+            of_drain.set_draining(false);
+        }
+    });
     let mut stopped = shared.stop.subscribe();
     loop {
         let connection = tokio::select! {

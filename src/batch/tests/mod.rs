@@ -1,169 +1,66 @@
-//! Tests of parts, keys, joining, slicing and comparing, with messages of every dtype and encoding.
-mod answers;
-mod parts;
+//! Tests of the batching core in virtual time.
+mod fairness;
 mod properties;
+mod timing;
 
-use std::sync::Arc;
+use super::queue::{Entry, Formed, Queue, Request, RunId};
+use super::settings::Settings;
+use super::tuner::Learned;
+use crate::concurrency::Micros;
 
-use bytes::Bytes;
-use prost::Message as _;
+/// Numbers that look random and are the same in each run.
+#[derive(Debug, Clone)]
+pub(super) struct Random(u64);
 
-use super::*;
-use crate::proto::tensorflow::TensorProto;
-use crate::proto::tensorflow::serving::{PredictRequest, PredictResponse};
-use crate::repair::notation;
-use crate::signature::Signature;
-use crate::tensor::{Class, DataType, Shape, ValueList};
-use crate::wire::emit;
-use crate::wire::{PredictView, Rope, VersionChoice};
-
-fn signature(text: &str) -> Arc<Signature> {
-    Arc::clone(notation::signature(text).unwrap().iter().next().unwrap())
-}
-
-/// A message in chunks of this size.
-fn chunked(message: &Rope, size: usize) -> Rope {
-    message.to_bytes().chunks(size).map(Bytes::copy_from_slice).collect()
-}
-
-fn part(signature: &Signature, message: &Rope) -> Result<Part, Bypass> {
-    Part::of(signature, message, &PredictView::scan(message).unwrap())
-}
-
-fn request(message: &Rope) -> PredictRequest {
-    PredictRequest::decode(message.to_bytes()).unwrap()
-}
-
-fn response(message: &Rope) -> PredictResponse {
-    PredictResponse::decode(message.to_bytes()).unwrap()
-}
-
-fn dims(tensor: &TensorProto) -> Vec<i64> {
-    tensor.tensor_shape.iter().flat_map(|shape| &shape.dim).map(|dim| dim.size).collect()
-}
-
-/// The elements of a tensor, decoded by prost: little-endian, or the strings one by one. A short
-/// list is expanded as TensorFlow does.
-fn elements(tensor: &TensorProto) -> Vec<Vec<u8>> {
-    let dtype = DataType::from_number(tensor.dtype);
-    let count = dims(tensor).iter().product::<i64>() as usize;
-    let info = dtype.info().unwrap();
-    let Some(size) = info.size else {
-        return expanded(tensor.string_val.iter().map(|text| text.to_vec()).collect(), count);
-    };
-    if !tensor.tensor_content.is_empty() {
-        return tensor.tensor_content.chunks(size).map(<[u8]>::to_vec).collect();
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
-    fn cut<const N: usize>(values: impl Iterator<Item = [u8; N]>, size: usize) -> Vec<Vec<u8>> {
-        if size > N {
-            return values.collect::<Vec<_>>().concat().chunks(size).map(<[u8]>::to_vec).collect();
-        }
-        values.map(|value| value[..size].to_vec()).collect()
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
     }
-    let found = match info.list {
-        ValueList::Float => cut(tensor.float_val.iter().map(|value| value.to_le_bytes()), size),
-        ValueList::SComplex => cut(tensor.scomplex_val.iter().map(|value| value.to_le_bytes()), size),
-        ValueList::Double => cut(tensor.double_val.iter().map(|value| value.to_le_bytes()), size),
-        ValueList::DComplex => cut(tensor.dcomplex_val.iter().map(|value| value.to_le_bytes()), size),
-        ValueList::Int => cut(tensor.int_val.iter().map(|value| value.to_le_bytes()), size),
-        ValueList::Half => cut(tensor.half_val.iter().map(|value| value.to_le_bytes()), size),
-        ValueList::Int64 => cut(tensor.int64_val.iter().map(|value| value.to_le_bytes()), size),
-        ValueList::Uint32 => cut(tensor.uint32_val.iter().map(|value| value.to_le_bytes()), size),
-        ValueList::Uint64 => cut(tensor.uint64_val.iter().map(|value| value.to_le_bytes()), size),
-        ValueList::Bool => cut(tensor.bool_val.iter().map(|value| [u8::from(*value)]), size),
-        ValueList::Float8 => cut(tensor.float8_val.iter().map(|value| [*value]), size),
-        ValueList::String | ValueList::ResourceHandle | ValueList::Variant => Vec::new(),
-    };
-    expanded(found, count)
-}
 
-fn expanded(mut found: Vec<Vec<u8>>, count: usize) -> Vec<Vec<u8>> {
-    while found.len() < count {
-        found.push(found.last().unwrap().clone());
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
     }
-    found
-}
 
-/// How the values of a tensor are encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Carrier {
-    Content,
-    Packed,
-    /// One field for each value.
-    Unpacked,
-    /// Two packed fields.
-    Halves,
-    /// The last values are left out, if they are equal.
-    Short,
-}
-
-const CARRIERS: [Carrier; 5] =
-    [Carrier::Content, Carrier::Packed, Carrier::Unpacked, Carrier::Halves, Carrier::Short];
-
-/// The fields with these elements.
-fn encoded(dtype: DataType, elements: &[Vec<u8>], carrier: Carrier) -> Rope {
-    let info = dtype.info().unwrap();
-    let all = |elements: &[Vec<u8>]| {
-        let mut fields = Rope::new();
-        if info.class == Class::String {
-            for text in elements {
-                fields.append(emit::list(ValueList::String, Rope::from(text.clone())));
-            }
-        } else if !elements.is_empty() {
-            fields = emit::packed(info.list, dtype, &elements.concat());
-        }
-        fields
-    };
-    let is_blob = info.list == ValueList::Float8;
-    match carrier {
-        Carrier::Content if elements.is_empty() => Rope::new(),
-        Carrier::Content if info.class != Class::String => emit::content(Rope::from(elements.concat())),
-        Carrier::Unpacked if info.class != Class::String && !is_blob => unpacked(info.list, dtype, elements),
-        Carrier::Halves if !is_blob => {
-            let (left, right) = elements.split_at(elements.len() / 2);
-            let mut fields = all(left);
-            fields.append(all(right));
-            fields
-        }
-        Carrier::Short => {
-            let same = elements.iter().rev().take_while(|element| Some(*element) == elements.last()).count();
-            let kept = (elements.len() + 1).saturating_sub(same);
-            // Of strings, only one that stands for all is joined.
-            let kept = if info.class == Class::String && kept > 1 { elements.len() } else { kept };
-            all(&elements[..kept.min(elements.len())])
-        }
-        _ => all(elements),
+    /// Between 0 and 1.
+    pub(super) fn unit(&mut self) -> f64 {
+        self.below(1 << 40) as f64 / (1_u64 << 40) as f64
     }
 }
 
-fn unpacked(list: ValueList, dtype: DataType, elements: &[Vec<u8>]) -> Rope {
-    let (wire, width) = match list {
-        ValueList::Float | ValueList::SComplex => (5, 4),
-        ValueList::Double | ValueList::DComplex => (1, 8),
-        _ => (0, 0),
-    };
-    let mut bytes = Vec::new();
-    for element in elements {
-        let payload = match wire {
-            0 => {
-                let field = emit::packed(list, dtype, element).to_bytes();
-                let head = if list.field() < 16 { 2 } else { 3 };
-                field.slice(head..)
-            }
-            _ => Bytes::copy_from_slice(element),
-        };
-        for value in payload.chunks(if width == 0 { payload.len() } else { width }) {
-            emit::put_varint(&mut bytes, u64::from(list.field() << 3 | wire));
-            bytes.extend_from_slice(value);
-        }
-    }
-    Rope::from(bytes)
+pub(super) fn settings(max_rows: u64) -> Settings {
+    Settings { enabled: true, max_rows, ..Settings::default() }
 }
 
-/// An entry of a map of tensors.
-fn entry(map: u32, key: &str, dtype: DataType, shape: &Shape, values: &Rope) -> Rope {
-    let tensor = Rope::from(emit::new_tensor(dtype, shape, values));
-    let mut inside = emit::field(1, Rope::from(key.as_bytes().to_vec()));
-    inside.append(emit::field(2, tensor));
-    emit::field(map, inside)
+pub(super) fn queue(settings: &Settings) -> Queue<u64> {
+    Queue::new(settings, &Learned::default())
+}
+
+pub(super) fn request(peer: u64, payload: u64) -> Request<u64> {
+    Request { peer, rows: 1, deadline: None, payload }
+}
+
+/// Offers a request that is expected to wait.
+pub(super) fn push(queue: &mut Queue<u64>, key: u128, request: Request<u64>, now: Micros) -> u64 {
+    match queue.push(key, request, now) {
+        Entry::Waits { number, displaced } if displaced.is_empty() => number,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Starts the next run, if one may start.
+pub(super) fn start(queue: &mut Queue<u64>, now: Micros) -> Option<(RunId, Formed<u64>)> {
+    let (key, run) = queue.start(now)?;
+    let formed = queue.form(key, run, now)?;
+    Some((run, formed))
+}
+
+pub(super) fn payloads(formed: &Formed<u64>) -> Vec<u64> {
+    formed.members.iter().map(|member| member.payload).collect()
 }

@@ -1,217 +1,201 @@
-//! Joining requests and slicing the answer gives every member its own rows, whatever their dtypes,
-//! encodings and chunks are.
+//! Random histories: whatever happens, every request ends once, and as it should.
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use proptest::prelude::*;
-
-use super::*;
-
-/// Numbers that follow from a seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit.max(1)
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize % from.len()]
-    }
-
-    fn element(&mut self, dtype: DataType) -> Vec<u8> {
-        match dtype.size() {
-            None => (0..self.below(7)).map(|_| self.below(256) as u8).collect(),
-            Some(_) if dtype == DataType::BOOL => vec![self.below(2) as u8],
-            Some(size) => (0..size).map(|_| self.below(256) as u8).collect(),
-        }
-    }
-}
+use super::super::queue::{Entry, Queue, Request, RunId};
+use super::super::settings::Settings;
+use super::{Random, queue, settings};
+use crate::concurrency::Micros;
 
 #[derive(Debug, Clone)]
-struct Input {
-    name: String,
-    dtype: DataType,
-    is_scalar: bool,
-    inner: Vec<i64>,
+struct Sent {
+    key: u128,
+    peer: u64,
+    rows: u64,
+    came: Micros,
+    deadline: Option<Micros>,
 }
 
-fn dtypes() -> Vec<DataType> {
-    DataType::all()
-        .filter(|dtype| {
-            let wanted = format!("x:{dtype}[-1] -> y:float[-1]");
-            sharable(&signature(&wanted), false).is_ok()
-        })
-        .collect()
+/// What the shell knows.
+struct History {
+    settings: Settings,
+    queue: Queue<u64>,
+    random: Random,
+    now: Micros,
+    sent: u64,
+    /// By payload; the number in the queue.
+    waiting: BTreeMap<u64, (u64, Sent)>,
+    reserved: Vec<(u128, RunId)>,
+    flying: Vec<RunId>,
+    /// The last payload that left, by key and client.
+    order: BTreeMap<(u128, u64), u64>,
+    ended: u64,
 }
 
-fn inputs(random: &mut Random, dtypes: &[DataType]) -> Vec<Input> {
-    let count = 1 + random.below(3);
-    let mut all: Vec<Input> = (0..count)
-        .map(|at| Input {
-            name: format!("in{at}"),
-            dtype: random.pick(dtypes),
-            is_scalar: at > 0 && random.below(4) == 0,
-            inner: (0..random.below(3)).map(|_| random.below(4) as i64).collect(),
-        })
-        .collect();
-    all.iter_mut().filter(|input| input.is_scalar).for_each(|input| input.inner.clear());
-    all
-}
-
-/// The elements of one member's input, some of them alike.
-fn values(random: &mut Random, input: &Input, rows: u64) -> Vec<Vec<u8>> {
-    let count = rows as i64 * input.inner.iter().product::<i64>();
-    let alike = random.below(3) == 0;
-    let one = random.element(input.dtype);
-    (0..count).map(|_| if alike { one.clone() } else { random.element(input.dtype) }).collect()
-}
-
-fn shape(input: &Input, rows: u64) -> Shape {
-    let rows = (!input.is_scalar).then_some(rows as i64);
-    rows.into_iter().chain(input.inner.iter().copied()).collect()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
-
-    #[test]
-    fn every_member_gets_the_answer_to_its_own_rows(seed in 1_u64.., cut in 1_usize..300) {
-        let mut random = Random(seed);
-        let inputs = inputs(&mut random, &dtypes());
-        let declared = |input: &Input| {
-            let dims = shape(input, 1);
-            let dims: Vec<i64> = dims.iter().enumerate()
-                .map(|(at, size)| if at == 0 && !input.is_scalar { -1 } else { *size }).collect();
-            format!("{}:{}{}", input.name, input.dtype, Shape::from(dims.as_slice()))
+impl History {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let settings = Settings {
+            max_queue_rows: 5 + random.below(200),
+            max_delay: Duration::from_micros([0, 0, 300, 5_000][random.below(4) as usize]),
+            allowed_batch_sizes: if random.below(4) == 0 { vec![1, 2, 4, 8] } else { Vec::new() },
+            ..settings([1, 3, 16, 64][random.below(4) as usize])
         };
-        let text: Vec<String> = inputs.iter().map(declared).collect();
-        let signature = signature(&format!("{} -> y:float[-1]", text.join(" ")));
-        prop_assert_eq!(sharable(&signature, false), Ok(Fixed::Any));
-
-        // The requests, each with values and encodings of its own; the scalars are the same.
-        let scalars: BTreeMap<String, Vec<Vec<u8>>> =
-            inputs.iter().map(|input| (input.name.clone(), values(&mut random, input, 1))).collect();
-        let (mut parts, mut sent, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..1 + random.below(5) {
-            let rows = 1 + random.below(4);
-            let mut message = emit::field(1, emit::field(1, Rope::from(b"m".to_vec())));
-            let mut own = BTreeMap::new();
-            let mut order: Vec<&Input> = inputs.iter().collect();
-            let turn = random.below(order.len() as u64) as usize % order.len();
-            order.rotate_left(turn);
-            for input in order {
-                let elements = match input.is_scalar {
-                    true => scalars[&input.name].clone(),
-                    false => values(&mut random, input, rows),
-                };
-                let fields = encoded(input.dtype, &elements, random.pick(&CARRIERS));
-                message.append(entry(2, &input.name, input.dtype, &shape(input, rows), &fields));
-                own.insert(input.name.clone(), elements);
-            }
-            let message = chunked(&message, cut);
-            let view = PredictView::scan(&message).unwrap();
-            let part = Part::of(&signature, &message, &view);
-            prop_assert!(part.is_ok(), "{:?}: {part:?}", request(&message));
-            parts.push((view, part.unwrap()));
-            sent.push(own);
-            sizes.push(rows);
+        Self {
+            queue: queue(&settings),
+            settings,
+            random,
+            now: 0,
+            sent: 0,
+            waiting: BTreeMap::new(),
+            reserved: Vec::new(),
+            flying: Vec::new(),
+            order: BTreeMap::new(),
+            ended: 0,
         }
-
-        // All have the same key, and the joined request has the rows of all.
-        let state = std::hash::RandomState::new();
-        let keys: Vec<u128> = parts.iter().map(|(view, part)| key(&state, &view.model_spec, part, &[])).collect();
-        prop_assert!(keys.iter().all(|key| *key == keys[0]));
-        let total: u64 = sizes.iter().sum();
-        let filled = total + random.below(4);
-        let all: Vec<&Part> = parts.iter().map(|(_, part)| part).collect();
-        let joined = join(&signature, &all, filled);
-        let decoded = request(&joined);
-        prop_assert_eq!(decoded.inputs.len(), inputs.len());
-        for input in &inputs {
-            let tensor = &decoded.inputs[&input.name];
-            prop_assert_eq!(tensor.dtype, input.dtype.number());
-            let expected = shape(input, filled).to_vec();
-            prop_assert_eq!(dims(tensor), expected);
-            let mut expected: Vec<Vec<u8>> = if input.is_scalar {
-                scalars[&input.name].clone()
-            } else {
-                sent.iter().flat_map(|own| own[&input.name].clone()).collect()
-            };
-            let row = input.inner.iter().product::<i64>() as usize;
-            for _ in total..if input.is_scalar { total } else { filled } {
-                expected.extend_from_within(expected.len() - row..);
-            }
-            prop_assert_eq!(elements(tensor), expected, "{:?}", input);
-        }
-
-        // A server that returns what it got, in an encoding of its choice.
-        let mut answer = Rope::new();
-        for input in inputs.iter().filter(|input| !input.is_scalar) {
-            let tensor = &decoded.inputs[&input.name];
-            let mut carrier = random.pick(&CARRIERS);
-            let values = elements(tensor);
-            if carrier == Carrier::Short && values.iter().any(|value| *value != values[0]) {
-                carrier = Carrier::Packed;
-            }
-            let fields = encoded(input.dtype, &values, carrier);
-            answer.append(entry(1, &input.name, input.dtype, &shape(input, filled), &fields));
-        }
-        answer.append(emit::field(2, emit::field(1, Rope::from(b"m".to_vec()))));
-        let answer = chunked(&answer, cut);
-        let mut slicer = Slicer::new(&answer, filled).unwrap();
-        for (own, rows) in sent.iter().zip(&sizes) {
-            let slice = response(&slicer.next(*rows).unwrap());
-            prop_assert_eq!(&slice.model_spec.as_ref().unwrap().name, "m");
-            for input in inputs.iter().filter(|input| !input.is_scalar) {
-                let tensor = &slice.outputs[&input.name];
-                let expected = shape(input, *rows).to_vec();
-                prop_assert_eq!((dims(tensor), tensor.dtype), (expected, input.dtype.number()));
-                prop_assert_eq!(&elements(tensor), &own[&input.name], "{:?}", input);
-            }
-        }
-        prop_assert!(slicer.next(filled - total + 1).is_err());
     }
 
-    #[test]
-    fn arbitrary_bytes_do_not_make_slicing_or_comparing_panic(
-        bytes in prop::collection::vec(any::<u8>(), 0..200),
-        rows in 0_u64..5,
-    ) {
-        let answer = Rope::from(bytes);
-        if let Ok(mut slicer) = Slicer::new(&answer, rows) {
-            let _ = slicer.next(rows);
-        }
-        let _ = compare(&answer, &answer);
-    }
-
-    #[test]
-    fn a_changed_byte_does_not_make_anything_panic(seed in 1_u64.., at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let mut random = Random(seed);
-        let dtype = random.pick(&dtypes());
-        let input = Input { name: "x".into(), dtype, is_scalar: false, inner: vec![2] };
-        let elements = values(&mut random, &input, 3);
-        let fields = encoded(dtype, &elements, random.pick(&CARRIERS));
-        let change = |message: Rope| {
-            let mut bytes = message.to_bytes().to_vec();
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            Rope::from(bytes)
-        };
-        let signature = signature(&format!("x:{dtype}[-1,2] -> y:float[-1]"));
-        let message = change(entry(2, "x", dtype, &shape(&input, 3), &fields));
-        if let Ok(view) = PredictView::scan(&message)
-            && let Ok(part) = Part::of(&signature, &message, &view)
+    fn push(&mut self) {
+        let random = &mut self.random;
+        let payload = self.sent;
+        self.sent += 1;
+        let rows = if random.below(20) == 0 { 1 + random.below(90) } else { 1 + random.below(4) };
+        let deadline = (random.below(3) == 0).then(|| self.now + random.below(20_000));
+        let peer = random.below(6) * random.below(2);
+        let sent = Sent { key: u128::from(random.below(3)), peer, rows, came: self.now, deadline };
+        if deadline.is_none()
+            && random.below(2) == 0
+            && let Some(run) = self.queue.start_alone(rows, self.now)
         {
-            prop_assert!(PredictRequest::decode(join(&signature, &[&part], 4).to_bytes()).is_ok());
+            assert!(self.waiting.is_empty(), "a request overtakes others");
+            self.ended += 1;
+            return self.flying.push(run);
         }
-        let whole = entry(1, "x", dtype, &shape(&input, 3), &fields);
-        let answer = change(whole.clone());
-        if let Ok(mut slicer) = Slicer::new(&answer, 3) {
-            let _ = (slicer.next(1), slicer.next(2));
+        let request = Request { peer, rows, deadline, payload };
+        match self.queue.push(sent.key, request, self.now) {
+            Entry::Waits { number, displaced } => {
+                for request in displaced {
+                    let (_, lost) = self.waiting.remove(&request.payload).expect("it waited");
+                    assert!(lost.peer != peer, "a client displaces itself");
+                    self.ended += 1;
+                }
+                self.waiting.insert(payload, (number, sent));
+            }
+            Entry::Alone(run, same) => {
+                assert_eq!(same, payload);
+                self.ended += 1;
+                self.flying.push(run);
+            }
+            Entry::Refused(_, same) => {
+                assert_eq!(same, payload);
+                self.ended += 1;
+            }
         }
-        let _ = compare(&answer, &whole);
+    }
+
+    fn cancel(&mut self) {
+        let at = self.random.below(self.waiting.len().max(1) as u64) as usize;
+        let Some((payload, (number, sent))) = self.waiting.iter().nth(at) else { return };
+        let (payload, number, key) = (*payload, *number, sent.key);
+        let found = self.queue.cancel(key, number, self.now).expect("it waits");
+        assert_eq!(found.payload, payload);
+        assert!(self.queue.cancel(key, number, self.now).is_none(), "it is cancelled twice");
+        self.waiting.remove(&payload);
+        self.ended += 1;
+    }
+
+    fn form(&mut self) {
+        if self.reserved.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.reserved.len() as u64) as usize;
+        let (key, run) = self.reserved.swap_remove(at);
+        if self.random.below(10) == 0 {
+            return self.queue.finish(run, false, self.now);
+        }
+        let Some(formed) = self.queue.form(key, run, self.now) else { return };
+        let payloads: Vec<u64> = formed.members.iter().map(|member| member.payload).collect();
+        assert!(payloads.is_sorted(), "{payloads:?}");
+        let rows: u64 = formed.members.iter().map(|member| member.rows).sum();
+        assert_eq!(rows, formed.rows);
+        assert!(rows <= self.settings.rows_per_run() || formed.members.len() == 1, "{rows}");
+        let late = formed.late.iter().map(|late| (late, true));
+        for (member, late) in formed.members.iter().map(|member| (member, false)).chain(late) {
+            let (_, sent) = self.waiting.remove(&member.payload).expect("it waits");
+            assert_eq!((sent.key, sent.peer, sent.rows), (key, member.peer, member.rows));
+            let passed = sent.deadline.is_some_and(|deadline| deadline <= self.now);
+            assert!(late || !passed, "it is computed for nobody");
+            assert!(!late || sent.deadline.is_some());
+            let before = self.order.insert((key, sent.peer), member.payload);
+            let sorted = before.is_none_or(|before| before < member.payload);
+            assert!(sorted || late || !formed.late.is_empty(), "overtaken by another of its client");
+            self.ended += 1;
+        }
+        if !formed.members.is_empty() {
+            self.flying.push(run);
+        }
+    }
+
+    fn finish(&mut self) {
+        if !self.flying.is_empty() {
+            let at = self.random.below(self.flying.len() as u64) as usize;
+            let (run, answered) = (self.flying.swap_remove(at), self.random.below(8) > 0);
+            self.queue.finish(run, answered, self.now);
+            self.queue.finish(run, answered, self.now);
+        }
+    }
+
+    fn start(&mut self) {
+        while let Some(run) = self.queue.start(self.now) {
+            self.reserved.push(run);
+        }
+        assert_eq!(self.queue.rows(), self.waiting.values().map(|(_, sent)| sent.rows).sum::<u64>());
+        assert!(self.queue.rows() <= self.settings.max_queue_rows || self.waiting.len() == 1);
+        let delay = self.settings.max_delay.as_micros() as Micros;
+        if self.flying.is_empty() && self.reserved.is_empty() {
+            for (_, sent) in self.waiting.values() {
+                assert!(self.now < sent.came + delay, "{sent:?} is held at {}", self.now);
+                let due = self.queue.due().expect("a time");
+                assert!(due > self.now && due <= sent.came + delay, "{due}");
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(12) {
+            0..4 => self.push(),
+            4 => self.cancel(),
+            5..8 => self.form(),
+            8..11 => self.finish(),
+            _ => self.now += self.random.below(3_000),
+        }
+        self.now += self.random.below(100);
+        self.start();
+    }
+
+    fn drain(&mut self) {
+        self.queue.set_draining(true, self.now);
+        self.start();
+        while !self.reserved.is_empty() {
+            self.form();
+            self.start();
+        }
+        assert!(self.waiting.is_empty(), "{:?}", self.waiting);
+        while !self.flying.is_empty() {
+            self.finish();
+        }
+        assert_eq!(self.ended, self.sent);
+        assert!(self.queue.start_alone(1, self.now).is_some() || !self.settings.max_delay.is_zero());
+    }
+}
+
+#[test]
+fn every_request_ends_once_in_any_history() {
+    for seed in 0..300 {
+        let mut history = History::new(seed);
+        for _ in 0..600 {
+            history.step();
+        }
+        history.drain();
     }
 }

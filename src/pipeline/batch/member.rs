@@ -100,10 +100,9 @@ pub(in super::super) async fn share(
     cx.progress.set("waiting for a run of the model");
     let outcome = match runs.offer(&cx.shard.runs, key, source, (part, head))? {
         Offered::Waits(place, outcome) => wait(cx, runs, place, outcome).await?,
-        Offered::Alone(head) => {
+        Offered::Alone(head, running) => {
             runs.metrics.run(FlushCause::Deadline, 1, rows);
-            cx.head = head;
-            return lone(cx, &request).await;
+            Outcome::Only { head, running }
         }
     };
     match outcome {
@@ -185,12 +184,15 @@ async fn wait(
     place: Waiting,
     mut outcome: oneshot::Receiver<Outcome>,
 ) -> Result<Outcome, Fault> {
-    let delay = runs.settings.max_delay;
     let mut received = None;
-    if !delay.is_zero() {
-        match tokio::time::timeout(delay, &mut outcome).await {
-            Ok(outcome) => received = Some(outcome),
-            Err(_) => runs.poke(&cx.shard.runs),
+    if !runs.settings.max_delay.is_zero() {
+        while received.is_none()
+            && let Some(due) = runs.due()
+        {
+            match tokio::time::timeout_at(due, &mut outcome).await {
+                Ok(outcome) => received = Some(outcome),
+                Err(_) => runs.poke(&cx.shard.runs),
+            }
         }
     }
     let received = match received {

@@ -40,7 +40,7 @@ async fn run(setup: &Setup, numbers: &[f64]) -> Vec<Reply> {
     let gate = setup.fake.hold(PREDICT, 1);
     let first = setup.client.stream(request(900.0)).await;
     setup.fake.called(PREDICT, before + 1).await;
-    let streams = enqueue(setup, &setup.client, numbers.iter().copied().map(request).collect(), 1.0).await;
+    let streams = enqueue(setup, &setup.client, numbers.iter().copied().map(request).collect(), 1).await;
     gate.open();
     let replies = finish(streams).await;
     finish(vec![first]).await;
@@ -75,8 +75,7 @@ async fn a_signature_whose_runs_are_refused_again_and_again_is_not_batched_any_m
         let replies = run(&setup, &[1.0, 2.0]).await;
         assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0], [2.0]], "round {round}");
     }
-    let metrics = setup.sidecar.metrics().await;
-    assert_eq!(metrics.sum("tfs_sidecar_batching", &[("model", MODEL)]), 0.0);
+    assert_eq!(metric(&setup, "batching", &[]).await, 0.0);
     let before = setup.fake.count(PREDICT);
     let busy = setup.fake.hold(PREDICT, 1);
     let first = setup.client.stream(request(900.0)).await;
@@ -85,12 +84,11 @@ async fn a_signature_whose_runs_are_refused_again_and_again_is_not_batched_any_m
     assert_eq!(firsts(&setup.client.call(request(5.0)).await.ok()), [5.0]);
     busy.open();
     finish(vec![first]).await;
-    let bypassed = [("model", MODEL), ("reason", "not_batchable")];
-    assert_eq!(setup.sidecar.metrics().await.sum("tfs_sidecar_batch_bypass_total", &bypassed), 1.0);
+    assert_eq!(metric(&setup, "batch_bypass_total", &[("reason", "not_batchable")]).await, 1.0);
 
     // A new version begins anew.
     setup.fake.change(|models| {
-        let model = models.get_mut(MODEL).unwrap();
+        let model = models.get_mut(&name()).unwrap();
         let mut next = model.versions[&1].clone();
         next.compute = Arc::new(echo);
         next.signatures.values_mut().next().unwrap().inputs.get_mut("x").unwrap().tensor_shape =
@@ -98,7 +96,7 @@ async fn a_signature_whose_runs_are_refused_again_and_again_is_not_batched_any_m
         model.versions.insert(2, next);
     });
     within("the next version", async {
-        while setup.sidecar.metrics().await.sum("tfs_sidecar_batching", &[("model", MODEL)]) != 1.0 {
+        while metric(&setup, "batching", &[]).await != 1.0 {
             pause(Duration::from_millis(5)).await;
         }
     })
@@ -127,17 +125,11 @@ async fn on_probation_members_are_answered_from_lone_runs() {
 async fn a_model_whose_rows_depend_on_each_other_is_found_on_probation() {
     let setup =
         Setup::with([dependent()], |config| batching(config, |policy| policy.batching.probation = 64)).await;
-    for round in 0..3 {
-        let replies = run(&setup, &[1.0, 2.0]).await;
-        let found: Vec<Vec<f64>> = replies
-            .iter()
-            .map(|reply| values(&outputs(&reply.message)["y"]).iter().map(number).step_by(3).collect())
-            .collect();
-        assert_eq!(found, [[2.0], [4.0]], "alone, in round {round}");
-    }
-    let metrics = setup.sidecar.metrics().await;
-    assert_eq!(metrics.sum("tfs_sidecar_batching", &[("model", MODEL)]), 0.0);
-    assert!(metrics.sum("tfs_sidecar_batch_divergence_total", &[("model", MODEL)]) >= 1.0);
+    let y = |reply: &Reply| number(&values(&outputs(&reply.message)["y"])[0]);
+    let replies = run(&setup, &[1.0, 2.0]).await;
+    assert_eq!(replies.iter().map(y).collect::<Vec<_>>(), [2.0, 4.0], "answered from lone runs");
+    assert_eq!(metric(&setup, "batching", &[]).await, 0.0);
+    assert!(metric(&setup, "batch_divergence_total", &[]).await >= 1.0);
     let page = setup.sidecar.page("/api/models").await;
     assert!(page.body.contains("differs from that of a lone run"), "{}", page.body);
 }
@@ -151,7 +143,7 @@ async fn a_sample_of_the_members_is_compared_all_the_time() {
     let found: Vec<f64> =
         replies.iter().map(|reply| number(&values(&outputs(&reply.message)["y"])[0])).collect();
     assert_eq!(found, [2.0, 4.0], "answered from the lone run");
-    assert_eq!(setup.sidecar.metrics().await.sum("tfs_sidecar_batching", &[("model", MODEL)]), 0.0);
+    assert_eq!(metric(&setup, "batching", &[]).await, 0.0);
 }
 
 /// An answer with other rows than were sent is never cut.
@@ -173,9 +165,9 @@ async fn a_member_that_leaves_before_its_run_is_not_computed() {
     let setup = Setup::with([model()], on).await;
     let busy = Busy::new(&setup).await;
     let requests = (1..4).map(|number| request(f64::from(number))).collect();
-    let mut streams = enqueue(&setup, &setup.client, requests, 1.0).await;
+    let mut streams = enqueue(&setup, &setup.client, requests, 1).await;
     drop(streams.remove(1));
-    queued(&setup, 2.0).await;
+    queued(&setup, 2).await;
     busy.end().await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0], [3.0]]);
@@ -187,12 +179,12 @@ async fn a_run_goes_on_without_a_member_and_ends_when_all_have_left() {
     let setup = Setup::with([model()], on).await;
     let busy = Busy::new(&setup).await;
     let gates = [setup.fake.hold(PREDICT, 1), setup.fake.hold(PREDICT, 1)];
-    let mut streams = enqueue(&setup, &setup.client, vec![request(1.0), request(2.0)], 1.0).await;
+    let mut streams = enqueue(&setup, &setup.client, vec![request(1.0), request(2.0)], 1).await;
     busy.end().await;
     setup.fake.called(PREDICT, 2).await;
     // The first member, whose metadata the run carries, leaves.
     drop(streams.remove(0));
-    let next = enqueue(&setup, &setup.client, vec![request(3.0), request(4.0)], 1.0).await;
+    let next = enqueue(&setup, &setup.client, vec![request(3.0), request(4.0)], 1).await;
     gates[0].open();
     assert_eq!(firsts(&finish(streams).await[0]), [2.0]);
     setup.fake.called(PREDICT, 3).await;
@@ -212,7 +204,7 @@ async fn a_member_past_its_deadline_does_not_hold_the_others() {
     let setup = Setup::with([model()], on).await;
     let busy = Busy::new(&setup).await;
     let requests = vec![request(1.0).timeout("150m"), request(2.0)];
-    let streams = enqueue(&setup, &setup.client, requests, 1.0).await;
+    let streams = enqueue(&setup, &setup.client, requests, 1).await;
     let mut streams = streams.into_iter();
     let late = finish(vec![streams.next().unwrap()]).await.remove(0);
     assert_eq!((late.code, late.reason()), (4, "DEADLINE".to_owned()));
@@ -227,7 +219,7 @@ async fn members_of_a_lost_run_are_told_so_and_the_next_ones_are_answered() {
     let setup = Setup::with([model()], on).await;
     let busy = Busy::new(&setup).await;
     setup.fake.script(PREDICT, 1, Act::Close);
-    let streams = enqueue(&setup, &setup.client, vec![request(1.0), request(2.0)], 1.0).await;
+    let streams = enqueue(&setup, &setup.client, vec![request(1.0), request(2.0)], 1).await;
     busy.end().await;
     let replies = finish(streams).await;
     for reply in &replies {
@@ -242,7 +234,7 @@ async fn a_run_that_certainly_did_not_happen_is_sent_again() {
     let setup = Setup::with([model()], on).await;
     let busy = Busy::new(&setup).await;
     setup.fake.refuse(PREDICT, 2, 8, "Server Threadpool Exhausted");
-    let streams = enqueue(&setup, &setup.client, vec![request(1.0), request(2.0)], 1.0).await;
+    let streams = enqueue(&setup, &setup.client, vec![request(1.0), request(2.0)], 1).await;
     busy.end().await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0], [2.0]]);
@@ -253,7 +245,7 @@ async fn a_run_that_certainly_did_not_happen_is_sent_again() {
 /// Unbatched methods and models see nothing of all this.
 #[tokio::test]
 async fn without_batching_nothing_waits_for_a_run() {
-    let setup = Setup::before(FakeTfs::start([model()]), vec![MODEL.to_owned()], |_| {}).await;
+    let setup = Setup::before(FakeTfs::start([model()]), vec![name()], |_| {}).await;
     let gate = setup.fake.hold(PREDICT, 1);
     let first = setup.client.stream(request(900.0)).await;
     setup.fake.called(PREDICT, 1).await;

@@ -23,46 +23,52 @@ use crate::support::sidecar::Setup;
 use crate::support::tensor_values::{Value, values};
 use crate::support::within;
 
-pub const MODEL: &str = "rows";
 const WIDTH: i64 = 3;
 
+/// The name of the test's model: its own, since all tests of the process share the metrics.
+pub(crate) fn name() -> String {
+    let thread = std::thread::current();
+    let test = thread.name().expect("a test's thread has its name");
+    test.rsplit("::").next().unwrap_or_default().to_owned()
+}
+
 /// `y` is `x`, row by row.
-pub fn model() -> Model {
+pub(crate) fn model() -> Model {
     computing(Arc::new(echo))
 }
 
-pub fn computing(compute: Compute) -> Model {
-    Model::new(MODEL).computing(1, [signature()], compute)
+pub(crate) fn computing(compute: Compute) -> Model {
+    Model::new(&name()).computing(1, [signature()], compute)
 }
 
-pub fn signature() -> Sig {
+pub(crate) fn signature() -> Sig {
     Sig::new("serving_default").input("x", FLOAT, &[-1, WIDTH]).output("y", FLOAT, &[-1, WIDTH])
 }
 
 /// Batching is on, and answers of shared runs are used from the first one.
-pub fn on(config: &mut Config) {
+pub(crate) fn on(config: &mut Config) {
     batching(config, |_| {});
 }
 
 /// Batching is on, with further settings of the signature.
-pub fn batching(config: &mut Config, change: impl FnOnce(&mut Policy)) {
+pub(crate) fn batching(config: &mut Config, change: impl FnOnce(&mut Policy)) {
     let mut policy = Policy::default();
     policy.batching.enabled = true;
     policy.batching.probation = 0;
     policy.batching.verify_sample = 0.0;
     change(&mut policy);
-    let model = config.models.get_mut(MODEL).expect("the model is declared");
+    let model = config.models.get_mut(&name()).expect("the model is declared");
     model.signatures.insert("serving_default".to_owned(), policy);
 }
 
 /// Rows that begin with these numbers.
-pub fn rows(first: &[f32]) -> Bytes {
+pub(crate) fn rows(first: &[f32]) -> Bytes {
     let values: Vec<f32> = first.iter().flat_map(|value| [*value, value + 0.25, value + 0.5]).collect();
-    Predict::new(MODEL).input("x", floats(&[first.len() as i64, WIDTH], &values)).bytes()
+    Predict::new(&name()).input("x", floats(&[first.len() as i64, WIDTH], &values)).bytes()
 }
 
 /// The first number of each row of an answer.
-pub fn firsts(reply: &Reply) -> Vec<f64> {
+pub(crate) fn firsts(reply: &Reply) -> Vec<f64> {
     let y = &outputs(&reply.message)["y"];
     let all: Vec<f64> = values(y).iter().map(number).collect();
     assert!(all.chunks(3).all(|row| row[1] == row[0] + 0.25 && row[2] == row[0] + 0.5), "{all:?}");
@@ -71,7 +77,7 @@ pub fn firsts(reply: &Reply) -> Vec<f64> {
     all.chunks(3).map(|row| row[0]).collect()
 }
 
-pub fn number(value: &Value) -> f64 {
+pub(crate) fn number(value: &Value) -> f64 {
     match value {
         Value::Int(number) => *number as f64,
         Value::Real(number) => *number,
@@ -80,20 +86,20 @@ pub fn number(value: &Value) -> f64 {
 }
 
 /// The rows that a call carried.
-pub fn carried(call: &Call) -> Vec<f64> {
+pub(crate) fn carried(call: &Call) -> Vec<f64> {
     let request = PredictRequest::decode(&call.message[..]).unwrap();
     values(&request.inputs["x"]).iter().map(number).step_by(3).collect()
 }
 
 /// A run that is held back at the server, so that what comes next has to wait.
-pub struct Busy {
-    pub gate: Gate,
+pub(crate) struct Busy {
+    pub(crate) gate: Gate,
     first: Stream,
 }
 
 impl Busy {
     /// Sends a request and waits until the server has it.
-    pub async fn new(setup: &Setup) -> Self {
+    pub(crate) async fn new(setup: &Setup) -> Self {
         let gate = setup.fake.hold(PREDICT, 1);
         let first = setup.client.stream(Request::predict(&rows(&[900.0]))).await;
         setup.fake.called(PREDICT, 1).await;
@@ -101,7 +107,7 @@ impl Busy {
     }
 
     /// Lets the server answer.
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         self.gate.open();
         let reply = within("the answer of the first run", self.first.finish()).await.unwrap().ok();
         assert_eq!(firsts(&reply), [900.0]);
@@ -109,27 +115,46 @@ impl Busy {
     }
 }
 
+/// What the page shows of the batching of the model.
+pub(crate) async fn shown(setup: &Setup) -> serde_json::Value {
+    let models: serde_json::Value =
+        serde_json::from_str(&setup.sidecar.page("/api/models").await.body).unwrap();
+    models[0]["versions"][0]["signatures"][0]["batching"].clone()
+}
+
 /// Waits until so many rows wait.
-pub async fn queued(setup: &Setup, rows: f64) {
+pub(crate) async fn queued(setup: &Setup, rows: u64) {
     within(&format!("{rows} rows in the queue"), async {
-        while setup.sidecar.metrics().await.sum("tfs_sidecar_queue_rows", &[("model", MODEL)]) != rows {
+        while shown(setup).await["queue_rows"] != rows {
             pause(Duration::from_millis(2)).await;
         }
     })
     .await;
 }
 
+/// A metric of the test's model.
+pub(crate) async fn metric(setup: &Setup, metric: &str, labels: &[(&str, &str)]) -> f64 {
+    let name = name();
+    let labels: Vec<(&str, &str)> = [("model", name.as_str())].iter().chain(labels).copied().collect();
+    setup.sidecar.metrics().await.sum(&format!("tfs_sidecar_{metric}"), &labels)
+}
+
 /// Sends requests, one after the other, each when the one before is in the queue.
-pub async fn enqueue(setup: &Setup, client: &Client, requests: Vec<Request>, each: f64) -> Vec<Stream> {
+pub(crate) async fn enqueue(
+    setup: &Setup,
+    client: &Client,
+    requests: Vec<Request>,
+    each: u64,
+) -> Vec<Stream> {
     let mut streams = Vec::new();
     for request in requests {
         streams.push(client.stream(request).await);
-        queued(setup, each * streams.len() as f64).await;
+        queued(setup, each * streams.len() as u64).await;
     }
     streams
 }
 
-pub async fn finish(streams: Vec<Stream>) -> Vec<Reply> {
+pub(crate) async fn finish(streams: Vec<Stream>) -> Vec<Reply> {
     let mut replies = Vec::new();
     for stream in streams {
         replies.push(within("an answer", stream.finish()).await.expect("an answer"));

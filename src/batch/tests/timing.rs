@@ -1,0 +1,141 @@
+//! When a run starts, and which deadlines it can meet.
+use std::time::Duration;
+
+use super::super::queue::{Cause, Entry, Queue, Refusal, Request};
+use super::super::settings::Settings;
+use super::{payloads, push, queue, request, settings, start};
+use crate::concurrency::Micros;
+
+/// Runs take this long in these tests.
+const RUN: Micros = 10_000;
+
+/// A queue that has learned the time of a run.
+fn taught(settings: &Settings) -> (Queue<u64>, Micros) {
+    let (mut queue, mut now) = (queue(settings), 0);
+    for number in 0..200 {
+        push(&mut queue, 1, request(1, number), now);
+        while let Some(due) = queue.due().filter(|due| *due > now) {
+            now = due;
+        }
+        let (run, _) = start(&mut queue, now).unwrap();
+        now += RUN;
+        queue.finish(run, true, now);
+        now += 100;
+    }
+    (queue, now)
+}
+
+fn with_deadline(payload: u64, deadline: Micros) -> Request<u64> {
+    Request { deadline: Some(deadline), ..request(1, payload) }
+}
+
+#[test]
+fn a_lone_request_starts_at_once() {
+    let mut queue = queue(&settings(64));
+    for number in 0..10 {
+        let run = queue.start_alone(1, number * 10).unwrap();
+        queue.finish(run, true, number * 10 + 5);
+    }
+    push(&mut queue, 1, request(1, 0), 200);
+    let (run, formed) = start(&mut queue, 200).unwrap();
+    assert_eq!(formed.cause, Cause::Idle);
+    push(&mut queue, 1, request(1, 1), 201);
+    assert!(queue.start(201).is_none());
+    queue.finish(run, true, 300);
+    assert_eq!(start(&mut queue, 300).unwrap().1.cause, Cause::Returned);
+    assert_eq!(queue.due(), None);
+}
+
+#[test]
+fn a_request_that_cannot_wait_for_the_next_run_leaves_alone() {
+    let (mut queue, now) = taught(&settings(64));
+    let alone = queue.start_alone(1, now).unwrap();
+    push(&mut queue, 1, with_deadline(0, now + 3 * RUN), now);
+    let Entry::Alone(run, 1) = queue.push(1, with_deadline(1, now + RUN + RUN / 2), now) else {
+        panic!("it leaves alone")
+    };
+    let late = queue.push(1, with_deadline(2, now + RUN / 4), now);
+    assert!(matches!(late, Entry::Refused(Refusal::TooLate { .. }, 2)), "{late:?}");
+    queue.finish(alone, true, now + RUN);
+    queue.finish(run, true, now + RUN);
+    assert_eq!(payloads(&start(&mut queue, now + RUN).unwrap().1), [0]);
+}
+
+#[test]
+fn no_more_requests_leave_alone_than_the_server_has_room_for() {
+    let (mut queue, now) = taught(&settings(64));
+    queue.start_alone(1, now).unwrap();
+    let entries = (0..100).map(|number| queue.push(1, with_deadline(number, now + RUN + RUN / 2), now));
+    let alone = entries.filter(|entry| matches!(entry, Entry::Alone(..))).count();
+    assert!((1..=8).contains(&alone), "{alone}");
+}
+
+#[test]
+fn a_request_whose_deadline_passes_meanwhile_is_not_computed() {
+    let (mut queue, now) = taught(&settings(64));
+    let alone = queue.start_alone(1, now).unwrap();
+    push(&mut queue, 1, with_deadline(0, now + 3 * RUN), now);
+    push(&mut queue, 1, request(1, 1), now);
+    queue.finish(alone, true, now + 4 * RUN);
+    let (_, formed) = start(&mut queue, now + 4 * RUN).unwrap();
+    assert_eq!(payloads(&formed), [1]);
+    assert_eq!(formed.late.iter().map(|late| late.payload).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn a_run_whose_members_are_all_late_ends() {
+    let (mut queue, now) = taught(&settings(64));
+    let alone = queue.start_alone(1, now).unwrap();
+    push(&mut queue, 1, with_deadline(0, now + 3 * RUN), now);
+    queue.finish(alone, true, now + 4 * RUN);
+    let (_, formed) = start(&mut queue, now + 4 * RUN).unwrap();
+    assert_eq!((formed.members.len(), formed.late.len()), (0, 1));
+    assert!(queue.start_alone(1, now + 4 * RUN).is_some());
+}
+
+#[test]
+fn a_delay_holds_requests_until_it_is_over_or_the_run_is_full() {
+    let delay = Duration::from_micros(500);
+    let mut queue = queue(&Settings { max_delay: delay, ..settings(4) });
+    assert!(queue.start_alone(1, 0).is_none());
+    push(&mut queue, 1, request(1, 0), 0);
+    assert!(queue.start(0).is_none());
+    push(&mut queue, 1, request(1, 1), 100);
+    assert_eq!(queue.due(), Some(500));
+    assert!(queue.start(499).is_none());
+    let (run, formed) = start(&mut queue, 500).unwrap();
+    assert_eq!((formed.cause, payloads(&formed)), (Cause::Delay, vec![0, 1]));
+    queue.finish(run, true, 600);
+    for number in 0..4 {
+        push(&mut queue, 1, request(1, number), 700);
+    }
+    let (_, formed) = start(&mut queue, 700).unwrap();
+    assert_eq!((formed.cause, formed.rows), (Cause::Full, 4));
+    assert_eq!(queue.due(), None);
+}
+
+#[test]
+fn a_deadline_comes_before_the_delay() {
+    let delay = Duration::from_micros(8 * RUN);
+    let (mut queue, now) = taught(&Settings { max_delay: delay, ..settings(64) });
+    push(&mut queue, 1, with_deadline(0, now + 4 * RUN), now);
+    let due = queue.due().unwrap();
+    assert!(due < now + 3 * RUN + RUN / 2, "{}", due - now);
+    let (_, formed) = start(&mut queue, due).unwrap();
+    assert_eq!(formed.cause, Cause::Deadline);
+}
+
+#[test]
+fn a_draining_queue_holds_nothing() {
+    let mut queue = queue(&Settings { max_delay: Duration::from_secs(1), ..settings(8) });
+    for number in 0..100 {
+        push(&mut queue, u128::from(number % 3), request(number, number), 0);
+    }
+    while start(&mut queue, 0).is_some() {}
+    queue.set_draining(true, 1);
+    let runs: Vec<_> = std::iter::from_fn(|| start(&mut queue, 1)).collect();
+    assert!(runs.iter().all(|(_, formed)| formed.cause == Cause::Drain && formed.rows <= 8));
+    assert_eq!(queue.rows(), 0);
+    push(&mut queue, 1, request(1, 100), 2);
+    assert!(start(&mut queue, 2).is_some());
+}
