@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak sweep-limit lint deny ci image
+.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit lint deny ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -49,6 +49,10 @@ bench-proxy: ## compare with Envoy, nginx and HAProxy; writes docs/performance.m
 	$(CARGO) build --locked --release --bin tfs-sidecar
 	tests/bench/setup.sh
 	cd tests/bench && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" ./run.py && ./report.py .run/results.jsonl --write ../../docs/performance.md
+
+bench-batching: ## measure what batching gains and costs; writes the tables of docs/batching.md (15 minutes)
+	$(CARGO) build --locked --release --bin tfs-sidecar
+	cd tests/bench && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" ./batching.py && ./batching_report.py .run/batching.jsonl --write ../../docs/batching.md
 
 bench-instructions: ## compare instructions per request with the committed figures (needs valgrind)
 	$(CARGO) build --locked --release --bin tfs-sidecar

@@ -197,6 +197,22 @@ class Bench:
             child.wait_until_ready(patience)
         return child
 
+    def sidecar(self, workers, upstream_port, config, prefix=()):
+        """Starts the sidecar with the text of a configuration file."""
+        path, why = find(SIDECAR, self.tool)
+        if not path:
+            raise RuntimeError(why)
+        port, admin = free_port(), free_port()
+        file = self.folder / f"sidecar-{port}.yaml"
+        file.write_text(config)
+        argv = [path, "run", "--config", str(file), "--upstream", f"127.0.0.1:{upstream_port}"]
+        argv += ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", "--workers", str(workers)]
+        child = self.child(SIDECAR, [*prefix, *argv], port, admin, clean_env=True)
+        patience = 120 if prefix else 20
+        child.wait_for_port(patience)
+        child.wait_until_ready(patience)
+        return child
+
     def command(self, name, path, workers, port, admin, upstream_port, single):
         upstream = f"127.0.0.1:{upstream_port}"
         folder = self.folder / f"{name}-{port}"
@@ -224,6 +240,19 @@ class Bench:
         argv = [path, "run", "--upstream", upstream, "--listen", f"127.0.0.1:{port}"]
         argv += ["--admin-listen", f"127.0.0.1:{admin}", "--workers", str(workers)]
         return argv + [word for model in ("m", "img", "slow") for word in ("--model", model)]
+
+    def clients(self, port, groups, *options, pids=()):
+        """Runs groups of clients with rows of their own: (exit status, their figures)."""
+        argv = [self.tool, "clients", "--target", f"127.0.0.1:{port}", *map(str, options)]
+        for name, keys in groups.items():
+            argv += ["--group", f"{name}:" + ",".join(f"{key}={value}" for key, value in keys.items())]
+        for name, child in pids:
+            argv += ["--pid", f"{name}={','.join(map(str, child.pids()))}"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=700)
+        try:
+            return done.returncode, json.loads(done.stdout)
+        except ValueError:
+            return done.returncode or 2, {"groups": {}, "error": done.stderr.strip() or "no output"}
 
     def load(self, port, body, *options, expect="answer", cpus=None, groups=()):
         """Runs the load generator: (exit status, its figures)."""

@@ -17,6 +17,16 @@ from harness import HERE, PEERS, SIDECAR, Bench, find
 # millions of instructions: the clock of the metrics exporter calibrates itself.
 RUNS = {"S": (500, 4500), "M": (500, 4500), "S_nobatch": (500, 4500), "S_f64": (500, 4500)}
 STREAMS = 8
+# Clients that send S to a stub that computes rows: (runs, clients, `batching` or nothing). With a long
+# `max_delay` every run has the rows of all clients, however slow callgrind makes them.
+FULL = "{enabled: on, probation: 0, max_rows: 64, max_delay: 10s}"
+CLIENTS = {
+    "S_one": ((500, 4500), 1, ""),
+    "S_lone": ((500, 4500), 1, "{enabled: on, probation: 0}"),
+    "S_batched": ((640, 6400), 64, FULL),
+}
+# The most that a case may take of another in the same run.
+BARS = {"S_lone": ("S_one", 1.03), "S_batched": ("S", 0.5)}
 
 
 def main():
@@ -27,7 +37,10 @@ def main():
     options.add_argument("--figures", type=Path, default=HERE / "instructions.json")
     options = options.parse_args()
     repairs = options.peer == SIDECAR
-    payloads = [p for p in options.payloads.split(",") if p] or [p for p in RUNS if repairs or p in "SM"]
+    payloads = [p for p in options.payloads.split(",") if p] or [p for p in [*RUNS, *CLIENTS] if repairs or p in "SM"]
+    if not repairs and any(p in CLIENTS for p in payloads):
+        print("instructions: only the sidecar batches", file=sys.stderr)
+        return 2
     with Bench() as bench:
         path, why = find(options.peer, bench.tool)
         if not path:
@@ -48,8 +61,9 @@ def main():
         for payload in [p for p in figures if more(figures[p], kept["per_request"].get(p), kept["tolerance"])]:
             figures[payload] = min(figures[payload], per_request_again(payload))
     lines, good = compare(figures, kept["per_request"], kept["tolerance"])
-    print("\n".join(lines))
-    return 0 if good else 1
+    ratios, within = bars(figures)
+    print("\n".join(lines + ratios))
+    return 0 if good and within else 1
 
 
 def more(now, before, tolerance):
@@ -83,22 +97,41 @@ def compare(figures, kept, tolerance):
     return lines, good
 
 
+def bars(figures):
+    """(lines to print, whether all is well) of the cases that are bounded by others."""
+    lines, good = [], True
+    for payload, (base, most) in BARS.items():
+        if payload in figures and base in figures:
+            ratio = figures[payload] / figures[base]
+            word = "ok" if ratio <= most else "MORE"
+            good = good and ratio <= most
+            lines.append(f"{payload}: {ratio:.2f}x of {base}, at most {most:g}x: {word}")
+    return lines, good
+
+
 def per_request(bench, peer, payload):
-    few, many = RUNS[payload]
+    few, many = RUNS.get(payload) or CLIENTS[payload][0]
     return round((count(bench, peer, payload, many) - count(bench, peer, payload, few)) / (many - few))
 
 
 def count(bench, peer, payload, requests):
     """Instructions of one run: startup, the requests on one connection, shutdown."""
     out = bench.folder / f"callgrind-{bench.started}"
-    stub = bench.stub()
     prefix = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-    proxy = bench.peer(peer, 1, stub.port, prefix, single=True)
-    code, figures = bench.load(proxy.port, payload, "--requests", requests, "--conns", 1, "--streams", STREAMS)
+    if payload in CLIENTS:
+        _, clients, batching = CLIENTS[payload]
+        stub = bench.stub("--curve", "m,sum,0,0,1")
+        signature = f"{{serving_default: {{batching: {batching}}}}}" if batching else "{}"
+        proxy = bench.sidecar(1, stub.port, f"models: {{m: {{signatures: {signature}}}}}\n", prefix)
+        code, figures = bench.clients(proxy.port, {"all": {"streams": clients}}, "--requests", requests)
+    else:
+        stub = bench.stub()
+        proxy = bench.peer(peer, 1, stub.port, prefix, single=True)
+        code, figures = bench.load(proxy.port, payload, "--requests", requests, "--conns", 1, "--streams", STREAMS)
     proxy.stop(60)
     stub.stop()
     if code:
-        raise SystemExit(f"instructions: {peer} failed on {payload}: {figures.get('kinds')}\n{proxy.tail()}")
+        raise SystemExit(f"instructions: {peer} failed on {payload}: {figures.get('kinds') or figures.get('groups')}\n{proxy.tail()}")
     return sum(total(file.read_text()) for file in bench.folder.glob(out.name + "*"))
 
 

@@ -6,6 +6,8 @@ import socket
 import unittest
 from pathlib import Path
 
+import batching
+import batching_report
 import instructions
 import report
 import soak
@@ -108,6 +110,80 @@ class Instructions(unittest.TestCase):
     def test_the_committed_figures_can_be_read(self):
         kept = json.loads((Path(__file__).parent / "instructions.json").read_text(encoding="utf-8"))
         self.assertLess(kept["tolerance"], 0.2)
+
+
+class Batching(unittest.TestCase):
+    BERT = "bert-base, GPU"
+
+    def results(self, *samples):
+        machine = {**MACHINE, "version": "1.0.0"}
+        return batching_report.Results([machine, *samples])
+
+    def sample(self, case, load, target, rows, p99=1000.0, number=0, good=True, refused=0):
+        group = {"rows_per_s": rows, "latency_us": {"p50": p99, "p99": p99}, "refused": refused, "sent": 100, "bins": []}
+        return {"record": "sample", "case": case, "load": load, "target": target, "round": number, "good": good, "runs": 10,
+                "run_rows": 100, "groups": {"all": group}, "procs": {"stub": {"us": 1.0}}, "other_cores": 0.1}  # fmt: skip
+
+    def bar(self, results, what, instructions=None):
+        return next(line for line in batching_report.bars(results, instructions or {}).splitlines() if what in line)
+
+    def test_the_best_possible_batcher_uses_every_worker_and_no_row_beyond_the_limit(self):
+        self.assertAlmostEqual(batching.CURVES[self.BERT].best(256), 64e6 / (127 * 64))
+        self.assertAlmostEqual(batching.CURVES["mlp, 2 CPUs"].best(64), 2 * 32e6 / 4200)
+        self.assertAlmostEqual(batching.CURVES["cnn, 2 CPUs"].best(1), 1e6 / 9300)
+
+    def test_a_curve_is_measured_without_batching_at_loads_it_can_serve(self):
+        for name, curve in batching.CURVES.items():
+            for load, (keys, targets, _, _) in batching.loads(curve).items():
+                if "rate" in keys and "off" in targets:
+                    self.assertLess(keys["rate"], curve.alone(256), (name, load))
+
+    def test_the_lowest_share_of_the_best_possible_decides(self):
+        best = batching.CURVES[self.BERT].best(64)
+        samples = [self.sample(self.BERT, "closed 64", "on", best * 0.97), self.sample(self.BERT, "closed 256", "on", best * 0.90)]
+        line = self.bar(self.results(*samples), "of the best possible")
+        self.assertIn(f"lowest 0.90x ({self.BERT}, 256 clients) | **missed**", line)
+        self.assertIn("| met", self.bar(self.results(samples[0]), "of the best possible"))
+
+    def test_batching_is_worse_only_if_every_round_says_so(self):
+        def rounds(*ratios):
+            off = [self.sample(self.BERT, "closed 8", "off", 100.0, number=n) for n in range(len(ratios))]
+            return off + [self.sample(self.BERT, "closed 8", "on", 100.0 * r, number=n) for n, r in enumerate(ratios)]
+
+        self.assertIn("0 of 3 comparisons", self.bar(self.results(*rounds(0.9, 0.99)), "compared with no batching"))
+        line = self.bar(self.results(*rounds(0.9, 0.95)), "compared with no batching")
+        self.assertIn(f"1 of 3 comparisons worse in every round: {self.BERT}, closed 8, rows/s 0.93x", line)
+        self.assertIn("**missed**", line)
+
+    def test_a_refusal_behind_the_sidecar_misses_the_bar(self):
+        direct = self.sample("threads", "closed 64", "direct-128", 100.0)
+        met = self.sample("threads", "closed 64", "on", 140.0, p99=900.0)
+        self.assertIn("1.40x | met", self.bar(self.results(direct, met), "threads direct: rows/s"))
+        self.assertIn("| met", self.bar(self.results(direct, met), "the same: p99"))
+        refused = self.sample("threads", "closed 64", "on", 140.0, p99=900.0, refused=1)
+        self.assertIn("**missed**", self.bar(self.results(direct, refused), "the same: p99"))
+
+    def test_real_models_are_compared_with_the_best_of_tensorflows_batching(self):
+        samples = [self.sample("real", "mlp", target, rows) for target, rows in [("plain", 10.0), ("a", 30.0), ("b", 40.0), ("on", 39.0)]]
+        self.assertIn("own batching (b): rows/s, p99 | at least 1.00x, at most 1.00x | 0.97x, 1.00x | **missed**",
+                      self.bar(self.results(*samples), "mlp on TensorFlow"))  # fmt: skip
+
+    def test_a_sample_with_an_error_is_left_out_and_counted(self):
+        results = self.results(self.sample("threads", "closed 64", "on", 1.0, good=False))
+        self.assertEqual((len(results.samples), len(results.bad)), (0, 1))
+        self.assertIn("1 more left out", batching_report.run(results))
+
+    def test_every_table_has_its_place_in_the_document(self):
+        text = (Path(__file__).parents[2] / "docs" / "batching.md").read_text(encoding="utf-8")
+        made = batching_report.tables(self.results(), {})
+        filled = batching_report.fill(text, made)
+        self.assertEqual(batching_report.fill(filled, made), filled)
+        with self.assertRaises(SystemExit):
+            batching_report.fill("no markers", made)
+
+    def test_instructions_are_compared_with_those_of_the_same_run(self):
+        self.assertEqual(instructions.bars({"S": 100, "S_batched": 51})[1], False)
+        self.assertEqual(instructions.bars({"S": 100, "S_batched": 50, "S_one": 100, "S_lone": 103})[1], True)
 
 
 class Soak(unittest.TestCase):

@@ -68,11 +68,19 @@ pub async fn predict(
     body: Bytes,
     expect: &[u8],
 ) -> Result<(), Fault> {
+    check(&exchange(client, head, body).await?, expect)
+}
+
+/// Sends a request and returns the bytes of its answer.
+pub async fn exchange(
+    client: &SendRequest<Bytes>,
+    head: &Request<()>,
+    body: Bytes,
+) -> Result<Vec<u8>, Fault> {
     let mut client = client.clone().ready().await?;
     let (response, mut stream) = client.send_request(head.clone(), false)?;
     stream.send_data(body, true)?;
-    let answer = answer(response).await?;
-    check(&answer, expect)
+    answer(response).await
 }
 
 /// An empty `expect` accepts any complete message.

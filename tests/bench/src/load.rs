@@ -1,7 +1,7 @@
 //! Generates load from one Predict: a closed loop, an open loop with Poisson arrivals, or an exact
 //! number of requests.
 use crate::call::{self, Fault};
-use crate::procfs::{self, Group};
+use crate::procfs::{self, Group, Snapshot};
 use crate::timer::Timer;
 use crate::{Outcome, args::Args, on_this_thread, summary};
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use h2::client::SendRequest;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -76,18 +77,8 @@ pub fn run(words: &[String]) -> Outcome<i32> {
 
     let until = plan.until;
     let counted = requests.is_some();
-    let worker =
-        std::thread::spawn(move || on_this_thread(generate(Rc::new(plan))).map_err(|e| e.to_string()));
-    std::thread::sleep(from.saturating_duration_since(Instant::now()));
-    procfs::reset_peaks(&groups[1..]);
-    let before = procfs::snapshot(&groups);
-    while Instant::now() < until && !(counted && worker.is_finished()) {
-        let rest = until.saturating_duration_since(Instant::now());
-        std::thread::sleep(if counted { rest.min(Duration::from_millis(5)) } else { rest });
-    }
-    let after = procfs::snapshot(&groups);
-    let seconds = from.elapsed().as_secs_f64();
-    let mut tally = worker.join().map_err(|_| "the load thread panicked")???;
+    let Watched { result: mut tally, before, after, seconds } =
+        watch(&groups, from, until, counted, move || generate(Rc::new(plan)))?;
 
     let done = tally.latency.len() as u64;
     let faults: u64 = tally.faults.values().sum();
@@ -104,6 +95,37 @@ pub fn run(words: &[String]) -> Outcome<i32> {
     }
     println!("{report}");
     Ok(i32::from(faults > 0 || tally.not_sent > 0 || done == 0))
+}
+
+/// What was measured from the beginning of the window to its end.
+pub struct Watched<T> {
+    pub result: T,
+    pub before: Snapshot,
+    pub after: Snapshot,
+    pub seconds: f64,
+}
+
+/// Runs `work` on a thread of its own, and observes the processes in the window. With `counted`,
+/// the window ends with the work.
+pub fn watch<T: Send + 'static, F: Future<Output = Result<T, String>>>(
+    groups: &[Group],
+    from: Instant,
+    until: Instant,
+    counted: bool,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Outcome<Watched<T>> {
+    let worker = std::thread::spawn(move || on_this_thread(work()).map_err(|e| e.to_string()));
+    std::thread::sleep(from.saturating_duration_since(Instant::now()));
+    procfs::reset_peaks(&groups[1..]);
+    let before = procfs::snapshot(groups);
+    while Instant::now() < until && !(counted && worker.is_finished()) {
+        let rest = until.saturating_duration_since(Instant::now());
+        std::thread::sleep(if counted { rest.min(Duration::from_millis(5)) } else { rest });
+    }
+    let after = procfs::snapshot(groups);
+    let seconds = from.elapsed().as_secs_f64();
+    let result = worker.join().map_err(|_| "the load thread panicked")???;
+    Ok(Watched { result, before, after, seconds })
 }
 
 async fn generate(plan: Rc<Plan>) -> Result<Tally, String> {

@@ -2,16 +2,22 @@
 //! soak client, a plain relay and a bare proxy.
 mod args;
 mod bare;
+mod burn;
 mod call;
+mod clients;
+mod compute;
+mod curve;
 mod load;
 mod meaning;
 mod payloads;
 mod procfs;
 mod proto;
 mod relay;
+mod rows;
 mod soak;
 mod stub;
 mod summary;
+mod threads;
 mod timer;
 
 use std::future::Future;
@@ -21,8 +27,13 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const USAGE: &str = "proxy-bench COMMAND [options], all addresses HOST:PORT
   payloads DIR                 write the gRPC-framed request bodies
   stub    --listen A --control A [--check FILE]... [--frame BYTES] [--max-threads N] [--service-us N] [--slow-us N]
+          [--curve MODEL,sum|max,RUN_US,ROW_US,WORKERS[,POOL]]... [--burn THREADS,CALL_US,ROW_US]
+          [--tensorflow LIBRARY --saved-model NAME,FOLDER,INPUT,OUTPUT,DIMS...]
   load    --target A --body FILE [--expect FILE | --save FILE] [--conns 4] [--streams 16] [--rate R]
           [--warmup S] [--seconds S] [--requests N] [--pid NAME=P,P]...
+  clients --target A --group NAME:KEY=VALUE,...... [--warmup S] [--seconds S] [--requests N] [--bin S]
+          [--reference A] [--input NAME] [--pid NAME=P,P]...
+          KEY: model rows dims conns streams rate from until
   soak    --target A --expect FILE --rate R --seconds S --mix NAME,FILE,WEIGHT,HOW...
           HOW: ok refuse cancel-early cancel-late slow-read slow-write
   relay   --listen A --upstream A
@@ -36,6 +47,7 @@ fn main() {
         "payloads" => payloads::run(&rest),
         "stub" => stub::run(&rest),
         "load" => load::run(&rest),
+        "clients" => clients::run(&rest),
         "soak" => soak::run(&rest),
         "relay" => relay::run(&rest),
         "bare" => bare::run(&rest),

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 
 /// The content of a request, with values as little-endian bytes.
 #[derive(Debug, Default, PartialEq)]
-struct Request<'a> {
-    name: &'a [u8],
+pub struct Request<'a> {
+    pub name: &'a [u8],
     version: Vec<(u32, &'a [u8])>,
     signature: &'a [u8],
-    inputs: BTreeMap<&'a [u8], Tensor>,
+    pub inputs: BTreeMap<&'a [u8], Tensor>,
     filter: Vec<&'a [u8]>,
 }
 
 #[derive(Debug, Default, PartialEq)]
-struct Tensor {
-    dtype: u64,
-    dims: Vec<i64>,
-    values: Vec<u8>,
+pub struct Tensor {
+    pub dtype: u64,
+    pub dims: Vec<i64>,
+    pub values: Vec<u8>,
 }
 
 /// Both are gRPC-framed. A malformed message equals nothing.
@@ -37,7 +37,8 @@ fn walk<'a>(message: &'a [u8], mut each: impl FnMut(u32, Value<'a>) -> Option<()
     (!fields.broken).then_some(())
 }
 
-fn request(message: &[u8]) -> Option<Request<'_>> {
+/// A message that is not framed.
+pub fn request(message: &[u8]) -> Option<Request<'_>> {
     let mut request = Request::default();
     walk(message, |field, value| {
         let bytes = value.bytes()?;
@@ -68,7 +69,7 @@ fn request(message: &[u8]) -> Option<Request<'_>> {
     Some(request)
 }
 
-fn tensor(message: &[u8]) -> Option<Tensor> {
+pub fn tensor(message: &[u8]) -> Option<Tensor> {
     let mut tensor = Tensor::default();
     walk(message, |field, value| {
         match (field, value) {

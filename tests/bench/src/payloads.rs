@@ -7,7 +7,7 @@ pub const INPUT: &str = "input_tensor";
 pub const OUTPUT: &str = "output_0";
 
 /// How the values of a tensor are encoded.
-enum Values {
+pub enum Values {
     Content(Vec<u8>),
     FloatVal(Vec<u8>),
 }
@@ -59,7 +59,7 @@ fn request(model: &str, dtype: u64, dims: &[i64], values: Values) -> Vec<u8> {
     Message::new().bytes(1, &spec.0).entry(2, INPUT, &tensor(dtype, dims, values)).framed()
 }
 
-fn tensor(dtype: u64, dims: &[i64], values: Values) -> Message {
+pub fn tensor(dtype: u64, dims: &[i64], values: Values) -> Message {
     let tensor = Message::new().varint(1, dtype).bytes(2, &shape(dims).0);
     match values {
         Values::Content(raw) => tensor.bytes(4, &raw),

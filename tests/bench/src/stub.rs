@@ -1,9 +1,12 @@
-//! A stand-in for TensorFlow Serving that compares and counts requests and answers immediately.
+//! A stand-in for TensorFlow Serving. It compares and counts requests and answers immediately; with
+//! `--curve`, `--burn` or `--saved-model` it computes the answer from the rows, and that takes
+//! time.
 //!
 //! Models `m` and `slow` (float `[-1,128]`) and `img` (float `[-1,224,224,3]`), each at version 1.
-use crate::proto::{FLOAT, Message, model_name, model_spec, shape};
-use crate::timer::Timer;
-use crate::{Outcome, args::Args, meaning, on_this_thread, payloads};
+use crate::compute::Compute;
+use crate::proto::{Message, model_name, model_spec};
+use crate::timer::{Clock, Timer};
+use crate::{Outcome, args::Args, meaning, on_this_thread, payloads, rows};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -21,6 +24,8 @@ const STATUS: &str = "/tensorflow.serving.ModelService/GetModelStatus";
 #[derive(Default)]
 struct Counts {
     predict: Cell<u64>,
+    /// Rows of the Predict requests, if the stub computes them.
+    rows: Cell<u64>,
     /// Predict requests equal to an expected body, byte for byte.
     equal: Cell<u64>,
     /// Predict requests with the same meaning in other bytes.
@@ -43,15 +48,16 @@ struct Stub {
     service: Duration,
     slow: Duration,
     running: Cell<usize>,
+    compute: Compute,
     counts: Counts,
 }
 
 /// A gRPC status other than OK.
-struct Refusal(&'static str, &'static str);
+pub struct Refusal(pub &'static str, pub &'static str);
 
 pub fn run(words: &[String]) -> Outcome<i32> {
     let known = ["listen", "control", "check", "frame", "max-threads", "service-us", "slow-us"];
-    let args = Args::parse(words, &known)?;
+    let args = Args::parse(words, &[&known[..], &Compute::OPTIONS].concat())?;
     let micros =
         |name| Ok::<_, Box<dyn std::error::Error>>(Duration::from_micros(args.number(name)?.unwrap_or(0)));
     let stub = Stub {
@@ -62,11 +68,13 @@ pub fn run(words: &[String]) -> Outcome<i32> {
         service: micros("service-us")?,
         slow: micros("slow-us")?,
         running: Cell::new(0),
+        compute: Compute::new(&args)?,
         counts: Counts::default(),
     };
     let (listen, control) = (args.need("listen")?, args.need("control")?);
     on_this_thread(async {
         let stub = Rc::new(stub);
+        let clock = Clock::start()?;
         let control = TcpListener::bind(control).await?;
         let listener = TcpListener::bind(listen).await?;
         let asked = stub.clone();
@@ -78,18 +86,19 @@ pub fn run(words: &[String]) -> Outcome<i32> {
         });
         loop {
             let (socket, _) = listener.accept().await?;
-            let stub = stub.clone();
+            let (stub, clock) = (stub.clone(), clock.clone());
             tokio::task::spawn_local(async move {
-                let _ = stub.connection(socket).await;
+                let _ = stub.connection(socket, clock).await;
             });
         }
     })?
 }
 
 impl Counts {
-    fn named(&self) -> [(&'static str, &Cell<u64>); 9] {
+    fn named(&self) -> [(&'static str, &Cell<u64>); 10] {
         [
             ("predict", &self.predict),
+            ("rows", &self.rows),
             ("equal", &self.equal),
             ("same", &self.same),
             ("bad", &self.bad),
@@ -122,7 +131,11 @@ impl Stub {
         socket.write_all(serde_json::Value::from(counts).to_string().as_bytes()).await
     }
 
-    async fn connection(self: Rc<Self>, socket: TcpStream) -> Result<(), Box<dyn std::error::Error>> {
+    async fn connection(
+        self: Rc<Self>,
+        socket: TcpStream,
+        clock: Rc<Clock>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
         socket.set_nodelay(true)?;
         let mut connection = h2::server::Builder::new()
             .initial_window_size(4 << 20)
@@ -133,11 +146,11 @@ impl Stub {
             .await?;
         while let Some(stream) = connection.accept().await {
             let (request, respond) = stream?;
-            let stub = self.clone();
+            let (stub, clock) = (self.clone(), clock.clone());
             tokio::task::spawn_local(async move {
                 // An error means that the client disconnected, which is counted where the body is
                 // read.
-                let _ = stub.stream(request, respond).await;
+                let _ = stub.stream(request, respond, &clock).await;
             });
         }
         Ok(())
@@ -147,9 +160,11 @@ impl Stub {
         &self,
         request: Request<h2::RecvStream>,
         mut respond: SendResponse<Bytes>,
+        clock: &Clock,
     ) -> Result<(), h2::Error> {
         let (head, body) = request.into_parts();
         let answer = match head.uri.path() {
+            PREDICT if !self.compute.is_empty() => self.compute(body, clock).await,
             PREDICT => self.predict(body).await,
             path => self.describe(path, body).await,
         };
@@ -170,6 +185,31 @@ impl Stub {
                 respond.send_response(response, true).map(drop)
             }
         }
+    }
+
+    /// Computes an answer from the rows of a request.
+    async fn compute(&self, mut body: h2::RecvStream, clock: &Clock) -> Result<Bytes, Refusal> {
+        add(&self.counts.predict);
+        let broken = |_| {
+            add(&self.counts.broken);
+            Refusal("13", "the request body is incomplete")
+        };
+        let slot = self.compute.thread().inspect_err(|_| add(&self.counts.exhausted))?;
+        let mut request = Vec::new();
+        while let Some(chunk) = body.data().await {
+            let chunk = chunk.map_err(broken)?;
+            body.flow_control().release_capacity(chunk.len()).map_err(broken)?;
+            request.extend_from_slice(&chunk);
+        }
+        let answer = self.compute.answer(&request, |model| self.dims(model), slot, clock).await;
+        let (rows, answer) = answer.inspect_err(|_| add(&self.counts.bad))?;
+        self.counts.rows.set(self.counts.rows.get() + rows);
+        Ok(answer.into())
+    }
+
+    /// The input of a model.
+    fn dims(&self, model: &str) -> Option<Vec<i64>> {
+        self.compute.dims(model).or_else(|| input_dims(model)).map(<[i64]>::to_vec)
     }
 
     async fn predict(&self, body: h2::RecvStream) -> Result<Bytes, Refusal> {
@@ -258,6 +298,7 @@ impl Stub {
     }
 
     async fn describe(&self, path: &str, mut body: h2::RecvStream) -> Result<Bytes, Refusal> {
+        self.compute.idle(self.compute.thread()?).await;
         let mut request = Vec::new();
         while let Some(Ok(chunk)) = body.data().await {
             // Releasing fails only on a stream that has ended, with small bodies.
@@ -266,8 +307,8 @@ impl Stub {
         }
         let model = request.get(5..).and_then(model_name).unwrap_or("");
         let (count, answer) = match path {
-            METADATA => (&self.counts.metadata, metadata(model)),
-            STATUS => (&self.counts.status, status(model)),
+            METADATA => (&self.counts.metadata, self.dims(model).map(|dims| metadata(model, &dims))),
+            STATUS => (&self.counts.status, self.dims(model).map(|_| status())),
             _ => {
                 add(&self.counts.unknown);
                 return Err(Refusal("12", "unknown method"));
@@ -316,24 +357,17 @@ fn input_dims(model: &str) -> Option<&'static [i64]> {
     }
 }
 
-fn metadata(model: &str) -> Option<Message> {
-    let info = |name: &str, dims: &[i64]| {
-        Message::new().bytes(1, name.as_bytes()).varint(2, FLOAT).bytes(3, &shape(dims).0)
-    };
-    let signature = Message::new()
-        .entry(1, payloads::INPUT, &info("serving_default_input_tensor:0", input_dims(model)?))
-        .entry(2, payloads::OUTPUT, &info("StatefulPartitionedCall:0", &[-1, 10]))
-        .bytes(3, b"tensorflow/serving/predict");
+fn metadata(model: &str, dims: &[i64]) -> Message {
+    let signature = rows::signature(payloads::INPUT, dims, payloads::OUTPUT);
     let map = Message::new().entry(1, "serving_default", &signature);
     let any =
         Message::new().bytes(1, b"type.googleapis.com/tensorflow.serving.SignatureDefMap").bytes(2, &map.0);
     let spec = model_spec(model, Some(1));
-    Some(Message::new().bytes(1, &spec.0).entry(2, "signature_def", &any))
+    Message::new().bytes(1, &spec.0).entry(2, "signature_def", &any)
 }
 
-fn status(model: &str) -> Option<Message> {
+fn status() -> Message {
     const AVAILABLE: u64 = 30;
-    input_dims(model)?;
     let version = Message::new().varint(1, 1).varint(2, AVAILABLE).bytes(3, b"");
-    Some(Message::new().bytes(1, &version.0))
+    Message::new().bytes(1, &version.0)
 }
