@@ -49,12 +49,18 @@ pub(crate) struct Runs {
 /// A request that waits for a run, as far as another thread needs it.
 #[derive(Debug)]
 pub(crate) struct Member {
-    pub part: Part,
-    /// The run is sent with that of one of its members.
-    pub head: CallHead,
     pub outcome: oneshot::Sender<Outcome>,
     /// The thread of its task.
     pub shard: usize,
+    pub brings: Box<Brings>,
+}
+
+/// What a member brings to its run, and gets back if it is sent alone.
+#[derive(Debug)]
+pub(crate) struct Brings {
+    pub part: Part,
+    /// The run is sent with that of one of its members.
+    pub head: CallHead,
 }
 
 /// What a member gets.
@@ -64,18 +70,18 @@ pub(crate) enum Outcome {
     Rows(Rows),
     /// It is sent alone, answered from that, and its rows are compared.
     Compare {
-        head: CallHead,
+        brings: Box<Brings>,
         rows: Rows,
         check: Arc<Check>,
     },
     /// It is sent alone: TF Serving refused the run, or its answer cannot be cut.
     Alone {
-        head: CallHead,
+        brings: Box<Brings>,
         check: Arc<Check>,
     },
     /// It is the only member of its run, and sends it.
     Only {
-        head: CallHead,
+        brings: Box<Brings>,
         running: Running,
     },
     /// TF Serving did not run it: all members get the same.
@@ -113,7 +119,7 @@ pub(crate) struct Refused {
 pub(crate) enum Offered {
     Waits(Waiting, oneshot::Receiver<Outcome>),
     /// It could not wait for the next run, but may be answered in time if it is sent alone.
-    Alone(CallHead, Running),
+    Alone(Box<Brings>, Running),
 }
 
 impl Runs {
@@ -168,12 +174,12 @@ impl Runs {
         handle: &RunHandle,
         key: u128,
         (peer, deadline): (u64, Option<Instant>),
-        (part, head): (Part, CallHead),
+        brings: Box<Brings>,
     ) -> Result<Offered, Fault> {
         let (outcome, received) = oneshot::channel();
-        let rows = part.rows;
+        let rows = brings.part.rows;
         let deadline = deadline.map(|deadline| self.micros(deadline));
-        let payload = Member { part, head, outcome, shard: handle.number() };
+        let payload = Member { outcome, shard: handle.number(), brings };
         let mut queue = self.queue();
         let entry = queue.push(key, Request { peer, rows, deadline, payload }, self.now());
         match entry {
@@ -182,8 +188,8 @@ impl Runs {
                 self.displace(handle, displaced);
                 Ok(Offered::Waits(Waiting::new(self, handle, key, number), received))
             }
-            Entry::Alone(run, Member { head, .. }) => {
-                Ok(Offered::Alone(head, Running::new(self, handle, run)))
+            Entry::Alone(run, Member { brings, .. }) => {
+                Ok(Offered::Alone(brings, Running::new(self, handle, run)))
             }
             Entry::Refused(refusal, _) => Err(self.fault(refusal)),
         }

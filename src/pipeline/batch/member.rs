@@ -16,7 +16,7 @@ use super::{answer, key, without_encoding};
 use crate::batch::{self, Bypass, Part, compare};
 use crate::fault::Fault;
 use crate::repair::{Action, Calls, Change, Verdict};
-use crate::runs::{Check, Offered, Outcome, Rows, Running, Runs, Waiting};
+use crate::runs::{Brings, Check, Offered, Outcome, Rows, Running, Runs, Waiting};
 use crate::telemetry::metrics::FlushCause;
 use crate::transport::framing::PREFIX;
 use crate::upstream::call::{Collected, code};
@@ -96,13 +96,13 @@ pub(in super::super) async fn share(
     let key = batch::key(&runs.hasher, view, &part, &metadata);
     drop(metadata);
     let (source, rows) = ((cx.peer.key(), cx.deadline.at()), part.rows);
-    let head = std::mem::take(&mut cx.head);
+    let brings = Box::new(Brings { part, head: std::mem::take(&mut cx.head) });
     cx.progress.set("waiting for a run of the model");
-    let outcome = match runs.offer(&cx.shard.runs, key, source, (part, head))? {
+    let outcome = match runs.offer(&cx.shard.runs, key, source, brings)? {
         Offered::Waits(place, outcome) => wait(cx, runs, place, outcome).await?,
-        Offered::Alone(head, running) => {
+        Offered::Alone(brings, running) => {
             runs.metrics.run(FlushCause::Deadline, 1, rows);
-            Outcome::Only { head, running }
+            Outcome::Only { brings, running }
         }
     };
     match outcome {
@@ -110,23 +110,23 @@ pub(in super::super) async fn share(
             cx.ticket.charge(rows.message.len() as u64)?;
             Ok(Answer::Whole(answer(rows)?))
         }
-        Outcome::Only { head, running } => {
-            cx.head = head;
+        Outcome::Only { brings, running } => {
+            cx.head = brings.head;
             let answer = lone(cx, &request).await?;
             if matches!(&answer, Answer::Upstream { reply, .. } if reply.is_answer()) {
                 running.answered();
             }
             Ok(answer)
         }
-        Outcome::Compare { head, rows, check } => {
-            cx.head = head;
+        Outcome::Compare { brings, rows, check } => {
+            cx.head = brings.head;
             cx.head.accept_uncompressed();
             let alone = alone(cx, &request).await;
             judge(&check, &alone, &rows);
             alone.map(Alone::into_answer)
         }
-        Outcome::Alone { head, check } => {
-            cx.head = head;
+        Outcome::Alone { brings, check } => {
+            cx.head = brings.head;
             let alone = alone(cx, &request).await;
             if !matches!(alone, Ok(Alone::Whole(..))) {
                 check.failed();

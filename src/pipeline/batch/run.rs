@@ -20,7 +20,9 @@ use crate::explain::overload;
 use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
 use crate::limiter::Order;
 use crate::retry::policy::Attempts;
-use crate::runs::{Check, Common, Member, Outcome, Refused, Reserved, Rows, RunHandle, Running, Runs};
+use crate::runs::{
+    Brings, Check, Common, Member, Outcome, Refused, Reserved, Rows, RunHandle, Running, Runs,
+};
 use crate::telemetry::metrics::{FlushCause, Method};
 use crate::transport::deadline::Deadline;
 use crate::upstream::call::{CallHead, Collected, First, Reply, code};
@@ -79,18 +81,18 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
         && let Some(request) = members.pop()
     {
         drop(permit);
-        let Request { payload: Member { head, outcome, shard: to, .. }, .. } = request;
+        let Request { payload: Member { brings, outcome, shard: to }, .. } = request;
         let mut outcomes = shard.runs.outcomes();
-        outcomes.push(to, outcome, Outcome::Only { head, running });
+        outcomes.push(to, outcome, Outcome::Only { brings, running });
         outcomes.send();
         return;
     }
     let permit = permit.map(|permit| permit.shared_by(members.len() as u32));
-    let parts: Vec<_> = members.iter().map(|request| &request.payload.part).collect();
+    let parts: Vec<_> = members.iter().map(|request| &request.payload.brings.part).collect();
     let message = join(&runs.signature, &parts, filled);
     drop(parts);
     if let Some(first) = members.first_mut() {
-        cx.head = std::mem::take(&mut first.payload.head);
+        cx.head = std::mem::take(&mut first.payload.brings.head);
     }
     cx.head.set_changed();
     cx.head.accept_uncompressed();
@@ -105,7 +107,7 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
         }
     };
     if let Some(first) = members.first_mut() {
-        first.payload.head = std::mem::take(&mut cx.head);
+        first.payload.brings.head = std::mem::take(&mut cx.head);
     }
     answer(&shard.runs, &runs, called, members, rows, filled);
 }
@@ -204,13 +206,13 @@ fn hand_out_rows(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Memb
     let probation = Check::probation(runs);
     let mut outcomes = handle.outcomes();
     for (request, rows) in members.into_iter().zip(cut) {
-        let Member { head, outcome, shard, .. } = request.payload;
+        let Member { brings, outcome, shard } = request.payload;
         let check = match &probation {
             Some(check) => Some(Arc::clone(check)),
             None => runs.trust.is_sampled().then(|| Check::sample(runs)),
         };
         let what = match check {
-            Some(check) => Outcome::Compare { head, rows, check },
+            Some(check) => Outcome::Compare { brings, rows, check },
             None => Outcome::Rows(rows),
         };
         outcomes.push(shard, outcome, what);
@@ -221,14 +223,14 @@ fn hand_out_rows(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Memb
 /// TF Serving refused the run: one of the members is to blame, or it is not for sharing.
 fn send_alone(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Member>>) {
     let check = Check::refused(runs);
-    hand_out(handle, members, |head| Outcome::Alone { head, check: Arc::clone(&check) });
+    hand_out(handle, members, |brings| Outcome::Alone { brings, check: Arc::clone(&check) });
 }
 
-fn hand_out(handle: &RunHandle, members: Vec<Request<Member>>, outcome: impl Fn(CallHead) -> Outcome) {
+fn hand_out(handle: &RunHandle, members: Vec<Request<Member>>, outcome: impl Fn(Box<Brings>) -> Outcome) {
     let mut outcomes = handle.outcomes();
     for request in members {
-        let Member { head, outcome: member, shard, .. } = request.payload;
-        outcomes.push(shard, member, outcome(head));
+        let Member { brings, outcome: member, shard } = request.payload;
+        outcomes.push(shard, member, outcome(brings));
     }
     outcomes.send();
 }
