@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use slab::Slab;
 
 use super::settings::Settings;
-use super::tuner::{Learned, Tuner};
+use super::tuner::{Ended, Learned, Tuner};
 use crate::concurrency::Micros;
 use bucket::Bucket;
 use waiting::{Tag, Waiting};
@@ -110,6 +110,9 @@ pub(crate) struct Queue<T> {
     /// Runs that are reserved and not formed, and runs without a key.
     reserved: usize,
     alone: usize,
+    /// The rows of all runs in flight, and of those without a key.
+    flying: u64,
+    flying_alone: u64,
     last: u64,
     draining: bool,
 }
@@ -120,9 +123,13 @@ struct Run {
     /// `None` if its key is not known.
     bucket: Option<u32>,
     tuner: usize,
+    /// The number of the tuner's setting.
+    epoch: u32,
     cause: Cause,
     /// When it was formed.
     started: Option<Micros>,
+    /// When its oldest member came.
+    came: Micros,
     requests: u32,
     rows: u64,
 }
@@ -146,6 +153,8 @@ impl<T> Queue<T> {
             runs: Slab::new(),
             reserved: 0,
             alone: 0,
+            flying: 0,
+            flying_alone: 0,
             last: 0,
             draining: false,
         }
@@ -169,15 +178,20 @@ impl<T> Queue<T> {
     /// Starts a run of one request without looking at its key, if nobody waits and a run may start.
     pub(crate) fn start_alone(&mut self, rows: u64, now: Micros) -> Option<RunId> {
         let tuner = &mut self.tuners[self.main];
-        let free = self.waiting.is_empty() && self.max_delay == 0 && self.runs.len() < tuner.runs();
+        let free = self.waiting.is_empty()
+            && self.max_delay == 0
+            && self.runs.len() < tuner.runs()
+            && !tuner.holds(rows, self.flying, self.runs.len());
         if !free {
             return None;
         }
         let rows = self.settings.filled(rows);
         tuner.came(now);
-        tuner.formed(false, false, now);
+        let epoch = tuner.formed(false, false);
         self.alone += 1;
-        Some(self.run(None, self.main, Cause::Idle, Some(now), rows))
+        self.flying += rows;
+        self.flying_alone += rows;
+        Some(self.run(None, self.main, epoch, Cause::Idle, Some(now), rows))
     }
 
     /// Offers a request.
@@ -190,7 +204,10 @@ impl<T> Queue<T> {
                 bucket.runs += 1;
                 let (tuner, rows) = (bucket.tuner, self.settings.filled(request.rows));
                 self.tuners[tuner].came(now);
-                let run = self.run(Some(at), tuner, Cause::Deadline, Some(now), rows);
+                let epoch = self.tuners[tuner].formed(false, false);
+                self.flying += rows;
+                self.buckets[at as usize].flying += rows;
+                let run = self.run(Some(at), tuner, epoch, Cause::Deadline, Some(now), rows);
                 return Entry::Alone(run, request.payload);
             }
             Place::TooLate(wait) => return Entry::Refused(Refusal::TooLate { wait }, request.payload),
@@ -233,7 +250,7 @@ impl<T> Queue<T> {
         bucket.runs += 1;
         bucket.reserved += 1;
         self.reserved += 1;
-        let run = self.run(Some(at), tuner, cause, None, 0);
+        let run = self.run(Some(at), tuner, 0, cause, None, 0);
         self.refresh(at, now);
         Some((key, run))
     }
@@ -256,6 +273,7 @@ impl<T> Queue<T> {
             request.deadline.is_some_and(|deadline| deadline <= now + least)
         };
         let (all, cost) = (bucket.lane.rows <= limit, tuner.row_cost());
+        let came = self.waiting.oldest(&bucket.lane).map_or(now, |node| node.came);
         let mut rows = 0;
         let fits = |request: &Request<T>| {
             let late = is_late(request);
@@ -282,7 +300,7 @@ impl<T> Queue<T> {
             self.end(run, false, now);
             return (!formed.late.is_empty()).then_some(formed);
         }
-        tuner.formed(bucket.blocked, capped, now);
+        let epoch = tuner.formed(bucket.blocked, capped);
         bucket.blocked = false;
         bucket.reserved -= 1;
         self.reserved -= 1;
@@ -291,8 +309,12 @@ impl<T> Queue<T> {
         }
         let run = &mut self.runs[slot];
         run.started = Some(now);
+        run.came = came;
+        run.epoch = epoch;
         run.requests = formed.members.len() as u32;
         run.rows = settings.filled(formed.rows);
+        bucket.flying += run.rows;
+        self.flying += run.rows;
         self.refresh(at, now);
         Some(formed)
     }
@@ -314,6 +336,11 @@ impl<T> Queue<T> {
         self.refresh_all(now);
     }
 
+    #[cfg(test)]
+    pub(super) fn setting(&self) -> String {
+        self.tuners[self.main].describe()
+    }
+
     /// How many buckets and clients are remembered.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
@@ -329,34 +356,41 @@ impl<T> Queue<T> {
         &mut self,
         bucket: Option<u32>,
         tuner: usize,
+        epoch: u32,
         cause: Cause,
         started: Option<Micros>,
         rows: u64,
     ) -> RunId {
         self.last += 1;
         let number = self.last;
-        let slot = self.runs.insert(Run { number, bucket, tuner, cause, started, requests: 1, rows });
+        let came = started.unwrap_or(0);
+        let run = Run { number, bucket, tuner, epoch, cause, started, came, requests: 1, rows };
+        let slot = self.runs.insert(run);
         RunId((number << 32) | slot as u64)
     }
 
     fn end(&mut self, run: RunId, answered: bool, now: Micros) {
         let Some(slot) = self.find(run) else { return };
         let run = self.runs.remove(slot);
+        self.flying -= run.rows;
         let tuner = self.tuners.get_mut(run.tuner);
         if let (Some(tuner), Some(started)) = (tuner, run.started) {
             // A run without a key may have had another one than the tuner's.
             if answered && (run.bucket.is_some() || self.buckets.len() < 2) {
-                tuner.answered(run.requests, run.rows, started, now);
+                let Run { epoch, requests, rows, came, .. } = run;
+                tuner.answered(Ended { epoch, requests, rows, came, started }, now);
             } else {
-                tuner.left(run.requests as usize, now);
+                tuner.failed(run.epoch, run.requests as usize, now);
             }
         }
         let Some(at) = run.bucket else {
             self.alone -= 1;
+            self.flying_alone -= run.rows;
             return self.refresh_all(now);
         };
         let bucket = &mut self.buckets[at as usize];
         bucket.runs -= 1;
+        bucket.flying -= run.rows;
         if run.started.is_none() {
             bucket.reserved -= 1;
             self.reserved -= 1;
@@ -385,7 +419,10 @@ impl<T> Queue<T> {
         }
         let Some(fastest) = tuner.fastest(filled(request.rows)) else { return Place::Waits };
         let inflight = bucket.runs + self.alone;
-        let free = self.draining || (bucket.lane.requests == 0 && inflight < tuner.runs());
+        let free = self.draining
+            || (bucket.lane.requests == 0
+                && inflight < tuner.runs()
+                && !tuner.holds(request.rows, bucket.flying + self.flying_alone, inflight));
         let (wait, run) = if free { (0, fastest) } else { self.estimate(bucket, request, now) };
         if wait + run <= left {
             Place::Waits
@@ -504,7 +541,10 @@ impl<T> Queue<T> {
         let (lane, most) = (&mut bucket.lane, tuner.rows());
         let oldest = self.waiting.oldest(lane).map(|node| (node.came, node.seq));
         let wanted = bucket.reserved as u64 * most < lane.rows;
-        let free = self.draining || bucket.runs + self.alone < tuner.runs();
+        let inflight = bucket.runs + self.alone;
+        let free = self.draining
+            || (inflight < tuner.runs()
+                && !tuner.holds(lane.rows, bucket.flying + self.flying_alone, inflight));
         let (mut ready, mut due) = (None, None);
         match oldest {
             Some((came, seq)) if wanted && free => {
