@@ -24,6 +24,11 @@ const CERTAIN: f64 = 2.0;
 const MAX_PAIRS: u32 = 6;
 /// Windows of rest after a comparison that changed nothing.
 const MAX_REST: u32 = 64;
+/// A move that was worse by this is tried less and less often: so many times half as often.
+const CLEARLY: f64 = 0.03;
+const MAX_WORSE: u32 = 4;
+/// A candidate that is worse by this is given up before its window has ended.
+const HOPELESS: f64 = 0.15;
 /// The factors of steps: the first after a success, the next after each failure.
 const STEPS: [f64; 3] = [2.0, 1.5, 1.25];
 /// A speed that is off by so many standard deviations while resting starts the search again.
@@ -68,6 +73,9 @@ pub(super) struct Climb {
     /// The next move, and the step of each.
     next: usize,
     steps: [usize; MOVES.len()],
+    /// So many times each move is passed over, and how often it was clearly worse.
+    passes: [u32; MOVES.len()],
+    worse: [u32; MOVES.len()],
     /// Comparisons in a row that changed nothing.
     failures: u32,
     rest: u32,
@@ -103,6 +111,8 @@ impl Climb {
             phase: Phase::Rest { left: 0 },
             next: 0,
             steps: [0; MOVES.len()],
+            passes: [0; MOVES.len()],
+            worse: [0; MOVES.len()],
             failures: 0,
             rest: 1,
             noise: None,
@@ -154,6 +164,15 @@ impl Climb {
         }
     }
 
+    /// A part of a window has passed.
+    pub(super) fn glimpse(&mut self, measure: &Measure) {
+        let Phase::Compare(Compare { there: None, before, wanted, .. }) = &self.phase else { return };
+        let margin = difference(before, measure) - wanted;
+        if margin < -HOPELESS - 2.0 * CERTAIN * self.deviation() {
+            self.failed(margin);
+        }
+    }
+
     fn rested(&mut self, left: u32, measure: Measure) {
         if let Some(usual) = self.usual {
             let off = difference(&usual, &measure);
@@ -162,6 +181,7 @@ impl Climb {
                 self.failures = 0;
                 self.rest = 1;
                 self.steps = [1; MOVES.len()];
+                (self.worse, self.passes) = ([0; MOVES.len()], [0; MOVES.len()]);
                 self.usual = Some(measure);
                 self.start(measure);
                 return;
@@ -179,6 +199,11 @@ impl Climb {
     /// Begins to compare with the next candidate.
     fn start(&mut self, measure: Measure) {
         for _ in 0..MOVES.len() {
+            if self.passes[self.next] > 0 {
+                self.passes[self.next] -= 1;
+                self.next = (self.next + 1) % MOVES.len();
+                continue;
+            }
             if let Some((to, wanted)) =
                 self.candidate(MOVES[self.next], STEPS[self.steps[self.next]], &measure)
             {
@@ -188,7 +213,7 @@ impl Climb {
             }
             self.next = (self.next + 1) % MOVES.len();
         }
-        self.phase = Phase::Rest { left: 0 };
+        self.phase = Phase::Rest { left: self.rest };
     }
 
     /// The setting that a move leads to, if it would make a difference, and what it must gain.
@@ -243,7 +268,7 @@ impl Climb {
         if margin > doubt {
             self.succeeded(*there);
         } else if margin < -doubt {
-            self.failed();
+            self.failed(margin);
         }
     }
 
@@ -258,7 +283,7 @@ impl Climb {
         if margin > doubt {
             self.succeeded(measure);
         } else {
-            self.failed();
+            self.failed(margin);
         }
     }
 
@@ -266,6 +291,8 @@ impl Climb {
         let Phase::Compare(compare) = &self.phase else { return };
         self.center = compare.to;
         self.steps[self.next] = 0;
+        self.worse = self.worse.map(|worse| worse.min(1));
+        self.passes = [0; MOVES.len()];
         self.failures = 0;
         self.rest = 1;
         self.usual = None;
@@ -274,7 +301,12 @@ impl Climb {
         self.phase = Phase::Rest { left: 0 };
     }
 
-    fn failed(&mut self) {
+    /// The candidate is no better, by this margin.
+    fn failed(&mut self, margin: f64) {
+        if margin < -CLEARLY {
+            self.worse[self.next] = (self.worse[self.next] + 1).min(MAX_WORSE);
+            self.passes[self.next] = (1 << self.worse[self.next]) - 1;
+        }
         self.steps[self.next] = (self.steps[self.next] + 1).min(STEPS.len() - 1);
         self.next = (self.next + 1) % MOVES.len();
         self.failures += 1;

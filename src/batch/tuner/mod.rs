@@ -200,12 +200,16 @@ impl Tuner {
         if early {
             return;
         }
-        if let Some(measure) = self.window.answered(requests, rows, runs, length, now) {
+        if let Some((measure, complete)) = self.window.answered(requests, rows, runs, length, now) {
             if self.fixed.is_some() {
                 return;
             }
             let before = self.climb.setting();
-            self.climb.judge(measure);
+            if complete {
+                self.climb.judge(measure);
+            } else {
+                self.climb.glimpse(&measure);
+            }
             if self.climb.setting() != before {
                 self.epoch += 1;
                 self.earlier = self.inflight;

@@ -4,6 +4,8 @@ use crate::concurrency::Micros;
 /// A window has at least so many runs, or so many times those in flight.
 const MIN_RUNS: u32 = 8;
 const ROUNDS: u32 = 4;
+/// It is looked at once before, after this part.
+const GLIMPSE: u32 = 4;
 /// And so many requests, which is no more than that for small runs.
 const MIN_REQUESTS: u32 = 16;
 
@@ -90,7 +92,7 @@ impl Window {
     }
 
     /// A run was answered. Returns the measure at the end of a window that is `length` times as long
-    /// as the shortest.
+    /// as the shortest, and once before; true if it is the end.
     pub(super) fn answered(
         &mut self,
         requests: u32,
@@ -98,7 +100,7 @@ impl Window {
         runs: usize,
         length: u32,
         now: Micros,
-    ) -> Option<Measure> {
+    ) -> Option<(Measure, bool)> {
         let since = self.since?;
         if self.settle > 0 {
             self.begin(self.settle - 1, now);
@@ -109,19 +111,26 @@ impl Window {
         self.rows += rows;
         self.largest = self.largest.max(rows);
         let wanted = MIN_RUNS.max(ROUNDS * runs as u32) * length;
-        if self.runs < wanted || self.requests < MIN_REQUESTS * length || now <= since {
+        if now <= since {
             return None;
         }
+        if self.runs < wanted || self.requests < MIN_REQUESTS * length {
+            return (self.runs == wanted / GLIMPSE).then(|| (self.measure(since, now), false));
+        }
+        let measure = self.measure(since, now);
+        self.begin(0, now);
+        Some((measure, true))
+    }
+
+    fn measure(&self, since: Micros, now: Micros) -> Measure {
         let requests = f64::from(self.requests);
-        let measure = Measure {
+        Measure {
             speed: (requests / self.integral.max(1) as f64).ln(),
             rate: (requests / (now - since) as f64).ln(),
             saturated: self.capped * 8 >= self.formed * 7,
             blocked: self.blocked * 16 >= self.formed.max(1),
             capped: self.capped * 16 >= self.formed.max(1),
             largest: self.largest,
-        };
-        self.begin(0, now);
-        Some(measure)
+        }
     }
 }
