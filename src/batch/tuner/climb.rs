@@ -4,6 +4,7 @@
 //! windows: what changes the speed for other reasons then changes both. The other setting is taken
 //! if it is better by more than the noise. After a success the same move is tried again; the more
 //! comparisons fail, the longer the search rests.
+use super::curve::Curve;
 use super::window::Measure;
 
 /// The setting at the start: one run in flight.
@@ -29,6 +30,8 @@ const CLEARLY: f64 = 0.03;
 const MAX_WORSE: u32 = 4;
 /// A candidate that is worse by this is given up before its window has ended.
 const HOPELESS: f64 = 0.15;
+/// Fewer rows are not tried if each would cost so many times more.
+const MUCH_DEARER: f64 = 1.08;
 /// The factors of steps: the first after a success, the next after each failure.
 const STEPS: [f64; 3] = [2.0, 1.5, 1.25];
 /// A speed that is off by so many standard deviations while resting starts the search again.
@@ -138,12 +141,12 @@ impl Climb {
     }
 
     /// A window has ended at the present setting.
-    pub(super) fn judge(&mut self, measure: Measure) {
+    pub(super) fn judge(&mut self, measure: Measure, curve: &Curve) {
         if std::env::var("TRACE").is_ok() { let st = self.setting(); eprintln!("T {}x{} speed {:.3} rate {:.3} sat {} blocked {} capped {} largest {} noise {:.3} len {} next {:?} rest {} {:?}", st.runs, st.rows, measure.speed, measure.rate, measure.saturated, measure.blocked, measure.capped, measure.largest, self.deviation(), self.length(), MOVES[self.next], self.rest, match &self.phase { Phase::Rest{left} => format!("rest {left}"), Phase::Compare(c) => format!("{}x{} there {} pairs {} sum {:.3} wanted {:.3}", c.to.runs, c.to.rows, c.there.is_some(), c.pairs, c.sum, c.wanted)}); }
         match &mut self.phase {
             Phase::Rest { left } => {
                 let left = *left;
-                self.rested(left, measure);
+                self.rested(left, measure, curve);
             }
             Phase::Compare(compare) => match compare.there {
                 None => {
@@ -173,7 +176,17 @@ impl Climb {
         }
     }
 
-    fn rested(&mut self, left: u32, measure: Measure) {
+    /// A candidate with which more requests pile up than with the center is given up at once: at a
+    /// rate of requests that does not depend on the answers, it might be too slow.
+    pub(super) fn watch(&mut self, peak: u64) {
+        if let Phase::Compare(Compare { there: None, before, .. }) = &self.phase
+            && peak > before.peak + before.peak / 8 + 1
+        {
+            self.failed(-CLEARLY);
+        }
+    }
+
+    fn rested(&mut self, left: u32, measure: Measure, curve: &Curve) {
         if let Some(usual) = self.usual {
             let off = difference(&usual, &measure);
             if off.abs() > (SURPRISE * self.deviation()).max(0.2) {
@@ -183,7 +196,7 @@ impl Climb {
                 self.steps = [1; MOVES.len()];
                 (self.worse, self.passes) = ([0; MOVES.len()], [0; MOVES.len()]);
                 self.usual = Some(measure);
-                self.start(measure);
+                self.start(measure, curve);
                 return;
             }
             self.observe_noise(off);
@@ -193,11 +206,11 @@ impl Climb {
             self.phase = Phase::Rest { left: left - 1 };
             return;
         }
-        self.start(measure);
+        self.start(measure, curve);
     }
 
     /// Begins to compare with the next candidate.
-    fn start(&mut self, measure: Measure) {
+    fn start(&mut self, measure: Measure, curve: &Curve) {
         for _ in 0..MOVES.len() {
             if self.passes[self.next] > 0 {
                 self.passes[self.next] -= 1;
@@ -205,7 +218,7 @@ impl Climb {
                 continue;
             }
             if let Some((to, wanted)) =
-                self.candidate(MOVES[self.next], STEPS[self.steps[self.next]], &measure)
+                self.candidate(MOVES[self.next], STEPS[self.steps[self.next]], &measure, curve)
             {
                 let before = measure;
                 self.phase = Phase::Compare(Compare { to, wanted, before, there: None, pairs: 0, sum: 0.0 });
@@ -217,7 +230,7 @@ impl Climb {
     }
 
     /// The setting that a move leads to, if it would make a difference, and what it must gain.
-    fn candidate(&self, by: Move, step: f64, measure: &Measure) -> Option<(Setting, f64)> {
+    fn candidate(&self, by: Move, step: f64, measure: &Measure, curve: &Curve) -> Option<(Setting, f64)> {
         let Setting { runs, rows, hold } = self.center;
         let more_runs = (runs + 1).max((runs as f64 * step).round() as usize).min(MAX_RUNS);
         let fewer_runs = ((runs as f64 / step).round() as usize).min(runs.saturating_sub(1)).max(1);
@@ -251,11 +264,15 @@ impl Climb {
             Move::Hold => HOLD_GAIN,
             _ => UP_GAIN * step.max(0.2),
         };
+        // What is known of runs with fewer rows says that each row would cost more.
+        let cost = |rows: u64| curve.expected(rows).map(|time| time as f64 / rows as f64);
+        let dearer = by == Move::FewerRows
+            && cost(to.rows).zip(cost(used)).is_some_and(|(fewer, now)| fewer > now * MUCH_DEARER);
         let changes = match by {
             Move::Split | Move::Join => to.runs != runs && to.rows != rows,
             _ => to != self.center,
         };
-        (useful && changes).then_some((to, wanted))
+        (useful && changes && !dearer).then_some((to, wanted))
     }
 
     /// After the candidate's first window: a clear difference needs no second look at the center.

@@ -193,30 +193,28 @@ impl Tuner {
                 self.ceiling = (rows as f64 * LOWER).max(1.0);
             }
         }
-        let (runs, length) = (self.climb.setting().runs, self.climb.length());
         self.window.inside(-i64::from(requests), now);
         let early = epoch != self.epoch;
         self.ended(epoch, now);
-        if early {
+        if self.fixed.is_some() {
             return;
         }
-        if let Some((measure, complete)) = self.window.answered(requests, rows, runs, length, now) {
-            if self.fixed.is_some() {
-                return;
+        let before = self.climb.setting();
+        self.climb.watch(self.window.peak());
+        if !early && self.climb.setting() == before {
+            let length = self.climb.length();
+            match self.window.answered(requests, rows, before.runs, length, now) {
+                Some((measure, true)) => self.climb.judge(measure, &self.curve),
+                Some((measure, false)) => self.climb.glimpse(&measure),
+                None => {}
             }
-            let before = self.climb.setting();
-            if complete {
-                self.climb.judge(measure);
-            } else {
-                self.climb.glimpse(&measure);
-            }
-            if self.climb.setting() != before {
-                self.epoch += 1;
-                self.earlier = self.inflight;
-                self.window.close(now);
-                if self.earlier == 0 {
-                    self.begin(now);
-                }
+        }
+        if self.climb.setting() != before {
+            self.epoch += 1;
+            self.earlier = self.inflight;
+            self.window.close(now);
+            if self.earlier == 0 {
+                self.begin(now);
             }
         }
     }

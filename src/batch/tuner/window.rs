@@ -18,6 +18,7 @@ pub(super) struct Window {
     settle: usize,
     /// Requests that wait or run, and the time that they did, summed since `since`.
     inside: u64,
+    peak: u64,
     integral: u64,
     last: Micros,
     runs: u32,
@@ -45,6 +46,8 @@ pub(super) struct Measure {
     pub(super) capped: bool,
     /// The most rows of a run.
     pub(super) largest: u64,
+    /// The most requests in the system at once.
+    pub(super) peak: u64,
 }
 
 impl Window {
@@ -57,6 +60,7 @@ impl Window {
             since: None,
             settle: 0,
             inside: 0,
+            peak: 0,
             integral: 0,
             last: 0,
             runs: 0,
@@ -71,7 +75,7 @@ impl Window {
 
     /// Forgets everything until [`Window::begin`].
     pub(super) fn close(&mut self, now: Micros) {
-        *self = Self { inside: self.inside, last: now, ..Self::new() };
+        *self = Self { inside: self.inside, peak: self.inside, last: now, ..Self::new() };
     }
 
     pub(super) fn begin(&mut self, settle: usize, now: Micros) {
@@ -83,6 +87,12 @@ impl Window {
         self.integral += self.inside * now.saturating_sub(self.last);
         self.last = now;
         self.inside = self.inside.saturating_add_signed(change);
+        self.peak = self.peak.max(self.inside);
+    }
+
+    /// The most requests that were in the system at once.
+    pub(super) fn peak(&self) -> u64 {
+        self.peak
     }
 
     pub(super) fn formed(&mut self, blocked: bool, capped: bool) {
@@ -103,7 +113,9 @@ impl Window {
     ) -> Option<(Measure, bool)> {
         let since = self.since?;
         if self.settle > 0 {
+            let peak = self.peak;
             self.begin(self.settle - 1, now);
+            self.peak = peak;
             return None;
         }
         self.runs += 1;
@@ -131,6 +143,7 @@ impl Window {
             blocked: self.blocked * 16 >= self.formed.max(1),
             capped: self.capped * 16 >= self.formed.max(1),
             largest: self.largest,
+            peak: self.peak,
         }
     }
 }

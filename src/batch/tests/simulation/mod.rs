@@ -80,3 +80,37 @@ fn explore() {
         }
     }
 }
+
+#[test]
+fn openloop() {
+    use std::time::Duration;
+    let only = std::env::var("CURVE").ok();
+    for curve in CURVES.iter().filter(|curve| only.as_ref().is_none_or(|only| curve.name.contains(only))) {
+        let cap = (1..=64).map(|b| b as f64 / (curve.cost)(b as f64)).fold(0.0, f64::max) * 1e6 * curve.workers as f64;
+        for part in [0.3, 0.6, 0.9] {
+            let load = Load::Open(cap * part);
+            let warm = ((curve.cost)(8.0) * 1000.0) as Micros;
+            let answers = 30_000;
+            let (ours, world) = simulate(curve, load, &Learned::default(), &base(), warm, answers);
+            let mut plain = (f64::MAX, f64::MAX, 0);
+            for runs in [1, 2, 3, 4, 8, 16] {
+                let (seen, _) = simulate(curve, load, &Learned::fixed(runs, 1, false), &base(), warm.min(300_000), answers);
+                if seen.refused * 50 < answers && seen.percentile(0.99) < plain.1 {
+                    plain = (seen.percentile(0.5), seen.percentile(0.99), runs);
+                }
+            }
+            let mut fixed = (f64::MAX, f64::MAX, 0, 0.0);
+            for rows in [2, 4, 8, 16, 32, 64] {
+                for delay in [0.0, 0.2, 0.5, 1.0] {
+                    let delay = ((curve.cost)(1.0) * delay) as Micros;
+                    let settings = Settings { max_delay: Duration::from_micros(delay), ..base() };
+                    let (seen, _) = simulate(curve, load, &Learned::fixed(curve.workers, rows, false), &settings, warm.min(300_000), answers);
+                    if seen.refused * 50 < answers && seen.percentile(0.99) < fixed.1 {
+                        fixed = (seen.percentile(0.5), seen.percentile(0.99), rows, delay as f64);
+                    }
+                }
+            }
+            println!("{:16} {part} {:.0}/s rows {:.2} p50 {} p99 {} refused {} {} | static {:.2} {fixed:?} | plain {:.2} {:.2} {plain:?}", curve.name, cap*part, ours.mean_rows(), ours.percentile(0.5), ours.percentile(0.99), ours.refused, world.queue(0).setting(), ours.percentile(0.99) / fixed.1, ours.percentile(0.5) / plain.0, ours.percentile(0.99) / plain.1);
+        }
+    }
+}
