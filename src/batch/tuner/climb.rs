@@ -20,11 +20,11 @@ const RUNS_GAIN: f64 = 0.004;
 /// Holding requests back must gain this.
 const HOLD_GAIN: f64 = 0.02;
 /// Standard errors by which a difference must exceed that.
-const CERTAIN: f64 = 2.0;
+const CERTAIN: f64 = 2.5;
 /// Comparisons of one candidate before the mean decides.
 const MAX_PAIRS: u32 = 6;
-/// Windows of rest after a comparison that changed nothing.
-const MAX_REST: u32 = 64;
+/// Windows of rest after a comparison that changed nothing, for each window that it took.
+const MAX_REST: u32 = 128;
 /// A move that was worse by this is tried less and less often: so many times half as often.
 const CLEARLY: f64 = 0.03;
 const MAX_WORSE: u32 = 4;
@@ -32,6 +32,8 @@ const MAX_WORSE: u32 = 4;
 const HOPELESS: f64 = 0.15;
 /// Fewer rows are not tried if each would cost so many times more.
 const MUCH_DEARER: f64 = 1.08;
+/// Fewer runs are not tried if they could not do so many times what is done.
+const SPARE: f64 = 1.05;
 /// The factors of steps: the first after a success, the next after each failure.
 const STEPS: [f64; 3] = [2.0, 1.5, 1.25];
 /// A speed that is off by so many standard deviations while resting starts the search again.
@@ -180,6 +182,7 @@ impl Climb {
     /// rate of requests that does not depend on the answers, it might be too slow.
     pub(super) fn watch(&mut self, peak: u64) {
         if let Phase::Compare(Compare { there: None, before, .. }) = &self.phase
+            && !before.saturated
             && peak > before.peak + before.peak / 8 + 1
         {
             self.failed(-CLEARLY);
@@ -268,11 +271,17 @@ impl Climb {
         let cost = |rows: u64| curve.expected(rows).map(|time| time as f64 / rows as f64);
         let dearer = by == Move::FewerRows
             && cost(to.rows).zip(cost(used)).is_some_and(|(fewer, now)| fewer > now * MUCH_DEARER);
+        // At a rate that does not depend on the answers, fewer runs might be too slow.
+        let fewer = to.runs < runs && !measure.saturated;
+        let slow = fewer && {
+            let time = curve.expected(to.rows.min(measure.largest)).unwrap_or(0);
+            (to.runs as u64 * to.rows) as f64 / (time as f64) < measure.rate.exp() * SPARE
+        };
         let changes = match by {
             Move::Split | Move::Join => to.runs != runs && to.rows != rows,
             _ => to != self.center,
         };
-        (useful && changes && !dearer).then_some((to, wanted))
+        (useful && changes && !dearer && !slow).then_some((to, wanted))
     }
 
     /// After the candidate's first window: a clear difference needs no second look at the center.
@@ -328,9 +337,10 @@ impl Climb {
         self.next = (self.next + 1) % MOVES.len();
         self.failures += 1;
         if self.failures.is_multiple_of(MOVES.len() as u32) {
-            self.rest = (self.rest * 2).min(MAX_REST);
+            self.rest = (self.rest * 4).min(MAX_REST);
         }
-        self.phase = Phase::Rest { left: self.rest };
+        let spent = if let Phase::Compare(compare) = &self.phase { compare.pairs.max(1) } else { 1 };
+        self.phase = Phase::Rest { left: self.rest * spent };
     }
 
     fn observe_noise(&mut self, difference: f64) {
