@@ -32,8 +32,6 @@ const MAX_WORSE: u32 = 4;
 const HOPELESS: f64 = 0.15;
 /// Fewer rows are not tried if each would cost so many times more.
 const MUCH_DEARER: f64 = 1.08;
-/// Fewer runs are not tried if they could not do so many times what is done.
-const SPARE: f64 = 1.05;
 /// The factors of steps: the first after a success, the next after each failure.
 const STEPS: [f64; 3] = [2.0, 1.5, 1.25];
 /// A speed that is off by so many standard deviations while resting starts the search again.
@@ -271,17 +269,11 @@ impl Climb {
         let cost = |rows: u64| curve.expected(rows).map(|time| time as f64 / rows as f64);
         let dearer = by == Move::FewerRows
             && cost(to.rows).zip(cost(used)).is_some_and(|(fewer, now)| fewer > now * MUCH_DEARER);
-        // At a rate that does not depend on the answers, fewer runs might be too slow.
-        let fewer = to.runs < runs && !measure.saturated;
-        let slow = fewer && {
-            let time = curve.expected(to.rows.min(measure.largest)).unwrap_or(0);
-            (to.runs as u64 * to.rows) as f64 / (time as f64) < measure.rate.exp() * SPARE
-        };
         let changes = match by {
             Move::Split | Move::Join => to.runs != runs && to.rows != rows,
             _ => to != self.center,
         };
-        (useful && changes && !dearer && !slow).then_some((to, wanted))
+        (useful && changes && !dearer).then_some((to, wanted))
     }
 
     /// After the candidate's first window: a clear difference needs no second look at the center.
