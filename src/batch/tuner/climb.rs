@@ -247,11 +247,11 @@ impl Climb {
             Move::MoreRuns => (Setting { runs: more_runs, ..self.center }, measure.blocked),
             Move::FewerRuns => (Setting { runs: fewer_runs, ..self.center }, measure.blocked),
             Move::Split => {
-                let step = more_runs as f64 / runs as f64;
+                let step = (more_runs + 1) as f64 / (runs + 1) as f64;
                 (Setting { runs: more_runs, rows: fewer_rows(used, step), hold }, measure.blocked)
             }
             Move::Join => {
-                let step = runs as f64 / fewer_runs as f64;
+                let step = (runs + 1) as f64 / (fewer_runs + 1) as f64;
                 (Setting { runs: fewer_runs, rows: more_rows(rows, step), hold }, measure.blocked)
             }
             Move::Hold => (Setting { hold: !hold, ..self.center }, measure.blocked && runs > 1),

@@ -87,9 +87,9 @@ fn openloop() {
     let only = std::env::var("CURVE").ok();
     for curve in CURVES.iter().filter(|curve| only.as_ref().is_none_or(|only| curve.name.contains(only))) {
         let cap = (1..=64).map(|b| b as f64 / (curve.cost)(b as f64)).fold(0.0, f64::max) * 1e6 * curve.workers as f64;
-        for part in [0.3, 0.6, 0.9] {
+        for part in std::env::var("PART").map_or(vec![0.3, 0.6, 0.9], |t| vec![t.parse().unwrap()]) {
             let load = Load::Open(cap * part);
-            let warm = ((curve.cost)(8.0) * 1000.0) as Micros;
+            let warm = ((curve.cost)(8.0) * std::env::var("ROUNDS").map_or(1000.0, |t| t.parse().unwrap())) as Micros;
             let answers = 30_000;
             let (ours, world) = simulate(curve, load, &Learned::default(), &base(), warm, answers);
             let mut plain = (f64::MAX, f64::MAX, 0);
