@@ -142,7 +142,6 @@ impl Climb {
 
     /// A window has ended at the present setting.
     pub(super) fn judge(&mut self, measure: Measure, curve: &Curve) {
-        if std::env::var("TRACE").is_ok() { let st = self.setting(); eprintln!("T {}x{} speed {:.3} rate {:.3} sat {} blocked {} capped {} largest {} noise {:.3} len {} next {:?} rest {} {:?}", st.runs, st.rows, measure.speed, measure.rate, measure.saturated, measure.blocked, measure.capped, measure.largest, self.deviation(), self.length(), MOVES[self.next], self.rest, match &self.phase { Phase::Rest{left} => format!("rest {left}"), Phase::Compare(c) => format!("{}x{} there {} pairs {} sum {:.3} wanted {:.3}", c.to.runs, c.to.rows, c.there.is_some(), c.pairs, c.sum, c.wanted)}); }
         match &mut self.phase {
             Phase::Rest { left } => {
                 let left = *left;
@@ -161,7 +160,7 @@ impl Climb {
                     compare.before = measure;
                     compare.there = None;
                     self.observe_noise(drift);
-                    self.judge_pairs(measure);
+                    self.judge_pairs();
                 }
             },
         }
@@ -203,6 +202,11 @@ impl Climb {
             self.observe_noise(off);
         }
         self.usual = Some(measure);
+        if self.center.rows > 1 && curve.is_apart() {
+            self.center.rows = 1;
+            self.usual = None;
+            return;
+        }
         if left > 0 {
             self.phase = Phase::Rest { left: left - 1 };
             return;
@@ -266,9 +270,8 @@ impl Climb {
             _ => UP_GAIN * step.max(0.2),
         };
         // What is known of runs with fewer rows says that each row would cost more.
-        let cost = |rows: u64| curve.expected(rows).map(|time| time as f64 / rows as f64);
         let dearer = by == Move::FewerRows
-            && cost(to.rows).zip(cost(used)).is_some_and(|(fewer, now)| fewer > now * MUCH_DEARER);
+            && curve.row(to.rows).zip(curve.row(used)).is_some_and(|(fewer, now)| fewer > now * MUCH_DEARER);
         let changes = match by {
             Move::Split | Move::Join => to.runs != runs && to.rows != rows,
             _ => to != self.center,
@@ -284,13 +287,13 @@ impl Climb {
         let margin = difference(before, there) - wanted;
         let doubt = 2.0 * (CERTAIN * self.deviation() * 2.0_f64.sqrt()).max(0.02);
         if margin > doubt {
-            self.succeeded(*there);
+            self.succeeded();
         } else if margin < -doubt {
             self.failed(margin);
         }
     }
 
-    fn judge_pairs(&mut self, measure: Measure) {
+    fn judge_pairs(&mut self) {
         let Phase::Compare(compare) = &self.phase else { return };
         let pairs = f64::from(compare.pairs);
         let margin = compare.sum / pairs - compare.wanted;
@@ -299,13 +302,13 @@ impl Climb {
             return;
         }
         if margin > doubt {
-            self.succeeded(measure);
+            self.succeeded();
         } else {
             self.failed(margin);
         }
     }
 
-    fn succeeded(&mut self, measure: Measure) {
+    fn succeeded(&mut self) {
         let Phase::Compare(compare) = &self.phase else { return };
         self.center = compare.to;
         self.steps[self.next] = 0;
@@ -314,8 +317,7 @@ impl Climb {
         self.failures = 0;
         self.rest = 1;
         self.usual = None;
-        // The move again, from what was measured after it.
-        let _ = measure;
+        // The move is tried again, from what is measured next.
         self.phase = Phase::Rest { left: 0 };
     }
 

@@ -10,11 +10,17 @@ const RISE: f64 = 1.0 / 64.0;
 /// A run may be faster than the lowest time that was seen, by this factor.
 const FASTER: f64 = 0.8;
 
+/// A class says something after so many runs.
+const KNOWN: u32 = 8;
+/// Rows cost as much together as apart if a lone one costs at most so many times more.
+const APART: f64 = 1.06;
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Class {
     rows: f64,
     time: f64,
     low: f64,
+    runs: u32,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -28,10 +34,11 @@ impl Curve {
         let (rows, time) = (rows.max(1), time.max(1) as f64);
         let class = &mut self.classes[class(rows)];
         let rows = rows as f64;
-        let before = class.unwrap_or(Class { rows, time, low: time });
+        let before = class.unwrap_or(Class { rows, time, low: time, runs: 0 });
         let mean = |before: f64, new: f64| (before * PAST + new) / (PAST + 1.0);
         let low = if time < before.low { time } else { before.low + (time - before.low) * RISE };
-        *class = Some(Class { rows: mean(before.rows, rows), time: mean(before.time, time), low });
+        let (rows, time) = (mean(before.rows, rows), mean(before.time, time));
+        *class = Some(Class { rows, time, low, runs: before.runs.saturating_add(1) });
     }
 
     /// How long a run with so many rows takes, if that is known.
@@ -42,6 +49,20 @@ impl Curve {
     /// The least that it may take.
     pub(super) fn fastest(&self, rows: u64) -> Option<Micros> {
         self.at(rows, |class| class.low * FASTER).map(|time| time.max(1.0) as Micros)
+    }
+
+    /// The least time for each row of runs with so many rows.
+    pub(super) fn row(&self, rows: u64) -> Option<f64> {
+        Some(self.at(rows, |class| class.low)? / rows.max(1) as f64)
+    }
+
+    /// Whether rows cost as much together as apart.
+    pub(super) fn is_apart(&self) -> bool {
+        let known = |class: &&Class| class.runs >= KNOWN;
+        let costs = self.classes[1..].iter().flatten().filter(known).map(|class| class.low / class.rows);
+        let together = costs.fold(f64::INFINITY, f64::min);
+        let alone = self.classes[0].as_ref().filter(known).map(|class| class.low);
+        alone.is_some_and(|alone| together.is_finite() && alone <= together * APART)
     }
 
     /// The cost of a run and of each row: the line that fits the classes best.
@@ -103,6 +124,17 @@ mod tests {
         assert_eq!(curve.fastest(1), Some(800));
         let (run, row) = curve.line().unwrap();
         assert!((run - 900.0).abs() < 1.0 && (row - 100.0).abs() < 0.1, "{run} {row}");
+    }
+
+    #[test]
+    fn rows_that_cost_as_much_together_as_apart_are_found() {
+        for (run, apart) in [(0, true), (40, true), (100, false), (5_000, false)] {
+            let mut curve = Curve::default();
+            for rows in (0..7).map(|power| 1_u64 << power) {
+                (0..10).for_each(|_| curve.add(rows, run + 1_000 * rows));
+            }
+            assert_eq!(curve.is_apart(), apart, "{run}");
+        }
     }
 
     #[test]
