@@ -187,6 +187,11 @@ impl Climb {
     }
 
     fn rested(&mut self, left: u32, measure: Measure, curve: &Curve) {
+        if self.center.rows > 1 && curve.is_apart() {
+            self.center.rows = 1;
+            self.usual = None;
+            return;
+        }
         if let Some(usual) = self.usual {
             let off = difference(&usual, &measure);
             if off.abs() > (SURPRISE * self.deviation()).max(0.2) {
@@ -202,11 +207,6 @@ impl Climb {
             self.observe_noise(off);
         }
         self.usual = Some(measure);
-        if self.center.rows > 1 && curve.is_apart() {
-            self.center.rows = 1;
-            self.usual = None;
-            return;
-        }
         if left > 0 {
             self.phase = Phase::Rest { left: left - 1 };
             return;

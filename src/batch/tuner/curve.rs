@@ -20,6 +20,8 @@ struct Class {
     rows: f64,
     time: f64,
     low: f64,
+    /// The least time for each row.
+    row: f64,
     runs: u32,
 }
 
@@ -34,11 +36,12 @@ impl Curve {
         let (rows, time) = (rows.max(1), time.max(1) as f64);
         let class = &mut self.classes[class(rows)];
         let rows = rows as f64;
-        let before = class.unwrap_or(Class { rows, time, low: time, runs: 0 });
+        let before = class.unwrap_or(Class { rows, time, low: time, row: time / rows, runs: 0 });
         let mean = |before: f64, new: f64| (before * PAST + new) / (PAST + 1.0);
-        let low = if time < before.low { time } else { before.low + (time - before.low) * RISE };
+        let least = |before: f64, new: f64| if new < before { new } else { before + (new - before) * RISE };
+        let (low, row) = (least(before.low, time), least(before.row, time / rows));
         let (rows, time) = (mean(before.rows, rows), mean(before.time, time));
-        *class = Some(Class { rows, time, low, runs: before.runs.saturating_add(1) });
+        *class = Some(Class { rows, time, low, row, runs: before.runs.saturating_add(1) });
     }
 
     /// How long a run with so many rows takes, if that is known.
@@ -51,17 +54,17 @@ impl Curve {
         self.at(rows, |class| class.low * FASTER).map(|time| time.max(1.0) as Micros)
     }
 
-    /// The least time for each row of runs with so many rows.
+    /// The least time for each row of runs of the class with so many rows, if it is known.
     pub(super) fn row(&self, rows: u64) -> Option<f64> {
-        Some(self.at(rows, |class| class.low)? / rows.max(1) as f64)
+        self.classes[class(rows.max(1))].as_ref().map(|class| class.row)
     }
 
     /// Whether rows cost as much together as apart.
     pub(super) fn is_apart(&self) -> bool {
         let known = |class: &&Class| class.runs >= KNOWN;
-        let costs = self.classes[1..].iter().flatten().filter(known).map(|class| class.low / class.rows);
+        let costs = self.classes[1..].iter().flatten().filter(known).map(|class| class.row);
         let together = costs.fold(f64::INFINITY, f64::min);
-        let alone = self.classes[0].as_ref().filter(known).map(|class| class.low);
+        let alone = self.classes[0].as_ref().filter(known).map(|class| class.row);
         alone.is_some_and(|alone| together.is_finite() && alone <= together * APART)
     }
 
