@@ -6,6 +6,7 @@
 //! and at the time that [`Queue::due`] says.
 mod bucket;
 mod chains;
+mod schedule;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,14 +17,13 @@ use super::settings::Settings;
 use super::tuner::{Ended, Learned, Tuner};
 use crate::concurrency::Micros;
 use bucket::Bucket;
+use schedule::Place;
 use waiting::{Tag, Waiting};
 
 /// So many runs may wait for a permit: whose turn it is next is decided when one is granted.
 const MAX_RESERVED: usize = 4;
 /// Idle buckets are forgotten when there are so many.
 const MAX_BUCKETS: usize = 64;
-/// When a full queue is to be tried again, while the time of a run is not known.
-const UNKNOWN_RETRY: Micros = 10_000;
 
 /// A request that may share a run.
 #[derive(Debug)]
@@ -396,189 +396,5 @@ impl<T> Queue<T> {
             self.reserved -= 1;
         }
         self.refresh(at, now);
-    }
-}
-
-/// What to do with a request that was offered.
-enum Place {
-    Waits,
-    Alone,
-    TooLate(Micros),
-}
-
-impl<T> Queue<T> {
-    /// Whether a request can wait for its run, by what is known of the time of runs.
-    fn place(&self, at: u32, request: &Request<T>, now: Micros) -> Place {
-        let Some(deadline) = request.deadline else { return Place::Waits };
-        let left = deadline.saturating_sub(now);
-        let bucket = &self.buckets[at as usize];
-        let tuner = &self.tuners[bucket.tuner];
-        let filled = |rows| self.settings.filled(rows);
-        if left == 0 {
-            return Place::TooLate(0);
-        }
-        let Some(fastest) = tuner.fastest(filled(request.rows)) else { return Place::Waits };
-        let inflight = bucket.runs + self.alone;
-        let free = self.draining
-            || (bucket.lane.requests == 0
-                && inflight < tuner.runs()
-                && !tuner.holds(request.rows, bucket.flying + self.flying_alone, inflight));
-        let (wait, run) = if free { (0, fastest) } else { self.estimate(bucket, request, now) };
-        if wait + run <= left {
-            Place::Waits
-        } else if fastest > left {
-            Place::TooLate(wait)
-        } else if inflight < 2 * tuner.runs() {
-            Place::Alone
-        } else if wait + fastest <= left {
-            Place::Waits
-        } else {
-            Place::TooLate(wait)
-        }
-    }
-
-    /// How long a request would wait for its run, and how long that would take.
-    fn estimate(&self, bucket: &Bucket, request: &Request<T>, now: Micros) -> (Micros, Micros) {
-        let tuner = &self.tuners[bucket.tuner];
-        let expected = |rows| tuner.expected(self.settings.filled(rows)).unwrap_or(0);
-        let returns = self.runs.iter().filter_map(|(_, run)| {
-            let ours = run.bucket.is_none_or(|at| self.buckets[at as usize].key == bucket.key);
-            let started = run.started.filter(|_| ours)?;
-            Some((started + expected(run.rows)).saturating_sub(now))
-        });
-        let next = if bucket.runs + self.alone < tuner.runs() { 0 } else { returns.min().unwrap_or(0) };
-        let most = tuner.rows().max(1);
-        let ahead = self.waiting.ahead(&bucket.lane, request.peer, request.rows);
-        let between = expected(most) / tuner.runs() as Micros;
-        let rows = (ahead % most + request.rows).min(most).max(request.rows);
-        (next + ahead / most * between, expected(rows))
-    }
-
-    /// When the queue will have room again.
-    fn retry(&self, at: u32) -> Micros {
-        let tuner = &self.tuners[self.buckets[at as usize].tuner];
-        let Some(run) = tuner.expected(tuner.rows()) else { return UNKNOWN_RETRY };
-        let runs = self.rows().div_ceil(tuner.rows().max(1));
-        (run * runs / tuner.runs() as Micros).max(1)
-    }
-
-    /// Makes room for a request at the cost of the client with the longest backlog. `None` if that
-    /// is its own client, or would be afterwards.
-    fn make_room(&mut self, request: &Request<T>, now: Micros) -> Option<Vec<Request<T>>> {
-        let mut displaced = Vec::new();
-        while !self.waiting.is_empty() && self.rows() + request.rows > self.settings.max_queue_rows {
-            let excess = self.rows() + request.rows - self.settings.max_queue_rows;
-            let more = if displaced.is_empty() { excess + request.rows } else { 0 };
-            let (at, bucket) = self.waiting.newest_of_longest(request.peer, more)?;
-            displaced.extend(self.remove(at, bucket, now));
-        }
-        Some(displaced)
-    }
-
-    fn remove(&mut self, at: u32, bucket: u32, now: Micros) -> Option<Request<T>> {
-        let found = &mut self.buckets[bucket as usize];
-        let node = self.waiting.remove(&mut found.lane, at)?;
-        self.tuners[found.tuner].left(1, now);
-        self.refresh(bucket, now);
-        Some(node.request)
-    }
-
-    /// The bucket with that key.
-    fn bucket(&mut self, key: u128, now: Micros) -> u32 {
-        let at = match self.by_key.get(&key) {
-            Some(at) => *at,
-            None => {
-                self.purge();
-                if self.main_taken {
-                    self.main = self.tuners.insert(Tuner::new(&self.settings, &self.learned()));
-                }
-                self.main_taken = true;
-                let at = self.buckets.insert(Bucket::new(key, self.main)) as u32;
-                self.by_key.insert(key, at);
-                at
-            }
-        };
-        let bucket = &mut self.buckets[at as usize];
-        bucket.used = now;
-        self.main = bucket.tuner;
-        at
-    }
-
-    /// Forgets the buckets that have been idle for longest, if there are many.
-    fn purge(&mut self) {
-        if self.by_key.len() < self.purge_at {
-            return;
-        }
-        let (runs, main) = (&self.runs, self.main);
-        let used = |tuner| tuner == main || runs.iter().any(|(_, run)| run.tuner == tuner);
-        let idle = self.buckets.iter().filter(|(_, bucket)| bucket.is_idle() && !used(bucket.tuner));
-        let mut idle: Vec<(Micros, usize)> = idle.map(|(at, bucket)| (bucket.used, at)).collect();
-        idle.sort_unstable();
-        idle.truncate(idle.len() - idle.len().min(MAX_BUCKETS / 2));
-        for (_, at) in idle {
-            let mut bucket = self.buckets.remove(at);
-            self.waiting.forget(&mut bucket.lane);
-            self.tuners.remove(bucket.tuner);
-            self.by_key.remove(&bucket.key);
-        }
-        self.purge_at = (2 * self.by_key.len()).max(MAX_BUCKETS);
-    }
-
-    fn refresh_all(&mut self, now: Micros) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let all: Vec<u32> = self.buckets.iter().map(|(at, _)| at as u32).collect();
-        for at in all {
-            self.refresh(at, now);
-        }
-    }
-
-    /// Brings up to date whether a bucket may start a run.
-    fn refresh(&mut self, at: u32, now: Micros) {
-        let bucket = &mut self.buckets[at as usize];
-        let tuner = &self.tuners[bucket.tuner];
-        let (lane, most) = (&mut bucket.lane, tuner.rows());
-        let oldest = self.waiting.oldest(lane).map(|node| (node.came, node.seq));
-        let wanted = bucket.reserved as u64 * most < lane.rows;
-        let inflight = bucket.runs + self.alone;
-        let free = self.draining
-            || (inflight < tuner.runs()
-                && !tuner.holds(lane.rows, bucket.flying + self.flying_alone, inflight));
-        let (mut ready, mut due) = (None, None);
-        match oldest {
-            Some((came, seq)) if wanted && free => {
-                let expected = || tuner.expected(self.settings.filled(lane.rows)).unwrap_or(0);
-                let delay = came + self.max_delay;
-                let urgent = bucket.urgent.filter(|_| self.max_delay > 0);
-                let urgent = urgent.map(|deadline| deadline.saturating_sub(expected()));
-                bucket.urged = urgent.is_some_and(|urgent| urgent < delay);
-                bucket.full = lane.rows >= most;
-                let time =
-                    if self.draining || bucket.full { now } else { urgent.unwrap_or(delay).min(delay) };
-                if time <= now {
-                    ready = self.waiting.head(lane).map(|(tag, _)| (tag, seq, at));
-                } else {
-                    due = Some((time, at));
-                }
-            }
-            Some(_) => bucket.blocked |= !free,
-            None => bucket.blocked = false,
-        }
-        bucket.delays = self.max_delay > 0;
-        if ready != bucket.ready {
-            if let Some(before) = bucket.ready.take() {
-                self.ready.remove(&before);
-            }
-            self.ready.extend(ready);
-            bucket.ready = ready;
-        }
-        if due != bucket.due {
-            if let Some(before) = bucket.due.take() {
-                self.delayed.remove(&before);
-            }
-            self.delayed.extend(due);
-            bucket.due = due;
-        }
     }
 }

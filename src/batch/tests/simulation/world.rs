@@ -155,18 +155,17 @@ impl World {
         self.seen.iter_mut().for_each(|seen| *seen = Seen { since, ..Seen::default() });
     }
 
-    /// Goes on for so long, but not for more answers than this.
-    pub(super) fn run(&mut self, span: Micros, answers: usize) {
+    /// Goes on for so long.
+    pub(super) fn run(&mut self, span: Micros) {
         let until = self.now + span;
-        let before: usize = self.seen.iter().map(|seen| seen.latencies.len()).sum();
-        while self.seen.iter().map(|seen| seen.latencies.len()).sum::<usize>() < before + answers {
+        loop {
             let event = self.events.peek().map(|Reverse((time, ..))| *time);
             let done = self.server.next();
-            let Some(time) = event.into_iter().chain(done).min() else { break };
-            if time > until {
+            let next = event.into_iter().chain(done).min();
+            let Some(time) = next.filter(|time| *time <= until) else {
                 self.now = until;
                 break;
-            }
+            };
             self.now = time;
             if done.is_some_and(|done| done <= time) {
                 while let Some(id) = self.server.done(time) {
