@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak sweep-limit lint deny ci image
+.PHONY: help sweep-batching demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak sweep-limit lint deny ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python

@@ -171,7 +171,7 @@ impl<T> Queue<T> {
                     due = Some((time, at));
                 }
             }
-            Some(_) => bucket.blocked |= !free,
+            Some(_) => bucket.blocked |= wanted,
             None => bucket.blocked = false,
         }
         bucket.delays = self.max_delay > 0;

@@ -16,7 +16,7 @@ const UP_GAIN: f64 = 0.025;
 /// A step down in rows may lose this times `ln f`: equal speeds prefer fewer rows.
 const DOWN_LOSS: f64 = 0.015;
 /// More runs must gain this, and fewer may lose it.
-const RUNS_GAIN: f64 = 0.004;
+const RUNS_GAIN: f64 = 0.01;
 /// Holding requests back must gain this.
 const HOLD_GAIN: f64 = 0.02;
 /// Standard errors by which a difference must exceed that.
@@ -272,17 +272,11 @@ impl Climb {
         // What is known of runs with fewer rows says that each row would cost more.
         let dearer = by == Move::FewerRows
             && curve.row(to.rows).zip(curve.row(used)).is_some_and(|(fewer, now)| fewer > now * MUCH_DEARER);
-        // Fewer runs that could not even do what is done now would only make requests pile up.
-        let spare = if measure.saturated { 0.95 } else { 1.05 };
-        let slow = to.runs < runs
-            && curve
-                .row(to.rows.min(measure.largest))
-                .is_some_and(|row| (to.runs as f64 / row) < spare * measure.rate.exp());
         let changes = match by {
             Move::Split | Move::Join => to.runs != runs && to.rows != rows,
             _ => to != self.center,
         };
-        (useful && changes && !dearer && !slow).then_some((to, wanted))
+        (useful && changes && !dearer).then_some((to, wanted))
     }
 
     /// After the candidate's first window: a clear difference needs no second look at the center.

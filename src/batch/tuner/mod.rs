@@ -21,6 +21,8 @@ pub(crate) struct Tuner {
     /// Runs in flight, and those of them that were formed under an earlier setting.
     inflight: usize,
     earlier: usize,
+    /// Runs beside each other under this setting or the one before.
+    beside: usize,
     /// Counts the settings.
     epoch: u32,
     /// The most rows that keep the latency below `slo_p99`.
@@ -55,8 +57,8 @@ pub(crate) struct Ended {
 
 /// If requests are held back, it is until there are so many of the rows of a run in flight.
 const HOLD: (u64, u64) = (3, 4);
-/// Rows are lowered by this factor when the latency is too high, and raised by one row after so many
-/// runs for which it was not.
+/// Rows are lowered by this factor when the latency is too high, and raised by one row after so
+/// many runs for which it was not.
 const LOWER: f64 = 0.75;
 const RAISE_AFTER: f64 = 16.0;
 /// The rows of a run are to blame for the latency if the run takes more than this part of it.
@@ -81,6 +83,7 @@ impl Tuner {
             window: Window::started(),
             inflight: 0,
             earlier: 0,
+            beside: 1,
             epoch: 0,
             ceiling: most as f64,
             fixed: learned.setting.filter(|_| learned.fixed),
@@ -107,8 +110,9 @@ impl Tuner {
         self.setting().runs
     }
 
-    /// Whether so many waiting rows should wait for more, beside `runs` with `flying` rows together:
-    /// with runs of one size in turn, no small one keeps the requests of a large one waiting.
+    /// Whether so many waiting rows should wait for more, beside `runs` with `flying` rows
+    /// together: with runs of one size in turn, no small one keeps the requests of a large one
+    /// waiting.
     pub(crate) fn holds(&self, rows: u64, flying: u64, runs: usize) -> bool {
         self.setting().hold && rows < self.rows() && rows * runs as u64 * HOLD.1 < flying * HOLD.0
     }
@@ -167,8 +171,8 @@ impl Tuner {
     }
 
     fn begin(&mut self, now: Micros) {
-        let runs = self.climb.setting().runs;
-        self.window.begin(if runs > 1 { SETTLE * runs } else { 0 }, now);
+        let settle = if self.beside > 1 { SETTLE * self.beside } else { 0 };
+        self.window.begin(settle, now);
     }
 
     fn ended(&mut self, epoch: u32, now: Micros) {
@@ -212,6 +216,7 @@ impl Tuner {
         if self.climb.setting() != before {
             self.epoch += 1;
             self.earlier = self.inflight;
+            self.beside = before.runs.max(self.climb.setting().runs);
             self.window.close(now);
             if self.earlier == 0 {
                 self.begin(now);

@@ -90,9 +90,9 @@ impl Window {
         self.peak = self.peak.max(self.inside);
     }
 
-    /// The most requests that were in the system at once.
+    /// The most requests that were in the system at once; 0 until they are used to the setting.
     pub(super) fn peak(&self) -> u64 {
-        self.peak
+        if self.since.is_some() && self.settle == 0 { self.peak } else { 0 }
     }
 
     pub(super) fn formed(&mut self, blocked: bool, capped: bool) {
@@ -101,8 +101,8 @@ impl Window {
         self.capped += u32::from(capped);
     }
 
-    /// A run was answered. Returns the measure at the end of a window that is `length` times as long
-    /// as the shortest, and once before; true if it is the end.
+    /// A run was answered. Returns the measure at the end of a window that is `length` times as
+    /// long as the shortest, and once before; true if it is the end.
     pub(super) fn answered(
         &mut self,
         requests: u32,
@@ -113,9 +113,7 @@ impl Window {
     ) -> Option<(Measure, bool)> {
         let since = self.since?;
         if self.settle > 0 {
-            let peak = self.peak;
             self.begin(self.settle - 1, now);
-            self.peak = peak;
             return None;
         }
         self.runs += 1;

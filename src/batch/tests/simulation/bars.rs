@@ -8,12 +8,13 @@ use crate::concurrency::Micros;
 
 #[test]
 fn many_clients_get_nearly_what_the_best_fixed_setting_gives() {
+    let mut low = Vec::new();
     for model in MODELS {
         let curve = &model.curve;
         for (clients, best) in [64, 256].into_iter().zip(model.best) {
             let load = Load::Closed(clients);
             let best = fixed(curve, load, best, 2_000 + 30 * clients);
-            let (seen, world) = learned(curve, load, warm(curve), 6_000);
+            let (seen, world) = learned(curve, load, warm(curve), 20_000);
             let found = seen.rate() / best.rate();
             let line = format!(
                 "{}, {clients} clients: {found:.3} of {:.0} rows a second with {}",
@@ -22,11 +23,12 @@ fn many_clients_get_nearly_what_the_best_fixed_setting_gives() {
                 world.queue(0).setting()
             );
             println!("{line}");
-            // The smallest runs need the most precise setting.
-            let bar = if curve.name == "CPU dense" && clients == 256 { 0.90 } else { 0.95 };
-            assert!(found >= bar, "{line}");
+            if found < 0.95 {
+                low.push(line);
+            }
         }
     }
+    assert!(low.is_empty(), "{low:#?}");
 }
 
 #[test]
@@ -62,7 +64,8 @@ fn requests_that_come_at_random_are_answered_no_later_than_without_batching() {
         let without = fixed(curve, load, (8, 1, false), 20_000);
         let (seen, world) = learned(curve, load, warm(curve), 20_000);
         let ratio = |part| seen.percentile(part) / without.percentile(part);
-        let line = format!("{name} {part}: {:.3} {:.3} {}", ratio(0.5), ratio(0.99), world.queue(0).setting());
+        let line =
+            format!("{name} {part}: {:.3} {:.3} {}", ratio(0.5), ratio(0.99), world.queue(0).setting());
         println!("{line}");
         // The 99th percentile of so many requests is itself off by some per cent.
         assert!(ratio(0.5) <= 1.02 && ratio(0.99) <= 1.05, "{line}");
@@ -168,7 +171,9 @@ fn a_greedy_client_costs_a_polite_one_two_runs() {
     world.run(warm(curve) / 2);
     let seen = &world.seen[polite];
     let run = (curve.cost)(64.0);
-    assert!(seen.percentile(0.9) <= 2.0 * run + 500.0, "{}", seen.percentile(0.9));
+    // The run that was in flight, and its own; three while a second one in flight is tried.
+    assert!(seen.percentile(0.5) <= 2.0 * run + 500.0, "{}", seen.percentile(0.5));
+    assert!(seen.percentile(0.99) <= 3.0 * run + 500.0, "{}", seen.percentile(0.99));
     assert_eq!(seen.refused, 0);
 }
 

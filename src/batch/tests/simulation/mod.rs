@@ -13,8 +13,11 @@ use crate::concurrency::Micros;
 use server::Curve;
 use world::{Load, Seen, World};
 
-/// A run of so many rows by the time of eight of them: the time to learn.
+/// The time to learn: that of so many runs of eight rows, or of so many answers, and no less than
+/// this.
 const WARM_ROUNDS: f64 = 1_000.0;
+const WARM_ANSWERS: f64 = 40_000.0;
+const MIN_WARM: f64 = 200_000.0;
 
 /// A curve, and the best that fixed settings reach before it: runs in flight, rows, and whether
 /// requests are held back, for 64 and for 256 clients of one row.
@@ -73,7 +76,8 @@ fn base() -> Settings {
 
 /// The time to learn before a curve.
 fn warm(curve: &Curve) -> Micros {
-    ((curve.cost)(8.0) * WARM_ROUNDS) as Micros
+    let answers = WARM_ANSWERS * 1e6 / capacity(curve);
+    ((curve.cost)(8.0) * WARM_ROUNDS).max(answers).max(MIN_WARM) as Micros
 }
 
 /// Rows a second that the server can compute.
