@@ -2,6 +2,7 @@
 mod content;
 mod fairness;
 mod properties;
+mod simulation;
 mod timing;
 
 use super::queue::{Entry, Formed, Queue, Request, RunId};
