@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak sweep-limit lint deny ci image
+.PHONY: help sweep-batching demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-instructions soak sweep-limit lint deny ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -60,6 +60,9 @@ soak: ## send MINUTES (default 10) of mixed traffic with cancellations and resta
 
 sweep-limit: ## simulate the adaptive limit before LIMIT_SEEDS (default 200) random servers
 	LIMIT_SEEDS=$${LIMIT_SEEDS:-200} $(CARGO) test --locked --lib -- --nocapture concurrency::tests::throughput
+
+sweep-batching: ## simulate batching for all curves and loads; WRITE_TABLE=path writes the table
+	BATCHING_SWEEP=1 $(CARGO) test --locked --lib -- --nocapture batch::tests::simulation::sweep
 
 lint: ## check formatting and run clippy; reports and skips a tool that is not installed
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \

@@ -11,6 +11,8 @@ pub(super) struct Bucket {
     /// Runs that are reserved or in flight, and those that are reserved only.
     pub(super) runs: usize,
     pub(super) reserved: usize,
+    /// Rows in flight.
+    pub(super) flying: u64,
     pub(super) used: Micros,
     /// No request that waits has an earlier deadline.
     pub(super) urgent: Option<Micros>,
@@ -33,6 +35,7 @@ impl Bucket {
             tuner,
             runs: 0,
             reserved: 0,
+            flying: 0,
             used: 0,
             urgent: None,
             blocked: false,

@@ -6,6 +6,7 @@
 //! and at the time that [`Queue::due`] says.
 mod bucket;
 mod chains;
+mod schedule;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,17 +14,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use slab::Slab;
 
 use super::settings::Settings;
-use super::tuner::{Learned, Tuner};
+use super::tuner::{Ended, Learned, Tuner};
 use crate::concurrency::Micros;
 use bucket::Bucket;
+use schedule::Place;
 use waiting::{Tag, Waiting};
 
 /// So many runs may wait for a permit: whose turn it is next is decided when one is granted.
 const MAX_RESERVED: usize = 4;
 /// Idle buckets are forgotten when there are so many.
 const MAX_BUCKETS: usize = 64;
-/// When a full queue is to be tried again, while the time of a run is not known.
-const UNKNOWN_RETRY: Micros = 10_000;
 
 /// A request that may share a run.
 #[derive(Debug)]
@@ -110,6 +110,9 @@ pub(crate) struct Queue<T> {
     /// Runs that are reserved and not formed, and runs without a key.
     reserved: usize,
     alone: usize,
+    /// The rows of all runs in flight, and of those without a key.
+    flying: u64,
+    flying_alone: u64,
     last: u64,
     draining: bool,
 }
@@ -120,9 +123,13 @@ struct Run {
     /// `None` if its key is not known.
     bucket: Option<u32>,
     tuner: usize,
+    /// The number of the tuner's setting.
+    epoch: u32,
     cause: Cause,
     /// When it was formed.
     started: Option<Micros>,
+    /// When its oldest member came.
+    came: Micros,
     requests: u32,
     rows: u64,
 }
@@ -146,6 +153,8 @@ impl<T> Queue<T> {
             runs: Slab::new(),
             reserved: 0,
             alone: 0,
+            flying: 0,
+            flying_alone: 0,
             last: 0,
             draining: false,
         }
@@ -169,15 +178,20 @@ impl<T> Queue<T> {
     /// Starts a run of one request without looking at its key, if nobody waits and a run may start.
     pub(crate) fn start_alone(&mut self, rows: u64, now: Micros) -> Option<RunId> {
         let tuner = &mut self.tuners[self.main];
-        let free = self.waiting.is_empty() && self.max_delay == 0 && self.runs.len() < tuner.runs();
+        let free = self.waiting.is_empty()
+            && self.max_delay == 0
+            && self.runs.len() < tuner.runs()
+            && !tuner.holds(rows, self.flying, self.runs.len());
         if !free {
             return None;
         }
         let rows = self.settings.filled(rows);
         tuner.came(now);
-        tuner.formed(false, false, now);
+        let epoch = tuner.formed(false, false);
         self.alone += 1;
-        Some(self.run(None, self.main, Cause::Idle, Some(now), rows))
+        self.flying += rows;
+        self.flying_alone += rows;
+        Some(self.run(None, self.main, epoch, Cause::Idle, Some(now), rows))
     }
 
     /// Offers a request.
@@ -190,7 +204,10 @@ impl<T> Queue<T> {
                 bucket.runs += 1;
                 let (tuner, rows) = (bucket.tuner, self.settings.filled(request.rows));
                 self.tuners[tuner].came(now);
-                let run = self.run(Some(at), tuner, Cause::Deadline, Some(now), rows);
+                let epoch = self.tuners[tuner].formed(false, false);
+                self.flying += rows;
+                self.buckets[at as usize].flying += rows;
+                let run = self.run(Some(at), tuner, epoch, Cause::Deadline, Some(now), rows);
                 return Entry::Alone(run, request.payload);
             }
             Place::TooLate(wait) => return Entry::Refused(Refusal::TooLate { wait }, request.payload),
@@ -233,7 +250,7 @@ impl<T> Queue<T> {
         bucket.runs += 1;
         bucket.reserved += 1;
         self.reserved += 1;
-        let run = self.run(Some(at), tuner, cause, None, 0);
+        let run = self.run(Some(at), tuner, 0, cause, None, 0);
         self.refresh(at, now);
         Some((key, run))
     }
@@ -256,6 +273,7 @@ impl<T> Queue<T> {
             request.deadline.is_some_and(|deadline| deadline <= now + least)
         };
         let (all, cost) = (bucket.lane.rows <= limit, tuner.row_cost());
+        let came = self.waiting.oldest(&bucket.lane).map_or(now, |node| node.came);
         let mut rows = 0;
         let fits = |request: &Request<T>| {
             let late = is_late(request);
@@ -282,7 +300,7 @@ impl<T> Queue<T> {
             self.end(run, false, now);
             return (!formed.late.is_empty()).then_some(formed);
         }
-        tuner.formed(bucket.blocked, capped, now);
+        let epoch = tuner.formed(bucket.blocked, capped);
         bucket.blocked = false;
         bucket.reserved -= 1;
         self.reserved -= 1;
@@ -291,8 +309,12 @@ impl<T> Queue<T> {
         }
         let run = &mut self.runs[slot];
         run.started = Some(now);
+        run.came = came;
+        run.epoch = epoch;
         run.requests = formed.members.len() as u32;
         run.rows = settings.filled(formed.rows);
+        bucket.flying += run.rows;
+        self.flying += run.rows;
         self.refresh(at, now);
         Some(formed)
     }
@@ -314,6 +336,11 @@ impl<T> Queue<T> {
         self.refresh_all(now);
     }
 
+    #[cfg(test)]
+    pub(super) fn setting(&self) -> String {
+        self.tuners[self.main].describe()
+    }
+
     /// How many buckets and clients are remembered.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
@@ -329,216 +356,45 @@ impl<T> Queue<T> {
         &mut self,
         bucket: Option<u32>,
         tuner: usize,
+        epoch: u32,
         cause: Cause,
         started: Option<Micros>,
         rows: u64,
     ) -> RunId {
         self.last += 1;
         let number = self.last;
-        let slot = self.runs.insert(Run { number, bucket, tuner, cause, started, requests: 1, rows });
+        let came = started.unwrap_or(0);
+        let run = Run { number, bucket, tuner, epoch, cause, started, came, requests: 1, rows };
+        let slot = self.runs.insert(run);
         RunId((number << 32) | slot as u64)
     }
 
     fn end(&mut self, run: RunId, answered: bool, now: Micros) {
         let Some(slot) = self.find(run) else { return };
         let run = self.runs.remove(slot);
+        self.flying -= run.rows;
         let tuner = self.tuners.get_mut(run.tuner);
         if let (Some(tuner), Some(started)) = (tuner, run.started) {
             // A run without a key may have had another one than the tuner's.
             if answered && (run.bucket.is_some() || self.buckets.len() < 2) {
-                tuner.answered(run.requests, run.rows, started, now);
+                let Run { epoch, requests, rows, came, .. } = run;
+                tuner.answered(Ended { epoch, requests, rows, came, started }, now);
             } else {
-                tuner.left(run.requests as usize, now);
+                tuner.failed(run.epoch, run.requests as usize, now);
             }
         }
         let Some(at) = run.bucket else {
             self.alone -= 1;
+            self.flying_alone -= run.rows;
             return self.refresh_all(now);
         };
         let bucket = &mut self.buckets[at as usize];
         bucket.runs -= 1;
+        bucket.flying -= run.rows;
         if run.started.is_none() {
             bucket.reserved -= 1;
             self.reserved -= 1;
         }
         self.refresh(at, now);
-    }
-}
-
-/// What to do with a request that was offered.
-enum Place {
-    Waits,
-    Alone,
-    TooLate(Micros),
-}
-
-impl<T> Queue<T> {
-    /// Whether a request can wait for its run, by what is known of the time of runs.
-    fn place(&self, at: u32, request: &Request<T>, now: Micros) -> Place {
-        let Some(deadline) = request.deadline else { return Place::Waits };
-        let left = deadline.saturating_sub(now);
-        let bucket = &self.buckets[at as usize];
-        let tuner = &self.tuners[bucket.tuner];
-        let filled = |rows| self.settings.filled(rows);
-        if left == 0 {
-            return Place::TooLate(0);
-        }
-        let Some(fastest) = tuner.fastest(filled(request.rows)) else { return Place::Waits };
-        let inflight = bucket.runs + self.alone;
-        let free = self.draining || (bucket.lane.requests == 0 && inflight < tuner.runs());
-        let (wait, run) = if free { (0, fastest) } else { self.estimate(bucket, request, now) };
-        if wait + run <= left {
-            Place::Waits
-        } else if fastest > left {
-            Place::TooLate(wait)
-        } else if inflight < 2 * tuner.runs() {
-            Place::Alone
-        } else if wait + fastest <= left {
-            Place::Waits
-        } else {
-            Place::TooLate(wait)
-        }
-    }
-
-    /// How long a request would wait for its run, and how long that would take.
-    fn estimate(&self, bucket: &Bucket, request: &Request<T>, now: Micros) -> (Micros, Micros) {
-        let tuner = &self.tuners[bucket.tuner];
-        let expected = |rows| tuner.expected(self.settings.filled(rows)).unwrap_or(0);
-        let returns = self.runs.iter().filter_map(|(_, run)| {
-            let ours = run.bucket.is_none_or(|at| self.buckets[at as usize].key == bucket.key);
-            let started = run.started.filter(|_| ours)?;
-            Some((started + expected(run.rows)).saturating_sub(now))
-        });
-        let next = if bucket.runs + self.alone < tuner.runs() { 0 } else { returns.min().unwrap_or(0) };
-        let most = tuner.rows().max(1);
-        let ahead = self.waiting.ahead(&bucket.lane, request.peer, request.rows);
-        let between = expected(most) / tuner.runs() as Micros;
-        let rows = (ahead % most + request.rows).min(most).max(request.rows);
-        (next + ahead / most * between, expected(rows))
-    }
-
-    /// When the queue will have room again.
-    fn retry(&self, at: u32) -> Micros {
-        let tuner = &self.tuners[self.buckets[at as usize].tuner];
-        let Some(run) = tuner.expected(tuner.rows()) else { return UNKNOWN_RETRY };
-        let runs = self.rows().div_ceil(tuner.rows().max(1));
-        (run * runs / tuner.runs() as Micros).max(1)
-    }
-
-    /// Makes room for a request at the cost of the client with the longest backlog. `None` if that
-    /// is its own client, or would be afterwards.
-    fn make_room(&mut self, request: &Request<T>, now: Micros) -> Option<Vec<Request<T>>> {
-        let mut displaced = Vec::new();
-        while !self.waiting.is_empty() && self.rows() + request.rows > self.settings.max_queue_rows {
-            let excess = self.rows() + request.rows - self.settings.max_queue_rows;
-            let more = if displaced.is_empty() { excess + request.rows } else { 0 };
-            let (at, bucket) = self.waiting.newest_of_longest(request.peer, more)?;
-            displaced.extend(self.remove(at, bucket, now));
-        }
-        Some(displaced)
-    }
-
-    fn remove(&mut self, at: u32, bucket: u32, now: Micros) -> Option<Request<T>> {
-        let found = &mut self.buckets[bucket as usize];
-        let node = self.waiting.remove(&mut found.lane, at)?;
-        self.tuners[found.tuner].left(1, now);
-        self.refresh(bucket, now);
-        Some(node.request)
-    }
-
-    /// The bucket with that key.
-    fn bucket(&mut self, key: u128, now: Micros) -> u32 {
-        let at = match self.by_key.get(&key) {
-            Some(at) => *at,
-            None => {
-                self.purge();
-                if self.main_taken {
-                    self.main = self.tuners.insert(Tuner::new(&self.settings, &self.learned()));
-                }
-                self.main_taken = true;
-                let at = self.buckets.insert(Bucket::new(key, self.main)) as u32;
-                self.by_key.insert(key, at);
-                at
-            }
-        };
-        let bucket = &mut self.buckets[at as usize];
-        bucket.used = now;
-        self.main = bucket.tuner;
-        at
-    }
-
-    /// Forgets the buckets that have been idle for longest, if there are many.
-    fn purge(&mut self) {
-        if self.by_key.len() < self.purge_at {
-            return;
-        }
-        let (runs, main) = (&self.runs, self.main);
-        let used = |tuner| tuner == main || runs.iter().any(|(_, run)| run.tuner == tuner);
-        let idle = self.buckets.iter().filter(|(_, bucket)| bucket.is_idle() && !used(bucket.tuner));
-        let mut idle: Vec<(Micros, usize)> = idle.map(|(at, bucket)| (bucket.used, at)).collect();
-        idle.sort_unstable();
-        idle.truncate(idle.len() - idle.len().min(MAX_BUCKETS / 2));
-        for (_, at) in idle {
-            let mut bucket = self.buckets.remove(at);
-            self.waiting.forget(&mut bucket.lane);
-            self.tuners.remove(bucket.tuner);
-            self.by_key.remove(&bucket.key);
-        }
-        self.purge_at = (2 * self.by_key.len()).max(MAX_BUCKETS);
-    }
-
-    fn refresh_all(&mut self, now: Micros) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let all: Vec<u32> = self.buckets.iter().map(|(at, _)| at as u32).collect();
-        for at in all {
-            self.refresh(at, now);
-        }
-    }
-
-    /// Brings up to date whether a bucket may start a run.
-    fn refresh(&mut self, at: u32, now: Micros) {
-        let bucket = &mut self.buckets[at as usize];
-        let tuner = &self.tuners[bucket.tuner];
-        let (lane, most) = (&mut bucket.lane, tuner.rows());
-        let oldest = self.waiting.oldest(lane).map(|node| (node.came, node.seq));
-        let wanted = bucket.reserved as u64 * most < lane.rows;
-        let free = self.draining || bucket.runs + self.alone < tuner.runs();
-        let (mut ready, mut due) = (None, None);
-        match oldest {
-            Some((came, seq)) if wanted && free => {
-                let expected = || tuner.expected(self.settings.filled(lane.rows)).unwrap_or(0);
-                let delay = came + self.max_delay;
-                let urgent = bucket.urgent.filter(|_| self.max_delay > 0);
-                let urgent = urgent.map(|deadline| deadline.saturating_sub(expected()));
-                bucket.urged = urgent.is_some_and(|urgent| urgent < delay);
-                bucket.full = lane.rows >= most;
-                let time =
-                    if self.draining || bucket.full { now } else { urgent.unwrap_or(delay).min(delay) };
-                if time <= now {
-                    ready = self.waiting.head(lane).map(|(tag, _)| (tag, seq, at));
-                } else {
-                    due = Some((time, at));
-                }
-            }
-            Some(_) => bucket.blocked |= !free,
-            None => bucket.blocked = false,
-        }
-        bucket.delays = self.max_delay > 0;
-        if ready != bucket.ready {
-            if let Some(before) = bucket.ready.take() {
-                self.ready.remove(&before);
-            }
-            self.ready.extend(ready);
-            bucket.ready = ready;
-        }
-        if due != bucket.due {
-            if let Some(before) = bucket.due.take() {
-                self.delayed.remove(&before);
-            }
-            self.delayed.extend(due);
-            bucket.due = due;
-        }
     }
 }

@@ -214,7 +214,9 @@ impl<T> Waiting<T> {
             if all { each(node.request) } else { taken.push(node) }
         }
         taken.sort_unstable_by_key(|node| node.seq);
-        taken.into_iter().for_each(|node| each(node.request));
+        for node in taken {
+            each(node.request);
+        }
     }
 
     /// How many rows of a bucket would be served before a new request of that client.

@@ -1,6 +1,7 @@
 //! Tests of the batching core in virtual time.
 mod fairness;
 mod properties;
+mod simulation;
 mod timing;
 
 use super::queue::{Entry, Formed, Queue, Request, RunId};
