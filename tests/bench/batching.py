@@ -108,8 +108,8 @@ def loads(curve):
     return found
 
 
-def config(batching):
-    lines = ["models:"]
+def config(batching, *limits):
+    lines = [*limits, "models:"]
     for model in MODELS:
         inner = f"{{signatures: {{serving_default: {{{BATCHING}}}}}}}" if batching else "{}"
         lines.append(f"  {model}: {inner}")
@@ -176,9 +176,9 @@ class Run:
             self.faults += 1
             say(f"round {number} {case}, {load}, {target}: {kinds or figures.get('error') or 'no answers'}")
 
-    def started(self, stub):
+    def started(self, stub, *limits):
         """The port and the processes of each target."""
-        off, on = (self.bench.sidecar(WORKERS, stub.port, config(batching)) for batching in (False, True))
+        off, on = (self.bench.sidecar(WORKERS, stub.port, config(batching, *limits)) for batching in (False, True))
         return {"direct": (stub.port, None), "off": (off.port, off), "on": (on.port, on)}
 
     def stop(self, stub, targets):
@@ -247,7 +247,8 @@ class Run:
     def greedy(self, number):
         """One client with many requests in flight beside one with a single request."""
         stub = self.bench.stub(*CURVES["resnet-50, GPU"].option())
-        targets = self.started(stub)
+        # By default a client that holds 1000 of 1024 requests is refused more.
+        targets = self.started(stub, "limits: {max_inflight_requests: 4096}")
         polite, greedy = {"conns": 1, "streams": 1}, {"conns": 1, "streams": 1000}
         times = ["--warmup", 1, "--seconds", 1 if self.options.quick else 2]
         self.measure(number, "greedy", "polite alone", {"polite": polite}, stub, targets, TARGETS[1:], *times)
