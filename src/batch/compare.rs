@@ -1,5 +1,7 @@
 //! Compares what a member got from a shared run with the answer of a lone run.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use smallvec::{SmallVec, smallvec};
 
 use super::values::decode;
 use crate::tensor::{Cast, Class, DataType, DtypeInfo, Exactness, ValueList};
@@ -66,8 +68,8 @@ pub(crate) fn compare(shared: &Rope, alone: &Rope) -> Result<(), Divergence> {
         };
         same_tensor(shared, &output.tensor, alone, &other.tensor).map_err(diverges)?;
     }
-    let known: HashMap<&str, ()> = left.outputs.iter().map(|output| (output.key.as_str(), ())).collect();
-    match right.outputs.iter().find(|output| !known.contains_key(output.key.as_str())) {
+    let known: HashSet<&str> = left.outputs.iter().map(|output| output.key.as_str()).collect();
+    match right.outputs.iter().find(|output| !known.contains(output.key.as_str())) {
         Some(missing) => Err(Divergence {
             output: missing.key.clone(),
             problem: "only the lone run has this output".to_owned(),
@@ -161,20 +163,27 @@ fn near(left: &[u8], right: &[u8], dtype: &DtypeInfo) -> bool {
 }
 
 /// A float as a double, or the two of a complex number.
-fn floats(element: &[u8], dtype: &DtypeInfo) -> Vec<f64> {
-    let to = if dtype.class == Class::Complex { DataType::COMPLEX128 } else { DataType::DOUBLE };
-    let mut doubles = Vec::with_capacity(16);
-    if dtype.dtype == to {
-        doubles.extend_from_slice(element);
-    } else if let Some(cast) = Cast::new(dtype.dtype, to, Exactness::Round) {
-        cast.convert(element, &mut doubles);
+fn floats(element: &[u8], dtype: &DtypeInfo) -> SmallVec<[f64; 2]> {
+    let single = |bytes: &[u8; 4]| f64::from(f32::from_le_bytes(*bytes));
+    match (dtype.dtype, element) {
+        (DataType::FLOAT | DataType::COMPLEX64, _) => element.as_chunks().0.iter().map(single).collect(),
+        (DataType::DOUBLE | DataType::COMPLEX128, _) => {
+            element.as_chunks().0.iter().copied().map(f64::from_le_bytes).collect()
+        }
+        (DataType::HALF, &[low, high]) => smallvec![half::f16::from_le_bytes([low, high]).to_f64()],
+        (DataType::BFLOAT16, &[low, high]) => smallvec![half::bf16::from_le_bytes([low, high]).to_f64()],
+        _ => {
+            let mut doubles = Vec::with_capacity(8);
+            if let Some(cast) = Cast::new(dtype.dtype, DataType::DOUBLE, Exactness::Round) {
+                cast.convert(element, &mut doubles);
+            }
+            doubles.as_chunks().0.iter().copied().map(f64::from_le_bytes).collect()
+        }
     }
-    doubles.as_chunks().0.iter().copied().map(f64::from_le_bytes).collect()
 }
 
 fn show(element: &[u8], dtype: &DtypeInfo) -> String {
-    let floats = floats(element, dtype);
-    match (dtype.class, floats.as_slice()) {
+    match (dtype.class, floats(element, dtype).as_slice()) {
         (Class::Float, [value]) => value.to_string(),
         (Class::Complex, [real, imaginary]) => format!("{real}{imaginary:+}i"),
         _ => {

@@ -14,8 +14,7 @@ const INPUTS: u32 = 2;
 pub(crate) fn join(signature: &Signature, parts: &[&Part], rows: u64) -> Rope {
     let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Rope::new() };
     let missing = rows.saturating_sub(parts.iter().map(|part| part.rows).sum());
-    let mut out = first.model_spec.clone();
-    out.append(first.output_filter.clone());
+    let mut out = first.fields.clone();
     for (at, input) in first.inputs.iter().enumerate() {
         let key = signature.inputs.get(input.index).map_or("", |info| info.alias.as_str());
         if input.is_scalar {
@@ -27,7 +26,7 @@ pub(crate) fn join(signature: &Signature, parts: &[&Part], rows: u64) -> Rope {
                 values(input, input.values.len()),
                 0,
             ));
-            out.append(input.values.clone());
+            out.push_all(&input.values);
             continue;
         }
         let each = || parts.iter().filter_map(|part| part.inputs.get(at)).map(|input| &input.values);
@@ -35,12 +34,8 @@ pub(crate) fn join(signature: &Signature, parts: &[&Part], rows: u64) -> Rope {
         let length = each().map(Rope::len).sum::<usize>() + row.len() * missing as usize;
         let shape: Shape = [rows as i64].into_iter().chain(input.shape.iter().copied()).collect();
         out.push(entry_head(INPUTS, key, input.dtype, &shape, values(input, length), 0));
-        for chunk in each().flat_map(Rope::segments) {
-            out.push(chunk.clone());
-        }
-        for chunk in (0..missing).flat_map(|_| row.segments()) {
-            out.push(chunk.clone());
-        }
+        each().for_each(|values| out.push_all(values));
+        (0..missing).for_each(|_| out.push_all(&row));
     }
     out
 }

@@ -2,38 +2,47 @@
 use std::hash::{BuildHasher, Hasher};
 
 use super::part::Part;
-use crate::wire::{ModelSpec, Rope, VersionChoice};
+use crate::wire::{DEFAULT_SIGNATURE, PredictView, Rope, VersionChoice};
 
-/// Requests with equal keys may share a run. `metadata` is what else must be equal. The hasher must
-/// be keyed: clients choose what is hashed.
+/// Requests with equal keys may share a run. `view` is the scan that the part was made from, and
+/// `metadata` is what else must be equal.
+///
+/// The hasher must be keyed, because clients choose what is hashed, and have a state of more than
+/// 128 bits, such as SipHash: the second half of the key is the hash of the same bytes and a few
+/// more.
 pub(crate) fn key(
     hasher: &impl BuildHasher,
-    spec: &ModelSpec,
+    view: &PredictView,
     part: &Part,
     metadata: &[(&[u8], &[u8])],
 ) -> u128 {
-    let mut digest = Digest::new(hasher);
-    match &spec.version {
-        VersionChoice::Latest => digest.number(0),
-        VersionChoice::Version(version) => {
-            digest.number(1);
-            digest.number(*version as u64);
-        }
-        VersionChoice::Label(label) => {
-            digest.number(2);
-            digest.bytes(label.as_bytes());
-        }
+    let mut digest = Digest { hasher: hasher.build_hasher(), block: [0; BLOCK], used: 0 };
+    // The short items before the long ones: how many there are.
+    let version = match &view.model_spec.version {
+        VersionChoice::Latest => 0,
+        VersionChoice::Version(_) => 1,
+        VersionChoice::Label(_) => 2,
+    };
+    digest.number(version | (part.inputs.len() as u64) << 2 | (view.output_filter.len() as u64) << 32);
+    match &view.model_spec.version {
+        VersionChoice::Latest => {}
+        VersionChoice::Version(version) => digest.number(*version as u64),
+        VersionChoice::Label(label) => digest.bytes(label.as_bytes()),
     }
-    digest.bytes(spec.effective_signature().as_bytes());
-    digest.rope(&part.output_filter);
-    digest.number(part.inputs.len() as u64);
+    match view.model_spec.effective_signature() {
+        DEFAULT_SIGNATURE => digest.number(u64::MAX),
+        name => digest.bytes(name.as_bytes()),
+    }
+    for name in &view.output_filter {
+        digest.bytes(name.as_bytes());
+    }
     for input in &part.inputs {
-        digest.number(input.index as u64);
-        digest.number(u64::from(input.dtype.number() as u32) << 32 | input.shape.rank() as u64);
+        // A shape has at most 254 dimensions, and only a known dtype, of a small number, is joined.
+        let (dtype, rank) = (input.dtype.number() as u64 & 0xffff, input.shape.rank() as u64);
+        digest.number((input.index as u64) << 32 | dtype << 16 | rank << 1 | u64::from(input.is_scalar));
         for size in input.shape.iter() {
             digest.number(*size as u64);
         }
-        digest.number(u64::from(input.is_scalar));
         if input.is_scalar {
             digest.rope(&input.values);
         }
@@ -48,22 +57,14 @@ pub(crate) fn key(
 /// Bytes that are hashed at once.
 const BLOCK: usize = 128;
 
-/// Two hashes of the same bytes, which differ in their first byte. Every item has its length before
-/// it, so that no two sequences have the same bytes.
+/// Hashes items, each with its length before it, so that no two sequences have the same bytes.
 struct Digest<H> {
-    low: H,
-    high: H,
+    hasher: H,
     block: [u8; BLOCK],
     used: usize,
 }
 
 impl<H: Hasher> Digest<H> {
-    fn new(hasher: &impl BuildHasher<Hasher = H>) -> Self {
-        let (low, mut high) = (hasher.build_hasher(), hasher.build_hasher());
-        high.write_u8(1);
-        Self { low, high, block: [0; BLOCK], used: 0 }
-    }
-
     #[inline]
     fn number(&mut self, number: u64) {
         if self.used + 8 > BLOCK {
@@ -95,15 +96,16 @@ impl<H: Hasher> Digest<H> {
         }
     }
 
-    /// What was collected is written in one piece, and cuts depend on the lengths alone.
+    /// Where blocks end depends on the lengths of the items alone, not on the chunks of a rope.
     fn flush(&mut self) {
-        self.low.write(&self.block[..self.used]);
-        self.high.write(&self.block[..self.used]);
+        self.hasher.write(&self.block[..self.used]);
         self.used = 0;
     }
 
     fn finish(mut self) -> u128 {
         self.flush();
-        u128::from(self.high.finish()) << 64 | u128::from(self.low.finish())
+        let low = self.hasher.finish();
+        self.hasher.write_u64(low);
+        u128::from(self.hasher.finish()) << 64 | u128::from(low)
     }
 }

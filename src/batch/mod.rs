@@ -11,8 +11,6 @@ mod compare;
 mod join;
 mod key;
 mod part;
-#[cfg(test)]
-mod part_tests;
 mod queue;
 mod settings;
 mod sharable;
@@ -27,7 +25,7 @@ pub(crate) use join::join;
 pub(crate) use key::key;
 pub(crate) use part::{Part, expansion};
 pub(crate) use queue::{Cause, Entry, Formed, Queue, Refusal, Request, RunId};
-pub use settings::Settings;
-pub(crate) use sharable::{Bypass, Fixed, sharable};
+pub(crate) use settings::Settings;
+pub(crate) use sharable::{Bypass, Fixed, declared_rows, sharable};
 pub(crate) use slice::Slicer;
 pub(crate) use tuner::Learned;

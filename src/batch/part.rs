@@ -3,19 +3,17 @@ use smallvec::SmallVec;
 
 use super::sharable::{Bypass, declared_rows, output_has_rows};
 use super::values::Source;
-use crate::signature::Signature;
+use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{DataType, Shape};
 use crate::wire::emit;
-use crate::wire::{InputView, PredictView, Rope};
+use crate::wire::{InputView, PredictView, Rope, TensorView};
 
 /// What a request brings to a run. Shares the memory of its message.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub rows: u64,
-    /// The field `model_spec` as it was sent.
-    pub model_spec: Rope,
-    /// The fields `output_filter`.
-    pub output_filter: Rope,
+    /// The fields `model_spec`, as they were sent, and `output_filter`.
+    pub fields: Rope,
     /// By alias, sorted.
     pub inputs: SmallVec<[InputPart; 2]>,
 }
@@ -46,20 +44,20 @@ impl Part {
         if !view.is_complete() {
             return Err(Bypass::Encoding);
         }
-        if expansion(view) > MAX_EXPANSION {
-            return Err(Bypass::TooLarge);
-        }
-        let mut inputs: SmallVec<[InputPart; 2]> = SmallVec::new();
+        let order = in_order(signature, view)?;
         let mut found: Option<(i64, i64)> = None;
-        for (index, input) in in_order(signature, view)? {
-            let (part, declared) = input_part(signature, message, index, input)?;
-            if let Some(declared) = declared {
-                let rows = (declared, input.tensor.shape.first().copied().unwrap_or(0));
+        let (mut sources, mut expansion) = (SmallVec::<[Source; 4]>::new(), 0_u64);
+        for (index, input) in &order {
+            let (info, tensor) = (&signature.inputs[*index], &input.tensor);
+            if let Some(declared) = declared_rows(info, true)? {
+                let rows = (declared, tensor.shape.first().copied().unwrap_or(0));
                 if *found.get_or_insert(rows) != rows {
                     return Err(Bypass::RowsDiffer);
                 }
             }
-            inputs.push(part);
+            let source = source(info, tensor)?;
+            expansion = expansion.saturating_add(source.expansion());
+            sources.push(source);
         }
         let (declared, rows) = found.ok_or(Bypass::NoRows)?;
         let rows = u64::try_from(rows).map_err(|_| Bypass::NotConforming)?;
@@ -67,18 +65,28 @@ impl Part {
             return Err(Bypass::ZeroRows);
         }
         check_outputs(signature, &view.output_filter, declared)?;
-        let mut output_filter = Rope::new();
-        for name in &view.output_filter {
-            output_filter.append(emit::field(3, Rope::from(name.as_bytes().to_vec())));
+        if expansion > MAX_EXPANSION {
+            return Err(Bypass::TooLarge);
         }
-        Ok(Self { rows, model_spec: view.spec_fields(message), output_filter, inputs })
+        let mut inputs: SmallVec<[InputPart; 2]> = SmallVec::new();
+        for ((index, input), source) in order.iter().zip(&sources) {
+            let TensorView { dtype, shape, .. } = &input.tensor;
+            let values = source.read(message, &input.tensor)?;
+            let is_scalar = shape.rank() == 0;
+            let shape = Shape::from(shape.get(1..).unwrap_or_default());
+            inputs.push(InputPart { index: *index, dtype: *dtype, is_scalar, shape, values });
+        }
+        let mut fields = view.spec_fields(message);
+        for name in &view.output_filter {
+            fields.append(emit::field(3, Rope::from(name.as_bytes().to_vec())));
+        }
+        Ok(Self { rows, fields, inputs })
     }
 }
 
 /// Bytes that [`Part::of`] allocates for values, at most.
 pub(crate) fn expansion(view: &PredictView) -> u64 {
-    let each = view.inputs.iter().map(|input| {
-        let tensor = &input.tensor;
+    let each = view.inputs.iter().map(|InputView { tensor, .. }| {
         let (Some(dtype), Ok(elements)) = (tensor.dtype.info(), tensor.shape.elements()) else { return 0 };
         Source::of(tensor, dtype, elements).map_or(0, |source| source.expansion())
     });
@@ -102,17 +110,9 @@ fn in_order<'a>(
     Ok(order)
 }
 
-/// One input, and dim 0 as it is declared, if it has rows.
-fn input_part(
-    signature: &Signature,
-    message: &Rope,
-    index: usize,
-    input: &InputView,
-) -> Result<(InputPart, Option<i64>), Bypass> {
-    let (info, tensor) = (&signature.inputs[index], &input.tensor);
-    let declared = declared_rows(info, true)?;
-    let rank = info.shape.rank();
-    if tensor.dtype != info.dtype || rank != Some(tensor.shape.rank()) {
+/// Where the values of an input are that conforms to `info`.
+fn source(info: &TensorInfo, tensor: &TensorView) -> Result<Source, Bypass> {
+    if tensor.dtype != info.dtype || info.shape.rank() != Some(tensor.shape.rank()) {
         return Err(Bypass::NotConforming);
     }
     if tensor.unknown_rank {
@@ -120,9 +120,7 @@ fn input_part(
     }
     let dtype = tensor.dtype.info().ok_or(Bypass::Dtype)?;
     let elements = tensor.shape.elements().map_err(|_| Bypass::NotConforming)?;
-    let values = Source::of(tensor, dtype, elements)?.read(message, tensor, dtype)?;
-    let shape = Shape::from(tensor.shape.get(1..).unwrap_or_default());
-    Ok((InputPart { index, dtype: tensor.dtype, is_scalar: rank == Some(0), shape, values }, declared))
+    Source::of(tensor, dtype, elements)
 }
 
 /// Checks that every fetched output has rows.

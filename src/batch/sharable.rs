@@ -19,7 +19,6 @@ pub(crate) enum Bypass {
     ZeroRows,
     TooLarge,
     OptedOut,
-    Deadline,
     // What was learned.
     NotBatchable,
 }
@@ -30,6 +29,9 @@ pub(crate) enum Fixed {
     Any,
     Rows(u64),
 }
+
+/// The largest batch that the rule `pad_static_batch` fills.
+const MAX_PADDED_ROWS: i64 = 65_536;
 
 /// Whether requests for this signature may share runs at all. `pad_static_batch`: that rule is on.
 ///
@@ -61,7 +63,9 @@ pub(crate) fn declared_rows(info: &TensorInfo, pad_static_batch: bool) -> Result
         return Err(Bypass::Dtype);
     }
     match dims.first().copied() {
-        Some(fixed) if fixed != -1 && !(pad_static_batch && fixed >= 2) => Err(Bypass::FixedBatch),
+        Some(fixed) if fixed != -1 && !(pad_static_batch && (2..=MAX_PADDED_ROWS).contains(&fixed)) => {
+            Err(Bypass::FixedBatch)
+        }
         rows => Ok(rows),
     }
 }
@@ -83,7 +87,8 @@ fn joins(dtype: DataType) -> bool {
 }
 
 impl Bypass {
-    pub(crate) const ALL: [Self; 14] = [
+    #[cfg_attr(not(test), expect(dead_code, reason = "docs/metrics.md lists all words"))]
+    pub(crate) const ALL: [Self; 13] = [
         Self::UnknownRank,
         Self::FixedBatch,
         Self::NoRows,
@@ -96,7 +101,6 @@ impl Bypass {
         Self::ZeroRows,
         Self::TooLarge,
         Self::OptedOut,
-        Self::Deadline,
         Self::NotBatchable,
     ];
 
@@ -115,7 +119,6 @@ impl Bypass {
             Self::ZeroRows => "zero_rows",
             Self::TooLarge => "too_large",
             Self::OptedOut => "opted_out",
-            Self::Deadline => "deadline",
             Self::NotBatchable => "not_batchable",
         }
     }
@@ -135,7 +138,6 @@ impl Bypass {
             Self::ZeroRows => "the request has no rows",
             Self::TooLarge => "the values are too large to be expanded",
             Self::OptedOut => "the client sent `tfs-sidecar-no-batch: 1`",
-            Self::Deadline => "the deadline does not allow waiting for other requests",
             Self::NotBatchable => "answers of shared runs were wrong, so the signature is not batched",
         }
     }
@@ -191,6 +193,7 @@ mod tests {
         assert_eq!(check("x:float[4,2] z:float[3] -> y:float[4]", true), Err(Bypass::FixedBatch));
         assert_eq!(check("x:float[4,2] z:float[-1] -> y:float[4]", true), Err(Bypass::FixedBatch));
         assert_eq!(check("x:float[1,2] -> y:float[1]", true), Err(Bypass::FixedBatch));
+        assert_eq!(check("x:float[65537] -> y:float[65537]", true), Err(Bypass::FixedBatch));
         assert_eq!(check("x:float[4,2] -> y:float[8]", true), Err(Bypass::OutputWithoutRows));
     }
 

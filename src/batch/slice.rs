@@ -1,4 +1,6 @@
 //! Cuts the answer of a run into those of its members.
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::values::decode;
@@ -89,12 +91,10 @@ impl Slicer {
                 output.head = output.head(rows, values.len());
             }
             answer.push(output.head.clone());
-            answer.append(values);
-            if !output.others.is_empty() {
-                answer.append(output.others.clone());
-            }
+            answer.push_slice(&output.values, values);
+            answer.push_all(&output.others);
         }
-        answer.append(self.others.clone());
+        answer.push_all(&self.others);
         Ok(answer)
     }
 }
@@ -133,11 +133,11 @@ impl Output {
         Ok(Self { key, dtype: tensor.dtype, inner, values, taken: 0, cut, others, head: Bytes::new() })
     }
 
-    /// The values of the next rows.
-    fn take(&mut self, rows: u64) -> Result<Rope, RowsError> {
+    /// Where the values of the next rows are in `values`.
+    fn take(&mut self, rows: u64) -> Result<Range<usize>, RowsError> {
         let start = self.taken;
         self.taken = match self.cut {
-            Cut::Fill => return Ok(self.values.clone()),
+            Cut::Fill => return Ok(0..self.values.len()),
             Cut::Bytes { per_row, .. } => start + per_row * rows as usize,
             Cut::Varints { per_row, .. } => {
                 let mut reader = Reader::of_range(&self.values, &(start..self.values.len()));
@@ -154,7 +154,7 @@ impl Output {
                 reader.position()
             }
         };
-        Ok(self.values.slice(start..self.taken))
+        Ok(start..self.taken)
     }
 
     fn head(&self, rows: u64, length: usize) -> Bytes {

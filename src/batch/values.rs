@@ -78,11 +78,14 @@ impl Source {
             };
         };
         let bytes = elements.saturating_mul(size as u64);
-        let like_content = match list {
-            ValueList::Float | ValueList::Double | ValueList::SComplex | ValueList::DComplex => true,
-            ValueList::Float8 => true,
-            _ => false,
-        };
+        let like_content = matches!(
+            list,
+            ValueList::Float
+                | ValueList::Double
+                | ValueList::SComplex
+                | ValueList::DComplex
+                | ValueList::Float8
+        );
         if like_content && values == elements && runs == 1 && is_one_field(run, bytes) {
             return Ok(Self::Elements(run.span.end - bytes as usize..run.span.end));
         }
@@ -106,12 +109,7 @@ impl Source {
     ///
     /// # Errors
     /// The values are not encoded as their number and size make likely.
-    pub(super) fn read(
-        &self,
-        message: &Rope,
-        tensor: &TensorView,
-        dtype: &DtypeInfo,
-    ) -> Result<Rope, Bypass> {
+    pub(super) fn read(&self, message: &Rope, tensor: &TensorView) -> Result<Rope, Bypass> {
         match self {
             Self::Elements(range) if range.is_empty() => Ok(Rope::new()),
             Self::Elements(range) => {
@@ -123,10 +121,11 @@ impl Source {
                 if range.len() > MAX_UNPACKED {
                     return Err(Bypass::Encoding);
                 }
-                Self::Decoded { list: dtype.list, bytes: range.len() as u64 }.read(message, tensor, dtype)
+                let list = tensor.dtype.info().ok_or(Bypass::Dtype)?.list;
+                Self::Decoded { list, bytes: range.len() as u64 }.read(message, tensor)
             }
             Self::Decoded { list, bytes } => {
-                let size = dtype.size.unwrap_or(1);
+                let size = tensor.dtype.size().ok_or(Bypass::Dtype)?;
                 let bytes = usize::try_from(*bytes).map_err(|_| Bypass::TooLarge)?;
                 let mut all = Vec::with_capacity(bytes);
                 decode(message, tensor, *list, size, &mut all).map_err(|_| Bypass::Encoding)?;
@@ -157,7 +156,7 @@ impl Source {
 }
 
 /// Whether a run can be one packed field with this many bytes of values, judged by its length.
-pub(super) fn is_one_field(run: &Run, bytes: u64) -> bool {
+fn is_one_field(run: &Run, bytes: u64) -> bool {
     let head = varint_size(u64::from(run.field) << 3) + varint_size(bytes);
     run.span.len() as u64 == bytes + head as u64
 }

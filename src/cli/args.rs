@@ -46,6 +46,19 @@ pub(super) enum Command {
     /// example --input 'x:double[128]'. The policy is that of the model in the configuration. The
     /// exit code is 1 if the request would be refused.
     Explain(ExplainArgs),
+    /// Measure whether batching pays for a model, and print the configuration for it.
+    ///
+    /// Sends requests of 1, 2, 4, ... rows to TF Serving, made by repeating the rows of one
+    /// request, and measures how long they take. The request comes from a file (--request) or from
+    /// a description of its inputs (--input), for example --input 'x:float[1,128]'. It is repaired
+    /// first if needed.
+    ///
+    /// Each row of each answer must be what it is alone; otherwise the model must not be batched.
+    /// Several different rows in the request make this check stronger. The exit code is 1 if the
+    /// model cannot be batched or a call fails, and 0 if batching only does not pay.
+    ///
+    /// It puts load on TF Serving. Other load makes the result unclear.
+    BatchProbe(BatchProbeArgs),
     /// Exit with 0 if the sidecar is ready. For probes in images without a shell.
     Healthcheck(HealthcheckArgs),
     /// Drain the sidecar and wait until no request is in flight.
@@ -187,6 +200,16 @@ pub(super) struct ExplainArgs {
     /// A file with a serialized GetModelMetadataResponse, instead of TF Serving
     #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_SIGNATURE", hide_env_values = true)]
     pub signature: Option<PathBuf>,
+    #[command(flatten)]
+    pub sample: RequestArgs,
+    /// Overrides the mode in the configuration file
+    #[arg(long, value_name = "MODE", env = "TFS_SIDECAR_MODE", hide_env_values = true)]
+    mode: Option<String>,
+}
+
+/// A request to look at.
+#[derive(Debug, Args)]
+pub(super) struct RequestArgs {
     /// A file with a serialized PredictRequest
     #[arg(
         long,
@@ -209,9 +232,27 @@ pub(super) struct ExplainArgs {
         hide_env_values = true
     )]
     pub signature_name: String,
-    /// Overrides the mode in the configuration file
-    #[arg(long, value_name = "MODE", env = "TFS_SIDECAR_MODE", hide_env_values = true)]
-    mode: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BatchProbeArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub sample: RequestArgs,
+    /// The most rows of a run to measure
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "64",
+        value_parser = clap::value_parser!(u64).range(2..=65536),
+        env = "TFS_SIDECAR_MAX_ROWS",
+        hide_env_values = true
+    )]
+    pub max_rows: u64,
+    /// How long to measure, after a warm-up. Each size is measured at least 5 times
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_DURATION", hide_env_values = true)]
+    pub duration: Duration,
 }
 
 /// The running sidecar.

@@ -13,6 +13,7 @@ use crate::listener::admin::Access;
 use crate::models::config_problems::config_problems;
 use crate::models::fetch::metadata;
 use crate::signature::Signatures;
+use crate::wire::VersionChoice;
 
 pub(super) fn check(arguments: &CheckArgs, matches: &ArgMatches) -> Result<(), Failure> {
     let config = load_config(&arguments.config.server, matches)?;
@@ -51,7 +52,7 @@ fn compare(config: &Config, arguments: &CheckArgs, list: &mut Vec<Problem>) -> R
     }
     for (model, policy) in &config.models {
         let what = || format!("cannot read the signatures of model '{model}' from `{}`", config.upstream);
-        match metadata(config, model, arguments.timeout) {
+        match metadata(config, model, &VersionChoice::Latest, arguments.timeout) {
             Ok(answer) => {
                 let (signatures, _) =
                     Signatures::from_metadata(&answer).map_err(|error| anyhow!(error).context(what()))?;

@@ -7,20 +7,20 @@ use anyhow::{Context as _, anyhow};
 use clap::ArgMatches;
 use prost::Message as _;
 
-use super::args::ExplainArgs;
+use super::args::{ExplainArgs, ModelArgs, RequestArgs};
 use super::settings::load_config;
 use super::signature::fetch;
-use super::{Exit, Failure, render};
+use super::{Exit, Failure, batching, render};
 use crate::config::Config;
 use crate::explain::fed_outputs;
 use crate::proto::tensorflow::serving::GetModelMetadataResponse;
 use crate::repair::{self, Action, Change, Reason, Request, Verdict, notation, report};
 use crate::signature::Signatures;
-use crate::wire::{PredictView, Rope};
+use crate::wire::{PredictView, Rope, VersionChoice};
 
 pub(super) fn explain(arguments: &ExplainArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let config = load_config(&arguments.model.server, matches)?;
-    let message = request(arguments)?;
+    let message = request(&arguments.sample, &arguments.model)?;
     let view = PredictView::scan(&message)
         .map_err(|error| Failure::usage(anyhow!(error).context("cannot parse the request")))?;
     let model = model(arguments, &config, &view)?;
@@ -38,6 +38,10 @@ pub(super) fn explain(arguments: &ExplainArgs, matches: &ArgMatches) -> Result<E
     text.push_str(&report::explain(&verdict, &view));
     text.push_str(&not_sent(&verdict, &view));
     text.push_str(&fed(&verdict, &view));
+    let name =
+        verdict.signature.as_ref().map_or_else(|| view.model_spec.effective_signature(), |known| &known.name);
+    let policy = config.policy(&model).for_signature(name);
+    text.push_str(&batching::line(&verdict, policy, &message, &view));
     render::data(&text);
     Ok(if verdict.action == Action::Refuse { Exit::Failure } else { Exit::Success })
 }
@@ -87,13 +91,14 @@ fn model(arguments: &ExplainArgs, config: &Config, view: &PredictView) -> Result
     }
 }
 
-fn request(arguments: &ExplainArgs) -> Result<Rope, Failure> {
-    if let Some(path) = &arguments.request {
+/// The request of a file or of `--input`.
+pub(super) fn request(sample: &RequestArgs, model: &ModelArgs) -> Result<Rope, Failure> {
+    if let Some(path) = &sample.request {
         return Ok(Rope::from(read(path)?));
     }
-    let model = arguments.model.named()?.unwrap_or_default();
-    let inputs = arguments.input.join(" ");
-    let request = notation::request(model, &format!("@{} {inputs}", arguments.signature_name));
+    let model = model.named()?.unwrap_or_default();
+    let inputs = sample.input.join(" ");
+    let request = notation::request(model, &format!("@{} {inputs}", sample.signature_name));
     request.map_err(|error| {
         Failure::usage(anyhow!(error).context("cannot parse `--input`"))
             .hint("write name:dtype[shape], such as x:float[1,128]")
@@ -110,7 +115,7 @@ fn signatures(
             let what = format!("`{}` is not a GetModelMetadataResponse", path.display());
             Failure::usage(anyhow!(error).context(what))
         })?,
-        None => fetch(config, model, arguments.model.timeout)?,
+        None => fetch(config, model, &VersionChoice::Latest, arguments.model.timeout)?,
     };
     Signatures::from_metadata(&response).map_err(|error| match arguments.signature {
         Some(_) => Failure::usage(error),

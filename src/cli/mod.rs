@@ -1,6 +1,8 @@
 //! The command line: from arguments to a command, and from its outcome to an exit code.
 mod admin;
 mod args;
+mod batch_probe;
+mod batching;
 mod check;
 #[cfg(test)]
 mod docs;
@@ -98,6 +100,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Check(arguments) => check::check(&arguments, matches).map(|()| Exit::Success),
         Command::Signature(arguments) => signature::signature(&arguments, matches).map(|()| Exit::Success),
         Command::Explain(arguments) => explain::explain(&arguments, matches),
+        Command::BatchProbe(arguments) => {
+            batch_probe::batch_probe(&arguments, matches).map(|()| Exit::Success)
+        }
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
         Command::Undrain(arguments) => drain::undrain(&arguments).map(|()| Exit::Success),

@@ -10,11 +10,13 @@ use super::{Failure, example, render};
 use crate::config::Config;
 use crate::proto::tensorflow::serving::GetModelMetadataResponse;
 use crate::signature::{DEFAULT_SIGNATURE, Signature, Signatures, TensorInfo};
+use crate::wire::VersionChoice;
 
 pub(super) fn signature(arguments: &SignatureArgs, matches: &ArgMatches) -> Result<(), Failure> {
     let config = load_config(&arguments.model.server, matches)?;
     let model = arguments.model.name(&config)?;
-    let (signatures, version) = Signatures::from_metadata(&fetch(&config, &model, arguments.model.timeout)?)?;
+    let metadata = fetch(&config, &model, &VersionChoice::Latest, arguments.model.timeout)?;
+    let (signatures, version) = Signatures::from_metadata(&metadata)?;
     let version = version.map_or_else(String::new, |version| format!(" version {version}"));
     let mut text = format!("model '{model}'{version}\n");
     for signature in signatures.servable() {
@@ -41,13 +43,14 @@ pub(super) fn signature(arguments: &SignatureArgs, matches: &ArgMatches) -> Resu
     Ok(())
 }
 
-/// Fetches the metadata of a model from TF Serving.
+/// Fetches the metadata of a version of a model from TF Serving.
 pub(super) fn fetch(
     config: &Config,
     model: &str,
+    choice: &VersionChoice,
     timeout: std::time::Duration,
 ) -> Result<GetModelMetadataResponse, Failure> {
-    crate::models::fetch::metadata(config, model, timeout).map_err(|fault| {
+    crate::models::fetch::metadata(config, model, choice, timeout).map_err(|fault| {
         let what = format!("cannot read the signatures of model '{model}' from `{}`", config.upstream);
         Failure::from(anyhow!(fault).context(what))
             .hint("check that TensorFlow Serving runs there and serves a model of this name")

@@ -11,13 +11,14 @@ use crate::upstream::target::Target;
 use crate::upstream::up::Up;
 use crate::wire::VersionChoice;
 
-/// Reads the metadata of the version that requests without a version get.
+/// Reads the metadata of the version that `choice` selects.
 ///
 /// # Errors
 /// No connection, no answer within the time, or TF Serving's error status.
 pub(crate) fn metadata(
     config: &Config,
     model: &str,
+    choice: &VersionChoice,
     within: Duration,
 ) -> Result<GetModelMetadataResponse, Fault> {
     let internal = |error: &dyn std::fmt::Display| Fault::Internal { problem: error.to_string() };
@@ -29,6 +30,6 @@ pub(crate) fn metadata(
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let up = Arc::new(Up::default());
         let client = MetadataClient::new(Pool::start(target, 1, &up), up);
-        client.metadata(model, &VersionChoice::Latest, within).await
+        client.metadata(model, choice, within).await
     })
 }

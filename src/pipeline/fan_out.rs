@@ -13,8 +13,24 @@ use crate::repair::calls::{Calls, answer, requests};
 use crate::telemetry::metrics::Stage;
 use crate::transport::framing::{copied_bytes, frames};
 use crate::upstream::call::{Collected, code};
-use crate::wire::Rope;
+use crate::wire::emit::pinned;
 use crate::wire::rows::RowsError;
+use crate::wire::{Rope, reply};
+
+/// What TF Serving answered to one of the calls.
+struct Part {
+    message: Rope,
+    rows: i64,
+    version: Option<i64>,
+}
+
+/// What the calls have in common so far: the metadata of the first answer, and the trailers of the
+/// last one.
+#[derive(Default)]
+struct Around {
+    head: Option<response::Parts>,
+    trailers: HeaderMap,
+}
 
 /// Makes the calls of `calls` with a message that conforms but for its rows. The first call that TF
 /// Serving refuses is the answer.
@@ -24,32 +40,27 @@ pub(super) async fn fan_out(
     calls: Calls,
     annotations: ResponseAnnotations,
 ) -> Result<Answer, Fault> {
-    let internal = |error: &dyn std::fmt::Display| Fault::Internal { problem: error.to_string() };
-    let mut parts: Vec<(Rope, i64)> = Vec::new();
-    let mut first: Option<response::Parts> = None;
-    let mut last = HeaderMap::new();
-    for (part, rows) in split(cx, message, calls).await?.map_err(|error| internal(&error))? {
-        cx.attempts.start_call();
-        cx.ticket.reserve(copied_bytes(&part) as u64)?;
-        let reply = send(cx, &stages::frames(cx, part)?).await?;
-        // An answer takes memory like a request's message and is charged like one.
-        match reply.collect(|bytes| cx.ticket.charge(bytes)).await? {
-            Collected::Refused(reply) => return Ok(Answer::Upstream { reply: *reply, annotations }),
-            Collected::Ended { head, message, trailers } => {
-                let trailers = trailers.unwrap_or_default();
-                if code(&trailers) != Some(Code::Ok) {
-                    return Ok(Answer::Failed { head, trailers, annotations });
+    let sent = split(cx, message, calls).await?.map_err(|error| internal(&error))?;
+    let (mut parts, mut around) = (Vec::with_capacity(sent.len()), Around::default());
+    for (part, rows) in &sent {
+        match call(cx, part.clone(), *rows, &mut around).await? {
+            Ok(part) => parts.push(part),
+            Err(refusal) => return Ok(refusal.with(annotations)),
+        }
+    }
+    // Rows of two versions do not belong into one answer.
+    if let Some(version) = parts.last().and_then(|part| part.version) {
+        for (part, (message, rows)) in parts.iter_mut().zip(&sent) {
+            if part.version != Some(version) {
+                tracing::debug!(version, "asking one version again for rows that another one answered");
+                match call(cx, pinned(message, version), *rows, &mut around).await? {
+                    Ok(again) => *part = again,
+                    Err(refusal) => return Ok(refusal.with(annotations)),
                 }
-                let message = message?;
-                if message.compressed {
-                    return Err(internal(&"answer of the upstream: expected it uncompressed"));
-                }
-                parts.push((message.payload, rows));
-                first.get_or_insert(head);
-                last = trailers;
             }
         }
     }
+    let parts = parts.into_iter().map(|part| (part.message, part.rows)).collect();
     let whole = match (join(cx, parts, calls).await?, calls) {
         (Ok(whole), _) => whole,
         // Being answered is more important than the operator's maximum of rows.
@@ -65,11 +76,43 @@ pub(super) async fn fan_out(
             return Err(Fault::Upstream { code: Code::FailedPrecondition, message });
         }
     };
-    let mut metadata = first.map(|head| head.headers).unwrap_or_default();
+    let mut metadata = around.head.map(|head| head.headers).unwrap_or_default();
     annotations.add_metadata(&mut metadata);
     cx.ticket.reserve(copied_bytes(&whole) as u64)?;
     let frames = frames(whole).map_err(|error| internal(&error))?;
-    Ok(Answer::Whole(WholeAnswer { metadata, frames, trailers: last }))
+    Ok(Answer::Whole(WholeAnswer { metadata, frames, trailers: around.trailers }))
+}
+
+/// Makes one of the calls. The inner error is the refusal of TF Serving.
+async fn call(
+    cx: &mut RequestContext<'_>,
+    part: Rope,
+    rows: i64,
+    around: &mut Around,
+) -> Result<Result<Part, Answer>, Fault> {
+    cx.attempts.start_call();
+    cx.ticket.reserve(copied_bytes(&part) as u64)?;
+    let reply = send(cx, &stages::frames(cx, part)?).await?;
+    // An answer takes memory like a request's message and is charged like one.
+    let (head, message, trailers) = match reply.collect(|bytes| cx.ticket.charge(bytes)).await? {
+        Collected::Refused(reply) => return Ok(Err(Answer::from(*reply))),
+        Collected::Ended { head, message, trailers } => (head, message, trailers.unwrap_or_default()),
+    };
+    if code(&trailers) != Some(Code::Ok) {
+        return Ok(Err(Answer::Failed { head, trailers, annotations: ResponseAnnotations::default() }));
+    }
+    let message = message?;
+    if message.compressed {
+        return Err(internal(&"answer of the upstream: expected it uncompressed"));
+    }
+    around.head.get_or_insert(head);
+    around.trailers = trailers;
+    let version = reply::version(&message.payload).map_err(|error| internal(&error))?;
+    Ok(Ok(Part { message: message.payload, rows, version }))
+}
+
+fn internal(problem: &dyn std::fmt::Display) -> Fault {
+    Fault::Internal { problem: problem.to_string() }
 }
 
 /// The messages of the calls; see [`requests`].

@@ -2,10 +2,11 @@
 //! put back together.
 use std::collections::HashMap;
 
-use super::policy::{Limits, Policy};
+use super::policy::{Limits, Mode, Policy};
 use super::problem::Problem;
 use super::reason::Reason;
-use super::{Change, Propose, Repair, Stage, Step};
+use super::rules::SPLIT_OVERSIZE;
+use super::{Change, Propose, Repair, RuleSet, Stage, Step};
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::{PartialShape, Shape};
 use crate::wire::emit::{EntryEdit, RequestEdit, TensorEdit, rewrite};
@@ -60,18 +61,34 @@ impl CallsCase<'_> {
     }
 }
 
+/// The rules that are on. Where requests share runs, one with more rows than a run may have is
+/// split too. It conforms, so the modes that only check leave it as it is.
+pub(super) fn rules(policy: &Policy, mode: Mode, shapes: &[(&TensorInfo, &Shape)]) -> RuleSet {
+    let mut rules = policy.rules;
+    if policy.batching.enabled && mode == Mode::Repair {
+        let max = i64::try_from(policy.batching.rows_per_run()).unwrap_or(i64::MAX);
+        let is_large = |shape: &Shape| shape.first().is_some_and(|rows| *rows > max);
+        if shapes.iter().any(|(_, shape)| is_large(shape)) {
+            rules.set(&SPLIT_OVERSIZE, true);
+        }
+    }
+    rules
+}
+
 /// Plans the calls, if the number of rows is the only thing wrong with the request and a rule fixes
 /// it.
+#[expect(clippy::too_many_arguments, reason = "it has one caller, which has them all")]
 pub(super) fn plan(
     signature: &Signature,
     policy: &Policy,
+    on: RuleSet,
     limits: Limits,
     output_filter: &[String],
     shapes: &[(&TensorInfo, &Shape)],
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
 ) -> Calls {
-    let mut rules = policy.rules.of(Stage::Rows).peekable();
+    let mut rules = on.of(Stage::Rows).peekable();
     if rules.peek().is_none() && problems.iter().all(|problem| problem.reason != Reason::StaticBatch) {
         return Calls::One;
     }
@@ -94,7 +111,7 @@ pub(super) fn plan(
         propose(&case).filter(|calls| calls.count() <= MAX_CALLS).map(|calls| (rule, calls))
     };
     let Some((rule, calls)) = rules.find_map(propose) else {
-        let switch = policy.rules.off(Stage::Rows).find(|rule| propose(rule).is_some());
+        let switch = on.off(Stage::Rows).find(|rule| propose(rule).is_some());
         let fixed = |problem: &&mut Problem| problem.reason == Reason::StaticBatch;
         problems.iter_mut().filter(fixed).for_each(|problem| problem.switch = switch);
         return Calls::One;

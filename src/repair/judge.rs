@@ -80,7 +80,7 @@ pub fn judge(request: &Request<'_>) -> Verdict {
         _ if mode == Mode::Off => None,
         Ok((signature, step)) => {
             found.steps.extend(step);
-            inspect(request, &signature, policy, &mut found);
+            inspect(request, &signature, policy, mode, &mut found);
             Some(signature)
         }
         Err(mut problem) => {
@@ -134,7 +134,7 @@ pub(super) fn choose_signature(
     Err(problem)
 }
 
-fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found: &mut Found) {
+fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, mode: Mode, found: &mut Found) {
     let limits = request.limits;
     check_outputs(&request.view.output_filter, signature, request.signatures, &mut found.problems);
     let names = names::bind(request.message, request.view, signature, request.signatures, policy, limits);
@@ -165,8 +165,9 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, found:
     let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
     rows::check_not_empty(limits, &shapes, &mut found.problems);
     let (steps, problems) = (&mut found.steps, &mut found.problems);
-    found.calls =
-        calls::plan(signature, policy, limits, &request.view.output_filter, &shapes, steps, problems);
+    let rules = calls::rules(policy, mode, &shapes);
+    let filter = &request.view.output_filter;
+    found.calls = calls::plan(signature, policy, rules, limits, filter, &shapes, steps, problems);
     hints::add(&mut found.problems, signature, request, &names.bound);
 }
 

@@ -1,5 +1,5 @@
-//! What a task holds of the queue: a place in it, a run that is about to start, a run in flight. All
-//! are given back when they are dropped.
+//! What a task holds of the queue: a place in it, a run that is about to start, a run in flight.
+//! All are given back when they are dropped.
 use std::sync::Arc;
 
 use super::{Member, RunHandle, Runs};

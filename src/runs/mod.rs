@@ -3,8 +3,8 @@
 //!
 //! [`Runs`] puts a lock around the pure [`Queue`], passes the time in, and carries out what it
 //! decides. A request that may share a run becomes a [`Member`]: what it brings waits in the queue,
-//! its task waits for an [`Outcome`]. When a run may start, one thread makes the call for all. Tasks
-//! never cross threads; what they bring and get does ([`handover`]).
+//! its task waits for an [`Outcome`]. When a run may start, one thread makes the call for all.
+//! Tasks never cross threads; what they bring and get does ([`handover`]).
 mod guards;
 mod handover;
 mod trust;
@@ -38,8 +38,6 @@ const RETRY: Micros = 100_000;
 pub(crate) struct Runs {
     pub signature: Arc<Signature>,
     pub settings: Settings,
-    /// The rows of every run, if the signature declares them.
-    pub fixed: Fixed,
     pub trust: Trust,
     pub metrics: BatchMetrics,
     pub model_metrics: Arc<ModelMetrics>,
@@ -144,7 +142,6 @@ impl Runs {
             start: Instant::now(),
             signature,
             settings,
-            fixed,
         })
     }
 
@@ -192,13 +189,13 @@ impl Runs {
         }
     }
 
-    /// When [`Runs::poke`] is to be called.
+    /// When [`Runs::start_waiting`] is to be called.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.queue().due().map(|due| self.instant(due))
     }
 
     /// Starts the runs that may start: some time has passed.
-    pub(crate) fn poke(self: &Arc<Self>, handle: &RunHandle) {
+    pub(crate) fn start_waiting(self: &Arc<Self>, handle: &RunHandle) {
         self.start_runs(self.queue(), handle);
     }
 

@@ -200,6 +200,10 @@ mod tests {
         words("kind", ModelProblemKind::ALL.iter().map(|word| word.as_str()).collect());
         words("cause", Cause::ALL.iter().map(|word| word.as_str()).collect());
         words("cause` of runs", FlushCause::ALL.iter().map(|word| word.as_str()).collect());
+        words(
+            "reason` of requests that share no run",
+            crate::batch::Bypass::ALL.iter().map(|why| why.as_str()).collect(),
+        );
         words("task", PanickedTask::ALL.iter().map(|word| word.as_str()).collect());
         words("stage", Stage::ALL.iter().map(|word| word.as_str()).collect());
         words("code", (0..CODES).map(|number| code_name(Code::from_i32(number as i32))).collect());
@@ -207,7 +211,8 @@ mod tests {
             .replacen("- `method`", "\n## Label values\n\n- `method`", 1)
             .replace("` of requests`", "` of requests")
             .replace("` of signature refreshes`", "` of signature refreshes")
-            .replace("` of runs`", "` of runs");
+            .replace("` of runs`", "` of runs")
+            .replace("` of requests that share no run`", "` of requests that share no run");
         let mut outcomes = "\n## Outcomes of requests\n\n| outcome | meaning |\n| --- | --- |\n".to_owned();
         for outcome in OutcomeLabel::ALL {
             writeln!(outcomes, "| `{}` | {} |", outcome.as_str(), outcome.about().trim()).unwrap();

@@ -1,7 +1,6 @@
-//! A unary call of the sidecar itself to TF Serving (metadata, status), with prost messages.
+//! A unary call of the sidecar itself to TF Serving: metadata, status, the runs of `batch-probe`.
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use tonic::Code;
@@ -38,15 +37,25 @@ pub(crate) async fn call<Answer>(
 where
     Answer: prost::Message + Default,
 {
-    let call = exchange(pool, path, Bytes::from(request.encode_to_vec()));
+    let call = exchange(pool, path, Rope::from(request.encode_to_vec()), MAX_ANSWER);
     let answer = tokio::time::timeout(within, call)
         .await
         .map_err(|_| Fault::Deadline { during: "waiting for the model's metadata" })??;
-    Answer::decode(answer)
+    Answer::decode(answer.to_bytes())
         .map_err(|error| Fault::Internal { problem: format!("cannot decode the answer of {path}: {error}") })
 }
 
-async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Bytes, Fault> {
+/// Sends `message` to `path` and returns the answer of at most `limit` bytes.
+///
+/// # Errors
+/// No connection, an answer that is too large, or the error status of TF Serving as
+/// [`Fault::Upstream`].
+pub(crate) async fn exchange(
+    pool: &Pool,
+    path: &'static str,
+    message: Rope,
+    limit: usize,
+) -> Result<Rope, Fault> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = pool.target().uri(PathAndQuery::from_static(path));
@@ -58,7 +67,7 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
         HeaderValue::from_static(concat!("tfs-sidecar/", env!("CARGO_PKG_VERSION"))),
     );
 
-    let message = frames(Rope::from(message)).map_err(|error| broken(path, &error))?;
+    let message = frames(message).map_err(|error| broken(path, &error))?;
     let mut opened = pool.open(&request, false).await?;
     // If the server stopped reading, its response says why.
     body::send_now(&mut opened.body, &message, true).ok();
@@ -72,8 +81,8 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
     let mut received = 0;
     while let Some(chunk) = body.next().await.map_err(|error| pool.target().fault(&error))? {
         received += chunk.len();
-        if received > MAX_ANSWER {
-            let problem = format!("the answer of {path} is too large (limit {MAX_ANSWER} bytes)");
+        if received > limit {
+            let problem = format!("the answer of {path} is too large (limit {limit} bytes)");
             return Err(Fault::Internal { problem });
         }
         assembler.push(chunk).map_err(|error| broken(path, &error))?;
@@ -89,7 +98,7 @@ async fn exchange(pool: &Pool, path: &'static str, message: Bytes) -> Result<Byt
             });
         }
     }
-    Ok(assembler.finish().map_err(|error| broken(path, &error))?.payload.to_bytes())
+    Ok(assembler.finish().map_err(|error| broken(path, &error))?.payload)
 }
 
 fn broken(path: &str, error: &FramingError) -> Fault {

@@ -166,6 +166,17 @@ fn is_value(field: u32) -> bool {
     field == super::tensor::TENSOR_CONTENT || ValueList::from_field(field).is_some()
 }
 
+/// The request, for this version. In protobuf a later `model_spec` is merged into an earlier one,
+/// and of a oneof the last field counts.
+pub(crate) fn pinned(message: &Rope, version: i64) -> Rope {
+    let mut number = Vec::with_capacity(11);
+    put_tag(&mut number, 1, 0);
+    put_varint(&mut number, version as u64);
+    let mut out = message.clone();
+    out.append(field(1, field(2, Rope::from(number))));
+    out
+}
+
 /// `tensor_content` with these bytes.
 pub fn content(bytes: Rope) -> Rope {
     field(super::tensor::TENSOR_CONTENT, bytes)

@@ -146,7 +146,7 @@ impl PredictView {
     pub(crate) fn spec_fields(&self, message: &Rope) -> Rope {
         let mut fields = Rope::new();
         for span in &self.spec_fields {
-            fields.append(message.slice(span.clone()));
+            fields.push_slice(message, span.clone());
         }
         fields
     }

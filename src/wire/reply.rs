@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 
 use super::emit::{self, map_entry_of};
+use super::model_spec::{ModelSpec, VersionChoice};
 use super::predict::{InputView, entry};
 use super::rope::Rope;
 use super::rows::{self, RowsError};
@@ -46,6 +47,24 @@ impl ReplyView {
     fn by_key(&self) -> HashMap<&str, &InputView> {
         self.outputs.iter().rev().map(|output| (output.key.as_str(), output)).collect()
     }
+}
+
+/// The version that answered, if the response names it.
+///
+/// # Errors
+/// If the bytes are not a `PredictResponse`.
+pub(crate) fn version(message: &Rope) -> Result<Option<i64>, WireError> {
+    let (mut spec, mut reader) = (ModelSpec::default(), Reader::new(message));
+    while let Some(field) = reader.next_field()? {
+        if field.number == 2 {
+            field.expect(Wire::Bytes)?;
+            spec.merge(reader.inner(&field), field.payload.clone())?;
+        }
+    }
+    Ok(match spec.version {
+        VersionChoice::Version(version) => Some(version),
+        VersionChoice::Latest | VersionChoice::Label(_) => None,
+    })
 }
 
 /// The first `rows` rows of a response that has `of` rows.

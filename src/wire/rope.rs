@@ -96,11 +96,23 @@ impl Rope {
     /// A byte range as a rope that shares the memory of the chunks.
     pub fn slice(&self, range: Range<usize>) -> Self {
         let mut out = Self::new();
-        let mut chunks = self.chunks(range);
-        while let Some((segment, part)) = chunks.next_part() {
-            out.push(segment.slice(part));
-        }
+        out.push_slice(self, range);
         out
+    }
+
+    /// Appends a byte range of another rope. Only the references to its chunks are copied.
+    pub(crate) fn push_slice(&mut self, other: &Self, range: Range<usize>) {
+        let mut chunks = other.chunks(range);
+        while let Some((segment, part)) = chunks.next_part() {
+            self.push(segment.slice(part));
+        }
+    }
+
+    /// Appends another rope. Only the references to its chunks are copied.
+    pub(crate) fn push_all(&mut self, other: &Self) {
+        for segment in &other.segments {
+            self.push(segment.clone());
+        }
     }
 
     /// One contiguous buffer: a copy, unless the rope is a single chunk.

@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod admission;
 mod batch_dimension;
+mod batch_probe;
 mod batching;
 mod cancellation;
 mod cli;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use prost::Message as _;
 use prost::bytes::Bytes;
 use tfs_sidecar::config::load::{File, Settings, load};
-use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
+use tfs_sidecar::proto::tensorflow::serving::{PredictRequest, model_spec};
 use tfs_sidecar::proto::tensorflow::{SignatureDef, TensorProto};
 use tfs_sidecar::repair::{
     Action, ModelPolicy, Outcome, REPAIRS, Repair, Stage, Switch, Tier, Verdict, apply, notation,
 };
 use tfs_sidecar::wire::{PredictView, Rope};
 
+use crate::support::client::Request;
 use crate::support::engine;
 use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::fake_tfs::{Act, FakeTfs, Gate};
@@ -197,4 +198,40 @@ async fn every_call_of_a_split_request_has_its_own_retries() {
     setup.client.predict(&request).await.ok();
     assert_eq!(setup.fake.calls_of(PREDICT).len(), 40);
     setup.sidecar.stop().await;
+}
+
+/// Rows of two versions do not belong into one answer.
+#[tokio::test]
+async fn parts_that_another_version_answered_are_run_again() {
+    let name = "calls_of_versions";
+    let fake = FakeTfs::start([doubling(name, -1)]);
+    let rules = "rules: {split_oversize: on}, batching: {max_rows: 1}";
+    let text = format!("models: {{{name}: {{signatures: {{serving_default: {{{rules}}}}}}}}}");
+    let parsed = load(&Settings::default(), Some(File { name: "test", text: &text })).unwrap();
+    let setup = Setup::before(fake, vec![name.to_owned()], |config| config.models = parsed.models).await;
+    let open = Gate::new();
+    open.open();
+    setup.fake.script(PREDICT, 1, Act::Hold(open));
+    let gate = setup.fake.hold(PREDICT, 1);
+    let request = Predict::new(name).input("x", floats(&[3, 1], &[1.0, 2.0, 3.0])).bytes();
+    let stream = setup.client.stream(Request::predict(&request)).await;
+    setup.fake.called(PREDICT, 2).await;
+    setup.fake.change(|models| {
+        let model = models.get_mut(name).unwrap();
+        let mut next = model.versions[&1].clone();
+        next.compute = Arc::new(|request: &PredictRequest, _: &SignatureDef| {
+            Ok([("y".to_owned(), request.inputs["x"].clone())].into())
+        });
+        model.versions = [(2, next)].into();
+    });
+    gate.open();
+    let reply = stream.finish().await.unwrap().ok();
+    let answer = &outputs(&reply.message)["y"].tensor_content;
+    let answer: Vec<f32> =
+        answer.chunks_exact(4).map(|value| f32::from_le_bytes(value.try_into().unwrap())).collect();
+    assert_eq!(answer, [1.0, 2.0, 3.0], "all of version 2, which does not double");
+    let calls = setup.fake.calls_of(PREDICT);
+    let again = PredictRequest::decode(&calls[3].message[..]).unwrap();
+    let choice = again.model_spec.unwrap().version_choice;
+    assert_eq!((calls.len(), choice), (4, Some(model_spec::VersionChoice::Version(2))));
 }

@@ -5,3 +5,9 @@ use std::time::Duration;
 pub async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }
+
+/// Holds the thread of a server for so long, as a model that runs on one core does.
+#[expect(clippy::disallowed_methods, reason = "the server is to be blocked")]
+pub fn hold(time: Duration) {
+    std::thread::sleep(time);
+}

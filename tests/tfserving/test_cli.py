@@ -62,6 +62,7 @@ FUNCTIONS = {
     "detector": (lambda image: tf.nn.conv2d(tf.cast(image, tf.float32), KERNEL, 2, "VALID"), [spec([None, None, None, 3], tf.uint8, "image")]),
     "numbers": (tf.strings.to_number, [spec([None], tf.string, "numbers")]),
     "vector": (lambda x: tf.reduce_sum(x, 1), [spec(None, tf.float32, "x")]),
+    "over_rows": (lambda x: tf.nn.softmax(x, axis=0), [spec([None, 2], tf.float32, "x")]),
     "sequence": (lambda x: tf.nn.conv1d(x, tf.ones((5, 3, 1)), 1, "VALID"), [spec([None, None, None], tf.float32, "x")]),
 }
 
@@ -182,6 +183,8 @@ def test_explain_shows_what_would_happen_without_a_request(sidecar, tmp_path):
     said = run("explain", *where, "--input", "input_tensor:double[128]")
     assert "repair input_tensor: cast_round double->float lossy" in said
     assert "repair input_tensor: add_batch_dim [128]->[1,128]" in said
+    shares = "share a run (rows 1, key inputs input_tensor float [128])"
+    assert f"batching: off for this signature; if it were on, the request could {shares}" in said
     refused = run("explain", *where, "--input", "input_tensor:float[127]", expect=1)
     assert "RANK_TOO_LOW" in refused and "[-1,128]" in refused
     strict = run("explain", *where, "--mode", "strict", "--input", "input_tensor:float[128]", expect=1)
@@ -223,6 +226,14 @@ def test_explain_judges_with_the_policy_of_the_configuration(sidecar, tmp_path):
     assert "aliases" not in said
     said = run("explain", "--config", str(config), "--input", "input_tensor:float[128]", "--mode", "strict", expect=1)
     assert "refused: RANK_TOO_LOW" in said
+    config.write_text(
+        f"upstream: {sidecar.address}\n"
+        "models: {mlp: {signatures: {serving_default: {batching: {enabled: on}}}}}\n"
+    )
+    said = run("explain", "--config", str(config), "--input", "input_tensor:float[3,128]")
+    assert "batching: can share a run (rows 3, key inputs input_tensor float [128])" in said
+    said = run("explain", "--config", str(config), "--input", "input_tensor:float[0,128]")
+    assert "batching: cannot share a run: the request has no rows" in said
 
 
 def test_signature_and_explain_read_from_a_server_with_tls(sidecar, tmp_path):
@@ -280,3 +291,20 @@ def test_the_commands_of_the_readme_work_as_printed(sidecar, tmp_path, monkeypat
             assert_works(text.rpartition("\n\n")[2])
         tried.add(name)
     assert tried == {"signature", "explain", "check"}
+
+
+def probe(sidecar, model, *options, expect=0):
+    where = ("--upstream", sidecar.upstream, "--model", model, "--duration", "300ms", "--max-rows", "8")
+    return run("batch-probe", *where, *options, expect=expect)
+
+
+def test_the_curve_of_a_model_is_measured(sidecar):
+    text = probe(sidecar, "mlp", "--input", "input_tensor:double[128]")
+    assert "the request was repaired with" in text
+    assert "Each row got the answer that it gets alone" in text
+    assert [line.split()[0] for line in text.splitlines() if line.endswith("x")] == ["1", "2", "4", "8"]
+    assert "Batching pays" in text or "Batching does not pay" in text or "It is unclear" in text
+
+
+def test_a_model_whose_rows_depend_on_each_other_is_found(sidecar):
+    assert probe(sidecar, "over_rows", "--input", "x:float[2,2]{1,2,3,4}", expect=1) == ""

@@ -2,8 +2,8 @@
 //! caller passes the time in and carries out what it returns.
 //!
 //! Requests with equal keys are in one *bucket*. [`Queue::start`] is to be called until it returns
-//! `None` after each of [`Queue::push`], [`Queue::form`], [`Queue::finish`] and [`Queue::set_draining`],
-//! and at the time that [`Queue::due`] says.
+//! `None` after each of [`Queue::push`], [`Queue::form`], [`Queue::finish`] and
+//! [`Queue::set_draining`], and at the time that [`Queue::due`] says.
 mod bucket;
 mod chains;
 mod waiting;

@@ -1,4 +1,5 @@
 //! Tests of the batching core in virtual time.
+mod content;
 mod fairness;
 mod properties;
 mod timing;

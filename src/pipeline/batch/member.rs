@@ -93,7 +93,7 @@ pub(in super::super) async fn share(
         }
     };
     let metadata = key::common(cx.head.request().headers());
-    let key = batch::key(&runs.hasher, &view.model_spec, &part, &metadata);
+    let key = batch::key(&runs.hasher, view, &part, &metadata);
     drop(metadata);
     let (source, rows) = ((cx.peer.key(), cx.deadline.at()), part.rows);
     let head = std::mem::take(&mut cx.head);
@@ -191,7 +191,7 @@ async fn wait(
         {
             match tokio::time::timeout_at(due, &mut outcome).await {
                 Ok(outcome) => received = Some(outcome),
-                Err(_) => runs.poke(&cx.shard.runs),
+                Err(_) => runs.start_waiting(&cx.shard.runs),
             }
         }
     }

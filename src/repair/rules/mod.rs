@@ -6,6 +6,7 @@ pub(crate) use pad_ragged::{PAD, PAD_MASK, PAD_VALUE};
 #[cfg(test)]
 pub(crate) use rank1_is::RANK1_IS;
 pub(crate) use scalar_inputs::SCALAR;
+pub(in crate::repair) use split_oversize::REPAIR as SPLIT_OVERSIZE;
 
 use super::Repair;
 use crate::tensor::{PartialShape, Shape};

@@ -295,6 +295,30 @@ fn an_added_input_is_split_like_the_others() {
 }
 
 #[test]
+fn a_request_with_more_rows_than_a_run_may_have_is_split() {
+    let calls = |rows: i64, change: fn(&mut Policy)| {
+        let mut case = Case::new("x:float[-1,1] -> y:float[-1]", &format!("x:float[{rows},1]"));
+        case.policy.defaults.batching.enabled = true;
+        change(&mut case.policy.defaults);
+        let verdict = case.judge();
+        (verdict.outcome, verdict.plan.calls)
+    };
+    let split = |rows, per_call| (Outcome::Repaired, Calls::Split { rows, per_call, whole: true });
+    let whole = (Outcome::Conforming, Calls::One);
+    assert_eq!(calls(64, |_| {}), whole);
+    assert_eq!(calls(65, |_| {}), split(65, 64));
+    assert_eq!(calls(17, |policy| policy.batching.max_rows = 16), split(17, 16));
+    assert_eq!(calls(5, |policy| policy.batching.allowed_batch_sizes = vec![1, 4]), split(5, 4));
+    assert_eq!(calls(65, |policy| policy.batching.enabled = false), whole);
+    // It conforms, so it is neither refused nor counted as wrong.
+    assert_eq!(calls(65, |policy| policy.mode = Mode::Strict), whole);
+    assert_eq!(calls(65, |policy| policy.mode = Mode::Observe), whole);
+    let mut case = Case::new("x:float[-1,1] -> y:float[]", "x:float[65,1]");
+    case.policy.defaults.batching.enabled = true;
+    assert_eq!(case.judge().plan.calls, Calls::One, "the output has no rows");
+}
+
+#[test]
 fn a_request_is_split_into_256_calls_at_most() {
     let calls = |rows: i64| {
         let mut case = Case::new("x:float[2,1] -> y:float[2,1]", &format!("x:float[{rows},1]@float_val=1"));

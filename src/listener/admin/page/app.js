@@ -82,6 +82,17 @@ function showTensors(signature) {
   return table;
 }
 
+// One sentence about the runs that requests share.
+function batchingText({ state, why, probation_left, max_rows, queue_rows, cost, runs, rows }) {
+  if (state === "not possible" || state === "off") return `Batching is ${state}: ${why}.`;
+  const parts = [`Batching is ${state}`];
+  if (state === "on probation") parts.push(`answers of shared runs are used after ${probation_left} more runs were compared`);
+  if (cost) parts.push(`a run takes ${cost.run_us} µs and ${cost.row_us} µs a row`);
+  if (runs) parts.push(`${runs} in flight at most, with ${rows} of at most ${max_rows} rows`);
+  parts.push(`${queue_rows} rows wait`);
+  return `${parts.join("; ")}.`;
+}
+
 function showModels(models) {
   const open = new Set([...document.querySelectorAll("#models details[open]")].map((details) => details.dataset.key));
   const made = [];
@@ -95,6 +106,10 @@ function showModels(models) {
         details.dataset.key = `${model.name}/${version.version}/${signature.name}`;
         details.open = open.has(details.dataset.key);
         details.append(element("summary", `version ${version.version}${labels}: ${signature.name}`), showTensors(signature));
+        if (signature.batching) {
+          const wrong = ["off", "not possible"].includes(signature.batching.state);
+          details.append(element("p", batchingText(signature.batching), wrong ? "problem" : ""));
+        }
         made.push(details);
       }
     }

@@ -3,7 +3,6 @@ use std::hash::RandomState;
 use std::sync::LazyLock;
 
 use super::*;
-use crate::wire::ModelSpec;
 
 const IDS: &str = "ids:int64[-1,3] rate:float[] -> y:float[-1,2] mean:float[]";
 
@@ -131,7 +130,7 @@ fn key_of(signature: &str, text: &str, filter: &[u8], metadata: &[(&[u8], &[u8])
     let message = with(&message(text), filter);
     let view = PredictView::scan(&message).unwrap();
     let part = Part::of(&self::signature(signature), &message, &view).unwrap();
-    key(&*STATE, &view.model_spec, &part, metadata)
+    key(&*STATE, &view, &part, metadata)
 }
 
 #[test]
@@ -172,10 +171,10 @@ fn requests_that_differ_in_anything_but_rows_have_different_keys() {
         key_of("a:float[] b:float[-1] -> y:float[-1]", "a:float[] b:float[1]", b"", &[]),
     ];
     let part = of("ids:int64[-1,-1] rate:float[] -> y:float[-1]", &message(text)).unwrap();
-    let spec = |version, name: &str| {
-        let mut spec = ModelSpec::default();
-        (spec.version, spec.signature_name) = (version, name.to_owned());
-        spec
+    let view = |version, name: &str| {
+        let mut view = PredictView::default();
+        (view.model_spec.version, view.model_spec.signature_name) = (version, name.to_owned());
+        view
     };
     for (version, name) in [
         (VersionChoice::Version(0), ""),
@@ -184,12 +183,12 @@ fn requests_that_differ_in_anything_but_rows_have_different_keys() {
         (VersionChoice::Label("stable".to_owned()), ""),
         (VersionChoice::Latest, "other"),
     ] {
-        keys.push(key(&*STATE, &spec(version, name), &part, &[]));
+        keys.push(key(&*STATE, &view(version, name), &part, &[]));
     }
     let distinct: std::collections::HashSet<&u128> = keys.iter().collect();
     assert_eq!(distinct.len(), keys.len());
     assert_ne!(
-        key(&RandomState::new(), &spec(VersionChoice::Latest, ""), &part, &[]),
+        key(&RandomState::new(), &view(VersionChoice::Latest, ""), &part, &[]),
         keys[0],
         "it is keyed"
     );

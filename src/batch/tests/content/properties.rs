@@ -122,7 +122,7 @@ proptest! {
 
         // All have the same key, and the joined request has the rows of all.
         let state = std::hash::RandomState::new();
-        let keys: Vec<u128> = parts.iter().map(|(view, part)| key(&state, &view.model_spec, part, &[])).collect();
+        let keys: Vec<u128> = parts.iter().map(|(view, part)| key(&state, view, part, &[])).collect();
         prop_assert!(keys.iter().all(|key| *key == keys[0]));
         let total: u64 = sizes.iter().sum();
         let filled = total + random.below(4);

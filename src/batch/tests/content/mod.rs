@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::*;
+use crate::batch::*;
 use crate::proto::tensorflow::TensorProto;
 use crate::proto::tensorflow::serving::{PredictRequest, PredictResponse};
 use crate::repair::notation;
