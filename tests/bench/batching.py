@@ -97,19 +97,20 @@ def loads(curve):
         # A sample takes several times as long as a request waits without batching.
         wait = clients / curve.alone(clients)
         times = min(max(0.3, 1.5 * wait), 2.5), min(max(0.7, 2 * wait), 3.0)
-        found[f"closed {clients}"] = (spread_over(clients), TARGETS, *times)
+        targets = TARGETS if clients in (1, 64) else TARGETS[1:]
+        found[f"closed {clients}"] = (spread_over(clients), targets, *times)
     capacity = min(curve.alone(64), MAX_END_TO_END)
     for share in (60,) if few else (30, 60, 90):
         keys = {"conns": CONNECTIONS, "rate": round(capacity * share / 100)}
-        found[f"open {share} %"] = (keys, TARGETS[1:], 0.3, 1.5)
+        found[f"open {share} %"] = (keys, TARGETS[1:], 0.3, 1.2)
     if not limited(curve):
         keys = {"conns": CONNECTIONS, "rate": round(curve.best(256) * 0.6)}
-        found["open 60 % of batched"] = (keys, TARGETS[2:], 0.5, 1.5)
+        found["open 60 % of batched"] = (keys, TARGETS[2:], 0.5, 1.2)
     return found
 
 
-def config(batching):
-    lines = ["models:"]
+def config(batching, *limits):
+    lines = [*limits, "models:"]
     for model in MODELS:
         inner = f"{{signatures: {{serving_default: {{{BATCHING}}}}}}}" if batching else "{}"
         lines.append(f"  {model}: {inner}")
@@ -176,9 +177,9 @@ class Run:
             self.faults += 1
             say(f"round {number} {case}, {load}, {target}: {kinds or figures.get('error') or 'no answers'}")
 
-    def started(self, stub):
+    def started(self, stub, *limits):
         """The port and the processes of each target."""
-        off, on = (self.bench.sidecar(WORKERS, stub.port, config(batching)) for batching in (False, True))
+        off, on = (self.bench.sidecar(WORKERS, stub.port, config(batching, *limits)) for batching in (False, True))
         return {"direct": (stub.port, None), "off": (off.port, off), "on": (on.port, on)}
 
     def stop(self, stub, targets):
@@ -247,7 +248,8 @@ class Run:
     def greedy(self, number):
         """One client with many requests in flight beside one with a single request."""
         stub = self.bench.stub(*CURVES["resnet-50, GPU"].option())
-        targets = self.started(stub)
+        # By default a client that holds 1000 of 1024 requests is refused more.
+        targets = self.started(stub, "limits: {max_inflight_requests: 4096}")
         polite, greedy = {"conns": 1, "streams": 1}, {"conns": 1, "streams": 1000}
         times = ["--warmup", 1, "--seconds", 1 if self.options.quick else 2]
         self.measure(number, "greedy", "polite alone", {"polite": polite}, stub, targets, TARGETS[1:], *times)

@@ -50,8 +50,8 @@ class Real:
         dims = self.models[name][3]
         streams = CLIENTS // CONNECTIONS
         groups = {"all": {"model": model, "dims": dims, "conns": CONNECTIONS, "streams": streams}}
-        # The convolution answers a request after half a second.
-        times = ["--warmup", 0.5, "--seconds", 3 if name == "cnn" else 1.5]
+        # The convolution answers a request after a tenth of a second.
+        times = ["--warmup", 0.5, "--seconds", 2 if name == "cnn" else 1.2]
         options = [*times, "--reference", f"127.0.0.1:{self.stub.port}"]
         pids = [("stub", self.stub)] + ([("proxy", sidecar)] if sidecar else [])
         port = sidecar.port if sidecar else self.stub.port

@@ -104,7 +104,7 @@ pub fn run(words: &[String]) -> Outcome<i32> {
     for text in args.all("pid") {
         processes.push(Processes::parse(text).ok_or_else(|| format!("--pid: `{text}` is not NAME=PID,PID"))?);
     }
-    let prepare = Duration::from_millis(100 + if args.get("reference").is_some() { 2000 } else { 0 });
+    let prepare = Duration::from_millis(100 + if args.get("reference").is_some() { 1000 } else { 0 });
     let from = Instant::now() + prepare + Duration::try_from_secs_f64(warmup)?;
     let plan = Plan {
         target: args.need("target")?.to_owned(),
