@@ -23,7 +23,7 @@ mod values;
 pub(crate) use compare::compare;
 pub(crate) use join::join;
 pub(crate) use key::key;
-pub(crate) use part::{Part, expansion};
+pub(crate) use part::{MAX_EXPANSION, Part, expansion};
 pub(crate) use queue::{Cause, Entry, Formed, Queue, Refusal, Request, RunId};
 pub(crate) use settings::Settings;
 pub(crate) use sharable::{Bypass, Fixed, declared_rows, sharable};

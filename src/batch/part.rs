@@ -32,7 +32,7 @@ pub(crate) struct InputPart {
 
 /// More bytes than this are not allocated to expand the values of a request. A run is not shared
 /// for the sake of a request that is so large, and a short message must not become a long one.
-const MAX_EXPANSION: u64 = 16 << 20;
+pub(crate) const MAX_EXPANSION: u64 = 16 << 20;
 
 impl Part {
     /// What a request that conforms to the signature brings. The signature is

@@ -218,6 +218,16 @@ impl Ticket {
         self.charge(bytes)
     }
 
+    /// The same for memory that the request can do without. Charges nothing if there is too little.
+    pub(crate) fn try_reserve(&mut self, bytes: u64) -> bool {
+        let before = self.charged;
+        let reserved = self.reserve(bytes).is_ok();
+        if !reserved {
+            self.release(self.charged - before);
+        }
+        reserved
+    }
+
     /// Gives back bytes that the request does not hold any more, at most what it was charged for.
     pub(crate) fn release(&mut self, bytes: u64) {
         let bytes = bytes.min(self.charged);

@@ -71,7 +71,7 @@ impl ModelVersion {
             }
             let pads = Repair::find("pad_static_batch").is_some_and(|rule| policy.rules.contains(rule));
             let before = before.and_then(|before| before.runs(&signature.name));
-            let names = (self.model.as_str(), self.metrics(&signature.name));
+            let names = (self.model.as_str(), self.version, self.metrics(&signature.name));
             let runs =
                 Runs::new(names, Arc::clone(signature), &policy.batching, pads, before.map(|runs| &**runs));
             if let Err(why) = &runs {

@@ -93,6 +93,7 @@ impl Reserved {
         }
         late.send();
         formed.members.retain(|request| !request.payload.outcome.is_closed());
+        formed.rows = formed.members.iter().map(|request| request.rows).sum();
         if formed.members.is_empty() { None } else { Some((running, formed)) }
     }
 }

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Outcome, Reserved};
+use super::{Outcome, Reserved, Runs};
+use crate::concurrency::Micros;
+use crate::tasks::spawn_isolated;
+use crate::telemetry::metrics::PanickedTask;
 
 /// What all threads share: where each receives.
 #[derive(Debug, Default)]
@@ -28,6 +31,7 @@ pub(crate) struct RunReceiver(mpsc::UnboundedReceiver<Delivery>);
 enum Delivery {
     Outcomes(Vec<(oneshot::Sender<Outcome>, Outcome)>),
     Start(Reserved),
+    Wake { runs: Arc<Runs>, handle: RunHandle, at: Micros },
 }
 
 /// The outcomes of a run, by thread. Those for this thread are delivered at once, the others with
@@ -68,6 +72,11 @@ impl RunHandle {
             reserved.abandon();
         }
     }
+
+    /// Calls [`Runs::wake`] on this thread.
+    pub(super) fn wake(&self, runs: Arc<Runs>, at: Micros) {
+        self.own.send(Delivery::Wake { runs, handle: self.clone(), at }).ok();
+    }
 }
 
 impl RunReceiver {
@@ -82,6 +91,9 @@ impl RunReceiver {
                     }
                 }
                 Delivery::Start(reserved) => make(reserved),
+                Delivery::Wake { runs, handle, at } => {
+                    spawn_isolated(PanickedTask::Run, Box::pin(runs.wake(handle, at)));
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ mod handover;
 mod trust;
 
 use std::hash::RandomState;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(crate) use trust::{Check, Trust};
 use crate::batch::{Bypass, Entry, Fixed, Learned, Part, Queue, Refusal, Request, Settings, sharable};
 use crate::concurrency::Micros;
 use crate::fault::Fault;
+use crate::limiter::Permit;
 use crate::signature::Signature;
 use crate::telemetry::metrics::{BatchMetrics, ModelMetrics};
 use crate::upstream::call::CallHead;
@@ -37,12 +39,15 @@ const RETRY: Micros = 100_000;
 #[derive(Debug)]
 pub(crate) struct Runs {
     pub signature: Arc<Signature>,
+    pub version: i64,
     pub settings: Settings,
     pub trust: Trust,
     pub metrics: BatchMetrics,
     pub model_metrics: Arc<ModelMetrics>,
     pub hasher: RandomState,
     queue: Mutex<Queue<Member>>,
+    /// The time at which [`Runs::wake`] is going to be called; `u64::MAX` if it is not.
+    alarm: AtomicU64,
     start: Instant,
 }
 
@@ -74,15 +79,16 @@ pub(crate) enum Outcome {
         rows: Rows,
         check: Arc<Check>,
     },
-    /// It is sent alone: TF Serving refused the run, or its answer cannot be cut.
+    /// It is sent alone: TF Serving refused the run, its answer cannot be cut, or it was not sent.
     Alone {
         brings: Box<Brings>,
-        check: Arc<Check>,
+        check: Option<Arc<Check>>,
     },
-    /// It is the only member of its run, and sends it.
+    /// It is the only member of its run, and sends it under the run's permit.
     Only {
         brings: Box<Brings>,
         running: Running,
+        permit: Option<Permit>,
     },
     /// TF Serving did not run it: all members get the same.
     Refused(Arc<Refused>),
@@ -126,7 +132,7 @@ impl Runs {
     /// # Errors
     /// Why requests for this signature cannot share runs.
     pub(crate) fn new(
-        (model, model_metrics): (&str, &Arc<ModelMetrics>),
+        (model, version, model_metrics): (&str, i64, &Arc<ModelMetrics>),
         signature: Arc<Signature>,
         settings: &Settings,
         pad_static_batch: bool,
@@ -145,8 +151,10 @@ impl Runs {
             trust: Trust::new(&settings),
             queue: Mutex::new(Queue::new(&settings, &learned)),
             hasher: RandomState::new(),
+            alarm: AtomicU64::new(Micros::MAX),
             start: Instant::now(),
             signature,
+            version,
             settings,
         })
     }
@@ -195,14 +203,13 @@ impl Runs {
         }
     }
 
-    /// When [`Runs::start_waiting`] is to be called.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.queue().due().map(|due| self.instant(due))
-    }
-
-    /// Starts the runs that may start: some time has passed.
-    pub(crate) fn start_waiting(self: &Arc<Self>, handle: &RunHandle) {
-        self.start_runs(self.queue(), handle);
+    /// Starts the runs that are due now: it is `at`.
+    async fn wake(self: Arc<Self>, handle: RunHandle, at: Micros) {
+        tokio::time::sleep_until(self.instant(at)).await;
+        // Otherwise another call is to come earlier, or came, and sees to the rest.
+        if self.alarm.compare_exchange(at, Micros::MAX, SeqCst, SeqCst).is_ok() {
+            self.start_runs(self.queue(), &handle);
+        }
     }
 
     /// While draining, nothing waits for other requests or for other runs.
@@ -241,8 +248,15 @@ impl Runs {
         while let Some(run) = queue.start(now) {
             started.push(run);
         }
+        // Requests wait for `max_delay`, whatever becomes of those that came before them.
+        let due = queue.due();
         // Without the lock: what is dropped here takes it.
         drop(queue);
+        if let Some(due) = due
+            && self.alarm.fetch_min(due, SeqCst) > due
+        {
+            handle.wake(Arc::clone(self), due);
+        }
         for (key, run) in started {
             handle.start(Reserved::new(self, handle, key, run));
         }

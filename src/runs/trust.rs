@@ -1,6 +1,6 @@
 //! Whether the answers of shared runs are right: how many members are compared with lone runs, and
 //! when batching is switched off.
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use super::Runs;
@@ -21,12 +21,14 @@ pub(crate) struct Trust {
     off: OnceLock<String>,
 }
 
-/// What the members of one run have found out alone. Judged when the last of them is done.
+/// What the members of one run have found out alone. Judged when the last of them is done. A member
+/// that has left, or whose lone run failed, says nothing.
 #[derive(Debug)]
 pub(crate) struct Check {
     runs: Arc<Runs>,
     kind: Kind,
-    failed: AtomicBool,
+    /// Members that have not reported [`Check::passed`].
+    missing: AtomicUsize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,13 @@ impl Trust {
         self.one_in > 0 && self.members.fetch_add(1, Relaxed).is_multiple_of(self.one_in)
     }
 
+    /// The answer of a shared run was cut: what TF Serving refused before was not the sharing.
+    pub(crate) fn answered(&self) {
+        if self.strikes.load(Relaxed) > 0 {
+            self.strikes.store(0, Relaxed);
+        }
+    }
+
     fn switch_off(&self, runs: &Runs, why: String) {
         let model = runs.metrics.model();
         if self.off.set(why).is_ok() {
@@ -83,32 +92,31 @@ impl Trust {
 
 impl Check {
     /// For a run whose members are all compared, if it is on probation.
-    pub(crate) fn probation(runs: &Arc<Runs>) -> Option<Arc<Self>> {
-        (runs.trust.probation() > 0).then(|| Self::new(runs, Kind::Probation))
+    pub(crate) fn probation(runs: &Arc<Runs>, members: usize) -> Option<Arc<Self>> {
+        (runs.trust.probation() > 0).then(|| Self::new(runs, Kind::Probation, members))
     }
 
     /// For a member that is compared.
     pub(crate) fn sample(runs: &Arc<Runs>) -> Arc<Self> {
-        Self::new(runs, Kind::Sample)
+        Self::new(runs, Kind::Sample, 1)
     }
 
     /// For a run that was refused.
-    pub(crate) fn refused(runs: &Arc<Runs>) -> Arc<Self> {
-        Self::new(runs, Kind::Refused)
+    pub(crate) fn refused(runs: &Arc<Runs>, members: usize) -> Arc<Self> {
+        Self::new(runs, Kind::Refused, members)
     }
 
-    fn new(runs: &Arc<Runs>, kind: Kind) -> Arc<Self> {
-        Arc::new(Self { runs: Arc::clone(runs), kind, failed: AtomicBool::new(false) })
+    fn new(runs: &Arc<Runs>, kind: Kind, members: usize) -> Arc<Self> {
+        Arc::new(Self { runs: Arc::clone(runs), kind, missing: AtomicUsize::new(members) })
     }
 
-    /// The lone run has failed too, or was not made: it says nothing about the shared one.
-    pub(crate) fn failed(&self) {
-        self.failed.store(true, Relaxed);
+    /// A member was answered alone and, if it has rows of the shared run, those are the same.
+    pub(crate) fn passed(&self) {
+        self.missing.fetch_sub(1, Relaxed);
     }
 
     /// A member's rows differ from those of its lone run.
     pub(crate) fn diverged(&self, what: &str) {
-        self.failed.store(true, Relaxed);
         self.runs.metrics.diverged();
         self.runs.trust.switch_off(
             &self.runs,
@@ -120,20 +128,20 @@ impl Check {
 impl Drop for Check {
     fn drop(&mut self) {
         let trust = &self.runs.trust;
-        let failed = self.failed.load(Relaxed);
+        if self.missing.load(Relaxed) > 0 {
+            return;
+        }
         match self.kind {
-            Kind::Probation if !failed => {
+            Kind::Probation => {
                 trust.probation.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).ok();
-                trust.strikes.store(0, Relaxed);
             }
-            Kind::Refused if !failed => {
+            Kind::Refused => {
                 if trust.strikes.fetch_add(1, Relaxed) + 1 >= MAX_STRIKES {
                     let why = "TF Serving does not answer shared runs of requests that it answers alone";
                     trust.switch_off(&self.runs, why.to_owned());
                 }
             }
-            Kind::Sample if !failed => trust.strikes.store(0, Relaxed),
-            _ => {}
+            Kind::Sample => {}
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -11,16 +12,17 @@ use super::super::annotations::ResponseAnnotations;
 use super::super::answer::{Answer, WholeAnswer};
 use super::super::context::RequestContext;
 use super::super::fan_out::fan_out;
-use super::super::send::send;
+use super::super::send::{acquire, send, send_with};
 use super::{answer, key, without_encoding};
-use crate::batch::{self, Bypass, Part, compare};
+use crate::batch::{self, Bypass, MAX_EXPANSION, Part, compare};
 use crate::fault::Fault;
+use crate::limiter::Order;
 use crate::repair::{Action, Calls, Change, Verdict};
 use crate::runs::{Brings, Check, Offered, Outcome, Rows, Running, Runs, Waiting};
 use crate::telemetry::metrics::FlushCause;
 use crate::transport::framing::PREFIX;
-use crate::upstream::call::{Collected, code};
-use crate::wire::{PredictView, Rope};
+use crate::upstream::call::{CallHead, Collected, code};
+use crate::wire::{PredictView, Rope, reply};
 
 /// A request that conforms, on its way to TF Serving.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +88,7 @@ pub(in super::super) async fn share(
         }
     };
     let part = match part(cx, runs, message, view) {
-        Ok(part) => part?,
+        Ok(part) => part,
         Err(bypass) => {
             runs.metrics.bypass(bypass.as_str());
             return lone(cx, &request).await;
@@ -97,12 +99,14 @@ pub(in super::super) async fn share(
     drop(metadata);
     let (source, rows) = ((cx.peer.key(), cx.deadline.at()), part.rows);
     let brings = Box::new(Brings { part, head: std::mem::take(&mut cx.head) });
+    let changed = request.repaired.is_some();
     cx.progress.set("waiting for a run of the model");
     let outcome = match runs.offer(&cx.shard.runs, key, source, brings)? {
-        Offered::Waits(place, outcome) => wait(cx, runs, place, outcome).await?,
+        Offered::Waits(place, outcome) => wait(place, outcome).await?,
         Offered::Alone(brings, running) => {
             runs.metrics.run(FlushCause::Deadline, 1, rows);
-            Outcome::Only { brings, running }
+            let permit = acquire(cx, Order::Back, None).await?;
+            Outcome::Only { brings, running, permit }
         }
     };
     match outcome {
@@ -110,36 +114,51 @@ pub(in super::super) async fn share(
             cx.ticket.charge(rows.message.len() as u64)?;
             Ok(Answer::Whole(answer(rows)?))
         }
-        Outcome::Only { brings, running } => {
+        Outcome::Only { brings, running, permit } => {
             cx.head = brings.head;
-            let answer = lone(cx, &request).await?;
+            let answer = match request.calls {
+                Calls::Pad { .. } => {
+                    drop(permit);
+                    lone(cx, &request).await?
+                }
+                _ => Answer::from(send_with(cx, request.frames, permit).await?),
+            };
             if matches!(&answer, Answer::Upstream { reply, .. } if reply.is_answer()) {
                 running.answered();
             }
             Ok(answer)
         }
         Outcome::Compare { brings, rows, check } => {
-            cx.head = brings.head;
+            take_back(cx, brings.head, changed);
             cx.head.accept_uncompressed();
             let alone = alone(cx, &request).await;
             judge(&check, &alone, &rows);
             alone.map(Alone::into_answer)
         }
         Outcome::Alone { brings, check } => {
-            cx.head = brings.head;
+            take_back(cx, brings.head, changed);
             let alone = alone(cx, &request).await;
-            if !matches!(alone, Ok(Alone::Whole(..))) {
-                check.failed();
+            if let (Ok(Alone::Whole(..)), Some(check)) = (&alone, check) {
+                check.passed();
             }
             alone.map(Alone::into_answer)
         }
         Outcome::Refused(refused) => {
             let mut head = Response::new(()).into_parts().0;
             head.headers.clone_from(&refused.metadata);
+            head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             let (trailers, annotations) = (refused.trailers.clone(), ResponseAnnotations::default());
             Ok(Answer::Failed { head, trailers, annotations })
         }
         Outcome::Failed(fault) => Err(fault),
+    }
+}
+
+/// The call may have been made for a run, whose message is another one, with this head.
+fn take_back(cx: &mut RequestContext<'_>, head: CallHead, changed: bool) {
+    cx.head = head;
+    if !changed {
+        cx.head.set_unchanged();
     }
 }
 
@@ -154,14 +173,16 @@ async fn lone(cx: &mut RequestContext<'_>, request: &Candidate<'_>) -> Result<An
     }
 }
 
-/// What the request brings. The outer error is that it cannot share a run, the inner one that it
-/// takes more memory than there is.
+/// What the request brings.
+///
+/// # Errors
+/// Why it cannot share a run.
 fn part(
     cx: &mut RequestContext<'_>,
     runs: &Runs,
     message: &Rope,
     view: &PredictView,
-) -> Result<Result<Part, Fault>, Bypass> {
+) -> Result<Part, Bypass> {
     if runs.trust.off().is_some() {
         return Err(Bypass::NotBatchable);
     }
@@ -169,36 +190,16 @@ fn part(
         return Err(Bypass::OptedOut);
     }
     let expansion = batch::expansion(view);
-    if expansion > 0
-        && let Err(fault) = cx.ticket.reserve(expansion)
-    {
-        return Ok(Err(fault));
+    // What is short enough to be sent as it is must not fail for the memory that sharing takes.
+    if expansion > MAX_EXPANSION || expansion > 0 && !cx.ticket.try_reserve(expansion) {
+        return Err(Bypass::TooLarge);
     }
-    Part::of(&runs.signature, message, view).map(Ok)
+    Part::of(&runs.signature, message, view)
 }
 
-/// Waits for the outcome, and for `max_delay` if that is set.
-async fn wait(
-    cx: &RequestContext<'_>,
-    runs: &Arc<Runs>,
-    place: Waiting,
-    mut outcome: oneshot::Receiver<Outcome>,
-) -> Result<Outcome, Fault> {
-    let mut received = None;
-    if !runs.settings.max_delay.is_zero() {
-        while received.is_none()
-            && let Some(due) = runs.due()
-        {
-            match tokio::time::timeout_at(due, &mut outcome).await {
-                Ok(outcome) => received = Some(outcome),
-                Err(_) => runs.start_waiting(&cx.shard.runs),
-            }
-        }
-    }
-    let received = match received {
-        Some(received) => received,
-        None => outcome.await,
-    };
+/// Waits for the outcome.
+async fn wait(place: Waiting, outcome: oneshot::Receiver<Outcome>) -> Result<Outcome, Fault> {
+    let received = outcome.await;
     place.done();
     received.map_err(|_| Fault::Internal {
         problem: "the run of this request ended without an answer".to_owned(),
@@ -253,12 +254,13 @@ async fn alone(cx: &mut RequestContext<'_>, request: &Candidate<'_>) -> Result<A
 
 /// Compares what the run gave with what the request got alone.
 fn judge(check: &Check, alone: &Result<Alone, Fault>, rows: &Rows) {
-    match alone {
-        Ok(Alone::Whole(message, _)) => {
-            if let Err(divergence) = compare(&rows.message, message) {
-                check.diverged(&divergence.to_string());
-            }
-        }
-        Ok(Alone::Other(_)) | Err(_) => check.failed(),
+    let Ok(Alone::Whole(message, _)) = alone else { return };
+    // Versions may differ as they like.
+    if reply::version(&rows.message).ok() != reply::version(message).ok() {
+        return;
+    }
+    match compare(&rows.message, message) {
+        Ok(()) => check.passed(),
+        Err(divergence) => check.diverged(&divergence.to_string()),
     }
 }

@@ -26,8 +26,8 @@ use crate::runs::{
 use crate::telemetry::metrics::{FlushCause, Method};
 use crate::transport::deadline::Deadline;
 use crate::upstream::call::{CallHead, Collected, First, Reply, code};
-use crate::wire::Rope;
 use crate::wire::rows::RowsError;
+use crate::wire::{Rope, reply};
 
 /// What came of the call.
 enum Called {
@@ -80,10 +80,9 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
         && filled == rows
         && let Some(request) = members.pop()
     {
-        drop(permit);
         let Request { payload: Member { brings, outcome, shard: to }, .. } = request;
         let mut outcomes = shard.runs.outcomes();
-        outcomes.push(to, outcome, Outcome::Only { brings, running });
+        outcomes.push(to, outcome, Outcome::Only { brings, running, permit });
         outcomes.send();
         return;
     }
@@ -91,6 +90,11 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let parts: Vec<_> = members.iter().map(|request| &request.payload.brings.part).collect();
     let message = join(&runs.signature, &parts, filled);
     drop(parts);
+    // Each of them is within the limit, and is not refused for the size of the others.
+    if message.len() > shard.config.limits.max_message_bytes {
+        hand_out(&shard.runs, members, |brings| Outcome::Alone { brings, check: None });
+        return;
+    }
     if let Some(first) = members.first_mut() {
         cx.head = std::mem::take(&mut first.payload.brings.head);
     }
@@ -137,12 +141,14 @@ async fn call(
 async fn read(cx: &mut RequestContext<'_>, reply: Reply) -> Result<Called, Fault> {
     Ok(match reply.collect(|bytes| cx.ticket.charge(bytes)).await? {
         Collected::Refused(reply) => {
-            let trailers = match reply.first {
-                First::Trailers(Some(trailers)) => trailers,
-                First::End => reply.head.headers.clone(),
-                First::Trailers(None) | First::Data(_) => HeaderMap::new(),
+            let metadata = without_encoding(reply.head.headers);
+            let (metadata, trailers) = match reply.first {
+                First::Trailers(Some(trailers)) => (metadata, trailers),
+                // The headers are the trailers.
+                First::End => (HeaderMap::new(), metadata),
+                First::Trailers(None) | First::Data(_) => (metadata, HeaderMap::new()),
             };
-            Called::Refused(Refused { metadata: without_encoding(reply.head.headers), trailers })
+            Called::Refused(Refused { metadata, trailers })
         }
         Collected::Ended { head, message, trailers } => {
             let (metadata, trailers) = (without_encoding(head.headers), trailers.unwrap_or_default());
@@ -169,6 +175,10 @@ fn answer(
     filled: u64,
 ) {
     match called {
+        // Its rows may depend on each other, and nothing is known of that yet.
+        Called::Answered { message, .. } if is_of_another_version(&message, runs.version) => {
+            hand_out(handle, members, |brings| Outcome::Alone { brings, check: None });
+        }
         Called::Answered { metadata, trailers, message } => {
             let common = Arc::new(Common { metadata, trailers, rows });
             match cut(&message, &members, &common, filled) {
@@ -203,7 +213,8 @@ fn cut(
 }
 
 fn hand_out_rows(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Member>>, cut: Vec<Rows>) {
-    let probation = Check::probation(runs);
+    runs.trust.answered();
+    let probation = Check::probation(runs, members.len());
     let mut outcomes = handle.outcomes();
     for (request, rows) in members.into_iter().zip(cut) {
         let Member { brings, outcome, shard } = request.payload;
@@ -222,8 +233,8 @@ fn hand_out_rows(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Memb
 
 /// TF Serving refused the run: one of the members is to blame, or it is not for sharing.
 fn send_alone(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Member>>) {
-    let check = Check::refused(runs);
-    hand_out(handle, members, |brings| Outcome::Alone { brings, check: Arc::clone(&check) });
+    let check = Check::refused(runs, members.len());
+    hand_out(handle, members, |brings| Outcome::Alone { brings, check: Some(Arc::clone(&check)) });
 }
 
 fn hand_out(handle: &RunHandle, members: Vec<Request<Member>>, outcome: impl Fn(Box<Brings>) -> Outcome) {
@@ -233,6 +244,12 @@ fn hand_out(handle: &RunHandle, members: Vec<Request<Member>>, outcome: impl Fn(
         outcomes.push(shard, member, outcome(brings));
     }
     outcomes.send();
+}
+
+/// Whether TF Serving has answered with a version that was not asked for by number, and is not the
+/// one that the runs are for: it was loaded a moment ago.
+fn is_of_another_version(message: &Rope, version: i64) -> bool {
+    reply::version(message).is_ok_and(|found| found.is_some_and(|found| found != version))
 }
 
 /// Whether an error has nothing to do with what was sent, so that the members alone would get the

@@ -1,5 +1,6 @@
 //! Requests that share a run of the model, end to end: who joins whom, what each gets back, and
 //! what happens if a run goes wrong.
+mod doubt;
 mod faults;
 mod sharing;
 mod storm;
