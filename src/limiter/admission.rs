@@ -1,5 +1,7 @@
 //! Admission: limits on what is in flight in the whole process, shared between clients. Bytes are
 //! charged as they arrive, never because a length announces them.
+mod internal;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use super::budget::{Budget, Held};
 use crate::config::Limits;
 use crate::fault::Fault;
 use crate::transport::peer::Peer;
+pub(crate) use internal::Internal;
 
 /// Requests that wait for their client may be this many times as many as those that do not: they
 /// take a little memory and no time of TF Serving.
@@ -43,11 +46,6 @@ pub(crate) struct Share {
 /// One connection of a peer, counted until dropped.
 #[derive(Debug)]
 pub(crate) struct Connected(pub(crate) Arc<Share>);
-
-/// What the sidecar itself holds for requests of several peers: the answers of runs that they
-/// share.
-#[derive(Debug, Clone)]
-pub(crate) struct Internal(Arc<Share>);
 
 /// One admitted request. Gives back what it was charged for when dropped.
 #[derive(Debug)]
@@ -110,11 +108,6 @@ impl Admission {
         Some(Connected(Arc::clone(share)))
     }
 
-    /// For what the sidecar holds itself.
-    pub(crate) fn internal(self: &Arc<Self>) -> Internal {
-        Internal(Arc::new(Share::new(self, &Peer::internal())))
-    }
-
     fn peers(&self) -> MutexGuard<'_, HashMap<Peer, (Arc<Share>, u64)>> {
         // Nothing done under the lock panics halfway.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -130,17 +123,6 @@ impl Drop for Connected {
                 peers.remove(&self.0.peer);
             }
         }
-    }
-}
-
-impl Internal {
-    pub(crate) fn peer(&self) -> &Peer {
-        self.0.peer()
-    }
-
-    /// A ticket for bytes alone.
-    pub(crate) fn memory(&self) -> Ticket {
-        Ticket { share: Arc::clone(&self.0), state: State::Memory, charged: 0 }
     }
 }
 

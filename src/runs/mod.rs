@@ -102,7 +102,7 @@ pub(crate) struct Rows {
     pub message: Rope,
     /// What is the same for all members.
     pub common: Arc<Common>,
-    pub rows: u64,
+    pub count: u64,
 }
 
 #[derive(Debug)]
@@ -227,6 +227,11 @@ impl Runs {
     /// The learned cost of a run and of a row, in microseconds.
     pub(crate) fn cost(&self) -> Option<(f64, f64)> {
         self.queue().cost()
+    }
+
+    /// How many runs may be in flight, and how many rows they may have, as far as that was learned.
+    pub(crate) fn runs_and_rows(&self) -> (usize, u64) {
+        self.queue().runs_and_rows()
     }
 
     pub(crate) fn now(&self) -> Micros {

@@ -131,7 +131,10 @@ fn batching(runs: &Result<Arc<Runs>, Bypass>) -> Value {
     };
     let cost =
         runs.cost().map(|(run, row)| json!({"run_us": run.round(), "row_us": (row * 10.0).round() / 10.0}));
+    let (in_flight, rows) = runs.runs_and_rows();
     json!({
+        "runs": in_flight,
+        "rows": rows,
         "state": state,
         "why": runs.trust.off(),
         "probation_left": runs.trust.probation(),

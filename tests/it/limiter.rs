@@ -172,9 +172,9 @@ impl World {
                 let Some(request) = choose(&self.calls, call) else { return };
                 let permit = self.calls.remove(&request).unwrap();
                 if how == 0 {
-                    drop(permit)
+                    drop(permit);
                 } else {
-                    permit.answered()
+                    permit.answered();
                 }
                 let shard = self.model.requests[request].shard;
                 self.model.end(request, shard);

@@ -175,6 +175,12 @@ impl<T> Queue<T> {
         self.tuners[self.main].cost()
     }
 
+    /// How many runs of that key may be in flight, and how many rows they may have.
+    pub(crate) fn runs_and_rows(&self) -> (usize, u64) {
+        let tuner = &self.tuners[self.main];
+        (tuner.runs(), tuner.rows())
+    }
+
     /// Starts a run of one request without looking at its key, if nobody waits and a run may start.
     pub(crate) fn start_alone(&mut self, rows: u64, now: Micros) -> Option<RunId> {
         let tuner = &mut self.tuners[self.main];

@@ -19,10 +19,10 @@ const BATCH: HeaderName = HeaderName::from_static("tfs-sidecar-batch");
 
 /// The answer that a member gets.
 fn answer(rows: Rows) -> Result<WholeAnswer, Fault> {
-    let Rows { message, common, rows } = rows;
+    let Rows { message, common, count } = rows;
     let Common { metadata, trailers, rows: of } = &*common;
     let mut metadata = metadata.clone();
-    if let Ok(value) = HeaderValue::try_from(format!("rows={rows}/{of}")) {
+    if let Ok(value) = HeaderValue::try_from(format!("rows={count}/{of}")) {
         metadata.insert(BATCH, value);
     }
     let frames = framing::frames(message).map_err(|error| Fault::Internal { problem: error.to_string() })?;

@@ -206,8 +206,8 @@ fn cut(
 ) -> Result<Vec<Rows>, RowsError> {
     let mut slicer = Slicer::new(message, filled)?;
     let cut = members.iter().map(|request| {
-        let rows = request.rows;
-        Ok(Rows { message: slicer.next(rows)?, common: Arc::clone(common), rows })
+        let count = request.rows;
+        Ok(Rows { message: slicer.next(count)?, common: Arc::clone(common), count })
     });
     cut.collect()
 }

@@ -84,7 +84,7 @@ async fn requests_with_different_credentials_or_tenants_do_not_share() {
     let setup = Setup::with([model()], on).await;
     let busy = Busy::new(&setup).await;
     let of = |number: f32, name: &str, value: &str| Request::predict(&rows(&[number])).metadata(name, value);
-    let requests = vec![
+    let requests = [
         of(1.0, "authorization", "Bearer a"),
         of(2.0, "authorization", "Bearer b"),
         of(3.0, "authorization", "Bearer a"),

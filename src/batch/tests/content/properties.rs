@@ -95,7 +95,7 @@ proptest! {
         let scalars: BTreeMap<String, Vec<Vec<u8>>> =
             inputs.iter().map(|input| (input.name.clone(), values(&mut random, input, 1))).collect();
         let (mut parts, mut sent, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..1 + random.below(5) {
+        for _ in 0..=random.below(5) {
             let rows = 1 + random.below(4);
             let mut message = emit::field(1, emit::field(1, Rope::from(b"m".to_vec())));
             let mut own = BTreeMap::new();
@@ -103,10 +103,7 @@ proptest! {
             let turn = random.below(order.len() as u64) as usize % order.len();
             order.rotate_left(turn);
             for input in order {
-                let elements = match input.is_scalar {
-                    true => scalars[&input.name].clone(),
-                    false => values(&mut random, input, rows),
-                };
+                let elements = if input.is_scalar { scalars[&input.name].clone() } else { values(&mut random, input, rows) };
                 let fields = encoded(input.dtype, &elements, random.pick(&CARRIERS));
                 message.append(entry(2, &input.name, input.dtype, &shape(input, rows), &fields));
                 own.insert(input.name.clone(), elements);
