@@ -22,6 +22,8 @@ use waiting::{Tag, Waiting};
 
 /// So many runs may wait for a permit: whose turn it is next is decided when one is granted.
 const MAX_RESERVED: usize = 4;
+/// So many buckets get their place anew when a run starts. One client may have many of them.
+const MAX_STALE: usize = 64;
 /// Idle buckets are forgotten when there are so many.
 const MAX_BUCKETS: usize = 64;
 
@@ -250,7 +252,16 @@ impl<T> Queue<T> {
         if self.reserved >= MAX_RESERVED {
             return None;
         }
-        let (_, _, at) = self.ready.first().copied()?;
+        // A client's other buckets keep the place that it had when they came; it was served since.
+        let mut first = self.ready.first().copied()?;
+        for _ in 0..MAX_STALE {
+            self.refresh(first.2, now);
+            match self.ready.first().copied()? {
+                same if same == first => break,
+                next => first = next,
+            }
+        }
+        let at = first.2;
         let bucket = &mut self.buckets[at as usize];
         let (key, tuner, cause) = (bucket.key, bucket.tuner, bucket.cause(self.draining));
         bucket.runs += 1;

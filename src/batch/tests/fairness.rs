@@ -47,6 +47,32 @@ fn a_client_with_a_thousand_requests_holds_back_another_by_one_run() {
     }
 }
 
+/// Permits are granted one at a time, while each request of a client has a key of its own.
+#[test]
+fn a_client_with_many_keys_does_not_hold_back_another_with_its_own() {
+    let mut queue = queue(&settings(16));
+    for number in 0..200 {
+        push(&mut queue, u128::from(number), request(7, number), 1);
+    }
+    let mut reserved = std::collections::VecDeque::new();
+    let (polite, mut before) = (5_000, 0);
+    for turn in 0..200 {
+        reserved.extend(std::iter::from_fn(|| queue.start(turn)));
+        let (key, run) = reserved.pop_front().unwrap();
+        let formed = queue.form(key, run, turn).unwrap();
+        queue.finish(run, true, turn);
+        if payloads(&formed).contains(&polite) {
+            break;
+        }
+        match turn {
+            0..20 => {}
+            20 => drop(push(&mut queue, 9_999, request(8, polite), turn)),
+            _ => before += 1,
+        }
+    }
+    assert!(before <= 8, "{before} runs before it");
+}
+
 #[test]
 fn clients_share_the_rows_of_a_run_when_more_wait_than_fit() {
     let mut queue = queue(&settings(8));
