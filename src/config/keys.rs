@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::cursor::Cursor;
 use super::format::{Maybe, Numbers, Texts, Unavailable, UnlessZero};
+use super::identity::Sources;
 use super::problem::Problem;
 use super::rule_keys::RuleKeys;
 use super::rules::{RuleKey, Rules};
@@ -42,6 +43,8 @@ pub(super) static CONFIG: Table<Config> = Table {
         drain_timeout: Time { zero: true }, "How long a drain waits for requests in flight.";
         listen_tls: Optional { table: &LISTEN_TLS, blank: ListenTls::blank }, "TLS for client connections. Without it they are plain HTTP/2.";
         upstream_tls: &UPSTREAM_TLS, "Certificates for an `https://` upstream.";
+        client_identity: Sources, "What names a client in the label `client` of metrics and on the status page: the first source that gives a name. `tls_san`: the URI (SPIFFE) or DNS name in the client's certificate. `{metadata: KEY}`: the value of a key of the request metadata. `user_agent`: the user agent as name and major.minor version, such as `grpc-python/1.62`. `peer`: the IP address. `off`: clients are not named. Metadata can be forged, so a name is only shown; limits and fair shares are by peer. See [operations.md](operations.md#who-sends-what).";
+        max_clients: Number::new(1, 1024), "Names of clients in metrics, in the life of the process. Later ones are counted together as `__other__`.";
         log_format: Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), "The format of log lines on stderr.";
         log: LogFilter, "Which log lines are written: a level, or `target=level,...`.";
         defaults = Field::<Config, _, _> { get: |config| &config.defaults.defaults, get_mut: |config| &mut config.defaults.defaults, format: &DEFAULTS }, "The policy of every model.";

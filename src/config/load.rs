@@ -373,6 +373,11 @@ models:
         poll_interval: 1s
         connect_timeout: 5s
         drain_timeout: 30s
+        client_identity:
+        - tls_san
+        - user_agent
+        - peer
+        max_clients: 128
         log_format: text
         log: info
         defaults:

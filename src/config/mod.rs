@@ -5,6 +5,7 @@
 mod address;
 mod cursor;
 mod format;
+mod identity;
 mod keys;
 pub mod load;
 mod problem;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use address::{AddressError, ListenAddr, UpstreamAddr};
+pub use identity::IdentitySource;
 pub use problem::{Place, Problem, Problems};
 pub use schema::schema;
 
@@ -74,6 +76,11 @@ pub struct Config {
     pub listen_tls: Option<ListenTls>,
     /// Certificates for an `https://` upstream.
     pub upstream_tls: UpstreamTls,
+    /// What names a client in metrics and on the status page: the first source that gives a name.
+    /// None: clients are not named.
+    pub client_identity: Vec<IdentitySource>,
+    /// Names of clients in metrics, in the life of the process; later ones are `__other__`.
+    pub max_clients: usize,
     /// The models whose signatures are read at startup and required for readiness, with their
     /// policies.
     pub models: BTreeMap<String, ModelPolicy>,
@@ -197,6 +204,8 @@ impl Default for Config {
             retry_lost: false,
             listen_tls: None,
             upstream_tls: UpstreamTls::default(),
+            client_identity: vec![IdentitySource::TlsSan, IdentitySource::UserAgent, IdentitySource::Peer],
+            max_clients: 128,
             models: BTreeMap::new(),
             defaults: ModelPolicy::default(),
             log_format: LogFormat::default(),

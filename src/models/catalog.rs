@@ -47,7 +47,7 @@ impl ModelVersion {
         before: Option<&Self>,
     ) -> Self {
         let metrics = signatures.iter().map(|it| (it.name.clone(), OnceLock::new())).collect();
-        let unknown_signature = Arc::new(ModelMetrics::new(model, metrics::UNKNOWN));
+        let unknown_signature = Arc::new(ModelMetrics::new(model, Some(version), metrics::UNKNOWN));
         let mut this = Self {
             model: model.to_owned(),
             version,
@@ -108,9 +108,8 @@ impl ModelVersion {
         let Some(metrics) = self.metrics.get(signature) else { return &self.unknown_signature };
         match metrics.get() {
             Some(metrics) => metrics,
-            None if self.measured.fetch_add(1, Relaxed) < MAX_MEASURED => {
-                metrics.get_or_init(|| Arc::new(ModelMetrics::new(&self.model, signature)))
-            }
+            None if self.measured.fetch_add(1, Relaxed) < MAX_MEASURED => metrics
+                .get_or_init(|| Arc::new(ModelMetrics::new(&self.model, Some(self.version), signature))),
             None => {
                 self.measured.fetch_sub(1, Relaxed);
                 &self.unknown_signature

@@ -7,6 +7,7 @@ mod answer;
 pub(crate) mod batch;
 mod context;
 mod fan_out;
+mod identity;
 pub(crate) mod offload;
 mod operation;
 pub(crate) mod options;
@@ -37,6 +38,7 @@ use crate::models::catalog::Catalog;
 use crate::models::refresher::Refresher;
 use crate::retry::budget::Budget;
 use crate::runs::RunHandle;
+use crate::telemetry::clients::Clients;
 use crate::telemetry::recent::Recent;
 use crate::transport::deadline::Deadline;
 use crate::upstream::pool::Pool;
@@ -58,6 +60,8 @@ pub(crate) struct Shard {
     pub offload: offload::Offload,
     pub retry_budget: RefCell<Budget>,
     pub drain: DrainHandle,
+    /// The clients that metrics name.
+    pub clients: Arc<Clients>,
     /// What the operators' page shows.
     pub recent: Arc<Recent>,
     /// The names of models that only clients know.

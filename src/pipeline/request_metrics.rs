@@ -1,4 +1,5 @@
 //! What is counted of a request, once, at its end, and of each of its calls to TF Serving.
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -6,6 +7,7 @@ use tonic::Code;
 
 use crate::fault::Fault;
 use crate::repair::{Outcome, Reason, Verdict};
+use crate::telemetry::clients::{Client, Clients};
 use crate::telemetry::metrics::{self, Method, ModelMetrics, OutcomeLabel, Stage};
 
 /// One request in this many has its stages timed: that takes two clock readings a stage.
@@ -17,6 +19,10 @@ pub(crate) struct RequestMetrics {
     pub method: Method,
     arrived: Instant,
     model: Option<Arc<ModelMetrics>>,
+    /// Who sent it; found out only for what shows it.
+    client: OnceCell<Client>,
+    /// The input with the first problem of a refusal.
+    rejected_input: Option<Box<str>>,
     outcome: OutcomeLabel,
     dry_run: bool,
     sampled: bool,
@@ -37,6 +43,8 @@ impl RequestMetrics {
             method,
             arrived,
             model: None,
+            client: OnceCell::new(),
+            rejected_input: None,
             outcome: OutcomeLabel::Passed,
             dry_run: false,
             sampled: number.is_multiple_of(SAMPLE),
@@ -64,10 +72,21 @@ impl RequestMetrics {
         };
     }
 
-    /// Counts a request that mode repair would have rejected.
-    pub(crate) fn would_reject(&mut self, reason: Reason) {
+    /// Who sent the request; `find` runs once at most.
+    pub(crate) fn client(&self, find: impl FnOnce() -> Client) -> &Client {
+        self.client.get_or_init(find)
+    }
+
+    /// A refusal is counted under this alias of the signature; [`metrics::UNKNOWN`] for a name
+    /// that only the client knows.
+    pub(crate) fn set_rejected_input(&mut self, input: &str) {
+        self.rejected_input = Some(input.into());
+    }
+
+    /// Counts a request that mode repair would have rejected as a whole.
+    pub(crate) fn would_reject(&mut self, reason: Reason, client: &Client) {
         self.outcome = OutcomeLabel::WouldReject;
-        self.model().would_reject(reason.as_str());
+        self.model().would_reject("", reason.as_str(), client);
     }
 
     /// Times a stage of a sampled request.
@@ -103,12 +122,20 @@ impl RequestMetrics {
         model.request_seconds(self.method, self.arrived.elapsed().as_secs_f64());
     }
 
-    pub(crate) fn failed(mut self, fault: &Fault) {
+    /// `clients`: for a client that was not found out.
+    pub(crate) fn failed(mut self, fault: &Fault, clients: &Arc<Clients>) {
         self.outcome = fault.outcome();
-        match (self.outcome, fault.reason()) {
-            (OutcomeLabel::Rejected, Some(reason)) if self.dry_run => self.would_reject(reason),
-            (OutcomeLabel::Rejected, Some(reason)) => self.model().rejection(reason.as_str()),
-            _ => {}
+        if self.outcome == OutcomeLabel::Rejected
+            && let Some(reason) = fault.reason()
+        {
+            let client = self.client.get_or_init(|| clients.unknown());
+            let input = self.rejected_input.as_deref().unwrap_or_default();
+            if self.dry_run {
+                self.model().would_reject(input, reason.as_str(), client);
+                self.outcome = OutcomeLabel::WouldReject;
+            } else {
+                self.model().rejection(input, reason.as_str(), client);
+            }
         }
         self.answered(fault.code());
     }

@@ -53,7 +53,7 @@ fn remember(cx: &RequestContext<'_>, model: &str, why: &str) {
         outcome: "rejected",
         model: model.to_owned(),
         signature: String::new(),
-        client: cx.peer.to_string(),
+        client: cx.client().name().to_owned(),
         lines: vec![why.to_owned()],
     };
     cx.shard.unknown_models.push(entry, SystemTime::now());

@@ -17,7 +17,7 @@ use super::repair_metadata::repair_metadata;
 use super::resolve::resolve;
 use super::send::send;
 use super::stages;
-use super::verdict::{count, is_off, refusal, remember};
+use super::verdict::{count, first_input, is_off, refusal, remember};
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::{Action, Calls, Mode, Outcome, Reason, Verdict};
@@ -89,6 +89,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
                     version = newer;
                     continue;
                 }
+                cx.metrics.set_rejected_input(first_input(&verdict));
                 remember(cx, &version, &verdict);
                 return Err(refusal(&version, spec, verdict, operation.predict().is_some()));
             }
@@ -135,6 +136,10 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         let alone = runs.and_then(|(runs, view)| batch::start_alone(cx, runs, view, &verdict, sent));
         let answer = match runs {
             Some((runs, view)) if alone.is_none() => {
+                if verdict.outcome != Outcome::Conforming || !verdict.warnings.is_empty() {
+                    // The headers go along with the run.
+                    cx.client();
+                }
                 let (repaired, calls) = (repaired_message.as_ref(), verdict.plan.calls);
                 let request = Candidate { frames: outgoing, message: plain, view, repaired, calls };
                 Box::pin(batch::share(cx, runs, request)).await?
@@ -185,7 +190,8 @@ fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec) -> bool {
     let policy = config.policy(&spec.name).for_signature(spec.effective_signature());
     let mode = policy.mode.max(cx.options.mode);
     if mode == Mode::Observe && !cx.options.dry_run {
-        cx.metrics.would_reject(Reason::Malformed);
+        let client = cx.client().clone();
+        cx.metrics.would_reject(Reason::Malformed, &client);
     }
     mode <= Mode::Observe && !cx.options.dry_run
 }

@@ -8,6 +8,7 @@ use crate::models::catalog::ModelVersion;
 use crate::repair::policy::ModelPolicy;
 use crate::repair::report::repair_entry;
 use crate::repair::{Mode, Outcome, Verdict};
+use crate::telemetry::metrics;
 use crate::telemetry::recent::Entry;
 use crate::wire::ModelSpec;
 
@@ -42,27 +43,35 @@ pub(super) fn count(cx: &RequestContext<'_>, verdict: &Verdict) {
     let metrics = cx.metrics.model();
     if !cx.options.dry_run {
         for warning in &verdict.warnings {
-            metrics.warning(warning.reason.as_str());
+            metrics.warning(warning.reason.as_str(), cx.client());
         }
     }
     match verdict.outcome {
         Outcome::Conforming | Outcome::Rejected | Outcome::Passed => {}
         Outcome::Repaired if !cx.options.dry_run => {
             for step in &verdict.plan.steps {
-                metrics.repair(&step.input, step.rule.name);
+                metrics.repair(&step.input, step.rule.name, cx.client());
             }
         }
         Outcome::Repaired | Outcome::WouldRepair => {
             for step in &verdict.plan.steps {
-                metrics.would_repair(&step.input, step.rule.name);
+                metrics.would_repair(&step.input, step.rule.name, cx.client());
             }
         }
         Outcome::WouldReject => {
             if let Some(problem) = verdict.problems.first() {
-                metrics.would_reject(problem.reason.as_str());
+                metrics.would_reject(first_input(verdict), problem.reason.as_str(), cx.client());
             }
         }
     }
+}
+
+/// The input that the first problem is about, as metrics name it: an alias of the signature, or
+/// empty for the whole request.
+pub(super) fn first_input(verdict: &Verdict) -> &str {
+    let input = verdict.problems.first().map_or("", |problem| &problem.input);
+    let declared = verdict.signature.as_ref().is_some_and(|signature| signature.input(input).is_some());
+    if input.is_empty() || declared { input } else { metrics::UNKNOWN }
 }
 
 /// For the operators' page: everything that did not conform, and every warning.
@@ -90,7 +99,7 @@ pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict:
         verdict.problems.iter().map(ToString::to_string).collect()
     };
     let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
-    let client = cx.peer.to_string();
+    let client = cx.client().name().to_owned();
     let entry = Entry { outcome, model: version.model.clone(), signature, client, lines };
     cx.shard.recent.push(entry, std::time::SystemTime::now());
 }

@@ -30,6 +30,7 @@ use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
 use crate::runs::Handover;
 use crate::tasks::{self, Failures};
+use crate::telemetry::clients::Clients;
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
 use crate::upstream::target::{Target, TargetError};
@@ -83,6 +84,7 @@ pub(crate) struct Shared {
     up: Arc<Up>,
     drain: DrainHandle,
     readiness: Readiness,
+    clients: Arc<Clients>,
     recent: Arc<Recent>,
     unknown_models: Arc<Recent>,
     local: Local,
@@ -174,6 +176,7 @@ impl Sidecar {
             up,
             drain,
             readiness,
+            clients: Clients::new(config.max_clients),
             recent: Arc::new(Recent::new(MAX_RECENT)),
             unknown_models: Arc::new(Recent::new(MAX_UNKNOWN)),
             local,

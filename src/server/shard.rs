@@ -79,6 +79,7 @@ pub(super) async fn run(
         offload: Offload::default(),
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
+        clients: Arc::clone(&shared.clients),
         recent: Arc::clone(&shared.recent),
         unknown_models: Arc::clone(&shared.unknown_models),
         requests: std::cell::Cell::new(0),

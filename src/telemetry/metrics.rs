@@ -4,6 +4,7 @@
 //! Label values are words of an enum or names from the catalog. A name that only a client sent
 //! becomes [`UNKNOWN`].
 mod batching;
+mod by_client;
 mod exporter;
 mod model;
 mod process;
@@ -30,19 +31,21 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::telemetry::clients::Clients;
     use crate::telemetry::table::METRICS;
 
     /// Uses every handle once. Each test has its own model names, because all share the recorder.
     fn touch(model: &str) {
-        let metrics = ModelMetrics::new(model, "s");
+        let metrics = ModelMetrics::new(model, Some(3), "s");
         metrics.request(Method::Predict, OutcomeLabel::Repaired, Code::Ok);
         metrics.request_seconds(Method::Predict, 0.002);
         metrics.upstream_seconds(Method::Predict, 0.001);
-        metrics.repair("x", "add_batch_dim");
-        metrics.rejection("RANK_TOO_LOW");
-        metrics.warning("BATCH_MISMATCH");
-        metrics.would_repair("", "only_signature");
-        metrics.would_reject("TOO_LARGE");
+        let client = Clients::new(1).named("c");
+        metrics.repair("x", "add_batch_dim", &client);
+        metrics.rejection("x", "RANK_TOO_LOW", &client);
+        metrics.warning("BATCH_MISMATCH", &client);
+        metrics.would_repair("", "only_signature", &client);
+        metrics.would_reject("", "TOO_LARGE", &client);
         stage_seconds(Stage::Scan, 0.000_002);
         set_inflight(1, 2, 3, 4);
         connection_refused(ConnectionLimit::All);
@@ -91,9 +94,9 @@ mod tests {
         }
         assert!(text.contains("process_resident_memory_bytes"));
         for line in [
-            r#"tfs_sidecar_requests_total{model="scrape",signature="s",method="Predict",outcome="repaired",code="OK"} 1"#,
-            r#"tfs_sidecar_repairs_total{model="scrape",signature="s",input="x",rule="add_batch_dim"} 1"#,
-            r#"tfs_sidecar_would_reject_total{model="scrape",signature="s",reason="TOO_LARGE"} 1"#,
+            r#"tfs_sidecar_requests_total{model="scrape",version="3",signature="s",method="Predict",outcome="repaired",code="OK"} 1"#,
+            r#"tfs_sidecar_repairs_total{model="scrape",signature="s",input="x",rule="add_batch_dim",client="c"} 1"#,
+            r#"tfs_sidecar_would_reject_total{model="scrape",signature="s",input="",reason="TOO_LARGE",client="c"} 1"#,
             r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",le="0.0025"} 1"#,
             r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",le="0.001"} 0"#,
             r#"tfs_sidecar_config_problems{model="scrape"} 2"#,
@@ -111,23 +114,40 @@ mod tests {
 
     #[test]
     fn ten_thousand_invented_names_add_no_series() {
-        let model = ModelMetrics::new("bounded", "s");
+        let model = ModelMetrics::new("bounded", Some(1), "s");
+        let client = Clients::new(1).unnamed();
         let series = |text: &str| {
             text.lines().filter(|line| line.contains("invented") || line.contains(UNKNOWN)).count()
         };
         for number in 0..10_000 {
             unknown().request(Method::Predict, OutcomeLabel::Rejected, Code::NotFound);
-            unknown().rejection("MODEL_UNKNOWN");
+            unknown().rejection("", "MODEL_UNKNOWN", &client);
             // Callers should pass only names from the signature; the bound holds even if they do
             // not.
-            model.repair(&format!("invented_{number}"), "rename_single");
+            model.repair(&format!("invented_{number}"), "rename_single", &client);
         }
         let text = install().render();
         assert!(series(&text) <= 1024 + 8, "{}", series(&text));
-        let request = r#"{model="__unknown__",signature="__unknown__",method="Predict",outcome="rejected",code="NOT_FOUND"} 10000"#;
+        let request = r#"{model="__unknown__",version="__unknown__",signature="__unknown__",method="Predict",outcome="rejected",code="NOT_FOUND"} 10000"#;
         assert!(text.contains(request), "{text}");
-        assert!(
-            text.contains(r#"{model="bounded",signature="s",input="__unknown__",rule="rename_single"} 8976"#)
-        );
+        assert!(text.contains(
+            r#"{model="bounded",signature="s",input="__unknown__",rule="rename_single",client=""} 8976"#
+        ));
+    }
+
+    #[test]
+    fn a_hundred_thousand_pairs_of_client_and_input_stay_within_the_cap() {
+        let clients = Clients::new(128);
+        let model = ModelMetrics::new("forged", Some(1), "s");
+        for number in 0..100_000 {
+            let client = clients.named(&format!("forged_{}", number % 200));
+            model.rejection(&format!("x{}", number / 200), "RANK_TOO_LOW", &client);
+        }
+        let text = install().render();
+        let lines = || text.lines().filter(|line| line.contains(r#"rejections_total{model="forged""#));
+        assert_eq!(lines().filter(|line| line.contains(r#"client="forged_"#)).count(), 2048);
+        assert_eq!(lines().count(), 2048 + 500, "one for all other clients of each input");
+        let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+        assert_eq!(lines().map(count).sum::<u64>(), 100_000);
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Entry {
     pub(crate) outcome: &'static str,
     pub(crate) model: String,
     pub(crate) signature: String,
-    /// The sender: the peer's address without the port, or the name from its metadata.
+    /// Who sent it (`client_identity`); empty if clients are not named.
     pub(crate) client: String,
     /// The report: repairs as in the `tfs-sidecar-repair` metadata and the warnings, or the
     /// rejection.

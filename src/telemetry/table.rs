@@ -49,12 +49,12 @@ macro_rules! metrics_table {
 const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 metrics_table! {
-    Counter REQUESTS "requests_total" [model, signature, method, outcome, code] "Answered requests, by outcome and by the gRPC code that the client received.";
-    Counter REPAIRS "repairs_total" [model, signature, input, rule] "Repairs; input is empty for a rule about the whole request.";
-    Counter REJECTIONS "rejections_total" [model, signature, reason] "Requests that the sidecar rejected because of what was sent, by their first reason. Overload and outages are not counted.";
-    Counter WARNINGS "warnings_total" [model, signature, reason] "Warnings about requests that were forwarded. A request can have several.";
-    Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule] "Repairs that mode repair would have made (mode observe and dry runs).";
-    Counter WOULD_REJECT "would_reject_total" [model, signature, reason] "Requests that mode repair would have rejected (mode observe and dry runs), by their first reason.";
+    Counter REQUESTS "requests_total" [model, version, signature, method, outcome, code] "Answered requests, by outcome and by the gRPC code that the client received.";
+    Counter REPAIRS "repairs_total" [model, signature, input, rule, client] "Repairs; input is empty for a rule about the whole request.";
+    Counter REJECTIONS "rejections_total" [model, signature, input, reason, client] "Requests that the sidecar rejected because of what was sent, by their first reason and its input, which is empty for the whole request. Overload and outages are not counted.";
+    Counter WARNINGS "warnings_total" [model, signature, reason, client] "Warnings about requests that were forwarded. A request can have several.";
+    Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule, client] "Repairs that mode repair would have made (mode observe and dry runs).";
+    Counter WOULD_REJECT "would_reject_total" [model, signature, input, reason, client] "Requests that mode repair would have rejected (mode observe and dry runs), by their first reason.";
     Histogram REQUEST_SECONDS "request_duration_seconds" [model, method] "Time from the first byte of a request to the last byte of its answer." CALL;
     Histogram UPSTREAM_SECONDS "upstream_duration_seconds" [model, method] "Time that a request spent in TF Serving, network included." CALL;
     Histogram STAGE_SECONDS "stage_duration_seconds" [stage] "Time that a request spent in each stage." STAGE;
@@ -99,6 +99,13 @@ impl Metric {
     pub(super) fn counter<const N: usize>(&'static self, values: [Cow<'static, str>; N]) -> Counter {
         debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
         metrics::with_recorder(|recorder| recorder.register_counter(&self.key(values), &METADATA))
+    }
+
+    /// As [`Self::counter`], for label values that are shared.
+    pub(super) fn counter_of(&'static self, values: impl Iterator<Item = SharedString>) -> Counter {
+        let labels = self.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value));
+        let key = Key::from_parts(self.name, labels.collect::<Vec<_>>());
+        metrics::with_recorder(|recorder| recorder.register_counter(&key, &METADATA))
     }
 
     pub(super) fn gauge<const N: usize>(&'static self, values: [Cow<'static, str>; N]) -> Gauge {
@@ -168,7 +175,10 @@ mod tests {
         use std::fmt::Write as _;
         let mut text = "# Metrics\n\nGenerated from the table in `src/telemetry/table.rs`; to rewrite it, run `UPDATE=1 cargo test --lib`.\n\n\
             `GET /metrics` on the admin address returns these metrics in the Prometheus text format, and the usual `process_*` metrics. Label values are \
-            words from the lists below, or names from TF Serving. A name that only a client sent becomes `__unknown__`.\n\n\
+            words from the lists below, or names from TF Serving. A name that only a client sent becomes `__unknown__`. \
+            `client` names the client (`client_identity` in [config.md](config.md)): the first `max_clients` names have their own label value, later ones and those \
+            beyond 2048 series are `__other__`; a client that nothing names is `__unknown__`; with `client_identity: off` the value is empty. `version` is the version that \
+            the request was checked against, `__unknown__` if its model is not known, and `__other__` for versions beyond the first 128 of a model.\n\n\
             | metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n"
             .to_owned();
         for metric in METRICS {

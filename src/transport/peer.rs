@@ -17,6 +17,8 @@ pub(crate) struct Peer(Arc<Inner>);
 struct Inner {
     key: u64,
     name: Box<str>,
+    /// Whether the name is the one in a certificate.
+    certified: bool,
 }
 
 /// Keyed at random, so that no client can choose a name with the key of another one.
@@ -55,9 +57,19 @@ impl Peer {
     ) -> Self {
         let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else { return self };
         match certificate.valid_uri_names().next().or_else(|| certificate.valid_dns_names().next()) {
-            Some(name) => Self::new(("name", name), name),
+            Some(name) => Self::with_name(("name", name), name, true),
             None => Self::new(("subject", certificate.subject()), &self.0.name),
         }
+    }
+
+    /// The name in its certificate, else its address.
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The name in its certificate.
+    pub(crate) fn certified_name(&self) -> Option<&str> {
+        self.0.certified.then_some(&self.0.name)
     }
 
     /// What stands for the peer where its name is not needed.
@@ -72,7 +84,11 @@ impl Peer {
 
     /// Connections with the same identity are the same peer.
     fn new(identity: impl Hash, name: &str) -> Self {
-        Self(Arc::new(Inner { key: HASHER.hash_one(identity), name: name.into() }))
+        Self::with_name(identity, name, false)
+    }
+
+    fn with_name(identity: impl Hash, name: &str, certified: bool) -> Self {
+        Self(Arc::new(Inner { key: HASHER.hash_one(identity), name: name.into(), certified }))
     }
 }
 
@@ -132,5 +148,7 @@ mod tests {
         let (one, two) = (one.with_certificate(certificate), two.with_certificate(certificate));
         assert_eq!(one, two);
         assert_eq!(one.to_string(), two.to_string());
+        assert_eq!(one.certified_name(), Some(one.to_string().as_str()));
+        assert_eq!(peer("10.0.0.7").certified_name(), None);
     }
 }

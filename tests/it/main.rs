@@ -22,6 +22,7 @@ mod field;
 mod fuzz_corpus;
 mod golden;
 mod health;
+mod identity;
 mod large_messages;
 mod layers;
 mod limiter;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{Request, StatusCode, header, request};
+use http::{HeaderMap, Request, StatusCode, header, request};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -21,6 +21,7 @@ use crate::pipeline::options::RequestOptions;
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, RequestContext, Shard, forward, run};
 use crate::retry::policy::Attempts;
+use crate::telemetry::metrics::OutcomeLabel;
 use crate::transport::body::BodyReader;
 use crate::transport::deadline::Deadline;
 use crate::upstream::call::CallHead;
@@ -55,7 +56,10 @@ pub(super) async fn serve(
         return;
     }
     let outcome = match Deadline::read(request.headers(), arrived) {
-        Err(fault) => Err(fault.into()),
+        Err(fault) => {
+            metrics.client(|| shard.identify(client.share.peer(), request.headers()));
+            Err(fault.into())
+        }
         Ok(deadline) => {
             let (head, body) = request.into_parts();
             let call = Call { shard: &shard, share: &client.share, responder: &responder, deadline };
@@ -69,7 +73,7 @@ pub(super) async fn serve(
         Err(Stop::Fault(fault)) => {
             tracing::debug!(method = route.method().as_str(), code = ?fault.code(), %fault, "request failed");
             responder.fail(fault.trailers());
-            metrics.failed(&fault);
+            metrics.failed(&fault, &shard.clients);
         }
     }
 }
@@ -110,7 +114,8 @@ async fn dispatch(
     }
     match route {
         Route::Judged(_) => {
-            let options = RequestOptions::read(&head.headers)?;
+            let options = RequestOptions::read(&head.headers)
+                .map_err(|fault| call.identified(&head.headers, metrics, fault.into()))?;
             if options.dry_run {
                 call.responder.set_dry_run();
                 metrics.set_dry_run();
@@ -118,9 +123,11 @@ async fn dispatch(
             let mut ticket = call.shard.admit(call.share, call.deadline)?;
             let Shard { config, offload, .. } = call.shard;
             let limits = &config.limits;
-            let message = message::read(body, &head.headers, limits, Some(offload), &mut ticket).await?;
+            let message = message::read(body, &head.headers, limits, Some(offload), &mut ticket)
+                .await
+                .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
             let mut cx = call.context(options, ticket, head, metrics);
-            let answer = run(&mut cx, &message).await?;
+            let answer = run(&mut cx, &message).await.inspect_err(|fault| cx.identify_refused(fault))?;
             // A client that takes its time to read the answer need not hold its request too.
             drop(message);
             let RequestContext { mut ticket, .. } = cx;
@@ -151,9 +158,11 @@ async fn unary(
 ) -> Result<Code, Stop> {
     let mut ticket = call.share.open()?;
     let limits = &call.shard.config.limits;
-    let message = message::read(body, &head.headers, limits, None, &mut ticket).await?;
+    let message = message::read(body, &head.headers, limits, None, &mut ticket)
+        .await
+        .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
     let mut cx = call.context(RequestOptions::NONE, ticket, head, metrics);
-    let answer = forward(&mut cx, &message.frames).await?;
+    let answer = forward(&mut cx, &message.frames).await.inspect_err(|fault| cx.identify_refused(fault))?;
     drop(message);
     let RequestContext { mut ticket, .. } = cx;
     ticket.release(u64::MAX);
@@ -161,6 +170,16 @@ async fn unary(
 }
 
 impl<'a> Call<'a> {
+    /// Finds out who sent a request that is refused because of what was sent.
+    fn identified(&self, headers: &HeaderMap, metrics: &RequestMetrics, stop: Stop) -> Stop {
+        if let Stop::Fault(fault) = &stop
+            && fault.outcome() == OutcomeLabel::Rejected
+        {
+            metrics.client(|| self.shard.identify(self.share.peer(), headers));
+        }
+        stop
+    }
+
     /// Inlined, so that the context is made where it stays.
     #[inline]
     fn context(

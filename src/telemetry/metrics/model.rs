@@ -1,38 +1,36 @@
 //! The metrics of one signature of one model.
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
 use metrics::{Counter, Histogram};
 use tonic::Code;
 
+use super::by_client::ByClient;
 use super::install;
+use crate::telemetry::clients::Client;
 use crate::telemetry::labels::{CODES, Method, OutcomeLabel, code_name};
-use crate::telemetry::table::{self, Metric};
+use crate::telemetry::table;
+use crate::telemetry::versions::version_label;
 
 /// The label value for a name that came from a client and is not in the catalog.
 pub(crate) const UNKNOWN: &str = "__unknown__";
-
-/// Inputs with counters of their own, more than any signature has. It bounds the series even if a
-/// caller passes names that clients sent.
-const MAX_INPUTS: usize = 1024;
 
 /// Handles to the metrics of one signature, created when the catalog adds it, so that counting a
 /// request looks up nothing by name.
 pub(crate) struct ModelMetrics {
     model: Arc<str>,
+    version: Arc<str>,
     signature: Arc<str>,
     /// By method, then by outcome and code. Created on first use, because most combinations never
     /// occur.
     requests: [OnceLock<Box<[OnceLock<Counter>]>>; Method::ALL.len()],
     request_seconds: [OnceLock<Histogram>; Method::ALL.len()],
     upstream_seconds: [OnceLock<Histogram>; Method::ALL.len()],
-    repairs: ByInput,
-    rejections: ByInput,
-    warnings: ByInput,
-    would_repair: ByInput,
-    would_reject: ByInput,
+    repairs: ByClient,
+    rejections: ByClient,
+    warnings: ByClient,
+    would_repair: ByClient,
+    would_reject: ByClient,
 }
 
 impl std::fmt::Debug for ModelMetrics {
@@ -42,20 +40,22 @@ impl std::fmt::Debug for ModelMetrics {
 }
 
 impl ModelMetrics {
-    /// `model` and `signature` are names from TF Serving, or [`UNKNOWN`].
-    pub(crate) fn new(model: &str, signature: &str) -> Self {
+    /// `model` and `signature` are names from TF Serving, or [`UNKNOWN`]; so is the version, which
+    /// is `None` then.
+    pub(crate) fn new(model: &str, version: Option<i64>, signature: &str) -> Self {
         install();
         Self {
             model: model.into(),
+            version: version.map_or_else(|| UNKNOWN.into(), |version| version_label(model, version)),
             signature: signature.into(),
             requests: [const { OnceLock::new() }; Method::ALL.len()],
             request_seconds: [const { OnceLock::new() }; Method::ALL.len()],
             upstream_seconds: [const { OnceLock::new() }; Method::ALL.len()],
-            repairs: ByInput::new(&table::REPAIRS),
-            rejections: ByInput::new(&table::REJECTIONS),
-            warnings: ByInput::new(&table::WARNINGS),
-            would_repair: ByInput::new(&table::WOULD_REPAIR),
-            would_reject: ByInput::new(&table::WOULD_REJECT),
+            repairs: ByClient::new(&table::REPAIRS),
+            rejections: ByClient::new(&table::REJECTIONS),
+            warnings: ByClient::new(&table::WARNINGS),
+            would_repair: ByClient::new(&table::WOULD_REPAIR),
+            would_reject: ByClient::new(&table::WOULD_REJECT),
         }
     }
 
@@ -73,7 +73,9 @@ impl ModelMetrics {
         let make = || {
             let fixed = [method.as_str(), outcome.as_str(), code_name(code)].map(Cow::Borrowed);
             let [method, outcome, code] = fixed;
-            table::REQUESTS.counter([owned(&self.model), owned(&self.signature), method, outcome, code])
+            let names = [owned(&self.model), owned(&self.version), owned(&self.signature)];
+            let [model, version, signature] = names;
+            table::REQUESTS.counter([model, version, signature, method, outcome, code])
         };
         of_method[cell].get_or_init(make).increment(1);
     }
@@ -90,71 +92,39 @@ impl ModelMetrics {
 
     /// Counts a repair. `input` is an alias of the signature, or empty for a rule about the whole
     /// request.
-    pub(crate) fn repair(&self, input: &str, rule: &'static str) {
-        self.repairs.count(self, input, rule);
+    pub(crate) fn repair(&self, input: &str, rule: &'static str, client: &Client) {
+        self.repairs.count(self.names(), input, rule, client);
     }
 
-    /// Counts a rejected request under its first reason.
-    pub(crate) fn rejection(&self, reason: &'static str) {
-        self.rejections.count(self, "", reason);
+    /// Counts a rejected request under its first reason. `input` is as for [`Self::repair`].
+    pub(crate) fn rejection(&self, input: &str, reason: &'static str, client: &Client) {
+        self.rejections.count(self.names(), input, reason, client);
     }
 
     /// Counts a warning about a request that was forwarded.
-    pub(crate) fn warning(&self, reason: &'static str) {
-        self.warnings.count(self, "", reason);
+    pub(crate) fn warning(&self, reason: &'static str, client: &Client) {
+        self.warnings.count(self.names(), "", reason, client);
     }
 
     /// Like [`Self::repair`], in mode observe or a dry run.
-    pub(crate) fn would_repair(&self, input: &str, rule: &'static str) {
-        self.would_repair.count(self, input, rule);
+    pub(crate) fn would_repair(&self, input: &str, rule: &'static str, client: &Client) {
+        self.would_repair.count(self.names(), input, rule, client);
     }
 
     /// Like [`Self::rejection`], in mode observe or a dry run.
-    pub(crate) fn would_reject(&self, reason: &'static str) {
-        self.would_reject.count(self, "", reason);
+    pub(crate) fn would_reject(&self, input: &str, reason: &'static str, client: &Client) {
+        self.would_reject.count(self.names(), input, reason, client);
+    }
+
+    fn names(&self) -> [&Arc<str>; 2] {
+        [&self.model, &self.signature]
     }
 }
 
 /// The handles for requests whose model is not in the catalog.
 pub(crate) fn unknown() -> &'static Arc<ModelMetrics> {
     static METRICS: OnceLock<Arc<ModelMetrics>> = OnceLock::new();
-    METRICS.get_or_init(|| Arc::new(ModelMetrics::new(UNKNOWN, UNKNOWN)))
-}
-
-/// Counters by input and rule, or by reason alone. Reads take no lock; a new pair copies the map.
-struct ByInput {
-    metric: &'static Metric,
-    counters: ArcSwap<HashMap<&'static str, HashMap<Arc<str>, Counter>>>,
-}
-
-impl ByInput {
-    fn new(metric: &'static Metric) -> Self {
-        Self { metric, counters: ArcSwap::default() }
-    }
-
-    fn count(&self, of: &ModelMetrics, input: &str, word: &'static str) {
-        if let Some(counter) = self.counters.load().get(word).and_then(|inputs| inputs.get(input)) {
-            counter.increment(1);
-            return;
-        }
-        let full = self.counters.load().get(word).is_some_and(|inputs| inputs.len() >= MAX_INPUTS);
-        if full && input != UNKNOWN {
-            return self.count(of, UNKNOWN, word);
-        }
-        let names = [owned(&of.model), owned(&of.signature)];
-        let [model, signature] = names;
-        let counter = match self.metric.labels.len() {
-            4 => self.metric.counter([model, signature, Cow::Owned(input.to_owned()), word.into()]),
-            _ => self.metric.counter([model, signature, word.into()]),
-        };
-        counter.increment(1);
-        let input: Arc<str> = input.into();
-        self.counters.rcu(|counters| {
-            let mut counters = HashMap::clone(counters);
-            counters.entry(word).or_default().insert(Arc::clone(&input), counter.clone());
-            counters
-        });
-    }
+    METRICS.get_or_init(|| Arc::new(ModelMetrics::new(UNKNOWN, None, UNKNOWN)))
 }
 
 fn owned(name: &Arc<str>) -> Cow<'static, str> {
@@ -170,7 +140,7 @@ mod tests {
         for number in 0..CODES {
             assert_eq!(Code::from_i32(number as i32) as usize, number);
         }
-        let metrics = ModelMetrics::new("codes", "s");
+        let metrics = ModelMetrics::new("codes", Some(1), "s");
         for method in Method::ALL {
             for outcome in OutcomeLabel::ALL {
                 for number in 0..CODES {

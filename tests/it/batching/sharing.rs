@@ -48,7 +48,7 @@ async fn repaired_requests_and_other_encodings_join() {
     let requests = vec![
         of(floats(&[1, 3], &[1.0, 1.25, 1.5])),
         // Without the batch dimension, as float64.
-        of(doubles(&[3], &[2.0, 2.25, 2.5])),
+        of(doubles(&[3], &[2.0, 2.25, 2.5])).metadata("user-agent", "member/1.0"),
         of(float_list(&[1, 3], &[3.0, 3.25, 3.5])),
     ];
     let streams = enqueue(&setup, &setup.client, requests, 1).await;
@@ -57,6 +57,7 @@ async fn repaired_requests_and_other_encodings_join() {
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0], [2.0], [3.0]]);
     assert!(replies.iter().all(|reply| reply.initial("tfs-sidecar-batch") == ["rows=1/3"]));
     assert_eq!(replies[1].repairs().len(), 2, "the repairs of a member are its own");
+    assert_eq!(metric(&setup, "repairs_total", &[("client", "member/1.0")]).await, 2.0);
     assert!(replies[0].repairs().is_empty() && replies[2].repairs().is_empty());
     assert_eq!(setup.fake.count(PREDICT), 2);
 }

@@ -45,6 +45,11 @@ impl Client {
         (Self::handshake(io, i32::MAX as u32).await.unwrap(), stuck)
     }
 
+    /// Over a connection that was made elsewhere.
+    pub async fn over(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Self::handshake(io, 4 << 20).await.unwrap()
+    }
+
     pub async fn try_connect(addr: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         Self::dial(addr, 4 << 20).await
     }
@@ -128,7 +133,7 @@ impl Client {
             .unwrap();
         for (key, value) in &request.metadata {
             let key = HeaderName::from_bytes(key.as_bytes()).unwrap();
-            head.headers_mut().append(key, HeaderValue::from_str(value).unwrap());
+            head.headers_mut().append(key, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let (response, send) = self.send.clone().ready().await?.send_request(head, false)?;
         Ok(Stream::new(send, response))

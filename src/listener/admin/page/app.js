@@ -40,7 +40,7 @@ function showUnknown({ entries }) {
       [entry.last, "when"],
       [String(entry.count), "number"],
       [entry.model, "text"],
-      [entry.client],
+      [entry.client, "text"],
       [entry.lines.join("\n"), "text"],
     ]),
   );
@@ -56,7 +56,7 @@ function showRecent({ entries, missed }) {
       [String(entry.count), "number"],
       [entry.outcome, entry.outcome.includes("reject") ? "refused" : ""],
       [entry.signature ? `${entry.model} / ${entry.signature}` : entry.model],
-      [entry.client],
+      [entry.client, "text"],
       [entry.lines.join("\n"), "text"],
     ]),
   );

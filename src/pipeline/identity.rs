@@ -1,0 +1,133 @@
+//! Who sent a request, as metrics and the status page name it. Limits and fair shares do not use
+//! it: metadata can be forged.
+use std::borrow::Cow;
+
+use http::{HeaderMap, header};
+
+use super::Shard;
+use super::context::RequestContext;
+use crate::config::IdentitySource;
+use crate::fault::Fault;
+use crate::telemetry::clients::Client;
+use crate::telemetry::metrics::OutcomeLabel;
+use crate::transport::peer::Peer;
+
+/// Bytes of a name; more are cut off.
+const MAX_NAME: usize = 128;
+
+impl Shard {
+    /// The client that sent these headers: named by the first configured source that has a name.
+    pub(crate) fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Client {
+        let sources = &self.config.client_identity;
+        if sources.is_empty() {
+            return self.clients.unnamed();
+        }
+        match sources.iter().find_map(|source| name(source, peer, headers)) {
+            Some(name) => self.clients.named(&name),
+            None => self.clients.unknown(),
+        }
+    }
+}
+
+impl RequestContext<'_> {
+    /// Who sent the request.
+    pub(super) fn client(&self) -> &Client {
+        self.metrics.client(|| self.shard.identify(self.peer, self.head.request().headers()))
+    }
+
+    /// Finds out who sent a request that is refused because of what was sent, while its headers
+    /// are here.
+    pub(crate) fn identify_refused(&self, fault: &Fault) {
+        if fault.outcome() == OutcomeLabel::Rejected {
+            self.client();
+        }
+    }
+}
+
+fn name<'a>(source: &IdentitySource, peer: &'a Peer, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
+    let value = |key| headers.get(key).map(|value: &http::HeaderValue| value.as_bytes());
+    match source {
+        IdentitySource::TlsSan => clean(peer.certified_name()?.as_bytes()),
+        IdentitySource::Metadata(key) => clean(headers.get(key)?.as_bytes()),
+        IdentitySource::UserAgent => clean(product(value(header::USER_AGENT)?)),
+        IdentitySource::Peer => clean(peer.name().as_bytes()),
+    }
+}
+
+/// The first product of a user agent, with the major and minor version: `grpc-python/1.62` of
+/// `grpc-python/1.62.1 grpc-c/39.0.0 (linux; chttp2)`. A version that is no number, such as a
+/// commit, is left out: every build would be a client of its own.
+fn product(agent: &[u8]) -> &[u8] {
+    let agent = agent.trim_ascii();
+    let first = agent.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let Some(slash) = first.iter().position(|byte| *byte == b'/') else { return first };
+    let version = &first[slash + 1..];
+    let mut dots = 0;
+    let end = version.iter().position(|byte| match byte {
+        b'.' => {
+            dots += 1;
+            dots == 2
+        }
+        byte => !byte.is_ascii_digit(),
+    });
+    let commit = dots == 0 && end.is_some_and(|end| version[end].is_ascii_alphabetic());
+    let version = if commit { &[] } else { &version[..end.unwrap_or(version.len())] };
+    let version = version.strip_suffix(b".").unwrap_or(version);
+    match version {
+        [] => &first[..slash],
+        version => &first[..slash + 1 + version.len()],
+    }
+}
+
+/// A name of printable ASCII and bounded length; `None` if it is empty. Other bytes become `_`.
+fn clean(name: &[u8]) -> Option<Cow<'_, str>> {
+    let name = name.trim_ascii();
+    let name = name[..name.len().min(MAX_NAME)].trim_ascii_end();
+    let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    match std::str::from_utf8(name) {
+        Ok("") => None,
+        Ok(text) if name.iter().all(|byte| printable(*byte)) => Some(Cow::Borrowed(text)),
+        _ => {
+            let cleaned = name.iter().map(|byte| if printable(*byte) { char::from(*byte) } else { '_' });
+            Some(Cow::Owned(cleaned.collect()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_agents_are_reduced_to_name_and_minor_version() {
+        for (agent, expected) in [
+            ("grpc-python/1.62.1 grpc-c/39.0.0 (linux; chttp2)", "grpc-python/1.62"),
+            ("grpc-go/1.60.0", "grpc-go/1.60"),
+            ("grpc-java-netty/1.58.0", "grpc-java-netty/1.58"),
+            ("grpc-node-js/1.9.5", "grpc-node-js/1.9"),
+            ("grpc-dotnet/2.59.0 (.NET 8.0.1; CLR 8.0.1; net8.0; linux; x64)", "grpc-dotnet/2.59"),
+            ("fraud-scorer/2.3.1 grpc-go/1.60.0", "fraud-scorer/2.3"),
+            ("grpc-go/1.61.0-dev", "grpc-go/1.61"),
+            ("app/1", "app/1"),
+            ("app/1.", "app/1"),
+            ("app/7f3a9c2", "app"),
+            ("app/2.0rc1", "app/2.0"),
+            ("app/f3a9c2", "app"),
+            ("app/v1.2", "app"),
+            ("app", "app"),
+            (" app/1.2.3 ", "app/1.2"),
+            ("", ""),
+        ] {
+            assert_eq!(product(agent.as_bytes()), expected.as_bytes(), "{agent}");
+        }
+    }
+
+    #[test]
+    fn names_are_printable_and_short() {
+        assert_eq!(clean(b" team a ").unwrap(), "team a");
+        assert_eq!(clean("z\u{fc}rich\t\"".as_bytes()).unwrap(), "z__rich_\"");
+        assert_eq!(clean(b"\xff\0").unwrap(), "__");
+        assert_eq!(clean(b"  "), None);
+        assert_eq!(clean(&[b'x'; 1_000]).unwrap().len(), MAX_NAME);
+    }
+}
