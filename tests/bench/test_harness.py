@@ -189,8 +189,8 @@ class Batching(unittest.TestCase):
             batching_report.fill("no markers", made)
 
     def test_instructions_are_compared_with_those_of_the_same_run(self):
-        self.assertEqual(instructions.bars({"S": 100, "S_batched": 51})[1], False)
-        self.assertEqual(instructions.bars({"S": 100, "S_batched": 50, "S_one": 100, "S_lone": 103})[1], True)
+        self.assertEqual(instructions.bars({"S": 100, "S_batched": 91})[1], False)
+        self.assertEqual(instructions.bars({"S": 100, "S_batched": 90, "S_one": 100, "S_lone": 103})[1], True)
 
 
 class Soak(unittest.TestCase):
