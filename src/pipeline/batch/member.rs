@@ -76,7 +76,7 @@ fn rows(view: &PredictView, verdict: &Verdict) -> u64 {
 pub(in super::super) async fn share(
     cx: &mut RequestContext<'_>,
     runs: &Arc<Runs>,
-    request: Candidate<'_>,
+    mut request: Candidate<'_>,
 ) -> Result<Answer, Fault> {
     let scanned;
     let (message, view) = match request.repaired {
@@ -100,6 +100,12 @@ pub(in super::super) async fn share(
     let (source, rows) = ((cx.peer.key(), cx.deadline.at()), part.rows);
     let brings = Box::new(Brings { part, head: std::mem::take(&mut cx.head) });
     let changed = request.repaired.is_some();
+    let filled = runs.settings.filled(rows);
+    if filled != rows {
+        // The model is compiled for the allowed numbers of rows, so a lone run is filled too.
+        request.repaired = Some(message);
+        request.calls = Calls::Pad { rows: rows as i64, to: filled as i64 };
+    }
     cx.progress.set("waiting for a run of the model");
     let outcome = match runs.offer(&cx.shard.runs, key, source, brings)? {
         Offered::Waits(place, outcome) => wait(place, outcome).await?,
@@ -167,6 +173,7 @@ async fn lone(cx: &mut RequestContext<'_>, request: &Candidate<'_>) -> Result<An
     match (request.calls, request.repaired) {
         (Calls::Pad { .. }, Some(message)) => {
             cx.head.set_changed();
+            cx.head.accept_uncompressed();
             fan_out(cx, message, request.calls, ResponseAnnotations::default()).await
         }
         _ => Ok(Answer::from(send(cx, request.frames).await?)),

@@ -159,6 +159,30 @@ async fn runs_are_filled_to_an_allowed_size_and_answers_cut_back() {
     finish(vec![first]).await;
 }
 
+/// The model is compiled for the allowed sizes, so what is compared has one of them too.
+#[tokio::test]
+async fn lone_runs_are_filled_to_an_allowed_size_too() {
+    let setup = Setup::with([model()], |config| {
+        batching(config, |policy| {
+            policy.batching.allowed_batch_sizes = vec![2, 4];
+            policy.batching.probation = 8;
+        });
+    })
+    .await;
+    let gate = setup.fake.hold(PREDICT, 1);
+    let first = setup.client.stream(Request::predict(&rows(&[5.0, 6.0]))).await;
+    setup.fake.called(PREDICT, 1).await;
+    let requests = (0..3).map(|number| Request::predict(&rows(&[number as f32]))).collect();
+    let streams = enqueue(&setup, &setup.client, requests, 1).await;
+    gate.open();
+    let replies = finish(streams).await;
+    assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[0.0], [1.0], [2.0]]);
+    let mut carried: Vec<_> = setup.fake.calls_of(PREDICT).iter().skip(1).map(carried).collect();
+    carried.sort_by(|left, right| left.partial_cmp(right).unwrap());
+    assert_eq!(carried, [vec![0.0, 0.0], vec![0.0, 1.0, 2.0, 2.0], vec![1.0, 1.0], vec![2.0, 2.0]]);
+    finish(vec![first]).await;
+}
+
 #[tokio::test]
 async fn different_inner_shapes_share_only_among_themselves() {
     let sig = Sig::new("serving_default").input("x", FLOAT, &[-1, -1]).output("y", FLOAT, &[-1, -1]);
