@@ -30,9 +30,9 @@ pub(crate) struct InputPart {
     pub values: Rope,
 }
 
-/// More bytes than this are not allocated to expand the values of a request. A run is not shared
-/// for the sake of a request that is so large, and a short message must not become a long one.
-pub(crate) const MAX_EXPANSION: u64 = 16 << 20;
+/// More bytes than this are not allocated to expand the values of a request: a short message must
+/// not become a long one, and what is this large gains little from sharing a run.
+pub(crate) const MAX_EXPANSION: u64 = 256 << 10;
 
 impl Part {
     /// What a request that conforms to the signature brings. The signature is

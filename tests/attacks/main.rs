@@ -12,6 +12,7 @@
 mod support;
 
 mod admission;
+mod batching;
 mod connections;
 mod fairness;
 mod floods;
