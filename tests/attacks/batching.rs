@@ -92,11 +92,11 @@ async fn metadata_that_differs_in_each_request() {
 }
 
 #[tokio::test]
-async fn a_thousand_streams_for_the_same_runs() {
-    let trial = trial("1,000 streams that share the runs").await;
+async fn hundreds_of_streams_for_the_same_runs() {
+    let trial = trial("300 streams that share the runs").await;
     trial
         .run(async |addr, stop| {
-            flood(&addr, &stop, 1_000, |_| Request::predict(&dense::conforming())).await;
+            flood(&addr, &stop, 300, |_| Request::predict(&dense::conforming())).await;
         })
         .await;
 }
@@ -145,7 +145,7 @@ async fn one_value_for_many_rows() {
             let huge = Predict::new(MODEL).input(INPUT, float_list(&[32_000, 128], &[0.5])).bytes();
             let request =
                 move |number: u64| Request::predict(if number.is_multiple_of(4) { &huge } else { &message });
-            flood(&addr, &stop, 32, request).await;
+            flood(&addr, &stop, 8, request).await;
         })
         .await;
 }
