@@ -39,14 +39,10 @@ impl From<Reply> for Answer {
 
 impl Answer {
     /// Sets what is added to the answer.
-    pub(super) fn with(self, annotations: ResponseAnnotations) -> Self {
+    pub(super) fn set_annotations(&mut self, new: ResponseAnnotations) {
         match self {
-            Self::Upstream { reply, .. } => Self::Upstream { reply, annotations },
-            Self::Failed { head, trailers, .. } => Self::Failed { head, trailers, annotations },
-            Self::Whole(mut whole) => {
-                annotations.add_metadata(&mut whole.metadata);
-                Self::Whole(whole)
-            }
+            Self::Upstream { annotations, .. } | Self::Failed { annotations, .. } => *annotations = new,
+            Self::Whole(whole) => new.add_metadata(&mut whole.metadata),
         }
     }
 

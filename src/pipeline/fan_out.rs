@@ -45,7 +45,10 @@ pub(super) async fn fan_out(
     for (part, rows) in &sent {
         match call(cx, part.clone(), *rows, &mut around).await? {
             Ok(part) => parts.push(part),
-            Err(refusal) => return Ok(refusal.with(annotations)),
+            Err(mut refusal) => {
+                refusal.set_annotations(annotations);
+                return Ok(refusal);
+            }
         }
     }
     // Rows of two versions do not belong into one answer.
@@ -55,7 +58,10 @@ pub(super) async fn fan_out(
                 tracing::debug!(version, "asking one version again for rows that another one answered");
                 match call(cx, pinned(message, version), *rows, &mut around).await? {
                     Ok(again) => *part = again,
-                    Err(refusal) => return Ok(refusal.with(annotations)),
+                    Err(mut refusal) => {
+                        refusal.set_annotations(annotations);
+                        return Ok(refusal);
+                    }
                 }
             }
         }

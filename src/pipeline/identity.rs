@@ -22,11 +22,32 @@ impl Shard {
         if sources.is_empty() {
             return self.clients.unnamed();
         }
-        match sources.iter().find_map(|source| name(source, peer, headers)) {
+        // Requests of one client tend to follow each other.
+        let agent = headers.get(header::USER_AGENT).map_or(&[][..], |agent| agent.as_bytes());
+        if let Some(last) = &*self.last_client.borrow()
+            && last.peer == peer.key()
+            && *last.agent == *agent
+        {
+            return last.client.clone();
+        }
+        let client = match sources.iter().find_map(|source| name(source, peer, headers)) {
             Some(name) => self.clients.named(&name),
             None => self.clients.unknown(),
+        };
+        if !sources.iter().any(|source| matches!(source, IdentitySource::Metadata(_))) {
+            let last = Identified { peer: peer.key(), agent: agent.into(), client: client.clone() };
+            self.last_client.replace(Some(last));
         }
+        client
     }
+}
+
+/// The client of a request, and what it depends on unless metadata names it.
+#[derive(Debug)]
+pub(crate) struct Identified {
+    peer: u64,
+    agent: Box<[u8]>,
+    client: Client,
 }
 
 impl RequestContext<'_> {

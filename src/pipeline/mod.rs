@@ -61,6 +61,8 @@ pub(crate) struct Shard {
     pub retry_budget: RefCell<Budget>,
     pub drain: DrainHandle,
     /// The clients that metrics name.
+    /// The last client that was identified.
+    pub last_client: RefCell<Option<identity::Identified>>,
     pub clients: Arc<Clients>,
     /// What the operators' page shows.
     pub recent: Arc<Recent>,

@@ -134,7 +134,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         let sent = Instant::now();
         let runs = operation.predict().and_then(|view| Some((version.runs(signature)?, view)));
         let alone = runs.and_then(|(runs, view)| batch::start_alone(cx, runs, view, &verdict, sent));
-        let answer = match runs {
+        let mut answer = match runs {
             Some((runs, view)) if alone.is_none() => {
                 if verdict.outcome != Outcome::Conforming || !verdict.warnings.is_empty() {
                     // The headers go along with the run.
@@ -164,7 +164,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         count(cx, &verdict);
         remember(cx, &version, &verdict);
         let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
-        let mut answer = answer.with(annotations);
+        answer.set_annotations(annotations);
         answer.annotate(plain, operation, &verdict);
         return Ok(answer);
     }

@@ -79,6 +79,7 @@ pub(super) async fn run(
         offload: Offload::default(),
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
+        last_client: std::cell::RefCell::default(),
         clients: Arc::clone(&shared.clients),
         recent: Arc::clone(&shared.recent),
         unknown_models: Arc::clone(&shared.unknown_models),

@@ -1,5 +1,5 @@
 //! Counters by client, input, and rule or reason.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ pub(super) struct ByClient {
     counters: ArcSwap<HashMap<&'static str, Inputs>>,
 }
 
-type Inputs = HashMap<Arc<str>, Arc<HashMap<Slot, Counter>>>;
+type Inputs = HashMap<Arc<str>, Arc<BTreeMap<Slot, Counter>>>;
 
 impl ByClient {
     pub(super) fn new(metric: &'static Metric) -> Self {
