@@ -289,12 +289,16 @@ impl Climb {
                 let wait = if wait == Wait::Hold { Wait::No } else { Wait::Hold };
                 (Setting { wait, ..self.center }, measure.blocked && runs > 1)
             }
-            Move::Linger if wait == Wait::Linger => (Setting { wait: Wait::No, ..self.center }, true),
+            Move::Linger if wait == Wait::Linger => {
+                (Setting { wait: Wait::No, ..self.center }, !measure.saturated)
+            }
             Move::Linger => {
                 // What two groups of clients in turn have had, in one run.
                 let rows = (2 * used * runs as u64).clamp(rows, self.max_rows);
+                // With more runs at once the server is busy while a run comes back.
+                let useful = measure.blocked && measure.follow && !measure.saturated && runs <= 2;
                 let long = curve.expected(used).is_some_and(|time| time >= MIN_LINGER);
-                (Setting { runs: 1, rows, wait: Wait::Linger }, measure.blocked && measure.follow && long)
+                (Setting { runs: 1, rows, wait: Wait::Linger }, useful && long)
             }
         };
         let step = (to.runs as f64 * to.rows as f64 / (runs as f64 * rows as f64)).ln();
