@@ -40,10 +40,10 @@ const MODELS: &[Model] = &[
     model(Curve::new("CPU cnn", 2, |rows| 5500.0 + 3800.0 * rows), (2, 48, Wait::Hold), (3, 64, Wait::No)),
     model(Curve::new("GPU dense", 1, |_| 136.0), (1, 64, Wait::No), (2, 64, Wait::No)),
     model(Curve::new("GPU mlp", 1, |rows| f64::max(217.0, 1.7 * rows)), (1, 64, Wait::No), (3, 64, Wait::No)),
-    model(Curve::new("GPU recommender", 1, |_| 1170.0), (1, 32, Wait::No), (3, 64, Wait::No)),
+    model(Curve::new("GPU recommender", 1, |_| 1170.0), (1, 64, Wait::Linger), (3, 64, Wait::No)),
     model(
         Curve::new("GPU mobilenet", 1, |rows| f64::max(3900.0, 74.0 * rows)),
-        (1, 32, Wait::No),
+        (1, 64, Wait::Linger),
         (3, 64, Wait::No),
     ),
     model(
@@ -53,7 +53,7 @@ const MODELS: &[Model] = &[
     ),
     model(
         Curve::new("GPU bert-base", 1, |rows| f64::max(7600.0, 127.0 * rows)),
-        (1, 48, Wait::No),
+        (1, 64, Wait::Linger),
         (1, 64, Wait::No),
     ),
     model(Curve::new("linear", 2, |rows| 1000.0 * rows), (4, 64, Wait::No), (3, 64, Wait::No)),
