@@ -16,6 +16,8 @@ pub(super) struct Bucket {
     pub(super) used: Micros,
     /// No request that waits has an earlier deadline.
     pub(super) urgent: Option<Micros>,
+    /// Its requests wait for those of the clients that were just answered.
+    pub(super) linger: Option<Linger>,
     /// Requests waited for a run to come back.
     pub(super) blocked: bool,
     /// Why it may start a run, if it waits for others: it is full, or a deadline comes first.
@@ -25,6 +27,13 @@ pub(super) struct Bucket {
     /// Its entries in the queue's order of buckets.
     pub(super) ready: Option<(Tag, u64, u32)>,
     pub(super) due: Option<(Micros, u32)>,
+}
+
+/// Requests wait until there are so many rows, or until this time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Linger {
+    pub(super) rows: u64,
+    pub(super) until: Micros,
 }
 
 impl Bucket {
@@ -38,6 +47,7 @@ impl Bucket {
             flying: 0,
             used: 0,
             urgent: None,
+            linger: None,
             blocked: false,
             delays: false,
             full: false,

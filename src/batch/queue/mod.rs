@@ -133,6 +133,8 @@ struct Run {
     /// When its oldest member came.
     came: Micros,
     requests: u32,
+    /// Of its members, and with those that it is filled with.
+    own: u64,
     rows: u64,
 }
 
@@ -193,13 +195,14 @@ impl<T> Queue<T> {
         if !free {
             return None;
         }
+        let own = rows;
         let rows = self.settings.filled(rows);
         tuner.came(now);
         let epoch = tuner.formed(false, false);
         self.alone += 1;
         self.flying += rows;
         self.flying_alone += rows;
-        Some(self.run(None, self.main, epoch, Cause::Idle, Some(now), rows))
+        Some(self.run(None, self.main, epoch, Cause::Idle, Some(now), (own, rows)))
     }
 
     /// Offers a request.
@@ -215,7 +218,7 @@ impl<T> Queue<T> {
                 let epoch = self.tuners[tuner].formed(false, false);
                 self.flying += rows;
                 self.buckets[at as usize].flying += rows;
-                let run = self.run(Some(at), tuner, epoch, Cause::Deadline, Some(now), rows);
+                let run = self.run(Some(at), tuner, epoch, Cause::Deadline, Some(now), (request.rows, rows));
                 return Entry::Alone(run, request.payload);
             }
             Place::TooLate(wait) => return Entry::Refused(Refusal::TooLate { wait }, request.payload),
@@ -267,7 +270,7 @@ impl<T> Queue<T> {
         bucket.runs += 1;
         bucket.reserved += 1;
         self.reserved += 1;
-        let run = self.run(Some(at), tuner, 0, cause, None, 0);
+        let run = self.run(Some(at), tuner, 0, cause, None, (0, 0));
         self.refresh(at, now);
         Some((key, run))
     }
@@ -329,6 +332,7 @@ impl<T> Queue<T> {
         run.came = came;
         run.epoch = epoch;
         run.requests = formed.members.len() as u32;
+        run.own = formed.rows;
         run.rows = settings.filled(formed.rows);
         bucket.flying += run.rows;
         self.flying += run.rows;
@@ -342,7 +346,7 @@ impl<T> Queue<T> {
     }
 
     /// When [`Queue::start`] is to be called although nothing has happened: a request has waited
-    /// for `max_delay`, or cannot wait any longer.
+    /// for `max_delay` or for the clients of a run that was answered, or cannot wait any longer.
     pub(crate) fn due(&self) -> Option<Micros> {
         self.delayed.first().map(|(due, _)| *due)
     }
@@ -376,12 +380,12 @@ impl<T> Queue<T> {
         epoch: u32,
         cause: Cause,
         started: Option<Micros>,
-        rows: u64,
+        (own, rows): (u64, u64),
     ) -> RunId {
         self.last += 1;
         let number = self.last;
         let came = started.unwrap_or(0);
-        let run = Run { number, bucket, tuner, epoch, cause, started, came, requests: 1, rows };
+        let run = Run { number, bucket, tuner, epoch, cause, started, came, requests: 1, own, rows };
         let slot = self.runs.insert(run);
         RunId((number << 32) | slot as u64)
     }
@@ -399,6 +403,9 @@ impl<T> Queue<T> {
             } else {
                 tuner.failed(run.epoch, run.requests as usize, now);
             }
+        }
+        if answered {
+            self.linger(&run, now);
         }
         let Some(at) = run.bucket else {
             self.alone -= 1;

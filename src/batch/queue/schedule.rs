@@ -1,12 +1,17 @@
 //! Which bucket may start a run, whether a request can wait for it, and who makes room in a full
 //! queue.
 use super::super::tuner::Tuner;
-use super::bucket::Bucket;
-use super::{MAX_BUCKETS, Queue, Request};
+use super::bucket::{Bucket, Linger};
+use super::{MAX_BUCKETS, Queue, Request, Run};
 use crate::concurrency::Micros;
 
 /// When a full queue is to be tried again, while the time of a run is not known.
 const UNKNOWN_RETRY: Micros = 10_000;
+
+/// Requests linger until there are so many of the rows that would wait if each client that was
+/// answered sent as many again. Not all: as long as some come later, requests wait when the run of
+/// the others comes back.
+const LINGER: (u64, u64) = (15, 16);
 
 /// What to do with a request that was offered.
 pub(super) enum Place {
@@ -143,6 +148,25 @@ impl<T> Queue<T> {
         }
     }
 
+    /// A run was answered. The requests that wait may wait for those of its clients, if that was
+    /// found to pay.
+    pub(super) fn linger(&mut self, run: &Run, now: Micros) {
+        if self.max_delay > 0 || self.waiting.is_empty() {
+            return;
+        }
+        // A run without a key was one of the only key.
+        let only = || self.by_key.values().next().copied().filter(|_| self.by_key.len() == 1);
+        let Some(at) = run.bucket.or_else(only) else { return };
+        let bucket = &mut self.buckets[at as usize];
+        let waiting = bucket.lane.rows;
+        let Some(limit) = self.tuners[bucket.tuner].linger(run.own).filter(|_| waiting > 0) else {
+            return;
+        };
+        let all = waiting + run.own;
+        let rows = (all * LINGER.0).div_ceil(LINGER.1).min(all - 1);
+        bucket.linger = Some(Linger { rows, until: now + limit });
+    }
+
     /// Brings up to date whether a bucket may start a run.
     pub(super) fn refresh(&mut self, at: u32, now: Micros) {
         let bucket = &mut self.buckets[at as usize];
@@ -159,7 +183,9 @@ impl<T> Queue<T> {
             Some((came, seq)) if wanted && free => {
                 let expected = || tuner.expected(self.settings.filled(lane.rows)).unwrap_or(0);
                 let delay = came + self.max_delay;
-                let urgent = bucket.urgent.filter(|_| self.max_delay > 0);
+                bucket.linger = bucket.linger.filter(|linger| now < linger.until && lane.rows < linger.rows);
+                let delay = bucket.linger.map_or(delay, |linger| linger.until.max(delay));
+                let urgent = bucket.urgent.filter(|_| delay > now);
                 let urgent = urgent.map(|deadline| deadline.saturating_sub(expected()));
                 bucket.urged = urgent.is_some_and(|urgent| urgent < delay);
                 bucket.full = lane.rows >= most;

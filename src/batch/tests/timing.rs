@@ -1,8 +1,9 @@
 //! When a run starts, and which deadlines it can meet.
 use std::time::Duration;
 
-use super::super::queue::{Cause, Entry, Queue, Refusal, Request};
+use super::super::queue::{Cause, Entry, Queue, Refusal, Request, RunId};
 use super::super::settings::Settings;
+use super::super::tuner::{Learned, Wait};
 use super::{payloads, push, queue, request, settings, start};
 use crate::concurrency::Micros;
 
@@ -23,6 +24,24 @@ fn taught(settings: &Settings) -> (Queue<u64>, Micros) {
         now += 100;
     }
     (queue, now)
+}
+
+/// A queue that lingers and has learned the time of a run. A run of eight rows is in flight, and
+/// one request waits.
+fn lingering(waits: Request<u64>) -> (Queue<u64>, RunId, Micros) {
+    let mut queue = Queue::new(&settings(64), &Learned::fixed(1, 64, Wait::Linger));
+    let mut now = 0;
+    for rows in [1, 8] {
+        for _ in 0..20 {
+            let run = queue.start_alone(rows, now).unwrap();
+            now += RUN;
+            queue.finish(run, true, now);
+        }
+    }
+    let run = queue.start_alone(8, now).unwrap();
+    push(&mut queue, 1, waits, now);
+    assert!(queue.start(now).is_none());
+    (queue, run, now + RUN)
 }
 
 fn with_deadline(payload: u64, deadline: Micros) -> Request<u64> {
@@ -138,4 +157,60 @@ fn a_draining_queue_holds_nothing() {
     assert_eq!(queue.rows(), 0);
     push(&mut queue, 1, request(1, 100), 2);
     assert!(start(&mut queue, 2).is_some());
+}
+
+#[test]
+fn a_request_lingers_for_the_clients_of_the_run_that_came_back() {
+    let (mut queue, run, now) = lingering(request(1, 0));
+    queue.finish(run, true, now);
+    assert!(queue.start(now).is_none());
+    assert_eq!(queue.due(), Some(now + RUN / 8));
+    for number in 1..8 {
+        assert!(queue.start(now + number).is_none());
+        push(&mut queue, 1, request(1, number), now + number);
+    }
+    let (_, formed) = start(&mut queue, now + 8).unwrap();
+    assert_eq!((formed.cause, formed.rows), (Cause::Returned, 8));
+    assert_eq!(queue.due(), None);
+}
+
+#[test]
+fn a_request_lingers_for_no_longer_than_a_part_of_a_run() {
+    let (mut queue, run, now) = lingering(request(1, 0));
+    queue.finish(run, true, now);
+    assert!(queue.start(now + RUN / 8 - 1).is_none());
+    assert_eq!(payloads(&start(&mut queue, now + RUN / 8).unwrap().1), [0]);
+}
+
+#[test]
+fn a_deadline_ends_the_lingering() {
+    let deadline = |left| with_deadline(0, 41 * RUN + left);
+    let (mut queue, run, now) = lingering(deadline(RUN + RUN / 16));
+    assert_eq!(now, 41 * RUN);
+    queue.finish(run, true, now);
+    assert!(queue.start(now).is_none());
+    assert_eq!(queue.due(), Some(now + RUN / 16));
+    let (_, formed) = start(&mut queue, now + RUN / 16).unwrap();
+    assert_eq!((payloads(&formed), formed.late.len()), (vec![0], 0));
+    let (mut queue, run, now) = lingering(deadline(RUN));
+    queue.finish(run, true, now);
+    assert_eq!(payloads(&start(&mut queue, now).unwrap().1), [0]);
+}
+
+#[test]
+fn a_lone_client_a_failed_run_and_a_draining_queue_never_linger() {
+    let (mut queue, run, now) = lingering(request(1, 0));
+    queue.finish(run, false, now);
+    let (run, _) = start(&mut queue, now).unwrap();
+    // One client was answered, and another one waits: there is nobody else to wait for.
+    push(&mut queue, 1, request(1, 1), now);
+    queue.finish(run, true, now + RUN);
+    let (run, _) = start(&mut queue, now + RUN).unwrap();
+    queue.finish(run, true, now + 2 * RUN);
+    let alone = queue.start_alone(8, now + 2 * RUN).unwrap();
+    push(&mut queue, 1, request(1, 2), now + 2 * RUN);
+    queue.finish(alone, true, now + 3 * RUN);
+    assert!(queue.start(now + 3 * RUN).is_none());
+    queue.set_draining(true, now + 3 * RUN);
+    assert!(queue.start(now + 3 * RUN).is_some());
 }

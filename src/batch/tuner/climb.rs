@@ -6,9 +6,10 @@
 //! comparisons fail, the longer the search rests.
 use super::curve::Curve;
 use super::window::Measure;
+use crate::concurrency::Micros;
 
 /// The setting at the start: one run in flight.
-const START: Setting = Setting { runs: 1, rows: 8, hold: false };
+const START: Setting = Setting { runs: 1, rows: 8, wait: Wait::No };
 /// More runs in flight are never tried.
 const MAX_RUNS: usize = 64;
 /// A step by the factor `f` up must gain this times `ln f`.
@@ -17,8 +18,12 @@ const UP_GAIN: f64 = 0.025;
 const DOWN_LOSS: f64 = 0.015;
 /// More runs must gain this, and fewer may lose it.
 const RUNS_GAIN: f64 = 0.01;
-/// Holding requests back must gain this.
+/// Holding requests back, or lingering, must gain this.
 const HOLD_GAIN: f64 = 0.02;
+const LINGER_GAIN: f64 = 0.04;
+/// Runs that take less are never lingered for: timers have a granularity of a millisecond, and a
+/// client that does not come back would cost several runs.
+pub(super) const MIN_LINGER: Micros = 1_000;
 /// Standard errors by which a difference must exceed that.
 const CERTAIN: f64 = 2.5;
 /// Comparisons of one candidate before the mean decides.
@@ -47,8 +52,18 @@ const MAX_LENGTH: u32 = 16;
 pub(super) struct Setting {
     pub(super) runs: usize,
     pub(super) rows: u64,
+    pub(super) wait: Wait,
+}
+
+/// What requests wait for although a run may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    No,
     /// A run beside others waits until it is about as large as they are.
-    pub(super) hold: bool,
+    Hold,
+    /// Requests that have waited for a run to come back wait a little longer for the next requests
+    /// of the clients that it answered.
+    Linger,
 }
 
 /// What is changed.
@@ -63,10 +78,22 @@ enum Move {
     Join,
     /// Begins or ceases to hold requests back.
     Hold,
+    /// Begins or ceases to linger.
+    Linger,
 }
 
-const MOVES: [Move; 7] =
-    [Move::MoreRows, Move::MoreRuns, Move::Split, Move::Hold, Move::FewerRows, Move::FewerRuns, Move::Join];
+const MOVES: [Move; 8] = [
+    Move::MoreRows,
+    Move::MoreRuns,
+    Move::Split,
+    Move::Hold,
+    Move::FewerRows,
+    Move::FewerRuns,
+    Move::Join,
+    Move::Linger,
+];
+/// So many moves are tried in turn; lingering is rarely among them.
+const ROUND: u32 = 7;
 
 #[derive(Debug)]
 pub(super) struct Climb {
@@ -236,7 +263,7 @@ impl Climb {
 
     /// The setting that a move leads to, if it would make a difference, and what it must gain.
     fn candidate(&self, by: Move, step: f64, measure: &Measure, curve: &Curve) -> Option<(Setting, f64)> {
-        let Setting { runs, rows, hold } = self.center;
+        let Setting { runs, rows, wait } = self.center;
         let more_runs = (runs + 1).max((runs as f64 * step).round() as usize).min(MAX_RUNS);
         let fewer_runs = ((runs as f64 / step).round() as usize).min(runs.saturating_sub(1)).max(1);
         let more_rows =
@@ -252,20 +279,36 @@ impl Climb {
             Move::FewerRuns => (Setting { runs: fewer_runs, ..self.center }, measure.blocked),
             Move::Split => {
                 let step = (more_runs + 1) as f64 / (runs + 1) as f64;
-                (Setting { runs: more_runs, rows: fewer_rows(used, step), hold }, measure.blocked)
+                (Setting { runs: more_runs, rows: fewer_rows(used, step), wait }, measure.blocked)
             }
             Move::Join => {
                 let step = (runs + 1) as f64 / (fewer_runs + 1) as f64;
-                (Setting { runs: fewer_runs, rows: more_rows(rows, step), hold }, measure.blocked)
+                (Setting { runs: fewer_runs, rows: more_rows(rows, step), wait }, measure.blocked)
             }
-            Move::Hold => (Setting { hold: !hold, ..self.center }, measure.blocked && runs > 1),
+            Move::Hold => {
+                let wait = if wait == Wait::Hold { Wait::No } else { Wait::Hold };
+                (Setting { wait, ..self.center }, measure.blocked && runs > 1)
+            }
+            Move::Linger if wait == Wait::Linger => {
+                (Setting { wait: Wait::No, ..self.center }, !measure.saturated)
+            }
+            Move::Linger => {
+                // What two groups of clients in turn have had, in one run.
+                let rows = (2 * used * runs as u64).clamp(rows, self.max_rows);
+                // With more runs at once the server is busy while a run comes back.
+                let useful = measure.blocked && measure.follow && !measure.saturated && runs <= 2;
+                let long = curve.expected(used).is_some_and(|time| time >= MIN_LINGER);
+                (Setting { runs: 1, rows, wait: Wait::Linger }, useful && long)
+            }
         };
         let step = (to.runs as f64 * to.rows as f64 / (runs as f64 * rows as f64)).ln();
         let wanted = match by {
             Move::FewerRows => DOWN_LOSS * step,
             Move::FewerRuns => -RUNS_GAIN,
             Move::MoreRuns | Move::Split => RUNS_GAIN,
-            Move::Hold if hold => -HOLD_GAIN,
+            Move::Hold if wait == Wait::Hold => -HOLD_GAIN,
+            Move::Linger if wait == Wait::Linger => -LINGER_GAIN,
+            Move::Linger => LINGER_GAIN,
             Move::Hold => HOLD_GAIN,
             _ => UP_GAIN * step.max(0.2),
         };
@@ -330,7 +373,7 @@ impl Climb {
         self.steps[self.next] = (self.steps[self.next] + 1).min(STEPS.len() - 1);
         self.next = (self.next + 1) % MOVES.len();
         self.failures += 1;
-        if self.failures.is_multiple_of(MOVES.len() as u32) {
+        if self.failures.is_multiple_of(ROUND) {
             self.rest = (self.rest * 4).min(MAX_REST);
         }
         let spent = if let Phase::Compare(compare) = &self.phase { compare.pairs.max(1) } else { 1 };

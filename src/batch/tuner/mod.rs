@@ -6,7 +6,8 @@ mod window;
 
 use super::settings::Settings;
 use crate::concurrency::Micros;
-use climb::{Climb, Setting};
+pub(crate) use climb::Wait;
+use climb::{Climb, MIN_LINGER, Setting};
 use curve::Curve;
 use window::Window;
 
@@ -57,6 +58,10 @@ pub(crate) struct Ended {
 
 /// If requests are held back, it is until there are so many of the rows of a run in flight.
 const HOLD: (u64, u64) = (3, 4);
+/// If requests linger, it is for no longer than this part of a run.
+const LINGER: Micros = 8;
+/// Requests that come within this part of a run after one are probably of its clients.
+const SOON: Micros = 4;
 /// Rows are lowered by this factor when the latency is too high, and raised by one row after so
 /// many runs for which it was not.
 const LOWER: f64 = 0.75;
@@ -67,8 +72,8 @@ const BLAME: Micros = 4;
 impl Learned {
     /// For comparisons: always so many runs and rows.
     #[cfg(test)]
-    pub(super) fn fixed(runs: usize, rows: u64, hold: bool) -> Self {
-        Self { setting: Some(Setting { runs, rows, hold }), fixed: true, ..Self::default() }
+    pub(super) fn fixed(runs: usize, rows: u64, wait: Wait) -> Self {
+        Self { setting: Some(Setting { runs, rows, wait }), fixed: true, ..Self::default() }
     }
 }
 
@@ -97,8 +102,8 @@ impl Tuner {
 
     #[cfg(test)]
     pub(super) fn describe(&self) -> String {
-        let Setting { runs, rows, hold } = self.climb.center();
-        format!("{runs} x {rows}{}", if hold { ", held" } else { "" })
+        let Setting { runs, rows, wait } = self.climb.center();
+        format!("{runs} x {rows}{}", ["", ", held", ", lingering"][wait as usize])
     }
 
     fn setting(&self) -> Setting {
@@ -114,7 +119,18 @@ impl Tuner {
     /// together: with runs of one size in turn, no small one keeps the requests of a large one
     /// waiting.
     pub(crate) fn holds(&self, rows: u64, flying: u64, runs: usize) -> bool {
-        self.setting().hold && rows < self.rows() && rows * runs as u64 * HOLD.1 < flying * HOLD.0
+        self.setting().wait == Wait::Hold
+            && rows < self.rows()
+            && rows * runs as u64 * HOLD.1 < flying * HOLD.0
+    }
+
+    /// A run with so many rows has come back: how long the requests that wait should wait for the
+    /// next ones of its clients. `None` if they should not.
+    pub(crate) fn linger(&self, rows: u64) -> Option<Micros> {
+        if self.setting().wait != Wait::Linger {
+            return None;
+        }
+        self.expected(rows).filter(|time| *time >= MIN_LINGER).map(|time| time / LINGER)
     }
 
     /// How many rows the next run may have.
@@ -148,7 +164,7 @@ impl Tuner {
 
     /// A request came.
     pub(crate) fn came(&mut self, now: Micros) {
-        self.window.inside(1, now);
+        self.window.came(now);
     }
 
     /// Requests left without an answer.
@@ -197,6 +213,7 @@ impl Tuner {
                 self.ceiling = (rows as f64 * LOWER).max(1.0);
             }
         }
+        self.window.returned(now + time / SOON);
         self.window.inside(-i64::from(requests), now);
         let early = epoch != self.epoch;
         self.ended(epoch, now);

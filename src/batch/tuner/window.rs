@@ -9,6 +9,9 @@ const GLIMPSE: u32 = 4;
 /// And so many requests, which is no more than that for small runs.
 const MIN_REQUESTS: u32 = 16;
 
+/// Requests follow the answers if so many of them come soon after a run.
+const FOLLOW: (u32, u32) = (3, 4);
+
 /// The runs since the setting was changed.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -21,6 +24,10 @@ pub(super) struct Window {
     peak: u64,
     integral: u64,
     last: Micros,
+    /// Requests that came, and those of them that came soon after a run was answered.
+    came: u32,
+    soon: u32,
+    soon_until: Micros,
     runs: u32,
     requests: u32,
     rows: u64,
@@ -44,6 +51,9 @@ pub(super) struct Measure {
     pub(super) saturated: bool,
     pub(super) blocked: bool,
     pub(super) capped: bool,
+    /// Most requests came soon after a run was answered, as those of clients do that wait for their
+    /// answers.
+    pub(super) follow: bool,
     /// The most rows of a run.
     pub(super) largest: u64,
     /// The most requests in the system at once.
@@ -63,6 +73,9 @@ impl Window {
             peak: 0,
             integral: 0,
             last: 0,
+            came: 0,
+            soon: 0,
+            soon_until: 0,
             runs: 0,
             requests: 0,
             rows: 0,
@@ -75,12 +88,25 @@ impl Window {
 
     /// Forgets everything until [`Window::begin`].
     pub(super) fn close(&mut self, now: Micros) {
-        *self = Self { inside: self.inside, peak: self.inside, last: now, ..Self::new() };
+        let Self { inside, soon_until, .. } = *self;
+        *self = Self { inside, peak: inside, last: now, soon_until, ..Self::new() };
     }
 
     pub(super) fn begin(&mut self, settle: usize, now: Micros) {
         self.close(now);
         (self.since, self.settle) = (Some(now), settle);
+    }
+
+    /// A request came.
+    pub(super) fn came(&mut self, now: Micros) {
+        self.came += 1;
+        self.soon += u32::from(now <= self.soon_until);
+        self.inside(1, now);
+    }
+
+    /// A run was answered; what comes until then comes soon after it.
+    pub(super) fn returned(&mut self, soon_until: Micros) {
+        self.soon_until = soon_until;
     }
 
     pub(super) fn inside(&mut self, change: i64, now: Micros) {
@@ -140,6 +166,7 @@ impl Window {
             saturated: self.capped * 8 >= self.formed * 7,
             blocked: self.blocked * 16 >= self.formed.max(1),
             capped: self.capped * 16 >= self.formed.max(1),
+            follow: self.soon * FOLLOW.1 >= self.came * FOLLOW.0,
             largest: self.largest,
             peak: self.peak,
         }

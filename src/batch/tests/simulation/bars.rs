@@ -1,6 +1,6 @@
 //! What batching must reach without any setting.
 use super::super::super::settings::Settings;
-use super::super::super::tuner::Learned;
+use super::super::super::tuner::{Learned, Wait};
 use super::server::Curve;
 use super::world::{Load, World};
 use super::{MODELS, base, capacity, find, fixed, learned, warm};
@@ -48,7 +48,7 @@ fn runs_that_may_take_a_tenth_more_or_less_are_learned_as_well() {
 fn a_lone_client_gets_what_it_gets_without_batching() {
     for model in MODELS {
         let curve = &model.curve;
-        let alone = fixed(curve, Load::Closed(1), (1, 1, false), 500);
+        let alone = fixed(curve, Load::Closed(1), (1, 1, Wait::No), 500);
         let (seen, _) = learned(curve, Load::Closed(1), 100_000, 500);
         assert!(seen.percentile(0.99) <= alone.percentile(0.99), "{}", curve.name);
         assert!((seen.mean_rows() - 1.0).abs() < 1e-9);
@@ -61,7 +61,7 @@ fn requests_that_come_at_random_are_answered_no_later_than_without_batching() {
     for (name, part) in [("linear", 0.3), ("linear", 0.6), ("CPU cnn", 0.3), ("dearer by the row", 0.3)] {
         let curve = find(name);
         let load = Load::Open(capacity(curve) * part);
-        let without = fixed(curve, load, (8, 1, false), 20_000);
+        let without = fixed(curve, load, (8, 1, Wait::No), 20_000);
         let (seen, world) = learned(curve, load, warm(curve), 20_000);
         let ratio = |part| seen.percentile(part) / without.percentile(part);
         let line =
@@ -78,7 +78,7 @@ fn requests_that_come_at_random_do_not_wait_for_a_timer() {
         let curve = find(name);
         let load = Load::Open(capacity(curve) * 0.6);
         // The best of a grid of rows and delays has 64 rows and no delay.
-        let best = fixed(curve, load, (1, 64, false), 20_000);
+        let best = fixed(curve, load, (1, 64, Wait::No), 20_000);
         let (seen, world) = learned(curve, load, 4 * warm(curve), 20_000);
         let ratio = seen.percentile(0.99) / best.percentile(0.99);
         let line = format!("{name}: {ratio:.3} with {}", world.queue(0).setting());
@@ -98,14 +98,14 @@ fn a_step_in_load_is_followed() {
     world.run(warm(curve) / 4);
     world.reset();
     world.run(warm(curve) / 4);
-    let best = fixed(curve, Load::Closed(256), (2, 32, false), 10_000);
+    let best = fixed(curve, Load::Closed(256), (2, 32, Wait::No), 10_000);
     let rate: f64 = world.seen.iter().map(super::Seen::rate).sum();
     assert!(rate >= 0.9 * best.rate(), "{rate:.0} of {:.0}", best.rate());
     world.stop(many);
     world.run(warm(curve) / 4);
     world.reset();
     world.run(warm(curve) / 4);
-    let few = fixed(curve, Load::Closed(4), (1, 4, false), 1_000);
+    let few = fixed(curve, Load::Closed(4), (1, 4, Wait::No), 1_000);
     assert!(world.seen[0].rate() >= 0.9 * few.rate(), "{:.0} of {:.0}", world.seen[0].rate(), few.rate());
 }
 
@@ -120,7 +120,7 @@ fn a_slower_server_is_learned_again() {
     world.run(warm(slow));
     world.reset();
     world.run(warm(slow) / 2);
-    let best = fixed(slow, Load::Closed(64), (2, 21, false), 6_000);
+    let best = fixed(slow, Load::Closed(64), (2, 21, Wait::No), 6_000);
     let rate = world.seen[0].rate();
     assert!(rate >= 0.9 * best.rate(), "{rate:.0} of {:.0}", best.rate());
 }

@@ -3,12 +3,13 @@
 //! `BATCHING_SWEEP=1` looks at every curve and load, searches the best fixed settings again, and
 //! with `WRITE_TABLE=path` writes what was found as a Markdown table.
 mod bars;
+mod linger;
 mod server;
 mod sweep;
 mod world;
 
 use super::super::settings::Settings;
-use super::super::tuner::Learned;
+use super::super::tuner::{Learned, Wait};
 use crate::concurrency::Micros;
 use server::Curve;
 use world::{Load, Seen, World};
@@ -19,50 +20,53 @@ const WARM_ROUNDS: f64 = 1_000.0;
 const WARM_ANSWERS: f64 = 40_000.0;
 const MIN_WARM: f64 = 200_000.0;
 
-/// A curve, and the best that fixed settings reach before it: runs in flight, rows, and whether
-/// requests are held back, for 64 and for 256 clients of one row.
+/// Runs in flight, rows of a run, and what requests wait for.
+type Fixed = (usize, u64, Wait);
+
+/// A curve, and the best that fixed settings reach before it, for 64 and for 256
+/// clients of one row.
 struct Model {
     curve: Curve,
-    best: [(usize, u64, bool); 2],
+    best: [Fixed; 2],
 }
 
-const fn model(curve: Curve, few: (usize, u64, bool), many: (usize, u64, bool)) -> Model {
+const fn model(curve: Curve, few: Fixed, many: Fixed) -> Model {
     Model { curve, best: [few, many] }
 }
 
 const MODELS: &[Model] = &[
-    model(Curve::new("CPU dense", 2, |rows| 45.0 + rows), (3, 16, true), (3, 48, false)),
-    model(Curve::new("CPU mlp", 2, |rows| 1000.0 + 100.0 * rows), (2, 24, false), (3, 64, false)),
-    model(Curve::new("CPU cnn", 2, |rows| 5500.0 + 3800.0 * rows), (2, 48, true), (3, 64, false)),
-    model(Curve::new("GPU dense", 1, |_| 136.0), (1, 64, false), (2, 64, false)),
-    model(Curve::new("GPU mlp", 1, |rows| f64::max(217.0, 1.7 * rows)), (1, 64, false), (3, 64, false)),
-    model(Curve::new("GPU recommender", 1, |_| 1170.0), (1, 32, false), (3, 64, false)),
+    model(Curve::new("CPU dense", 2, |rows| 45.0 + rows), (3, 16, Wait::Hold), (3, 48, Wait::No)),
+    model(Curve::new("CPU mlp", 2, |rows| 1000.0 + 100.0 * rows), (2, 24, Wait::No), (3, 64, Wait::No)),
+    model(Curve::new("CPU cnn", 2, |rows| 5500.0 + 3800.0 * rows), (2, 48, Wait::Hold), (3, 64, Wait::No)),
+    model(Curve::new("GPU dense", 1, |_| 136.0), (1, 64, Wait::No), (2, 64, Wait::No)),
+    model(Curve::new("GPU mlp", 1, |rows| f64::max(217.0, 1.7 * rows)), (1, 64, Wait::No), (3, 64, Wait::No)),
+    model(Curve::new("GPU recommender", 1, |_| 1170.0), (1, 64, Wait::Linger), (3, 64, Wait::No)),
     model(
         Curve::new("GPU mobilenet", 1, |rows| f64::max(3900.0, 74.0 * rows)),
-        (1, 32, false),
-        (3, 64, false),
+        (1, 64, Wait::Linger),
+        (3, 64, Wait::No),
     ),
     model(
         Curve::new("GPU resnet-50", 1, |rows| f64::max(3600.0, 175.0 * rows)),
-        (2, 21, false),
-        (2, 32, false),
+        (2, 21, Wait::No),
+        (2, 32, Wait::No),
     ),
     model(
         Curve::new("GPU bert-base", 1, |rows| f64::max(7600.0, 127.0 * rows)),
-        (1, 48, false),
-        (1, 64, false),
+        (1, 64, Wait::Linger),
+        (1, 64, Wait::No),
     ),
-    model(Curve::new("linear", 2, |rows| 1000.0 * rows), (4, 64, false), (3, 64, false)),
+    model(Curve::new("linear", 2, |rows| 1000.0 * rows), (4, 64, Wait::No), (3, 64, Wait::No)),
     model(
         Curve::new("dearer by the row", 2, |rows| 5000.0 + 3800.0 * rows + 25.0 * rows * rows),
-        (3, 16, false),
-        (16, 13, false),
+        (3, 16, Wait::No),
+        (16, 13, Wait::No),
     ),
-    model(Curve::new("flat, 8 workers", 8, |_| 1000.0), (8, 21, true), (8, 64, true)),
+    model(Curve::new("flat, 8 workers", 8, |_| 1000.0), (8, 21, Wait::Hold), (8, 64, Wait::Hold)),
     model(
         Curve { slows: 0.6, ..Curve::new("2 that slow each other", 2, |rows| 1000.0 + 100.0 * rows) },
-        (2, 24, false),
-        (3, 64, false),
+        (2, 24, Wait::No),
+        (3, 64, Wait::No),
     ),
 ];
 
@@ -107,9 +111,9 @@ fn simulate(
 }
 
 /// What fixed settings reach.
-fn fixed(curve: &Curve, load: Load, (runs, rows, hold): (usize, u64, bool), answers: usize) -> Seen {
+fn fixed(curve: &Curve, load: Load, (runs, rows, wait): Fixed, answers: usize) -> Seen {
     let warm = ((curve.cost)(rows as f64) * 40.0) as Micros;
-    simulate(curve, load, &Learned::fixed(runs, rows, hold), &base(), warm, answers).0
+    simulate(curve, load, &Learned::fixed(runs, rows, wait), &base(), warm, answers).0
 }
 
 /// What is reached without any setting, after the time to learn.

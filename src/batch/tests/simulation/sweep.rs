@@ -3,19 +3,20 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::super::super::settings::Settings;
-use super::super::super::tuner::Learned;
+use super::super::super::tuner::{Learned, Wait};
 use super::server::Curve;
 use super::world::{Load, Seen};
-use super::{MODELS, base, capacity, fixed, learned, simulate, warm};
+use super::{Fixed, MODELS, base, capacity, fixed, learned, simulate, warm};
 use crate::concurrency::Micros;
 
 const RUNS: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
 const ROWS: [u64; 13] = [1, 2, 4, 6, 8, 11, 13, 16, 21, 24, 32, 48, 64];
 
 /// The best of all fixed settings for a closed loop.
-fn oracle(curve: &Curve, clients: usize) -> (Seen, (usize, u64, bool)) {
+fn oracle(curve: &Curve, clients: usize) -> (Seen, Fixed) {
     let all = RUNS.into_iter().flat_map(|runs| ROWS.into_iter().map(move |rows| (runs, rows)));
-    let all = all.flat_map(|(runs, rows)| [(runs, rows, false), (runs, rows, true)]);
+    let all =
+        all.flat_map(|(runs, rows)| [Wait::No, Wait::Hold, Wait::Linger].map(|wait| (runs, rows, wait)));
     let seen = all.map(|it| (fixed(curve, Load::Closed(clients), it, 2_000 + 30 * clients), it));
     seen.max_by(|one, other| one.0.rate().total_cmp(&other.0.rate())).expect("a setting")
 }
@@ -27,7 +28,7 @@ fn quickest(all: impl Iterator<Item = Seen>) -> Option<Seen> {
 }
 
 fn without(curve: &Curve, load: Load, answers: usize) -> Option<Seen> {
-    quickest([1, 2, 3, 4, 8, 16].into_iter().map(|runs| fixed(curve, load, (runs, 1, false), answers)))
+    quickest([1, 2, 3, 4, 8, 16].into_iter().map(|runs| fixed(curve, load, (runs, 1, Wait::No), answers)))
 }
 
 /// The best of a grid of rows and delays, with as many runs as the server has workers.
@@ -37,7 +38,7 @@ fn grid(curve: &Curve, load: Load, answers: usize) -> Option<Seen> {
     quickest(all.map(|(rows, delay)| {
         let max_delay = Duration::from_micros(((curve.cost)(1.0) * delay) as Micros);
         let settings = Settings { max_delay, ..base() };
-        let learned = Learned::fixed(curve.workers, rows, false);
+        let learned = Learned::fixed(curve.workers, rows, Wait::No);
         let warm = ((curve.cost)(rows as f64) * 40.0) as Micros;
         simulate(curve, load, &learned, &settings, warm, answers).0
     }))
@@ -57,10 +58,10 @@ fn closed(table: &mut String) {
             let curve = &model.curve;
             let load = Load::Closed(clients);
             let (ours, _) = learned(curve, load, warm(curve), 20_000);
-            let alone = [1, 2, 4, 8, 16].map(|runs| fixed(curve, load, (runs, 1, false), 4_000).rate());
+            let alone = [1, 2, 4, 8, 16].map(|runs| fixed(curve, load, (runs, 1, Wait::No), 4_000).rate());
             let alone = alone.into_iter().fold(0.0, f64::max);
-            let (best, (runs, rows, hold)) = oracle(curve, clients);
-            let held = if hold { ", held" } else { "" };
+            let (best, (runs, rows, wait)) = oracle(curve, clients);
+            let held = ["", ", held", ", lingering"][wait as usize];
             let _ = writeln!(
                 table,
                 "| {} | {clients} | {:.0} | {:.1} | {alone:.0} | {:.2} | {:.0} ({runs} x {rows}{held}) | {:.3} |",
@@ -108,7 +109,7 @@ fn the_table_of_all_curves_and_loads() {
         // The settings that the other tests compare with are the best of their neighbours.
         let model = &MODELS[8];
         let best = fixed(&model.curve, Load::Closed(64), model.best[0], 4_000).rate();
-        for other in [(1, 16, false), (2, 32, false), (1, 32, true), (2, 21, false)] {
+        for other in [(1, 16, Wait::No), (2, 32, Wait::No), (1, 32, Wait::Hold), (2, 21, Wait::No)] {
             assert!(fixed(&model.curve, Load::Closed(64), other, 4_000).rate() <= 1.01 * best);
         }
         return;

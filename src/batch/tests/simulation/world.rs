@@ -10,10 +10,10 @@ use super::server::{Curve, Server};
 use crate::concurrency::Micros;
 
 /// From a client to the sidecar, and from there to the server, each way.
-const CLIENT_TRIP: Micros = 30;
-const SERVER_TRIP: Micros = 20;
+pub(super) const CLIENT_TRIP: Micros = 30;
+pub(super) const SERVER_TRIP: Micros = 20;
 /// The way of an answer takes up to so much longer.
-const JITTER: Micros = 20;
+pub(super) const JITTER: Micros = 20;
 /// A client that was refused tries again after this time.
 const BACKOFF: Micros = 1_000;
 
@@ -102,6 +102,8 @@ pub(super) struct World {
     events: BinaryHeap<Reverse<(Micros, u64, Event)>>,
     last: u64,
     random: Random,
+    /// The granularity of timers.
+    pub(super) tick: Micros,
 }
 
 impl World {
@@ -116,6 +118,7 @@ impl World {
             events: BinaryHeap::new(),
             last: 0,
             random: Random::new(seed),
+            tick: 0,
         }
     }
 
@@ -266,7 +269,8 @@ impl World {
             }
         }
         if let Some(due) = self.models[model].queue.due() {
-            self.at(due, Event::Due(model));
+            let late = if self.tick > 0 { (due.div_ceil(self.tick) + 1) * self.tick } else { due };
+            self.at(late, Event::Due(model));
         }
     }
 }
