@@ -116,6 +116,8 @@ pub(crate) struct Queue<T> {
     flying: u64,
     flying_alone: u64,
     last: u64,
+    /// Requests that come until then wait for others, although nobody waits.
+    lingers_until: Micros,
     draining: bool,
 }
 
@@ -160,6 +162,7 @@ impl<T> Queue<T> {
             flying: 0,
             flying_alone: 0,
             last: 0,
+            lingers_until: 0,
             draining: false,
         }
     }
@@ -191,7 +194,8 @@ impl<T> Queue<T> {
         let free = self.waiting.is_empty()
             && self.max_delay == 0
             && self.runs.len() < tuner.runs()
-            && !tuner.holds(rows, self.flying, self.runs.len());
+            && !tuner.holds(rows, self.flying, self.runs.len())
+            && (now >= self.lingers_until || self.draining);
         if !free {
             return None;
         }

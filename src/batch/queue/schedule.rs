@@ -8,11 +8,6 @@ use crate::concurrency::Micros;
 /// When a full queue is to be tried again, while the time of a run is not known.
 const UNKNOWN_RETRY: Micros = 10_000;
 
-/// Requests linger until there are so many of the rows that would wait if each client that was
-/// answered sent as many again. Not all: as long as some come later, requests wait when the run of
-/// the others comes back.
-const LINGER: (u64, u64) = (15, 16);
-
 /// What to do with a request that was offered.
 pub(super) enum Place {
     Waits,
@@ -148,23 +143,26 @@ impl<T> Queue<T> {
         }
     }
 
-    /// A run was answered. The requests that wait may wait for those of its clients, if that was
-    /// found to pay.
+    /// A run was answered. The requests that wait, and the first of its clients that come back, may
+    /// wait for its other clients, if that was found to pay. A client that was alone in its run
+    /// waits for nobody.
     pub(super) fn linger(&mut self, run: &Run, now: Micros) {
-        if self.max_delay > 0 || self.waiting.is_empty() {
+        if self.max_delay > 0 || (self.waiting.is_empty() && run.requests < 2) {
             return;
         }
         // A run without a key was one of the only key.
         let only = || self.by_key.values().next().copied().filter(|_| self.by_key.len() == 1);
         let Some(at) = run.bucket.or_else(only) else { return };
         let bucket = &mut self.buckets[at as usize];
-        let waiting = bucket.lane.rows;
-        let Some(limit) = self.tuners[bucket.tuner].linger(run.own).filter(|_| waiting > 0) else {
+        // One client in turn with another one has nobody else to wait for.
+        if run.requests < 2 && bucket.lane.rows + run.own <= 2 {
             return;
-        };
-        let all = waiting + run.own;
-        let rows = (all * LINGER.0).div_ceil(LINGER.1).min(all - 1);
+        }
+        let Some(limit) = self.tuners[bucket.tuner].linger(run.own) else { return };
+        // Those that would wait if each client that was answered sent as many again.
+        let rows = bucket.lane.rows + run.own;
         bucket.linger = Some(Linger { rows, until: now + limit });
+        self.lingers_until = now + limit;
     }
 
     /// Brings up to date whether a bucket may start a run.

@@ -165,13 +165,41 @@ fn a_request_lingers_for_the_clients_of_the_run_that_came_back() {
     queue.finish(run, true, now);
     assert!(queue.start(now).is_none());
     assert_eq!(queue.due(), Some(now + RUN / 8));
-    for number in 1..8 {
+    for number in 1..=8 {
         assert!(queue.start(now + number).is_none());
         push(&mut queue, 1, request(1, number), now + number);
     }
-    let (_, formed) = start(&mut queue, now + 8).unwrap();
-    assert_eq!((formed.cause, formed.rows), (Cause::Returned, 8));
+    let (_, formed) = start(&mut queue, now + 9).unwrap();
+    assert_eq!((formed.cause, formed.rows), (Cause::Returned, 9));
     assert_eq!(queue.due(), None);
+}
+
+#[test]
+fn the_first_client_that_comes_back_waits_for_those_that_shared_its_run() {
+    let (mut queue, run, now) = lingering(request(1, 0));
+    for number in 1..8 {
+        push(&mut queue, 1, request(1, number), now - 1);
+    }
+    queue.finish(run, true, now);
+    let (run, formed) = start(&mut queue, now + RUN / 8).unwrap();
+    assert_eq!(formed.members.len(), 8);
+    let now = now + RUN / 8 + RUN;
+    queue.finish(run, true, now);
+    assert!(queue.start_alone(1, now + 1).is_none());
+    for number in 0..8 {
+        assert!(queue.start(now + 1).is_none());
+        push(&mut queue, 1, request(1, number), now + 1);
+    }
+    let (run, formed) = start(&mut queue, now + 1).unwrap();
+    assert_eq!(formed.members.len(), 8);
+    // If none comes back, the next one starts at once when the time is over.
+    let now = now + 1 + RUN;
+    queue.finish(run, true, now);
+    assert!(queue.start_alone(1, now + RUN / 8 - 1).is_none());
+    let alone = queue.start_alone(8, now + RUN / 8).unwrap();
+    // It was alone in its run, whatever its rows, and waits for nobody.
+    queue.finish(alone, true, now + 2 * RUN);
+    assert!(queue.start_alone(1, now + 2 * RUN).is_some());
 }
 
 #[test]

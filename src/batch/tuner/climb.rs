@@ -296,7 +296,7 @@ impl Climb {
                 // What two groups of clients in turn have had, in one run.
                 let rows = (2 * used * runs as u64).clamp(rows, self.max_rows);
                 // With more runs at once the server is busy while a run comes back.
-                let useful = measure.blocked && measure.follow && !measure.saturated && runs <= 2;
+                let useful = measure.blocked && measure.follow && !measure.saturated && runs == 1;
                 let long = curve.expected(used).is_some_and(|time| time >= MIN_LINGER);
                 (Setting { runs: 1, rows, wait: Wait::Linger }, useful && long)
             }

@@ -18,15 +18,14 @@ fn world(name: &str, load: Load, tick: Micros) -> World {
 
 #[test]
 fn clients_that_fit_into_one_run_share_it_each_time() {
-    // One client is always left behind: see `LINGER` of the queue.
     let mut low = Vec::new();
-    for (name, clients, wanted) in [
-        ("GPU bert-base", 64, 0.95),
-        ("GPU mobilenet", 64, 0.95),
-        ("GPU mobilenet", 32, 0.92),
-        ("GPU bert-base", 16, 0.92),
-        ("GPU resnet-50", 64, 0.95),
-        ("GPU recommender", 64, 0.9),
+    for (name, clients) in [
+        ("GPU bert-base", 64),
+        ("GPU mobilenet", 64),
+        ("GPU mobilenet", 32),
+        ("GPU bert-base", 16),
+        ("GPU resnet-50", 64),
+        ("GPU recommender", 64),
     ] {
         for tick in TICKS {
             let curve = find(name);
@@ -43,7 +42,7 @@ fn clients_that_fit_into_one_run_share_it_each_time() {
                 world.queue(0).setting()
             );
             println!("{line}");
-            if found < wanted {
+            if found < 0.95 {
                 low.push(line);
             }
         }
