@@ -38,6 +38,15 @@ impl From<Reply> for Answer {
 }
 
 impl Answer {
+    /// Whether TF Serving has run the request, as far as the answer has come.
+    pub(super) fn is_ok_so_far(&self) -> bool {
+        match self {
+            Self::Upstream { reply, .. } => reply.is_answer(),
+            Self::Whole(_) => true,
+            Self::Failed { .. } => false,
+        }
+    }
+
     /// Sets what is added to the answer.
     pub(super) fn set_annotations(&mut self, new: ResponseAnnotations) {
         match self {

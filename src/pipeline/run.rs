@@ -147,7 +147,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
             _ => Answer::from(send(cx, outgoing).await?),
         };
         if let Some(alone) = alone
-            && matches!(&answer, Answer::Upstream { reply, .. } if reply.is_answer())
+            && answer.is_ok_so_far()
         {
             alone.answered();
         }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::{Member, RunHandle, Runs};
-use crate::batch::{Formed, RunId};
-use crate::fault::Fault;
+use crate::batch::{Formed, Refusal, RunId};
 use crate::runs::Outcome;
 
 /// A place in the queue. Left when dropped.
@@ -83,13 +82,9 @@ impl Reserved {
             return None;
         };
         let mut late = self.handle.outcomes();
-        for request in formed.late.drain(..) {
-            let during = "waiting for a run of the model";
-            late.push(
-                request.payload.shard,
-                request.payload.outcome,
-                Outcome::Failed(Fault::Deadline { during }),
-            );
+        for (request, wait) in formed.late.drain(..) {
+            let Member { outcome, shard, .. } = request.payload;
+            late.push(shard, outcome, Outcome::Failed(self.runs.fault(Refusal::TooLate { wait })));
         }
         late.send();
         formed.members.retain(|request| !request.payload.outcome.is_closed());

@@ -1,5 +1,5 @@
-//! The runs of a signature that several requests share, across the threads: who waits, who sends,
-//! and who gets which rows.
+//! Runs of the model that several requests share: requests from all threads wait here, one thread
+//! makes the call, and each request gets its own rows of the answer.
 //!
 //! [`Runs`] puts a lock around the pure [`Queue`], passes the time in, and carries out what it
 //! decides. A request that may share a run becomes a [`Member`]: what it brings waits in the queue,
@@ -31,6 +31,9 @@ use crate::signature::Signature;
 use crate::telemetry::metrics::{BatchMetrics, ModelMetrics};
 use crate::upstream::call::CallHead;
 use crate::wire::Rope;
+
+/// What a request does until its run is sent, as errors name it.
+pub(crate) const WAITING: &str = "waiting for a run of the model";
 
 /// When a client that has lost its place should try again.
 const RETRY: Micros = 100_000;
@@ -253,7 +256,7 @@ impl Runs {
         while let Some(run) = queue.start(now) {
             started.push(run);
         }
-        // Requests wait for `max_delay`, whatever becomes of those that came before them.
+        // Requests may wait for `max_delay`, or for clients that were just answered.
         let due = queue.due();
         // Without the lock: what is dropped here takes it.
         drop(queue);
@@ -287,6 +290,7 @@ impl Runs {
                 limit: self.settings.max_queue_rows,
                 retry: Duration::from_micros(retry),
             },
+            Refusal::TooLate { wait: 0 } => Fault::Deadline { during: WAITING },
             Refusal::TooLate { wait } => {
                 let wait = Duration::from_micros(wait);
                 Fault::RunTooLate { wait, retry: wait }

@@ -56,7 +56,8 @@ pub(crate) enum Entry<T> {
 pub(crate) enum Refusal {
     /// So many rows wait.
     Full { rows: u64, retry: Micros },
-    /// It cannot be answered before its deadline: it would wait for so long.
+    /// It cannot be answered before its deadline: it would be answered after so long. 0: the
+    /// deadline has passed.
     TooLate { wait: Micros },
 }
 
@@ -88,7 +89,8 @@ pub(crate) struct Formed<T> {
     pub rows: u64,
     /// If there are none, the run has ended.
     pub members: Vec<Request<T>>,
-    pub late: Vec<Request<T>>,
+    /// Each with the time after which it would be answered; 0 if its deadline has passed.
+    pub late: Vec<(Request<T>, Micros)>,
 }
 
 #[derive(Debug)]
@@ -292,15 +294,16 @@ impl<T> Queue<T> {
         let (settings, tuner) = (&self.settings, &mut self.tuners[bucket.tuner]);
         let limit = if self.draining { settings.rows_per_run() } else { tuner.rows() };
         let mut formed = Formed { cause, rows: 0, members: Vec::new(), late: Vec::new() };
-        let is_late = |request: &Request<T>| {
+        let late = |request: &Request<T>| {
+            let deadline = request.deadline?;
             let least = tuner.fastest(settings.filled(request.rows)).unwrap_or(0);
-            request.deadline.is_some_and(|deadline| deadline <= now + least)
+            (deadline <= now + least).then_some(if deadline <= now { 0 } else { least })
         };
         let (all, cost) = (bucket.lane.rows <= limit, tuner.row_cost());
         let came = self.waiting.oldest(&bucket.lane).map_or(now, |node| node.came);
         let mut rows = 0;
         let fits = |request: &Request<T>| {
-            let late = is_late(request);
+            let late = late(request).is_some();
             let fits = late || rows == 0 || rows + request.rows <= limit;
             if fits && !late {
                 rows += request.rows;
@@ -311,8 +314,8 @@ impl<T> Queue<T> {
             formed.members.reserve(bucket.lane.requests);
         }
         self.waiting.take(&mut bucket.lane, cost, all, fits, |request| {
-            if is_late(&request) {
-                formed.late.push(request);
+            if let Some(wait) = late(&request) {
+                formed.late.push((request, wait));
             } else {
                 formed.rows += request.rows;
                 formed.members.push(request);

@@ -36,13 +36,13 @@ impl<T> Queue<T> {
         if wait + run <= left {
             Place::Waits
         } else if fastest > left {
-            Place::TooLate(wait)
+            Place::TooLate(wait + fastest)
         } else if inflight < 2 * tuner.runs() {
             Place::Alone
         } else if wait + fastest <= left {
             Place::Waits
         } else {
-            Place::TooLate(wait)
+            Place::TooLate(wait + fastest)
         }
     }
 

@@ -119,7 +119,7 @@ impl History {
         let rows: u64 = formed.members.iter().map(|member| member.rows).sum();
         assert_eq!(rows, formed.rows);
         assert!(rows <= self.settings.rows_per_run() || formed.members.len() == 1, "{rows}");
-        let late = formed.late.iter().map(|late| (late, true));
+        let late = formed.late.iter().map(|(late, _)| (late, true));
         for (member, late) in formed.members.iter().map(|member| (member, false)).chain(late) {
             let (_, sent) = self.waiting.remove(&member.payload).expect("it waits");
             assert_eq!((sent.key, sent.peer, sent.rows), (key, member.peer, member.rows));

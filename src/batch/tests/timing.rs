@@ -98,7 +98,7 @@ fn a_request_whose_deadline_passes_meanwhile_is_not_computed() {
     queue.finish(alone, true, now + 4 * RUN);
     let (_, formed) = start(&mut queue, now + 4 * RUN).unwrap();
     assert_eq!(payloads(&formed), [1]);
-    assert_eq!(formed.late.iter().map(|late| late.payload).collect::<Vec<_>>(), [0]);
+    assert_eq!(formed.late.iter().map(|(late, _)| late.payload).collect::<Vec<_>>(), [0]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::batch::{self, Bypass, MAX_EXPANSION, Part, compare};
 use crate::fault::Fault;
 use crate::limiter::Order;
 use crate::repair::{Action, Calls, Change, Verdict};
-use crate::runs::{Brings, Check, Offered, Outcome, Rows, Running, Runs, Waiting};
+use crate::runs::{Brings, Check, Offered, Outcome, Rows, Running, Runs, WAITING, Waiting};
 use crate::telemetry::metrics::FlushCause;
 use crate::transport::framing::PREFIX;
 use crate::upstream::call::{CallHead, Collected, code};
@@ -106,7 +106,7 @@ pub(in super::super) async fn share(
         request.repaired = Some(message);
         request.calls = Calls::Pad { rows: rows as i64, to: filled as i64 };
     }
-    cx.progress.set("waiting for a run of the model");
+    cx.progress.set(WAITING);
     let outcome = match runs.offer(&cx.shard.runs, key, source, brings)? {
         Offered::Waits(place, outcome) => wait(place, outcome).await?,
         Offered::Alone(brings, running) => {
@@ -129,7 +129,7 @@ pub(in super::super) async fn share(
                 }
                 _ => Answer::from(send_with(cx, request.frames, permit).await?),
             };
-            if matches!(&answer, Answer::Upstream { reply, .. } if reply.is_answer()) {
+            if answer.is_ok_so_far() {
                 running.answered();
             }
             Ok(answer)
@@ -143,11 +143,14 @@ pub(in super::super) async fn share(
         }
         Outcome::Alone { brings, check } => {
             take_back(cx, brings.head, changed);
-            let alone = alone(cx, &request).await;
-            if let (Ok(Alone::Whole(..)), Some(check)) = (&alone, check) {
+            cx.attempts.start_call();
+            let answer = lone(cx, &request).await?;
+            if let Some(check) = check
+                && answer.is_ok_so_far()
+            {
                 check.passed();
             }
-            alone.map(Alone::into_answer)
+            Ok(answer)
         }
         Outcome::Refused(refused) => {
             let mut head = Response::new(()).into_parts().0;

@@ -38,6 +38,8 @@ enum Called {
         message: Rope,
     },
     Refused(Refused),
+    /// There is not enough memory for all rows at once.
+    TooLarge,
     Failed(Fault),
 }
 
@@ -133,7 +135,13 @@ async fn call(
             running.answered();
             tokio::task::yield_now().await;
         }
-        read(cx, reply).await
+        match read(cx, reply).await {
+            // Alone, an answer is passed on as it comes and is not held in memory.
+            Err(Fault::QueueFull { .. } | Fault::ShareFull { .. } | Fault::TooLarge { .. }) => {
+                Ok(Called::TooLarge)
+            }
+            called => called,
+        }
     };
     called.await.unwrap_or_else(Called::Failed)
 }
@@ -194,6 +202,7 @@ fn answer(
             hand_out(handle, members, |_| Outcome::Refused(Arc::clone(&refused)));
         }
         Called::Refused(_) => send_alone(handle, runs, members),
+        Called::TooLarge => hand_out(handle, members, |brings| Outcome::Alone { brings, check: None }),
         Called::Failed(fault) => hand_out(handle, members, |_| Outcome::Failed(fault.clone())),
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep};
 pub(crate) struct Backlog {
     blocked: Cell<bool>,
     written: Cell<u64>,
-    /// By stream: who waits for the end of the backlog.
+    /// By stream, the tasks that wait for the end of the backlog.
     wakers: RefCell<BTreeMap<u32, Waker>>,
     given_up: Cell<bool>,
     connection: RefCell<Option<Waker>>,

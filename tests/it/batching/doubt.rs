@@ -196,3 +196,50 @@ async fn a_fill_that_is_too_large_to_be_expanded_is_sent_as_it_came() {
     gate.open();
     finish(vec![first]).await;
 }
+
+/// The answer of a run is held in memory. That of a request alone is passed on as it comes.
+#[tokio::test]
+async fn members_are_answered_alone_if_there_is_no_memory_for_all_their_rows() {
+    const MANY: usize = 100_000;
+    let sig = Sig::new("serving_default").input("x", FLOAT, &[-1, 3]).output("y", FLOAT, &[-1, MANY as i64]);
+    let compute: Compute = Arc::new(|request, _| {
+        let x: Vec<f32> = values(&request.inputs["x"]).iter().map(|value| number(value) as f32).collect();
+        let y: Vec<f32> = x.iter().step_by(3).flat_map(|first| vec![*first; MANY]).collect();
+        Ok([("y".to_owned(), floats(&[(x.len() / 3) as i64, MANY as i64], &y))].into())
+    });
+    let setup = Setup::with([Model::new(&name()).computing(1, [sig], compute)], |config| {
+        on(config);
+        config.limits.max_inflight_bytes = 1 << 20;
+    })
+    .await;
+    let busy = Busy::new(&setup).await;
+    let requests = (0..4).map(|number| Request::predict(&rows(&[number as f32]))).collect();
+    let streams = enqueue(&setup, &setup.client, requests, 1).await;
+    busy.end().await;
+    for (reply, first) in finish(streams).await.into_iter().zip(0..) {
+        let y = values(&outputs(&reply.ok().message)["y"]);
+        assert!(y.len() == MANY && y.iter().all(|value| number(value) == f64::from(first)));
+    }
+    assert_eq!(setup.fake.count(PREDICT), 1 + 1 + 4);
+}
+
+/// A deadline that has not passed is no DEADLINE_EXCEEDED.
+#[tokio::test]
+async fn a_request_that_cannot_be_answered_in_time_is_refused_at_once() {
+    let setup = Setup::with([model()], on).await;
+    // The server is known to take 100 ms.
+    for _ in 0..3 {
+        let busy = Busy::new(&setup).await;
+        pause(Duration::from_millis(100)).await;
+        busy.end().await;
+    }
+    let busy = Busy::new(&setup).await;
+    let since = std::time::Instant::now();
+    let reply = setup.client.call(Request::predict(&rows(&[1.0])).timeout("60m")).await;
+    assert_eq!((reply.code, reply.reason()), (8, "QUEUE_FULL".to_owned()), "{}", reply.text);
+    assert!(since.elapsed() < Duration::from_millis(60), "at once");
+    let (_, after) = reply.text.split_once("answered (").unwrap();
+    let estimated: u64 = after.split(' ').next().unwrap().parse().unwrap();
+    assert!((90..1_000).contains(&estimated), "{}", reply.text);
+    busy.end().await;
+}

@@ -146,17 +146,14 @@ async fn runs_are_filled_to_an_allowed_size_and_answers_cut_back() {
         (vec![1.0], vec!["rows=1/1".to_owned()])
     );
     assert_eq!(carried(&setup.fake.calls_of(PREDICT)[0]), [1.0, 1.0], "filled with copies of its last row");
-    let gate = setup.fake.hold(PREDICT, 1);
-    let first = setup.client.stream(Request::predict(&rows(&[5.0, 6.0]))).await;
-    setup.fake.called(PREDICT, 2).await;
+    let busy = Busy::with(&setup, Request::predict(&rows(&[5.0, 6.0]))).await;
     let requests = (0..3).map(|number| Request::predict(&rows(&[number as f32]))).collect();
     let streams = enqueue(&setup, &setup.client, requests, 1).await;
-    gate.open();
+    busy.end().await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[0.0], [1.0], [2.0]]);
     assert!(replies.iter().all(|reply| reply.initial("tfs-sidecar-batch") == ["rows=1/3"]));
     assert_eq!(carried(&setup.fake.calls_of(PREDICT)[2]), [0.0, 1.0, 2.0, 2.0]);
-    finish(vec![first]).await;
 }
 
 /// The model is compiled for the allowed sizes, so what is compared has one of them too.
@@ -169,18 +166,15 @@ async fn lone_runs_are_filled_to_an_allowed_size_too() {
         });
     })
     .await;
-    let gate = setup.fake.hold(PREDICT, 1);
-    let first = setup.client.stream(Request::predict(&rows(&[5.0, 6.0]))).await;
-    setup.fake.called(PREDICT, 1).await;
+    let busy = Busy::with(&setup, Request::predict(&rows(&[5.0, 6.0]))).await;
     let requests = (0..3).map(|number| Request::predict(&rows(&[number as f32]))).collect();
     let streams = enqueue(&setup, &setup.client, requests, 1).await;
-    gate.open();
+    busy.end().await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[0.0], [1.0], [2.0]]);
     let mut carried: Vec<_> = setup.fake.calls_of(PREDICT).iter().skip(1).map(carried).collect();
     carried.sort_by(|left, right| left.partial_cmp(right).unwrap());
     assert_eq!(carried, [vec![0.0, 0.0], vec![0.0, 1.0, 2.0, 2.0], vec![1.0, 1.0], vec![2.0, 2.0]]);
-    finish(vec![first]).await;
 }
 
 #[tokio::test]
@@ -191,19 +185,16 @@ async fn different_inner_shapes_share_only_among_themselves() {
         let tensor = floats(&[1, width as i64], &vec![number; width]);
         Request::predict(&Predict::new(&name()).input("x", tensor).bytes())
     };
-    let gate = setup.fake.hold(PREDICT, 1);
-    let first = setup.client.stream(of(2, 9.0)).await;
-    setup.fake.called(PREDICT, 1).await;
+    let busy = Busy::with(&setup, of(2, 9.0)).await;
     let requests = vec![of(2, 1.0), of(5, 2.0), of(2, 3.0), of(5, 4.0)];
     let streams = enqueue(&setup, &setup.client, requests, 1).await;
-    gate.open();
+    busy.end().await;
     let replies = finish(streams).await;
     let widths: Vec<usize> =
         replies.iter().map(|reply| values(&outputs(&reply.message)["y"]).len()).collect();
     assert_eq!(widths, [2, 5, 2, 5]);
     assert!(replies.iter().all(|reply| reply.initial("tfs-sidecar-batch") == ["rows=1/2"]));
     assert_eq!(setup.fake.count(PREDICT), 3);
-    finish(vec![first]).await;
 }
 
 #[tokio::test]
@@ -221,17 +212,14 @@ async fn scalars_must_be_equal_and_are_sent_once() {
         let x = floats(&[1, 3], &[number, number + 0.25, number + 0.5]);
         Request::predict(&Predict::new(&name()).input("x", x).input("k", int64s(&[], &[k])).bytes())
     };
-    let gate = setup.fake.hold(PREDICT, 1);
-    let first = setup.client.stream(of(1, 900.0)).await;
-    setup.fake.called(PREDICT, 1).await;
+    let busy = Busy::with(&setup, of(1, 900.0)).await;
     let streams = enqueue(&setup, &setup.client, vec![of(1, 1.0), of(2, 2.0), of(1, 3.0)], 1).await;
-    gate.open();
+    busy.end().await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[1.0], [2.0], [3.0]]);
     let mut runs: Vec<_> = setup.fake.calls_of(PREDICT).iter().skip(1).map(carried).collect();
     runs.sort_by(|left, right| left[0].total_cmp(&right[0]));
     assert_eq!(runs, [vec![1.0, 3.0], vec![2.0]]);
-    finish(vec![first]).await;
 }
 
 /// A signature whose batch dimension is fixed is not for sharing, and works as before.
@@ -251,17 +239,14 @@ async fn a_signature_with_a_fixed_batch_shares_only_if_it_is_padded() {
         });
     })
     .await;
-    let gate = setup.fake.hold(PREDICT, 1);
-    let first = setup.client.stream(Request::predict(&rows(&[900.0, 901.0, 902.0, 903.0]))).await;
-    setup.fake.called(PREDICT, 1).await;
+    let busy = Busy::with(&setup, Request::predict(&rows(&[900.0, 901.0, 902.0, 903.0]))).await;
     let requests = (0..3).map(|number| Request::predict(&rows(&[number as f32]))).collect();
     let streams = enqueue(&setup, &setup.client, requests, 1).await;
-    gate.open();
+    busy.end().await;
     let replies = finish(streams).await;
     assert_eq!(replies.iter().map(firsts).collect::<Vec<_>>(), [[0.0], [1.0], [2.0]]);
     assert!(replies.iter().all(|reply| reply.repairs().len() == 1), "the repair is told");
     assert_eq!(carried(&setup.fake.calls_of(PREDICT)[1]), [0.0, 1.0, 2.0, 2.0]);
-    finish(vec![first]).await;
 }
 
 /// Connections live on different threads, and their rows meet all the same.
