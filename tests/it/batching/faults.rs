@@ -36,7 +36,7 @@ fn request(number: f64) -> Request {
 
 /// Sends requests that share one run; returns their answers.
 async fn run(setup: &Setup, numbers: &[f64]) -> Vec<Reply> {
-    let busy = Busy::with(&setup, request(900.0)).await;
+    let busy = Busy::with(setup, request(900.0)).await;
     let streams = enqueue(setup, &setup.client, numbers.iter().copied().map(request).collect(), 1).await;
     busy.end().await;
     let replies = finish(streams).await;
@@ -242,7 +242,7 @@ async fn a_run_that_certainly_did_not_happen_is_sent_again() {
 #[tokio::test]
 async fn without_batching_nothing_waits_for_a_run() {
     let setup = Setup::before(FakeTfs::start([model()]), vec![name()], |_| {}).await;
-    let busy = Busy::with(&setup, request(900.0)).await;
+    let busy = Busy::with(setup, request(900.0)).await;
     assert_eq!(firsts(&setup.client.call(request(1.0)).await.ok()), [1.0]);
     busy.end().await;
     assert!(setup.fake.count(METADATA) + setup.fake.count(STATUS) > 0);
