@@ -1,4 +1,5 @@
-//! Compiles the vendored protos into Rust with protox, so that no `protoc` is needed.
+//! Compiles the vendored protos into Rust with protox, so that no `protoc` is needed, and finds out
+//! which commit and features `--version` shows.
 use std::path::PathBuf;
 
 use prost::Message as _;
@@ -8,6 +9,7 @@ const ROOTS: &[&str] =
     &["tensorflow_serving/apis/prediction_service.proto", "tensorflow_serving/apis/model_service.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    set_version();
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(ROOTS, ["proto"])?;
     let out: PathBuf = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?.into();
@@ -16,4 +18,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.bytes(["."]).include_file("protos.rs");
     tonic_prost_build::configure().build_server(false).compile_fds_with_config(descriptors, config)?;
     Ok(())
+}
+
+/// The commit is `BUILD_COMMIT` if that is set, as where the sources are built without their
+/// repository. Otherwise Git tells it, for release builds only: a debug build would be compiled
+/// anew after each commit.
+fn set_version() {
+    println!("cargo:rerun-if-env-changed=BUILD_COMMIT");
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let release = var("PROFILE").as_deref() == Some("release");
+    let from_git = || if release { git_commit() } else { Some("debug build".to_owned()) };
+    let commit = var("BUILD_COMMIT").or_else(from_git).unwrap_or_else(|| "commit unknown".to_owned());
+    let features: String = ["TLS", "DEMO"]
+        .iter()
+        .filter(|feature| var(&format!("CARGO_FEATURE_{feature}")).is_some())
+        .map(|feature| format!(", {}", feature.to_lowercase()))
+        .collect();
+    println!("cargo:rustc-env=BUILD_COMMIT={commit}");
+    println!("cargo:rustc-env=BUILD_FEATURES={features}");
+}
+
+/// The short name of the commit, with `-dirty` if files that are tracked have been changed.
+fn git_commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    for name in ["HEAD", "index"] {
+        println!("cargo:rerun-if-changed={}", git(&["rev-parse", "--git-path", name])?);
+    }
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Some(if changed.is_empty() { commit } else { commit + "-dirty" })
 }

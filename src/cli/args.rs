@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 /// request against them. Requests with exactly one right reading are repaired and forwarded. Others
 /// are refused with a list of everything that is wrong and how to fix it. Clients need no changes.
 #[derive(Debug, Parser)]
-#[command(name = "tfs-sidecar", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "tfs-sidecar", version = super::version::LONG, max_term_width = 100, after_help = AFTER_HELP)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -69,6 +69,14 @@ pub(super) enum Command {
     ///
     /// Not possible once the process is stopping because of a signal.
     Undrain(UndrainArgs),
+    /// Print a script that completes commands and flags in a shell.
+    ///
+    /// For example: tfs-sidecar completions bash > /etc/bash_completion.d/tfs-sidecar
+    Completions(CompletionsArgs),
+    /// Print the manual page, in the format of man.
+    ///
+    /// For example: tfs-sidecar man > /usr/local/share/man/man1/tfs-sidecar.1
+    Man(ManArgs),
 }
 
 /// The configuration file, and the flags for TF Serving that override it.
@@ -303,6 +311,20 @@ pub(super) struct DrainArgs {
     pub timeout: Duration,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// The page of a command instead of the program's
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
@@ -320,9 +342,8 @@ mod tests {
     #[test]
     fn every_flag_has_a_variable_of_its_name() {
         for command in Cli::command().get_subcommands() {
-            for flag in
-                command.get_arguments().filter(|flag| !["help", "version"].contains(&flag.get_id().as_str()))
-            {
+            let flags = command.get_opts().filter(|flag| flag.get_id() != "help");
+            for flag in flags {
                 let variable = flag.get_env().map(|name| name.to_string_lossy().into_owned());
                 assert_eq!(
                     variable,

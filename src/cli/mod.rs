@@ -13,7 +13,9 @@ mod healthcheck;
 mod render;
 mod run;
 mod settings;
+mod shell;
 mod signature;
+mod version;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -106,6 +108,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
         Command::Undrain(arguments) => drain::undrain(&arguments).map(|()| Exit::Success),
+        Command::Completions(arguments) => {
+            shell::completions(&arguments, &mut command);
+            Ok(Exit::Success)
+        }
+        Command::Man(arguments) => shell::man(&arguments, &mut command).map(|()| Exit::Success),
     };
     match result {
         Ok(exit) => exit,
@@ -198,6 +205,11 @@ mod tests {
         assert_eq!(exit(&["--help"]), Exit::Success);
         assert_eq!(exit(&["check", "--mode", "x"]), Exit::Usage);
         assert_eq!(exit(&["chekc"]), Exit::Usage);
+        assert_eq!(exit(&["completions", "zsh"]), Exit::Success);
+        assert_eq!(exit(&["completions", "cmd"]), Exit::Usage);
+        assert_eq!(exit(&["man"]), Exit::Success);
+        assert_eq!(exit(&["man", "batch-probe"]), Exit::Success);
+        assert_eq!(exit(&["man", "chekc"]), Exit::Usage);
         assert_eq!(exit(&[]), Exit::Usage);
         // Nothing listens on the port of `discard`.
         assert_eq!(exit(&["healthcheck", "--admin", "127.0.0.1:9"]), Exit::Failure);

@@ -63,9 +63,32 @@ fn data_goes_to_stdout_and_messages_to_stderr() {
         (Some(0), "", "the configuration has no problems\n")
     );
     let exit = tfs_sidecar(&["--version"], &[]);
-    assert_eq!((exit.code, exit.stdout.starts_with("tfs-sidecar ")), (Some(0), true));
+    let version = format!("tfs-sidecar {} (", env!("CARGO_PKG_VERSION"));
+    assert_eq!((exit.code, exit.stdout.starts_with(&version)), (Some(0), true), "{}", exit.stdout);
+    assert!(exit.stdout.contains("tls"), "a feature: {}", exit.stdout);
     let exit = tfs_sidecar(&["nonsense"], &[]);
     assert_eq!((exit.code, exit.stdout.as_str()), (Some(2), ""));
+}
+
+#[test]
+fn every_command_is_completed_and_has_a_page() {
+    let help = tfs_sidecar(&["help"], &[]).stdout;
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names: Vec<&str> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() > 8, "{help}");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = tfs_sidecar(&["completions", shell], &[]);
+        assert_eq!((script.code, script.stderr.as_str()), (Some(0), ""), "{shell}");
+        for name in &names {
+            assert!(script.stdout.contains(name), "{shell}: {name}");
+        }
+    }
+    let page = tfs_sidecar(&["man"], &[]).stdout;
+    for name in names.iter().filter(|name| **name != "help") {
+        assert!(page.contains(&name.replace('-', "\\-")), "{name}");
+        let page = tfs_sidecar(&["man", name], &[]);
+        assert!(page.stdout.contains(&format!(".TH tfs-sidecar-{name} 1")), "{}", page.stdout);
+    }
 }
 
 #[test]
