@@ -73,7 +73,7 @@ fn a_model_whose_rows_are_nearly_free_gets_a_configuration() {
 #[test]
 fn a_model_whose_rows_cost_as_much_together_is_not_batched() {
     let fake = FakeTfs::start([model(|values| {
-        hold(Duration::from_millis(20 * values.len() as u64));
+        hold(Duration::from_millis(40 * values.len() as u64));
         Ok(sums(values))
     })]);
     let ended = probe(&fake, "m", &["--input", "x:float[1,2]", "--max-rows", "2"]);

@@ -38,7 +38,7 @@ enum Called {
         message: Rope,
     },
     Refused(Refused),
-    /// There is not enough memory for all rows at once.
+    /// Together the rows are a message that is too large, or there is not enough memory for them.
     TooLarge,
     Failed(Fault),
 }
@@ -92,11 +92,6 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let parts: Vec<_> = members.iter().map(|request| &request.payload.brings.part).collect();
     let message = join(&runs.signature, &parts, filled);
     drop(parts);
-    // Each of them is within the limit, and is not refused for the size of the others.
-    if message.len() > shard.config.limits.max_message_bytes {
-        hand_out(&shard.runs, members, |brings| Outcome::Alone { brings, check: None });
-        return;
-    }
     if let Some(first) = members.first_mut() {
         cx.head = std::mem::take(&mut first.payload.brings.head);
     }

@@ -170,6 +170,7 @@ async fn members_are_not_refused_for_the_size_of_their_run() {
         assert_eq!(reply.code, 0, "{}", reply.text);
         assert_eq!(firsts(reply)[0], first);
     }
+    assert_eq!(setup.fake.count(PREDICT), 1 + 2, "each alone");
 }
 
 /// One value for many elements is short as it is sent.
