@@ -18,8 +18,9 @@ pub(super) struct Response {
     pub body: String,
 }
 
-/// Responses of the admin address are small. Some other server there must not fill the memory.
-const MAX_RESPONSE: u64 = 1 << 20;
+/// Responses of the admin address are smaller: the largest is the list of all mistakes of all
+/// clients. Some other server there must not fill the memory.
+const MAX_RESPONSE: u64 = 16 << 20;
 
 impl AdminArgs {
     /// The given address, or else the one that a sidecar in this environment listens on.

@@ -61,6 +61,12 @@ pub(super) enum Command {
     BatchProbe(BatchProbeArgs),
     /// Exit with 0 if the sidecar is ready. For probes in images without a shell.
     Healthcheck(HealthcheckArgs),
+    /// Show which client must change which line.
+    ///
+    /// Lists every mistake that the running sidecar has seen, the most frequent first, with the
+    /// line to change in the client's language. With --format markdown, the text of a ticket for
+    /// each client.
+    Fixes(FixesArgs),
     /// Drain the sidecar and wait until no request is in flight.
     ///
     /// New requests are refused, and clients are told to go elsewhere. `undrain` takes it back.
@@ -279,6 +285,38 @@ pub(super) struct HealthcheckArgs {
     /// How long to wait for the response
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
     pub timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FixesArgs {
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// Only the mistakes of this client
+    #[arg(long, value_name = "NAME", env = "TFS_SIDECAR_CLIENT", hide_env_values = true)]
+    pub client: Option<String>,
+    /// Only the mistakes in requests for this model
+    #[arg(long, value_name = "NAME", env = "TFS_SIDECAR_MODEL", hide_env_values = true)]
+    pub model: Option<String>,
+    /// A table, the text of a ticket for each client, or what the sidecar answers
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "table",
+        env = "TFS_SIDECAR_FORMAT",
+        hide_env_values = true
+    )]
+    pub format: FixesFormat,
+    /// How long to wait for the response
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum FixesFormat {
+    Table,
+    Markdown,
+    Json,
 }
 
 /// What the sidecar demands of programs on other machines.

@@ -9,6 +9,7 @@ mod docs;
 mod drain;
 mod example;
 mod explain;
+mod fixes;
 mod healthcheck;
 mod render;
 mod run;
@@ -106,6 +107,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             batch_probe::batch_probe(&arguments, matches).map(|()| Exit::Success)
         }
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
+        Command::Fixes(arguments) => fixes::fixes(&arguments).map(|()| Exit::Success),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
         Command::Undrain(arguments) => drain::undrain(&arguments).map(|()| Exit::Success),
         Command::Completions(arguments) => {
