@@ -7,7 +7,6 @@ mod batching;
 mod context;
 mod detail;
 mod example;
-pub mod fix;
 mod graph;
 mod overload;
 mod request;

@@ -15,6 +15,7 @@ mod carriers;
 mod cast_chain;
 mod descriptor;
 mod encoding;
+pub mod fix;
 mod hints;
 pub mod infer;
 mod judge;

@@ -112,6 +112,29 @@ mod tests {
         assert!(!text.contains(r#"model_problem{model="scrape""#), "{text}");
     }
 
+    /// The first count of a series that appears with it is lost to `rate`.
+    #[test]
+    fn what_a_rate_is_asked_of_starts_at_zero() {
+        let metrics = ModelMetrics::new("from zero", Some(2), "s");
+        let zero = |labels: &str| {
+            let line = format!("tfs_sidecar_{labels} 0\n");
+            let text = install().render();
+            assert!(text.contains(&line), "{line}\n{text}");
+        };
+        for outcome in [r#""conforming",code="OK""#, r#""repaired",code="OK""#] {
+            zero(&format!(
+                r#"requests_total{{model="from zero",version="2",signature="s",method="Predict",outcome={outcome}}}"#
+            ));
+        }
+        zero(r#"panics_total{task="run"}"#);
+        zero(r#"connections_refused_total{limit="busy"}"#);
+        metrics.request(Method::Predict, OutcomeLabel::Rejected, Code::InvalidArgument);
+        let text = install().render();
+        assert!(text.contains(
+            r#"requests_total{model="from zero",version="2",signature="s",method="Predict",outcome="rejected",code="INVALID_ARGUMENT"} 1"#
+        ));
+    }
+
     #[test]
     fn ten_thousand_invented_names_add_no_series() {
         let model = ModelMetrics::new("bounded", Some(1), "s");

@@ -3,6 +3,8 @@ pub(crate) mod clients;
 pub(crate) mod labels;
 pub(crate) mod log;
 pub(crate) mod metrics;
+#[cfg(test)]
+mod questions;
 pub(crate) mod recent;
 mod replaced;
 mod table;

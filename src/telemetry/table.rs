@@ -235,7 +235,7 @@ mod tests {
         for limit in ConnectionLimit::ALL {
             writeln!(outcomes, "| `{}` | {} |", limit.as_str(), limit.about().trim()).unwrap();
         }
-        let text = text + &outcomes;
+        let text = text + &outcomes + &super::super::questions::markdown();
         let buckets = METRICS.iter().filter(|metric| !metric.buckets.is_empty());
         let mut text = text + "\n## Buckets\n\nIn seconds where the name says so.\n\n";
         for metric in buckets {

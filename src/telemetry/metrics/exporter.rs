@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::process;
 use crate::telemetry::replaced;
 use crate::telemetry::table::{self, METRICS, describe};
 
@@ -43,6 +44,7 @@ pub(crate) fn install() -> Exporter {
         process.describe();
         let version = Cow::Borrowed(env!("CARGO_PKG_VERSION"));
         table::BUILD_INFO.gauge([version]).set(1.0);
+        process::start_at_zero();
         Exporter { prometheus, process }
     });
     exporter.clone()

@@ -15,6 +15,14 @@ use crate::telemetry::versions::version_label;
 /// The label value for a name that came from a client and is not in the catalog.
 pub(crate) const UNKNOWN: &str = "__unknown__";
 
+/// What a rate is asked of. The other outcomes and codes are added when they first occur.
+const FROM_ZERO: [(OutcomeLabel, Code); 4] = [
+    (OutcomeLabel::Conforming, Code::Ok),
+    (OutcomeLabel::Repaired, Code::Ok),
+    (OutcomeLabel::Rejected, Code::InvalidArgument),
+    (OutcomeLabel::Overloaded, Code::ResourceExhausted),
+];
+
 /// Handles to the metrics of one signature, created when the catalog adds it, so that counting a
 /// request looks up nothing by name.
 pub(crate) struct ModelMetrics {
@@ -44,7 +52,7 @@ impl ModelMetrics {
     /// is `None` then.
     pub(crate) fn new(model: &str, version: Option<i64>, signature: &str) -> Self {
         install();
-        Self {
+        let made = Self {
             model: model.into(),
             version: version.map_or_else(|| UNKNOWN.into(), |version| version_label(model, version)),
             signature: signature.into(),
@@ -56,7 +64,13 @@ impl ModelMetrics {
             warnings: ByClient::new(&table::WARNINGS),
             would_repair: ByClient::new(&table::WOULD_REPAIR),
             would_reject: ByClient::new(&table::WOULD_REJECT),
+        };
+        if version.is_some() {
+            for (outcome, code) in FROM_ZERO {
+                made.requests(Method::Predict, outcome, code);
+            }
         }
+        made
     }
 
     /// The model's name, or [`UNKNOWN`].
@@ -66,6 +80,10 @@ impl ModelMetrics {
 
     /// Counts an answered request.
     pub(crate) fn request(&self, method: Method, outcome: OutcomeLabel, code: Code) {
+        self.requests(method, outcome, code).increment(1);
+    }
+
+    fn requests(&self, method: Method, outcome: OutcomeLabel, code: Code) -> &Counter {
         const CELLS: usize = OutcomeLabel::ALL.len() * CODES;
         let cells = || std::iter::repeat_with(OnceLock::new).take(CELLS).collect();
         let of_method = self.requests[method as usize].get_or_init(cells);
@@ -77,7 +95,7 @@ impl ModelMetrics {
             let [model, version, signature] = names;
             table::REQUESTS.counter([model, version, signature, method, outcome, code])
         };
-        of_method[cell].get_or_init(make).increment(1);
+        of_method[cell].get_or_init(make)
     }
 
     pub(crate) fn request_seconds(&self, method: Method, seconds: f64) {

@@ -27,6 +27,23 @@ fn globals() -> &'static Globals {
     })
 }
 
+/// Adds the counters whose series are known beforehand, at 0: the first count of a series that
+/// appears with it is lost to `rate` and `increase`.
+pub(super) fn start_at_zero() {
+    for cause in Cause::ALL {
+        table::RETRIES.counter([cause.as_str().into()]);
+        if *cause != Cause::Connection {
+            table::UPSTREAM_REFUSALS.counter([cause.as_str().into()]);
+        }
+    }
+    for task in PanickedTask::ALL {
+        table::PANICS.counter([task.as_str().into()]);
+    }
+    for limit in ConnectionLimit::ALL {
+        table::CONNECTIONS_REFUSED.counter([limit.as_str().into()]);
+    }
+}
+
 /// Records the time that a request spent in a stage.
 pub(crate) fn stage_seconds(stage: Stage, seconds: f64) {
     globals().stages[stage as usize].record(seconds);

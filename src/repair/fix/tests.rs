@@ -1,3 +1,4 @@
+//! Lines in every language for what is sent wrong.
 use super::*;
 use crate::repair::{REPAIRS, Reason};
 use crate::tensor::{DataType, PartialShape, Shape};
