@@ -35,7 +35,7 @@ mod tests {
 
     use super::*;
     use crate::cli::Exit;
-    use crate::listener::admin::{AdminState, Caller, Drained, Readiness, View, router};
+    use crate::listener::admin::{AdminState, Caller, Drained, Readiness, Shown, View, router};
     use crate::telemetry::metrics::install;
 
     /// A sidecar that is not ready because of these.
@@ -63,6 +63,10 @@ mod tests {
 
         fn models(&self) -> Value {
             json!([])
+        }
+
+        fn show(&self, _what: Shown) -> Value {
+            json!({})
         }
 
         fn recent(&self) -> Value {

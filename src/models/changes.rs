@@ -1,11 +1,71 @@
-//! What a refresh reports of a model: log lines about what changed, and the inputs for the metrics.
+//! What a refresh reports of a model: log lines about what changed, the same for the page, and the
+//! inputs for the metrics.
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
 use super::catalog::Entry;
 use crate::telemetry::metrics::SignatureInput;
+
+/// Refreshes that are listed, changes of each, and bytes of a change.
+const MAX_LISTED: usize = 64;
+const MAX_LINES: usize = 32;
+const MAX_LINE: usize = 256;
 
 /// Changes that are logged one by one.
 const MAX_CHANGES: usize = 64;
 /// Inputs of one model that have a series.
 const MAX_INPUTS: usize = 4096;
+
+/// The last refreshes that found another version or other signatures. The control thread writes it.
+#[derive(Debug, Default)]
+pub(crate) struct Changes(Mutex<VecDeque<Changed>>);
+
+#[derive(Debug)]
+struct Changed {
+    at: SystemTime,
+    model: String,
+    from: Option<i64>,
+    to: Option<i64>,
+    lines: Vec<String>,
+    /// Lines that are left out.
+    more: usize,
+}
+
+impl Changes {
+    /// Notes what differs, unless nothing does.
+    pub(super) fn note(&self, model: &str, before: &Entry, after: &Entry, lines: &[String], at: SystemTime) {
+        if before.latest == after.latest && lines.is_empty() {
+            return;
+        }
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == MAX_LISTED {
+            all.pop_front();
+        }
+        let cut = |line: &String| line.chars().take(MAX_LINE).collect();
+        all.push_back(Changed {
+            at,
+            model: model.to_owned(),
+            from: before.latest,
+            to: after.latest,
+            lines: lines.iter().take(MAX_LINES).map(cut).collect(),
+            more: lines.len().saturating_sub(MAX_LINES),
+        });
+    }
+
+    /// `[{"at", "model", "from", "to", "changes": [text], "more"}]`, newest first.
+    pub(crate) fn to_json(&self) -> Value {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = |changed: &Changed| {
+            let Changed { at, model, from, to, lines, more } = changed;
+            let at = humantime::format_rfc3339_seconds(*at).to_string();
+            json!({"at": at, "model": model, "from": from, "to": to, "changes": lines, "more": more})
+        };
+        all.iter().rev().map(shown).collect()
+    }
+}
 
 pub(super) fn log_changes(model: &str, before: &Entry, after: &Entry, changes: &[String]) {
     if let Some(more) = changes.len().checked_sub(MAX_CHANGES + 1) {
@@ -68,5 +128,22 @@ mod tests {
         let [changed, read] = &logged(None, Some(2))[..] else { panic!("two lines") };
         assert_eq!((changed.get("from"), &changed["to"]), (None, &2.into()), "{changed}");
         assert_eq!(read["version"], 2, "{read}");
+    }
+
+    #[test]
+    fn the_last_changes_are_listed_newest_first_and_bounded() {
+        let entry = |latest| Entry { latest: Some(latest), ..Entry::default() };
+        let changes = Changes::default();
+        let lines = vec!["x".repeat(10_000); MAX_LINES + 3];
+        for version in 1..=2 * MAX_LISTED as i64 {
+            changes.note("m", &entry(version), &entry(version + 1), &lines, SystemTime::UNIX_EPOCH);
+        }
+        changes.note("m", &entry(1), &entry(1), &[], SystemTime::UNIX_EPOCH);
+        let listed = changes.to_json();
+        assert_eq!(listed.as_array().unwrap().len(), MAX_LISTED);
+        let newest = &listed[0];
+        assert_eq!((&newest["from"], &newest["to"], &newest["more"]), (&128.into(), &129.into(), &3.into()));
+        assert_eq!(newest["at"], "1970-01-01T00:00:00Z");
+        assert!(listed.to_string().len() < MAX_LISTED * (MAX_LINES * (MAX_LINE + 4) + 200));
     }
 }

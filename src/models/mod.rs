@@ -1,7 +1,7 @@
 //! The models of TF Serving: the catalog that requests read, the refresher that keeps it current,
 //! and the metadata client.
 pub(crate) mod catalog;
-mod changes;
+pub(crate) mod changes;
 pub(crate) mod config_problems;
 pub(crate) mod fetch;
 mod metadata_client;

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::catalog::{Catalog, Entry, ModelVersion, Observation};
-use super::changes::{log_changes, signature_info};
+use super::changes::{Changes, log_changes, signature_info};
 use super::metadata_client::{MetadataClient, available};
 use super::problems::{ModelProblem, ModelProblems};
 use super::refusals::{Key, MAX_REMEMBERED, Refusals};
@@ -127,6 +127,7 @@ pub(crate) struct Worker {
     revalidating: RefCell<HashMap<(String, bool), Vec<Done>>>,
     reads: Semaphore,
     problems: Arc<ModelProblems>,
+    changes: Arc<Changes>,
     changed: Arc<Notify>,
 }
 
@@ -135,6 +136,7 @@ impl Worker {
         pool: Rc<Pool>,
         catalog: Arc<Catalog>,
         problems: Arc<ModelProblems>,
+        changes: Arc<Changes>,
         config: Arc<Config>,
         up: &Arc<Up>,
     ) -> Rc<Self> {
@@ -149,6 +151,7 @@ impl Worker {
             revalidating: RefCell::default(),
             reads: Semaphore::new(MAX_CONCURRENT_READS),
             problems,
+            changes,
             changed: Arc::clone(&up.changed),
         })
     }
@@ -368,6 +371,7 @@ impl Worker {
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
         log_changes(model, &before, &after, &changes);
+        self.changes.note(model, &before, &after, &changes, SystemTime::now());
         if read {
             metrics::signature_refresh(model, true);
         }

@@ -1,59 +1,139 @@
 //! Who sent a request, as metrics and the status page name it. Limits and fair shares do not use
 //! it: metadata can be forged.
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
+use smallvec::SmallVec;
 
 use super::Shard;
 use super::context::RequestContext;
 use crate::config::IdentitySource;
+use crate::repair::fix::Language;
 use crate::fault::Fault;
 use crate::telemetry::clients::Client;
 use crate::telemetry::metrics::OutcomeLabel;
+use crate::telemetry::traffic::Traffic;
 use crate::transport::peer::Peer;
 
 /// Bytes of a name; more are cut off.
 const MAX_NAME: usize = 128;
 
-impl Shard {
-    /// The client that sent these headers: named by the first configured source that has a name.
-    pub(crate) fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Client {
-        let sources = &self.config.client_identity;
-        if sources.is_empty() {
-            return self.clients.unnamed();
-        }
-        // Requests of one client tend to follow each other.
-        let agent = headers.get(header::USER_AGENT).map_or(&[][..], |agent| agent.as_bytes());
-        if let Some(last) = &*self.last_client.borrow()
-            && last.peer == peer.key()
-            && *last.agent == *agent
-        {
-            return last.client.clone();
-        }
-        let client = match sources.iter().find_map(|source| name(source, peer, headers)) {
-            Some(name) => self.clients.named(&name),
-            None => self.clients.unknown(),
-        };
-        if !sources.iter().any(|source| matches!(source, IdentitySource::Metadata(_))) {
-            let last = Identified { peer: peer.key(), agent: agent.into(), client: client.clone() };
-            self.last_client.replace(Some(last));
-        }
-        client
+/// Clients that a thread keeps: telling who sent a request then takes no allocation and no lock.
+const MAX_KEPT: usize = 64;
+/// Bytes of the user agent and the metadata that name a client which is kept.
+const MAX_KEPT_BYTES: usize = 256;
+
+/// The clients that were identified last, each in the place that its headers hash to.
+#[derive(Debug)]
+pub(crate) struct Identities(RefCell<Box<[Option<Identified>]>>);
+
+impl Default for Identities {
+    fn default() -> Self {
+        Self(RefCell::new(std::iter::repeat_with(|| None).take(MAX_KEPT).collect()))
     }
 }
 
-/// The client of a request, and what it depends on unless metadata names it.
+/// The client of a request, and what it depends on.
 #[derive(Debug)]
-pub(crate) struct Identified {
+struct Identified {
     peer: u64,
-    agent: Box<[u8]>,
+    /// The user agent, and the metadata that may name the client.
+    headers: SmallVec<[Box<[u8]>; 1]>,
     client: Client,
+    /// Counts its requests, as long as the generation is this one.
+    traffic: Arc<Traffic>,
+    generation: u64,
+}
+
+impl Shard {
+    /// The client that sent these headers: named by the first configured source that has a name.
+    pub(crate) fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Client {
+        self.identified(peer, headers, |identified| identified.client.clone())
+    }
+
+    /// Counts a request of the client that sent these headers.
+    pub(crate) fn count_request(&self, peer: &Peer, headers: &HeaderMap) {
+        self.identified(peer, headers, |identified| identified.traffic.request());
+    }
+
+    fn identified<T>(&self, peer: &Peer, headers: &HeaderMap, with: impl FnOnce(&Identified) -> T) -> T {
+        let values = || self.values(headers);
+        let hash =
+            values().fold(peer.key(), |hash, value| (hash.rotate_left(5) ^ ends(value)).wrapping_mul(MIX));
+        let at = (hash >> 32) as usize % MAX_KEPT;
+        let generation = self.mistakes.generation();
+        if let Some(Some(kept)) = self.identities.0.borrow().get(at)
+            && kept.peer == peer.key()
+            && kept.generation == generation
+            && kept.headers.iter().map(|value| &**value).eq(values())
+        {
+            return with(kept);
+        }
+        let identified = self.find_out(peer, headers);
+        let done = with(&identified);
+        if values().map(<[u8]>::len).sum::<usize>() <= MAX_KEPT_BYTES
+            && let Some(kept) = self.identities.0.borrow_mut().get_mut(at)
+        {
+            *kept = Some(identified);
+        }
+        done
+    }
+
+    /// What the name of a client depends on beside its connection.
+    fn values<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
+        let of = |value: Option<&'a HeaderValue>| value.map_or(&[][..], HeaderValue::as_bytes);
+        let metadata = self.config.client_identity.iter().filter_map(move |source| match source {
+            IdentitySource::Metadata(key) => Some(of(headers.get(key))),
+            _ => None,
+        });
+        std::iter::once(of(headers.get(header::USER_AGENT))).chain(metadata)
+    }
+
+    #[cold]
+    fn find_out(&self, peer: &Peer, headers: &HeaderMap) -> Identified {
+        let sources = &self.config.client_identity;
+        let client = match sources.iter().find_map(|source| name(source, peer, headers)) {
+            Some(name) => self.clients.named(&name),
+            None if sources.is_empty() => self.clients.unnamed(),
+            None => self.clients.unknown(),
+        };
+        let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let client = client.speaking(Language::of_user_agent(agent.unwrap_or_default()));
+        // Before the client is looked up, which may change it.
+        let before = self.mistakes.generation();
+        let (traffic, generation) = match self.mistakes.traffic(client.name(), SystemTime::now()) {
+            Some(traffic) => (traffic, self.mistakes.generation()),
+            // Looked up again with the next request.
+            None => (Arc::default(), before.wrapping_sub(1)),
+        };
+        let headers = self.values(headers).map(Into::into).collect();
+        Identified { peer: peer.key(), headers, client, traffic, generation }
+    }
+}
+
+/// An odd number with no pattern in its bits, from the golden ratio.
+const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The first and last bytes of a value and its length, as a number.
+fn ends(value: &[u8]) -> u64 {
+    let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let (first, last) = (word(value.first_chunk()), word(value.last_chunk()));
+    first.wrapping_mul(MIX) ^ last ^ value.len() as u64
 }
 
 impl RequestContext<'_> {
     /// Who sent the request.
     pub(super) fn client(&self) -> &Client {
         self.metrics.client(|| self.shard.identify(self.peer, self.head.request().headers()))
+    }
+
+    /// Counts the request for its client.
+    pub(super) fn count_request(&mut self) {
+        self.shard.count_request(self.peer, self.head.request().headers());
+        self.metrics.set_counted();
     }
 
     /// Finds out who sent a request that is refused because of what was sent, while its headers

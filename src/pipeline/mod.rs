@@ -8,6 +8,7 @@ pub(crate) mod batch;
 mod context;
 mod fan_out;
 mod identity;
+mod mistakes;
 pub(crate) mod offload;
 mod operation;
 pub(crate) mod options;
@@ -39,6 +40,7 @@ use crate::models::refresher::Refresher;
 use crate::retry::budget::Budget;
 use crate::runs::RunHandle;
 use crate::telemetry::clients::Clients;
+use crate::telemetry::mistakes::Mistakes;
 use crate::telemetry::recent::Recent;
 use crate::transport::deadline::Deadline;
 use crate::upstream::pool::Pool;
@@ -60,10 +62,12 @@ pub(crate) struct Shard {
     pub offload: offload::Offload,
     pub retry_budget: RefCell<Budget>,
     pub drain: DrainHandle,
+    /// The last clients that were identified.
+    pub identities: identity::Identities,
     /// The clients that metrics name.
-    /// The last client that was identified.
-    pub last_client: RefCell<Option<identity::Identified>>,
     pub clients: Arc<Clients>,
+    /// Who does what wrong how often.
+    pub mistakes: Arc<Mistakes>,
     /// What the operators' page shows.
     pub recent: Arc<Recent>,
     /// The names of models that only clients know.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::{Shard, mistakes};
 use crate::fault::Fault;
 use crate::repair::{Outcome, Reason, Verdict};
-use crate::telemetry::clients::{Client, Clients};
+use crate::telemetry::clients::Client;
 use crate::telemetry::metrics::{self, Method, ModelMetrics, OutcomeLabel, Stage};
 
 /// One request in this many has its stages timed: that takes two clock readings a stage.
@@ -26,6 +27,8 @@ pub(crate) struct RequestMetrics {
     outcome: OutcomeLabel,
     dry_run: bool,
     sampled: bool,
+    /// Whether it was counted for its client.
+    counted: bool,
 }
 
 /// One call to TF Serving. A request makes one, as a rule.
@@ -48,6 +51,7 @@ impl RequestMetrics {
             outcome: OutcomeLabel::Passed,
             dry_run: false,
             sampled: number.is_multiple_of(SAMPLE),
+            counted: false,
         }
     }
 
@@ -59,6 +63,20 @@ impl RequestMetrics {
     /// Nothing is run: repairs and rejections are counted as those that would have been.
     pub(crate) fn set_dry_run(&mut self) {
         self.dry_run = true;
+    }
+
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// The request was counted for its client.
+    pub(super) fn set_counted(&mut self) {
+        self.counted = true;
+    }
+
+    /// Whether the request was counted for its client.
+    pub(super) fn is_counted(&self) -> bool {
+        self.counted
     }
 
     pub(crate) fn set_outcome(&mut self, verdict: &Verdict) {
@@ -122,13 +140,13 @@ impl RequestMetrics {
         model.request_seconds(self.method, self.arrived.elapsed().as_secs_f64());
     }
 
-    /// `clients`: for a client that was not found out.
-    pub(crate) fn failed(mut self, fault: &Fault, clients: &Arc<Clients>) {
+    pub(crate) fn failed(mut self, fault: &Fault, shard: &Shard) {
         self.outcome = fault.outcome();
         if self.outcome == OutcomeLabel::Rejected
             && let Some(reason) = fault.reason()
         {
-            let client = self.client.get_or_init(|| clients.unknown());
+            let client = self.client.get_or_init(|| shard.clients.unknown());
+            mistakes::record_fault(shard, &self, client, fault, reason);
             let input = self.rejected_input.as_deref().unwrap_or_default();
             if self.dry_run {
                 self.model().would_reject(input, reason.as_str(), client);

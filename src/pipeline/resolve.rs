@@ -7,6 +7,7 @@ use crate::config::UndeclaredModels;
 use crate::explain::{self, Context};
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
+use crate::repair::Reason;
 use crate::telemetry::recent::Entry;
 use crate::wire::ModelSpec;
 
@@ -51,6 +52,7 @@ async fn fetch(cx: &RequestContext<'_>, spec: &ModelSpec) -> Result<Arc<ModelVer
 fn remember(cx: &RequestContext<'_>, model: &str, why: &str) {
     let entry = Entry {
         outcome: "rejected",
+        kind: Reason::ModelUnknown.as_str(),
         model: model.to_owned(),
         signature: String::new(),
         client: cx.client().name().to_owned(),

@@ -12,6 +12,7 @@ use super::answer::Answer;
 use super::batch::{self, Candidate};
 use super::context::{RequestContext, RequestMessage};
 use super::fan_out::fan_out;
+use super::mistakes;
 use super::operation::Malformed;
 use super::repair_metadata::repair_metadata;
 use super::resolve::resolve;
@@ -22,7 +23,7 @@ use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::{Action, Calls, Mode, Outcome, Reason, Verdict};
 use crate::retry::policy::{Cause, Decision};
-use crate::wire::{ModelSpec, Rope};
+use crate::wire::{ModelSpec, Rope, WireError};
 
 /// How long the server's refusal may wait for a check whether the signatures have changed.
 const REVALIDATE_WITHIN: Duration = Duration::from_secs(1);
@@ -34,6 +35,7 @@ const REVALIDATE_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Result<Answer, Fault> {
     let plain = &message.payload;
     let shard = cx.shard;
+    cx.count_request();
     let config = &shard.config;
 
     // scan
@@ -44,7 +46,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
     };
     let operation = match scanned {
         Ok(operation) => Some(operation),
-        Err(Malformed { error, spec }) if lets_malformed_pass(cx, &spec) => {
+        Err(Malformed { error, spec }) if lets_malformed_pass(cx, &spec, &error) => {
             tracing::debug!(%error, "forwarding a message that cannot be parsed");
             None
         }
@@ -182,7 +184,7 @@ pub(crate) async fn forward(cx: &mut RequestContext<'_>, frames: &[Bytes]) -> Re
 
 /// Whether a message that cannot be parsed is forwarded all the same: in the modes that refuse
 /// nothing. `spec` names its model if that is readable; otherwise the defaults decide.
-fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec) -> bool {
+fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec, error: &WireError) -> bool {
     let config = &cx.shard.config;
     if let Some(version) = cx.shard.catalog.lookup(spec) {
         cx.metrics.set_model(version.metrics(spec.effective_signature()));
@@ -192,6 +194,7 @@ fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec) -> bool {
     if mode == Mode::Observe && !cx.options.dry_run {
         let client = cx.client().clone();
         cx.metrics.would_reject(Reason::Malformed, &client);
+        mistakes::record_malformed(cx, error);
     }
     mode <= Mode::Observe && !cx.options.dry_run
 }

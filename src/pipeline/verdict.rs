@@ -2,12 +2,13 @@
 use tonic::Code;
 
 use super::context::RequestContext;
+use super::mistakes;
 use super::options::RequestOptions;
 use crate::fault::{Fault, code_of};
 use crate::models::catalog::ModelVersion;
 use crate::repair::policy::ModelPolicy;
 use crate::repair::report::repair_entry;
-use crate::repair::{Mode, Outcome, Verdict};
+use crate::repair::{Mode, Outcome, Problem, Verdict};
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Entry;
 use crate::wire::ModelSpec;
@@ -69,7 +70,11 @@ pub(super) fn count(cx: &RequestContext<'_>, verdict: &Verdict) {
 /// The input that the first problem is about, as metrics name it: an alias of the signature, or
 /// empty for the whole request.
 pub(super) fn first_input(verdict: &Verdict) -> &str {
-    let input = verdict.problems.first().map_or("", |problem| &problem.input);
+    input_label(verdict, verdict.problems.first().map_or("", |problem| &problem.input))
+}
+
+/// An input as metrics name it.
+pub(super) fn input_label<'a>(verdict: &Verdict, input: &'a str) -> &'a str {
     let declared = verdict.signature.as_ref().is_some_and(|signature| signature.input(input).is_some());
     if input.is_empty() || declared { input } else { metrics::UNKNOWN }
 }
@@ -92,14 +97,24 @@ pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict:
         Outcome::Rejected if !cx.options.dry_run => "rejected",
         Outcome::Rejected | Outcome::WouldReject => "would reject",
     };
+    mistakes::record(cx, version, verdict);
+    let kind = kind(verdict);
     let lines = if verdict.problems.is_empty() {
         let warnings = verdict.warnings.iter().map(|warning| warning.text.clone());
         verdict.plan.steps.iter().map(repair_entry).chain(warnings).collect()
     } else {
-        verdict.problems.iter().map(ToString::to_string).collect()
+        verdict.problems.iter().map(Problem::without_values).collect()
     };
     let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
     let client = cx.client().name().to_owned();
-    let entry = Entry { outcome, model: version.model.clone(), signature, client, lines };
+    let entry = Entry { outcome, kind, model: version.model.clone(), signature, client, lines };
     cx.shard.recent.push(entry, std::time::SystemTime::now());
+}
+
+/// The first reason or rule.
+fn kind(verdict: &Verdict) -> &'static str {
+    let problem = verdict.problems.first().map(|problem| problem.reason.as_str());
+    let step = || verdict.plan.steps.first().map(|step| step.rule.name);
+    let warning = || verdict.warnings.first().map(|warning| warning.reason.as_str());
+    problem.or_else(step).or_else(warning).unwrap_or_default()
 }

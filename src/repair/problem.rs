@@ -66,6 +66,17 @@ impl Problem {
         Self::new(Reason::Malformed, "", error.to_string())
     }
 
+    /// The text for operators: as `Display`, but without the tensor values that a few texts tell
+    /// the client.
+    pub fn without_values(&self) -> String {
+        match self.reason {
+            Reason::CastOutOfRange | Reason::CastInexact => {
+                Self { what: "a value does not fit the dtype".to_owned(), ..self.clone() }.to_string()
+            }
+            _ => self.to_string(),
+        }
+    }
+
     /// The problem of a shape that does not fit. `sent` is concrete.
     pub fn shape(info: &TensorInfo, sent: &Shape) -> Self {
         let PartialShape::Known(declared) = &info.shape else {

@@ -2,7 +2,7 @@
 //! gRPC health. Requests do not wait for it, except those for a model that is not known yet.
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use smallvec::SmallVec;
@@ -19,6 +19,7 @@ use crate::models::refresher::{CommandReceiver, Worker};
 use crate::retry::backoff::Backoff;
 use crate::tasks::spawn_critical;
 use crate::telemetry::metrics::{ConnectionLimit, Exporter};
+use crate::telemetry::traffic::STEP;
 use crate::upstream::pool::Pool;
 
 /// How often the exporter sorts the samples of histograms into buckets.
@@ -43,6 +44,7 @@ pub(super) async fn run(control: Control) {
         Rc::clone(&pool),
         Arc::clone(&shared.catalog),
         Arc::clone(&shared.problems),
+        Arc::clone(&shared.changes),
         Arc::clone(&shared.config),
         &shared.up,
     );
@@ -59,6 +61,15 @@ pub(super) async fn run(control: Control) {
             tokio::time::sleep(UPKEEP).await;
             exporter.run_upkeep();
             return_memory();
+        }
+    });
+    let mistakes = Arc::clone(&shared.mistakes);
+    spawn_critical("history", async move {
+        let mut steps = tokio::time::interval(STEP);
+        steps.tick().await;
+        loop {
+            steps.tick().await;
+            mistakes.sample(SystemTime::now());
         }
     });
     if let Some(limiter) = &shared.limiter {

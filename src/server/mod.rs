@@ -7,6 +7,7 @@
 //! connection.
 mod connections;
 mod control;
+mod fixes;
 mod liveness;
 mod shard;
 mod view;
@@ -14,6 +15,7 @@ mod view;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
@@ -26,12 +28,14 @@ use crate::listener::admin::{Access, AdminState, TokenError, drain_router, route
 use crate::listener::bind::{Bound, Listener};
 use crate::listener::grpc::local::Local;
 use crate::models::catalog::Catalog;
+use crate::models::changes::Changes;
 use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
 use crate::runs::Handover;
 use crate::tasks::{self, Failures};
 use crate::telemetry::clients::Clients;
 use crate::telemetry::metrics;
+use crate::telemetry::mistakes::Mistakes;
 use crate::telemetry::recent::Recent;
 use crate::upstream::target::{Target, TargetError};
 use crate::upstream::up::Up;
@@ -44,8 +48,11 @@ use shard::Live;
 const MAX_HANDED_OVER: usize = 1024;
 /// Repairs and rejections that the admin page lists.
 const MAX_RECENT: usize = 200;
-/// Unknown models that it lists.
+/// Of these, those of one client with the same rule or reason.
+const MAX_RECENT_ALIKE: usize = 3;
+/// Unknown models that it lists, of all clients and of one.
 const MAX_UNKNOWN: usize = 64;
+const MAX_UNKNOWN_ALIKE: usize = 8;
 
 /// Why the sidecar cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +92,8 @@ pub(crate) struct Shared {
     drain: DrainHandle,
     readiness: Readiness,
     clients: Arc<Clients>,
+    mistakes: Arc<Mistakes>,
+    changes: Arc<Changes>,
     recent: Arc<Recent>,
     unknown_models: Arc<Recent>,
     local: Local,
@@ -177,8 +186,10 @@ impl Sidecar {
             drain,
             readiness,
             clients: Clients::new(config.max_clients),
-            recent: Arc::new(Recent::new(MAX_RECENT)),
-            unknown_models: Arc::new(Recent::new(MAX_UNKNOWN)),
+            mistakes: Mistakes::new(config.max_clients, SystemTime::now()),
+            changes: Arc::default(),
+            recent: Arc::new(Recent::new(MAX_RECENT, MAX_RECENT_ALIKE)),
+            unknown_models: Arc::new(Recent::new(MAX_UNKNOWN, MAX_UNKNOWN_ALIKE)),
             local,
             live: live.clone(),
             ended: Arc::default(),

@@ -1,18 +1,27 @@
 //! What the admin listener shows of the running sidecar.
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::{Shared, fixes};
 use crate::batch::Bypass;
 use crate::config;
-use crate::listener::admin::{Drained, Readiness, View};
+use crate::listener::admin::{Drained, Readiness, Shown, View};
 use crate::models::catalog::Entry;
 use crate::runs::Runs;
 use crate::signature::TensorInfo;
 use crate::telemetry::metrics::{self, BatchMetrics};
+use crate::telemetry::traffic;
+
+/// The name of the pod, or of the host. Kubernetes sets `HOSTNAME` to the name of the pod, unless
+/// it uses the network of its host.
+static POD: LazyLock<Option<String>> = LazyLock::new(|| {
+    let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
+    name("POD_NAME").or_else(|| name("HOSTNAME"))
+});
 
 /// The admin listener's view of the sidecar; a cheap handle.
 #[derive(Debug, Clone)]
@@ -30,8 +39,21 @@ impl View for ServerView {
 
     fn status(&self) -> Value {
         let Shared { up, problems, target, .. } = &*self.0;
+        let limiter = self.0.limiter.as_ref().map(|limiter| limiter.occupancy());
+        let admission = &self.0.admission;
         json!({
+            "pod": *POD,
+            "sidecar_version": env!("CARGO_PKG_VERSION"),
+            "now": humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             "readiness": self.ready(),
+            "load": {
+                "connections": self.connections(),
+                "inflight_requests": admission.requests(),
+                "inflight_bytes": admission.bytes(),
+                "upstream_limit": limiter.as_ref().map(|limiter| limiter.limit),
+                "upstream_inflight": limiter.as_ref().map(|limiter| limiter.inflight),
+                "queued_requests": limiter.as_ref().map(|limiter| limiter.queued),
+            },
             "upstream": {"address": target.address, "up": up.is_answering(), "problem": up.problem()},
             "advice": self.0.limiter.as_ref().and_then(|limiter| limiter.advice()),
             "model_problems": problems.to_json(),
@@ -48,13 +70,29 @@ impl View for ServerView {
         for declared in self.0.config.models.keys() {
             models.entry(declared.clone()).or_default();
         }
-        models.iter().map(|(name, entry)| self.model(name, entry)).collect()
+        let mut shown: Vec<Value> = models.iter().map(|(name, entry)| self.model(name, entry)).collect();
+        for (name, totals) in traffic::models() {
+            if let Some(model) = shown.iter_mut().find(|model| model["name"] == *name) {
+                model["traffic"] = totals.to_json();
+            }
+        }
+        shown.into()
+    }
+
+    fn show(&self, what: Shown) -> Value {
+        let Shared { mistakes, catalog, changes, .. } = &*self.0;
+        match what {
+            Shown::Clients => fixes::clients(mistakes),
+            Shown::Fixes => fixes::fixes(mistakes, catalog),
+            Shown::History => mistakes.history(),
+            Shown::Changes => changes.to_json(),
+        }
     }
 
     fn measure(&self) {
         let limiter = self.0.limiter.as_ref().map(|limiter| limiter.occupancy()).unwrap_or_default();
         let admission = &self.0.admission;
-        let connections = self.0.live.iter().map(|live| live.count()).sum();
+        let connections = self.connections();
         metrics::set_inflight(admission.requests(), admission.bytes(), admission.streams(), connections);
         for (model, entry) in self.0.catalog.snapshot() {
             let all = entry.versions.values().flat_map(|version| version.all_runs());
@@ -95,6 +133,10 @@ impl View for ServerView {
 }
 
 impl ServerView {
+    fn connections(&self) -> usize {
+        self.0.live.iter().map(|live| live.count()).sum()
+    }
+
     fn model(&self, name: &str, entry: &Entry) -> Value {
         let config = &self.0.config;
         let mut numbers: Vec<i64> =

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::metrics::UNKNOWN;
+use crate::repair::fix::Language;
 
 /// The label value for the clients that came after the first `max_clients`, and for those whose
 /// series would be too many.
@@ -32,6 +33,7 @@ pub(crate) struct Clients {
 pub(crate) struct Client {
     name: Arc<str>,
     slot: Slot,
+    language: Language,
     clients: Arc<Clients>,
 }
 
@@ -58,28 +60,31 @@ impl Clients {
 
     /// A client where clients are not named.
     pub(crate) fn unnamed(self: &Arc<Self>) -> Client {
-        Client { name: "".into(), slot: Slot::UNNAMED, clients: Arc::clone(self) }
+        self.client("".into(), Slot::UNNAMED)
     }
 
     /// A client that nothing names.
     pub(crate) fn unknown(self: &Arc<Self>) -> Client {
-        Client { name: UNKNOWN.into(), slot: Slot::UNKNOWN, clients: Arc::clone(self) }
+        self.client(UNKNOWN.into(), Slot::UNKNOWN)
     }
 
     /// The client with this name.
     pub(crate) fn named(self: &Arc<Self>, name: &str) -> Client {
-        let of = |name, slot| Client { name, slot, clients: Arc::clone(self) };
         if let Some((name, slot)) = self.slots.load().get_key_value(name) {
-            return of(Arc::clone(name), *slot);
+            return self.client(Arc::clone(name), *slot);
         }
         match name {
-            OTHER => return of(OTHER.into(), Slot::OTHER),
+            OTHER => return self.client(OTHER.into(), Slot::OTHER),
             UNKNOWN => return self.unknown(),
             _ => {}
         }
         let name: Arc<str> = name.into();
         let slot = if self.slots.load().len() < self.max { self.add(&name) } else { Slot::OTHER };
-        of(name, slot)
+        self.client(name, slot)
+    }
+
+    fn client(self: &Arc<Self>, name: Arc<str>, slot: Slot) -> Client {
+        Client { name, slot, language: Language::default(), clients: Arc::clone(self) }
     }
 
     fn add(&self, name: &Arc<str>) -> Slot {
@@ -99,6 +104,16 @@ impl Client {
     /// The name, whether or not metrics have it; empty where clients are not named.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The client with the language that its user agent tells.
+    #[must_use]
+    pub(crate) fn speaking(self, language: Language) -> Self {
+        Self { language, ..self }
+    }
+
+    pub(crate) fn language(&self) -> Language {
+        self.language
     }
 
     pub(super) fn slot(&self) -> Slot {

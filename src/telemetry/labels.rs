@@ -123,6 +123,20 @@ labels! {
     pub(crate) enum RefreshOutcome { Ok = "ok", Failed = "failed" }
 }
 
+impl Method {
+    /// Whether its requests are checked against a signature.
+    pub(crate) const fn is_checked(self) -> bool {
+        matches!(self, Self::Predict | Self::Classify | Self::Regress | Self::MultiInference)
+    }
+}
+
+impl OutcomeLabel {
+    /// Whether the request did not conform, as far as it was checked.
+    pub(crate) const fn is_mismatch(self) -> bool {
+        matches!(self, Self::Repaired | Self::Rejected | Self::WouldRepair | Self::WouldReject)
+    }
+}
+
 /// The number of gRPC codes, 0 to 16.
 pub(super) const CODES: usize = 17;
 

@@ -3,9 +3,11 @@ pub(crate) mod clients;
 pub(crate) mod labels;
 pub(crate) mod log;
 pub(crate) mod metrics;
+pub(crate) mod mistakes;
 #[cfg(test)]
 mod questions;
 pub(crate) mod recent;
 mod replaced;
 mod table;
+pub(crate) mod traffic;
 mod versions;

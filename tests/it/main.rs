@@ -30,6 +30,7 @@ mod limits;
 mod linear;
 mod malformed_requests;
 mod memory;
+mod mistakes;
 mod model_versions;
 mod modes;
 mod names;

@@ -4,11 +4,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 
-use super::{AdminState, Drained};
+use super::{AdminState, Drained, Shown};
 
 pub(super) async fn models(State(state): State<AdminState>) -> impl IntoResponse {
     Json(state.view.models())
+}
+
+pub(super) fn show(what: Shown) -> MethodRouter<AdminState> {
+    get(async move |State(state): State<AdminState>| Json(state.view.show(what)))
 }
 
 pub(super) async fn repairs(State(state): State<AdminState>) -> impl IntoResponse {

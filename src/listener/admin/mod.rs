@@ -35,18 +35,15 @@ pub(crate) trait View: Send + Sync + 'static {
     fn ready(&self) -> Readiness;
     /// The names of the threads that make no progress. Takes some seconds if there are any.
     fn stuck(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>>;
-    /// `{"readiness": {..}, "upstream": {"address", "up", "problem"}, "advice", "model_problems":
-    /// [{"model", "version", "kind", "problem"}], "config_problems": [text]}`; `readiness` is what
-    /// `/readyz` answers. The upstream's `problem` and `advice`, what the operator should change,
-    /// are text or null.
+    /// What docs/api.md says of `/api/status`.
     fn status(&self) -> serde_json::Value;
     /// The names of models that only clients know, in the form of
     /// [`Recent::to_json`](crate::telemetry::recent::Recent::to_json).
     fn unknown_models(&self) -> serde_json::Value;
-    /// A list: `[{"name", "declared", "mode", "versions": [{"version", "labels", "state",
-    /// "signatures": [{"name", "method_name", "inputs": [{"name", "dtype", "shape"}], "outputs":
-    /// [..]}]}], "problem"}]`; `problem` is text or absent.
+    /// What docs/api.md says of `/api/models`.
     fn models(&self) -> serde_json::Value;
+    /// Who does what wrong, and what changed, as docs/api.md describes it.
+    fn show(&self, what: Shown) -> serde_json::Value;
     /// Sets the gauges that are not updated elsewhere. Called before each scrape.
     fn measure(&self);
     /// The value of [`Recent::to_json`](crate::telemetry::recent::Recent::to_json).
@@ -59,6 +56,15 @@ pub(crate) trait View: Send + Sync + 'static {
     fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>>;
     /// Takes a drain back; does nothing without one. Fails if the process is stopping.
     fn undrain(&self) -> Result<(), String>;
+}
+
+/// What [`View::show`] shows: the path after `/api/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Clients,
+    Fixes,
+    History,
+    Changes,
 }
 
 /// Whether the sidecar is ready for requests.
@@ -114,6 +120,10 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/api/models", get(api::models))
+        .route("/api/clients", api::show(Shown::Clients))
+        .route("/api/fixes", api::show(Shown::Fixes))
+        .route("/api/history", api::show(Shown::History))
+        .route("/api/changes", api::show(Shown::Changes))
         .route("/api/repairs", get(api::repairs))
         .route("/api/config", get(api::config))
         .route("/api/status", get(api::status))
@@ -157,7 +167,7 @@ async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
 }
 
 async fn not_found() -> impl IntoResponse {
-    let paths = "/ /metrics /livez /readyz /drain /undrain /api/models /api/repairs /api/config /api/status /api/unknown_models";
+    let paths = "/ /metrics /livez /readyz /drain /undrain /api/models /api/clients /api/fixes /api/history /api/changes /api/repairs /api/config /api/status /api/unknown_models";
     (StatusCode::NOT_FOUND, format!("not found; available paths: {paths}\n"))
 }
 
@@ -225,6 +235,10 @@ mod tests {
 
         fn models(&self) -> Value {
             json!([{"name": "churn"}])
+        }
+
+        fn show(&self, what: Shown) -> Value {
+            json!({"shown": format!("{what:?}")})
         }
 
         fn recent(&self) -> Value {
@@ -385,6 +399,10 @@ mod tests {
         let view = Arc::default();
         assert_eq!(get_path(&view, "/api/models").body, r#"[{"name":"churn"}]"#);
         assert!(get_path(&view, "/api/repairs").body.contains("entries"));
+        for path in ["Clients", "Fixes", "History", "Changes"] {
+            let answer = get_path(&view, &format!("/api/{}", path.to_lowercase()));
+            assert_eq!((answer.status, answer.body), (200, format!(r#"{{"shown":"{path}"}}"#)));
+        }
         assert!(get_path(&view, "/api/status").body.contains("upstream"));
         assert!(get_path(&view, "/api/unknown_models").body.contains("chrun"));
         let config = get_path(&view, "/api/config");
@@ -409,17 +427,13 @@ mod tests {
         assert!(
             !page.body.contains("style=") && !page.body.contains("<style") && !page.body.contains("onclick")
         );
-        for line in page.body.lines().filter(|line| line.contains("src=") || line.contains("href=")) {
-            let asset = line
-                .split("href=\"")
-                .nth(1)
-                .or(line.split("src=\"").nth(1))
-                .unwrap()
-                .split('"')
-                .next()
-                .unwrap();
-            assert_eq!(get_path(&view, asset).status, 200, "{asset}");
+        let linked = page.body.split("href=\"").skip(1).chain(page.body.split("src=\"").skip(1));
+        for link in linked.filter_map(|rest| rest.split('"').next()).filter(|link| !link.starts_with('#')) {
+            assert!(!link.starts_with('/'), "{link} works behind a prefix");
+            assert_eq!(get_path(&view, &format!("/{link}")).status, 200, "{link}");
         }
+        assert!(get_path(&view, "/app.js").body.contains("\"./parts.js\""));
+        assert_eq!(get_path(&view, "/parts.js").status, 200);
         assert_eq!(get_path(&view, "/favicon.ico").headers["content-type"], "image/svg+xml");
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn routes() -> Router<AdminState> {
         .route("/", file("text/html; charset=utf-8", include_str!("page/index.html")))
         .route("/app.css", file("text/css; charset=utf-8", include_str!("page/app.css")))
         .route("/app.js", file("text/javascript; charset=utf-8", include_str!("page/app.js")))
+        .route("/parts.js", file("text/javascript; charset=utf-8", include_str!("page/parts.js")))
         .route("/icon.svg", file("image/svg+xml", icon))
         // Browsers request this path whatever the page links to.
         .route("/favicon.ico", file("image/svg+xml", icon))

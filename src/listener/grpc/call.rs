@@ -73,7 +73,7 @@ pub(super) async fn serve(
         Err(Stop::Fault(fault)) => {
             tracing::debug!(method = route.method().as_str(), code = ?fault.code(), %fault, "request failed");
             responder.fail(fault.trailers());
-            metrics.failed(&fault, &shard.clients);
+            metrics.failed(&fault, &shard);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::install;
 use crate::telemetry::clients::Client;
 use crate::telemetry::labels::{CODES, Method, OutcomeLabel, code_name};
 use crate::telemetry::table;
+use crate::telemetry::traffic::{self, Traffic};
 use crate::telemetry::versions::version_label;
 
 /// The label value for a name that came from a client and is not in the catalog.
@@ -39,6 +40,8 @@ pub(crate) struct ModelMetrics {
     warnings: ByClient,
     would_repair: ByClient,
     would_reject: ByClient,
+    /// Of the model.
+    traffic: Arc<Traffic>,
 }
 
 impl std::fmt::Debug for ModelMetrics {
@@ -64,6 +67,7 @@ impl ModelMetrics {
             warnings: ByClient::new(&table::WARNINGS),
             would_repair: ByClient::new(&table::WOULD_REPAIR),
             would_reject: ByClient::new(&table::WOULD_REJECT),
+            traffic: traffic::of_model(model),
         };
         if version.is_some() {
             for (outcome, code) in FROM_ZERO {
@@ -78,9 +82,20 @@ impl ModelMetrics {
         &self.model
     }
 
+    /// The signature's name, or [`UNKNOWN`].
+    pub(crate) fn signature(&self) -> &str {
+        &self.signature
+    }
+
     /// Counts an answered request.
     pub(crate) fn request(&self, method: Method, outcome: OutcomeLabel, code: Code) {
         self.requests(method, outcome, code).increment(1);
+        if method.is_checked() {
+            self.traffic.request();
+            if outcome.is_mismatch() {
+                self.traffic.mismatch();
+            }
+        }
     }
 
     fn requests(&self, method: Method, outcome: OutcomeLabel, code: Code) -> &Counter {

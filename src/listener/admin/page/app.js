@@ -1,85 +1,64 @@
-// Fills the page from /api, every two seconds while it is visible.
-"use strict";
+// Fills the page from api/, every two seconds while it is visible. All paths are relative, so that
+// the page works behind a prefix.
+import { cells, copyButton, element, find, number, percent, say, show, sparkline, when } from "./parts.js";
 
-const find = (id) => document.getElementById(id);
+const REFRESH = 2000;
+const SHOWN_CLIENTS = 20;
+const LANGUAGES = { python: "Python", go: "Go", java: "Java", node: "Node.js", dotnet: ".NET", rest: "REST" };
+const OUTCOMES = {
+  repaired: "repaired", rejected: "refused", would_repair: "would be repaired",
+  would_reject: "would be refused", warned: "warned", passed: "forwarded as it is",
+};
+const PATHS = {
+  status: "api/status", models: "api/models", clients: "api/clients", fixes: "api/fixes",
+  history: "api/history", changes: "api/changes", recent: "api/repairs", unknown: "api/unknown_models",
+};
 
-// All text comes from clients and models, so it is only set as textContent, never as HTML.
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
+let data;
+let all = false;
+
+const clientName = (name) => ({ "": "clients (not named)", "__other__": "all other clients", "__unknown__": "unknown client" })[name] ?? name;
+const modelName = (name) => (name === "__unknown__" ? "unknown models" : name);
+const outcomeClass = (outcome) => (outcome.includes("reject") ? "bad" : outcome.includes("repair") ? "fair" : "");
+
+// Whether an entry passes the filter; `texts` are searched.
+function passes(texts, model, outcome) {
+  const words = find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const text = texts.join("\n").toLowerCase();
+  const wanted = [find("model").value, find("outcome").value];
+  return words.every((word) => text.includes(word))
+    && (wanted[0] === "" || model === wanted[0])
+    && (wanted[1] === "" || outcome === undefined || outcome.includes(wanted[1]));
 }
 
-function row(cells) {
-  const made = element("tr");
-  for (const [text, className] of cells) made.append(element("td", text, className));
-  return made;
-}
+const filtered = () => find("search").value !== "" || find("model").value !== "" || find("outcome").value !== "";
 
-function showReady(state) {
-  find("ready").textContent = state.ready ? "ready" : "not ready";
-  find("ready").className = state.ready ? "" : "problem";
-}
-
-// What is wrong, each sentence once: most of what keeps the sidecar from being ready is a problem of
-// the upstream or of a model, too.
-function showStatus({ readiness, upstream, advice }) {
-  find("upstream").textContent = upstream.up ? `TF Serving at ${upstream.address} is up.` : upstream.problem;
-  find("upstream").className = upstream.up ? "" : "problem";
+function showStatus({ readiness, upstream, advice, load, pod, sidecar_version: version }) {
+  say(find("ready"), readiness.ready ? "ready" : "not ready");
+  find("ready").className = `pill ${readiness.ready ? "good" : "bad"}`;
+  say(find("pod"), pod ?? "");
+  document.title = `${readiness.ready ? "" : "(not ready) "}${pod ? `${pod} - ` : ""}tfs-sidecar`;
+  say(find("version"), `version ${version}`);
+  say(find("upstream"), upstream.up ? `TF Serving at ${upstream.address} is up.` : upstream.problem ?? "TF Serving is not connected.");
+  find("upstream").className = upstream.up ? "" : "bad";
+  // Each sentence once: what keeps the sidecar from being ready is often a problem of a model too.
   const problems = new Set([...readiness.missing, ...readiness.problems]);
   problems.delete(upstream.problem);
   if (advice) problems.add(advice);
-  find("problems").replaceChildren(...[...problems].map((problem) => element("li", problem)));
+  show(find("problems"), [...problems], (text) => text, (text) => element("li", text), () => {});
   find("problems").hidden = problems.size === 0;
-}
-
-function showUnknown({ entries }) {
-  const rows = entries.map((entry) =>
-    row([
-      [entry.last, "when"],
-      [String(entry.count), "number"],
-      [entry.model, "text"],
-      [entry.client, "text"],
-      [entry.lines.join("\n"), "text"],
-    ]),
-  );
-  find("unknown").tBodies[0].replaceChildren(...rows);
-  find("unknown").hidden = rows.length === 0;
-  find("unknown-note").hidden = rows.length > 0;
-}
-
-function showRecent({ entries, missed }) {
-  const rows = entries.map((entry) =>
-    row([
-      [entry.last, "when"],
-      [String(entry.count), "number"],
-      [entry.outcome, entry.outcome.includes("reject") ? "refused" : ""],
-      [entry.signature ? `${entry.model} / ${entry.signature}` : entry.model],
-      [entry.client, "text"],
-      [entry.lines.join("\n"), "text"],
-    ]),
-  );
-  find("recent").tBodies[0].replaceChildren(...rows);
-  find("recent").hidden = rows.length === 0;
-  let note = rows.length === 0 ? "None yet: all requests conformed." : "Newest first.";
-  if (missed > 0) note += ` ${missed} more arrived too fast to be listed; the metrics count all of them.`;
-  find("recent-note").textContent = note;
-}
-
-function showTensors(signature) {
-  const table = element("table");
-  const head = element("tr");
-  for (const title of ["", "name", "dtype", "shape"]) head.append(element("th", title));
-  const body = element("tbody");
-  for (const [direction, tensors] of [["input", signature.inputs], ["output", signature.outputs]]) {
-    for (const tensor of tensors ?? []) {
-      body.append(row([[direction], [tensor.name, "text"], [tensor.dtype, "text"], [tensor.shape, "text"]]));
-    }
-  }
-  table.append(element("thead"), body);
-  table.tHead.append(head);
-  return table;
+  const facts = [
+    ["Calls in flight to TF Serving", load.upstream_limit === null ? "no limit" : `${load.upstream_inflight} of ${load.upstream_limit}`],
+    ["Waiting for a permit", load.queued_requests === null ? "none" : number(load.queued_requests)],
+    ["Requests in flight", number(load.inflight_requests)],
+    ["Held in memory", `${number(Math.round(load.inflight_bytes / 1024))} KiB`],
+    ["Client connections", number(load.connections)],
+  ];
+  show(find("load"), facts, ([name]) => name, ([name]) => {
+    const made = element("div");
+    made.append(element("dt", name), element("dd"));
+    return made;
+  }, (made, [, value]) => say(made.lastElementChild, value));
 }
 
 // One sentence about the runs that requests share.
@@ -93,53 +72,253 @@ function batchingText({ state, why, probation_left, max_rows, queue_rows, cost, 
   return `${parts.join("; ")}.`;
 }
 
-function showModels(models) {
-  const open = new Set([...document.querySelectorAll("#models details[open]")].map((details) => details.dataset.key));
-  const made = [];
-  for (const model of models) {
-    made.push(element("h3", model.name + (model.mode ? ` (mode ${model.mode})` : "")));
-    if (model.problem) made.push(element("p", model.problem));
-    for (const version of model.versions ?? []) {
-      const labels = version.labels?.length ? `, ${version.labels.join(", ")}` : "";
-      for (const signature of version.signatures ?? []) {
-        const details = element("details");
-        details.dataset.key = `${model.name}/${version.version}/${signature.name}`;
-        details.open = open.has(details.dataset.key);
-        details.append(element("summary", `version ${version.version}${labels}: ${signature.name}`), showTensors(signature));
-        if (signature.batching) {
-          const wrong = ["off", "not possible"].includes(signature.batching.state);
-          details.append(element("p", batchingText(signature.batching), wrong ? "problem" : ""));
-        }
-        made.push(details);
-      }
+function tensors({ inputs, outputs }) {
+  const table = element("table");
+  const head = element("tr");
+  for (const title of ["", "name", "dtype", "shape"]) {
+    const cell = element("th", title);
+    cell.scope = "col";
+    head.append(cell);
+  }
+  table.append(element("thead"), element("tbody"));
+  table.tHead.append(head);
+  for (const [direction, infos] of [["input", inputs], ["output", outputs]]) {
+    for (const { name, dtype, shape } of infos ?? []) {
+      const row = element("tr");
+      row.append(element("td", direction), ...[name, dtype, shape].map((text) => element("td", text, "mono")));
+      table.tBodies[0].append(row);
     }
   }
-  find("models").replaceChildren(...made);
-  find("models-note").hidden = models.length > 0;
+  return table;
 }
 
-async function get(path, type) {
+function showModels(models) {
+  const signatures = models.flatMap((model) => (model.versions ?? []).flatMap((version) =>
+    (version.signatures ?? []).map((signature) => ({ model, version, signature }))));
+  const items = signatures.filter(({ model, signature }) => passes([model.name, signature.name], model.name));
+  const broken = models.filter((model) => model.problem).map((model) => ({ model }));
+  const key = ({ model, version, signature }) => [model.name, version?.version, signature?.name].join("/");
+  show(find("models"), [...broken, ...items], key, ({ signature }) => {
+    if (!signature) return element("p", undefined, "bad");
+    const made = element("details");
+    made.append(element("summary"), element("div"));
+    return made;
+  }, (made, { model, version, signature }) => {
+    if (!signature) return say(made, `Model ${model.name} is not served: ${model.problem}`);
+    const labels = version.labels?.length ? ` (${version.labels.join(", ")})` : "";
+    const batching = signature.batching;
+    const wrong = ["off", "not possible"].includes(batching?.state);
+    const state = batching ? `, batching ${batching.state}` : "";
+    say(made.firstElementChild, `${model.name}, version ${version.version}${labels}: ${signature.name}, mode ${model.mode}${state}`);
+    const shown = JSON.stringify(signature);
+    if (made.dataset.shown === shown) return undefined;
+    made.dataset.shown = shown;
+    made.lastElementChild.replaceChildren(tensors(signature), ...(batching ? [element("p", batchingText(batching), wrong ? "bad" : "note")] : []));
+    return undefined;
+  });
+  find("models-note").hidden = models.length > 0;
+  const select = find("model");
+  const names = new Set(data.fixes.map((fix) => fix.model));
+  for (const model of models) names.add(model.name);
+  show(select, ["", ...[...names].sort()], (name) => name, (name) => element("option", name === "" ? "all models" : modelName(name)), (option, name) => {
+    option.value = name;
+  });
+}
+
+function showShares({ models }) {
+  const rows = Object.entries(models).map(([model, series]) => {
+    const sum = (values) => values.reduce((total, value) => total + value, 0);
+    const [requests, mismatches] = [sum(series.requests), sum(series.mismatches)];
+    const wrong = data.fixes.filter((fix) => fix.model === model && fix.outcome !== "warned");
+    const first = wrong.map((fix) => fix.first).sort()[0];
+    return { model, series, requests, mismatches, first };
+  });
+  const shown = rows.filter(({ model }) => passes([model], model));
+  shown.sort((left, right) => right.mismatches - left.mismatches || right.requests - left.requests);
+  show(find("shares"), shown, ({ model }) => model, () => {
+    const made = element("li");
+    made.append(element("div", undefined, "line"));
+    return made;
+  }, (made, { model, series, requests, mismatches, first }) => {
+    const share = requests ? mismatches / requests : null;
+    cells(made.firstElementChild, [
+      ["name", modelName(model)],
+      [`share ${mismatches ? "bad" : "good"}`, percent(share)],
+      ["count", `${number(mismatches)} of ${number(requests)} requests`],
+      ["", sparkline(series)],
+      ["when", first ? when("since ", first, data.status.now) : ""],
+    ]);
+  });
+  find("share-note").textContent = rows.length === 0
+    ? "No requests yet."
+    : "In the last hour: requests that were repaired or refused, or would be. Grey bars are requests, red ones those that mismatch.";
+}
+
+function fixText(fix) {
+  const where = [fix.input && `input ${fix.input}`, fix.signature && `signature ${fix.signature}`, fix.version && `version ${fix.version}`];
+  return where.filter(Boolean).join(", ");
+}
+
+function makeMistake() {
+  const made = element("details");
+  const body = element("div", undefined, "fix");
+  const line = element("div", undefined, "copy");
+  const code = element("pre");
+  line.append(code, copyButton(() => code.textContent, "the fix"));
+  body.append(element("p"), element("p", undefined, "mono"), line, element("p", undefined, "note"));
+  made.append(element("summary", undefined, "line"), body);
+  return made;
+}
+
+function updateMistake(made, fix) {
+  const [summary, body] = made.children;
+  const input = fix.input ? ` for ${fix.input}` : "";
+  cells(summary, [
+    ["name", `${fix.kind}${input}`],
+    [`share ${outcomeClass(fix.outcome)}`, OUTCOMES[fix.outcome] ?? fix.outcome],
+    ["count", `${number(fix.count)} ${fix.count === 1 ? "request" : "requests"}${fix.share === null ? "" : `, ${percent(fix.share)}`} to ${modelName(fix.model)}`],
+    ["when", when("last ", fix.last, data.status.now)],
+  ]);
+  const [meaning, detail, line, where] = body.children;
+  say(meaning, fix.meaning);
+  say(detail, fix.change || fix.detail);
+  say(line.firstElementChild, fix.fix);
+  line.lastElementChild.setAttribute("aria-label", `Copy the fix for ${fix.kind}${input}`);
+  const language = LANGUAGES[fix.language];
+  where.replaceChildren(`${fixText(fix)}${language ? `; ${language}` : ""}; `, when("first seen ", fix.first, data.status.now));
+}
+
+function showClients({ clients, missed }) {
+  const mistakes = new Map();
+  for (const fix of data.fixes) {
+    const texts = [fix.client, clientName(fix.client), fix.model, fix.signature, fix.input, fix.kind, fix.outcome, fix.language, fix.fix, fix.change, fix.detail];
+    if (!passes(texts, fix.model, fix.outcome)) continue;
+    mistakes.set(fix.client, [...(mistakes.get(fix.client) ?? []), fix]);
+  }
+  const wrong = clients.filter(({ client }) => mistakes.has(client));
+  const shown = all ? wrong : wrong.slice(0, SHOWN_CLIENTS);
+  show(find("clients"), shown, ({ client }) => client, () => {
+    const made = element("details");
+    made.append(element("summary", undefined, "line"), element("div", undefined, "mistakes rows"));
+    return made;
+  }, (made, client) => {
+    const history = data.history.clients[client.client];
+    const languages = client.languages.map((language) => LANGUAGES[language]).filter(Boolean);
+    cells(made.firstElementChild, [
+      ["name", clientName(client.client)],
+      [languages.length ? "tag" : "", languages.join(", ")],
+      [`share ${client.mismatches ? "bad" : ""}`, client.requests ? percent(client.share) : ""],
+      ["count", `${number(client.mismatches)} of ${number(client.requests)} requests`],
+      ["", history ? sparkline(history) : ""],
+      ["when", when("last ", client.last, data.status.now)],
+    ]);
+    const key = (fix) => [fix.language, fix.model, fix.signature, fix.input, fix.kind, fix.outcome].join("\n");
+    show(made.lastElementChild, mistakes.get(client.client), key, makeMistake, updateMistake);
+  });
+  const conform = clients.filter((client) => client.requests > 0 && client.mismatches === 0).length;
+  const parts = [];
+  if (wrong.length > 0) parts.push(`${wrong.length} ${wrong.length === 1 ? "client sends" : "clients send"} something wrong${filtered() ? " that passes the filter" : ""}. Open a client, then a mistake, and copy the line to change.`);
+  else parts.push(data.fixes.length > 0 ? "Nothing passes the filter." : "None yet: all requests conformed.");
+  if (conform > 0) parts.push(`${conform} ${conform === 1 ? "client" : "clients"} made no mistake.`);
+  if (missed > 0) parts.push(`${number(missed)} mistakes came too fast to be listed; the metrics count all of them.`);
+  say(find("who-note"), parts.join(" "));
+  find("more-clients").hidden = all || wrong.length <= SHOWN_CLIENTS;
+  say(find("more-clients"), `Show all ${wrong.length} clients`);
+}
+
+function showChanges(changes) {
+  const problems = data.status.config_problems ?? [];
+  show(find("config-problems"), problems, (text) => text, (text) => element("li", text, "bad"), () => {});
+  find("config-problems").hidden = problems.length === 0;
+  const shown = changes.filter(({ model, changes: lines }) => passes([model, ...lines], model));
+  show(find("changes"), shown, ({ at, model, from, to }) => [at, model, from, to].join(), () => {
+    const made = element("li");
+    made.append(element("div", undefined, "line"), element("p", undefined, "text mono"));
+    return made;
+  }, (made, { at, model, from, to, changes: lines, more }) => {
+    const what = from === null ? `version ${to} is served` : from === to ? `version ${to} has other signatures` : `version ${from} to ${to}`;
+    const same = lines.length === 0 && from !== null ? ", same signatures" : "";
+    cells(made.firstElementChild, [["name", `${model}: ${what}${same}`], ["when", when("", at, data.status.now)]]);
+    const text = [...lines, ...(more ? [`and ${more} more changes`] : [])].join("\n");
+    say(made.lastElementChild, text);
+    made.lastElementChild.hidden = text === "";
+  });
+  find("changes-note").hidden = shown.length > 0 || problems.length > 0;
+}
+
+function showEntries(list, entries, name) {
+  const shown = entries.filter(({ client, kind, lines, model, outcome, signature }) =>
+    passes([client, kind, model, outcome, signature, ...lines], model, outcome));
+  const key = ({ client, lines, model, outcome, signature }) => [client, model, signature, outcome, ...lines].join("\n");
+  show(list, shown, key, () => {
+    const made = element("li");
+    made.append(element("div", undefined, "line"), element("p", undefined, "text mono"));
+    return made;
+  }, (made, entry) => {
+    cells(made.firstElementChild, [
+      ["name", name(entry)],
+      [outcomeClass(entry.outcome), OUTCOMES[entry.outcome.replace(" ", "_")] ?? entry.outcome],
+      ["count", `${number(entry.count)} ${entry.count === 1 ? "time" : "times"}`],
+      ["when", when("", entry.last, data.status.now)],
+    ]);
+    say(made.lastElementChild, entry.lines.join("\n"));
+  });
+  return shown.length;
+}
+
+function showLists() {
+  const unknown = showEntries(find("unknown"), data.unknown.entries, ({ model, client }) => `${model}, asked for by ${clientName(client)}`);
+  find("unknown-note").hidden = unknown > 0;
+  const { entries, missed } = data.recent;
+  const recent = showEntries(find("recent"), entries, ({ client, model, signature }) =>
+    `${clientName(client)} to ${signature ? `${model} / ${signature}` : model}`);
+  let note = "Newest first; of each client and mistake, only the last few.";
+  if (entries.length === 0) note = "None yet: all requests conformed.";
+  else if (recent === 0) note = "Nothing passes the filter.";
+  if (missed > 0) note += ` ${number(missed)} more arrived too fast to be listed; the metrics count all of them.`;
+  say(find("recent-note"), note);
+}
+
+function showAll() {
+  if (!data) return;
+  showStatus(data.status);
+  showModels(data.models);
+  showShares(data.history);
+  showClients(data.clients);
+  showChanges(data.changes);
+  showLists();
+}
+
+async function get(path) {
   const response = await fetch(path, { cache: "no-store" });
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return type === "text" ? response.text() : response.json();
+  return path === "api/config" ? response.text() : response.json();
 }
 
 async function refresh() {
   try {
-    const [status, recent, models, unknown, config] = await Promise.all([
-      get("/api/status"), get("/api/repairs"), get("/api/models"), get("/api/unknown_models"),
-      get("/api/config", "text"),
-    ]);
-    showReady(status.readiness);
-    showStatus(status);
-    showUnknown(unknown);
-    showRecent(recent);
-    showModels(models);
-    find("config").textContent = config;
+    const names = Object.keys(PATHS);
+    const answers = await Promise.all([...names.map((name) => get(PATHS[name])), get("api/config")]);
+    data = Object.fromEntries(names.map((name, at) => [name, answers[at]]));
+    showAll();
+    say(find("config"), answers.at(-1));
   } catch (error) {
-    find("ready").textContent = `the sidecar does not answer (${error.message})`;
+    say(find("ready"), "does not answer");
+    find("ready").className = "pill bad";
+    find("ready").title = error.message;
   }
 }
 
-refresh();
-setInterval(() => { if (!document.hidden) refresh(); }, 2000);
+async function loop() {
+  if (!document.hidden) await refresh();
+  setTimeout(loop, REFRESH);
+}
+
+find("filter").addEventListener("input", showAll);
+find("filter").addEventListener("submit", (event) => event.preventDefault());
+find("more-clients").addEventListener("click", () => {
+  all = true;
+  showAll();
+  find("clients").children[SHOWN_CLIENTS]?.firstElementChild.focus();
+});
+loop();
