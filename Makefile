@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci image
+.PHONY: help demo demo-tf test test-rust test-python test-browser attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -18,7 +18,7 @@ demo: ## wrong requests with and without the sidecar; needs only Rust (ONCE=1 ex
 demo-tf: venv ## the demo in front of real TensorFlow, from its Python wheel
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --tf $(PYTHON)
 
-test: test-rust attacks test-python ## run all tests
+test: test-rust attacks test-python test-browser ## run all tests
 
 test-rust: ## run unit and integration tests
 	$(CARGO) test --locked
@@ -26,6 +26,12 @@ test-rust: ## run unit and integration tests
 test-python: venv ## test the built program between Python clients and TensorFlow
 	$(CARGO) build --locked --bin tfs-sidecar
 	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" $(PYTHON) -m pytest -p no:cacheprovider tests/tfserving
+
+test-browser: ## test the status page in Chromium (UPDATE=1 writes the screenshots); skipped where there is none
+	@code=0; tests/browser/setup.sh || code=$$?; \
+	if [ $$code = 3 ]; then echo "test-browser: skipped (see above)"; exit 0; elif [ $$code != 0 ]; then exit $$code; fi; \
+	$(CARGO) build --locked --bin tfs-sidecar; \
+	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" tests/browser/.venv/bin/python -m pytest -p no:cacheprovider tests/browser
 
 attacks: ## attack the release build beside an honest client (5 minutes)
 	$(CARGO) build --locked --release --bin tfs-sidecar

@@ -3,8 +3,8 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::repair::fix::{self, Mistake};
 use crate::models::catalog::Catalog;
+use crate::repair::fix::{self, Mistake};
 use crate::repair::{Reason, Repair};
 use crate::telemetry::metrics::UNKNOWN;
 use crate::telemetry::mistakes::{ClientMistakes, Kind, Mistakes};

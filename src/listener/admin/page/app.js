@@ -33,7 +33,7 @@ function passes(texts, model, outcome) {
 
 const filtered = () => find("search").value !== "" || find("model").value !== "" || find("outcome").value !== "";
 
-function showStatus({ readiness, upstream, advice, load, pod, sidecar_version: version }) {
+function showStatus({ readiness, upstream, advice, load, pod, sidecar_version: version, config_problems: settings }) {
   say(find("ready"), readiness.ready ? "ready" : "not ready");
   find("ready").className = `pill ${readiness.ready ? "good" : "bad"}`;
   say(find("pod"), pod ?? "");
@@ -43,7 +43,7 @@ function showStatus({ readiness, upstream, advice, load, pod, sidecar_version: v
   find("upstream").className = upstream.up ? "" : "bad";
   // Each sentence once: what keeps the sidecar from being ready is often a problem of a model too.
   const problems = new Set([...readiness.missing, ...readiness.problems]);
-  problems.delete(upstream.problem);
+  for (const shown of [upstream.problem, ...settings]) problems.delete(shown);
   if (advice) problems.add(advice);
   show(find("problems"), [...problems], (text) => text, (text) => element("li", text), () => {});
   find("problems").hidden = problems.size === 0;
@@ -75,7 +75,7 @@ function batchingText({ state, why, probation_left, max_rows, queue_rows, cost, 
 function tensors({ inputs, outputs }) {
   const table = element("table");
   const head = element("tr");
-  for (const title of ["", "name", "dtype", "shape"]) {
+  for (const title of ["tensor", "name", "dtype", "shape"]) {
     const cell = element("th", title);
     cell.scope = "col";
     head.append(cell);
@@ -129,7 +129,8 @@ function showShares({ models }) {
   const rows = Object.entries(models).map(([model, series]) => {
     const sum = (values) => values.reduce((total, value) => total + value, 0);
     const [requests, mismatches] = [sum(series.requests), sum(series.mismatches)];
-    const wrong = data.fixes.filter((fix) => fix.model === model && fix.outcome !== "warned");
+    const isOf = (fix) => (model === "__unknown__" ? fix.kind === "MODEL_UNKNOWN" || fix.model === model : fix.model === model);
+    const wrong = data.fixes.filter((fix) => isOf(fix) && fix.outcome !== "warned");
     const first = wrong.map((fix) => fix.first).sort()[0];
     return { model, series, requests, mismatches, first };
   });
@@ -146,7 +147,7 @@ function showShares({ models }) {
       [`share ${mismatches ? "bad" : "good"}`, percent(share)],
       ["count", `${number(mismatches)} of ${number(requests)} requests`],
       ["", sparkline(series)],
-      ["when", first ? when("since ", first, data.status.now) : ""],
+      ["when", first ? when("first seen ", first, data.status.now) : ""],
     ]);
   });
   find("share-note").textContent = rows.length === 0
@@ -177,7 +178,7 @@ function updateMistake(made, fix) {
     ["name", `${fix.kind}${input}`],
     [`share ${outcomeClass(fix.outcome)}`, OUTCOMES[fix.outcome] ?? fix.outcome],
     ["count", `${number(fix.count)} ${fix.count === 1 ? "request" : "requests"}${fix.share === null ? "" : `, ${percent(fix.share)}`} to ${modelName(fix.model)}`],
-    ["when", when("last ", fix.last, data.status.now)],
+    ["when", when("last seen ", fix.last, data.status.now)],
   ]);
   const [meaning, detail, line, where] = body.children;
   say(meaning, fix.meaning);
@@ -210,7 +211,7 @@ function showClients({ clients, missed }) {
       [`share ${client.mismatches ? "bad" : ""}`, client.requests ? percent(client.share) : ""],
       ["count", `${number(client.mismatches)} of ${number(client.requests)} requests`],
       ["", history ? sparkline(history) : ""],
-      ["when", when("last ", client.last, data.status.now)],
+      ["when", when("last seen ", client.last, data.status.now)],
     ]);
     const key = (fix) => [fix.language, fix.model, fix.signature, fix.input, fix.kind, fix.outcome].join("\n");
     show(made.lastElementChild, mistakes.get(client.client), key, makeMistake, updateMistake);
@@ -227,7 +228,7 @@ function showClients({ clients, missed }) {
 }
 
 function showChanges(changes) {
-  const problems = data.status.config_problems ?? [];
+  const problems = data.status.config_problems;
   show(find("config-problems"), problems, (text) => text, (text) => element("li", text, "bad"), () => {});
   find("config-problems").hidden = problems.length === 0;
   const shown = changes.filter(({ model, changes: lines }) => passes([model, ...lines], model));
