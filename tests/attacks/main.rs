@@ -19,6 +19,7 @@ mod floods;
 mod framing;
 mod honest;
 mod memory;
+mod names;
 mod raw;
 mod readers;
 mod trial;
