@@ -60,21 +60,22 @@ impl Shard {
     }
 
     fn identified<T>(&self, peer: &Peer, headers: &HeaderMap, with: impl FnOnce(&Identified) -> T) -> T {
-        let values = || self.values(headers);
-        let hash =
-            values().fold(peer.key(), |hash, value| (hash.rotate_left(5) ^ ends(value)).wrapping_mul(MIX));
+        let values: SmallVec<[&[u8]; 2]> = self.values(headers).collect();
+        let hash = values
+            .iter()
+            .fold(peer.key(), |hash, value| (hash.rotate_left(5) ^ ends(value)).wrapping_mul(MIX));
         let at = (hash >> 32) as usize % MAX_KEPT;
         let generation = self.mistakes.generation();
         if let Some(Some(kept)) = self.identities.0.borrow().get(at)
             && kept.peer == peer.key()
             && kept.generation == generation
-            && kept.headers.iter().map(|value| &**value).eq(values())
+            && kept.headers.iter().map(|value| &**value).eq(values.iter().copied())
         {
             return with(kept);
         }
         let identified = self.find_out(peer, headers);
         let done = with(&identified);
-        if values().map(<[u8]>::len).sum::<usize>() <= MAX_KEPT_BYTES
+        if values.iter().map(|value| value.len()).sum::<usize>() <= MAX_KEPT_BYTES
             && let Some(kept) = self.identities.0.borrow_mut().get_mut(at)
         {
             *kept = Some(identified);
@@ -102,13 +103,10 @@ impl Shard {
         };
         let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let client = client.speaking(Language::of_user_agent(agent.unwrap_or_default()));
-        // Before the client is looked up, which may change it.
-        let before = self.mistakes.generation();
-        let (traffic, generation) = match self.mistakes.traffic(client.name(), SystemTime::now()) {
-            Some(traffic) => (traffic, self.mistakes.generation()),
-            // Looked up again with the next request.
-            None => (Arc::default(), before.wrapping_sub(1)),
-        };
+        let counts = self.mistakes.traffic(client.name(), SystemTime::now());
+        // Looked up again with the next request if another thread holds the lock.
+        let (traffic, generation) =
+            counts.unwrap_or_else(|| (Arc::default(), self.mistakes.generation().wrapping_sub(1)));
         let headers = self.values(headers).map(Into::into).collect();
         Identified { peer: peer.key(), headers, client, traffic, generation }
     }

@@ -77,7 +77,7 @@ pub(super) fn record_fault(
     reason: Reason,
 ) {
     if !metrics.is_counted()
-        && let Some(traffic) = shard.mistakes.traffic(client.name(), SystemTime::now())
+        && let Some((traffic, _)) = shard.mistakes.traffic(client.name(), SystemTime::now())
     {
         traffic.request();
     }

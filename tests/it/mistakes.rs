@@ -190,3 +190,35 @@ async fn the_status_says_how_full_it_is() {
     assert!(status["now"].as_str().unwrap().ends_with('Z'));
     setup.sidecar.stop().await;
 }
+
+#[tokio::test]
+async fn clients_that_take_turns_are_told_apart() {
+    let model = "mistakes_turns";
+    let setup = Setup::with([dense::model_named(model)], |config| config.max_clients = 2).await;
+    // Names that begin and end alike, and one that is not listed until it makes a mistake.
+    let agents = ["scoring-team-1-client/1.0", "scoring-team-2-client/1.0", "scoring-team-3-client/1.0"];
+    let requests = async || {
+        let clients = api(&setup.sidecar, "/api/clients").await;
+        let of = |client: &Value| {
+            (client["client"].as_str().unwrap().to_owned(), client["requests"].as_u64().unwrap())
+        };
+        let mut all: Vec<_> = clients["clients"].as_array().unwrap().iter().map(of).collect();
+        all.sort();
+        all
+    };
+    for _ in 0..5 {
+        for agent in agents {
+            send(&setup.client, &right(model), agent).await;
+        }
+    }
+    let expected = |all: [(&str, u64); 3]| all.map(|(name, count)| (name.to_owned(), count)).to_vec();
+    assert_eq!(requests().await, expected([("__other__", 5), (agents[0], 5), (agents[1], 5)]));
+    send(&setup.client, &flat(model), agents[2]).await;
+    for agent in agents {
+        send(&setup.client, &right(model), agent).await;
+    }
+    let now = requests().await;
+    assert_eq!(now.iter().map(|(_, count)| count).sum::<u64>(), 19, "{now:?}");
+    assert!(now.contains(&(agents[2].to_owned(), 1)), "counted by itself after its mistake: {now:?}");
+    setup.sidecar.stop().await;
+}

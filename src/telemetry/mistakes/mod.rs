@@ -94,14 +94,16 @@ impl Mistakes {
         }
     }
 
-    /// What counts the requests of a client, until [`Self::generation`] changes; none while another
+    /// What counts the requests of a client while [`Self::generation`] is this; none if another
     /// thread holds the lock.
-    pub(crate) fn traffic(&self, client: &str, now: SystemTime) -> Option<Arc<Traffic>> {
-        let (traffic, added) = try_lock(&self.store)?.traffic(client, now);
+    pub(crate) fn traffic(&self, client: &str, now: SystemTime) -> Option<(Arc<Traffic>, u64)> {
+        // The generation changes only under the lock.
+        let mut store = try_lock(&self.store)?;
+        let (traffic, added) = store.traffic(client, now);
         if added {
             self.generation.fetch_add(1, Relaxed);
         }
-        Some(traffic)
+        Some((traffic, self.generation()))
     }
 
     pub(crate) fn generation(&self) -> u64 {

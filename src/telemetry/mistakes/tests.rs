@@ -131,10 +131,10 @@ fn a_thread_never_waits_for_a_reader() {
 fn requests_are_counted_for_the_client_while_it_is_listed() {
     let mistakes = Mistakes::new(1, at(0));
     let before = mistakes.generation();
-    let conforming = mistakes.traffic("conforming", at(1)).unwrap();
+    let conforming = mistakes.traffic("conforming", at(1)).unwrap().0;
     assert_ne!(mistakes.generation(), before, "a client was added");
     conforming.request();
-    let other = mistakes.traffic("late", at(1)).unwrap();
+    let other = mistakes.traffic("late", at(1)).unwrap().0;
     other.request();
     assert_eq!(find(&mistakes.clients(), OTHER).unwrap().totals.requests, 1, "it takes no place");
     let before = mistakes.generation();
@@ -142,7 +142,7 @@ fn requests_are_counted_for_the_client_while_it_is_listed() {
     assert_ne!(mistakes.generation(), before);
     conforming.request();
     drop(conforming);
-    mistakes.traffic("late", at(1)).unwrap().request();
+    mistakes.traffic("late", at(1)).unwrap().0.request();
     let clients = mistakes.clients();
     assert_eq!(find(&clients, OTHER).unwrap().totals.requests, 3, "with those of `conforming`");
     assert_eq!(find(&clients, "late").unwrap().totals.requests, 1);

@@ -311,8 +311,10 @@ async function refresh() {
 }
 
 async function loop() {
+  const began = performance.now();
   if (!document.hidden) await refresh();
-  setTimeout(loop, REFRESH);
+  // A long list, or a slow network, is asked for less often.
+  setTimeout(loop, Math.max(REFRESH, 10 * (performance.now() - began)));
 }
 
 find("filter").addEventListener("input", showAll);
