@@ -31,16 +31,16 @@ fn globals() -> &'static Globals {
 /// appears with it is lost to `rate` and `increase`.
 pub(super) fn start_at_zero() {
     for cause in Cause::ALL {
-        table::RETRIES.counter([cause.as_str().into()]);
+        table::RETRIES.counter([cause.as_str().into()]).increment(0);
         if *cause != Cause::Connection {
-            table::UPSTREAM_REFUSALS.counter([cause.as_str().into()]);
+            table::UPSTREAM_REFUSALS.counter([cause.as_str().into()]).increment(0);
         }
     }
     for task in PanickedTask::ALL {
-        table::PANICS.counter([task.as_str().into()]);
+        table::PANICS.counter([task.as_str().into()]).increment(0);
     }
     for limit in ConnectionLimit::ALL {
-        table::CONNECTIONS_REFUSED.counter([limit.as_str().into()]);
+        table::CONNECTIONS_REFUSED.counter([limit.as_str().into()]).increment(0);
     }
 }
 
