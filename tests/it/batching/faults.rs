@@ -242,7 +242,7 @@ async fn a_run_that_certainly_did_not_happen_is_sent_again() {
 #[tokio::test]
 async fn without_batching_nothing_waits_for_a_run() {
     let setup = Setup::before(FakeTfs::start([model()]), vec![name()], |_| {}).await;
-    let busy = Busy::with(setup, request(900.0)).await;
+    let busy = Busy::with(&setup, request(900.0)).await;
     assert_eq!(firsts(&setup.client.call(request(1.0)).await.ok()), [1.0]);
     busy.end().await;
     assert!(setup.fake.count(METADATA) + setup.fake.count(STATUS) > 0);
