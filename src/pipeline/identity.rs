@@ -1,12 +1,13 @@
 //! Who sent a request, as metrics and the status page name it. Limits and fair shares do not use
 //! it: metadata can be forged.
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::{HeaderMap, header};
 
 use super::Shard;
 use super::context::RequestContext;
-use crate::config::IdentitySource;
+use crate::config::{Config, IdentitySource};
 use crate::fault::Fault;
 use crate::telemetry::clients::Client;
 use crate::telemetry::metrics::OutcomeLabel;
@@ -17,8 +18,8 @@ const MAX_NAME: usize = 128;
 
 impl Shard {
     /// The client that sent these headers: named by the first configured source that has a name.
-    pub(crate) fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Client {
-        let sources = &self.config.client_identity;
+    pub(crate) fn identify(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) -> Client {
+        let sources = &config.client_identity;
         if sources.is_empty() {
             return self.clients.unnamed();
         }
@@ -27,6 +28,7 @@ impl Shard {
         if let Some(last) = &*self.last_client.borrow()
             && last.peer == peer.key()
             && *last.agent == *agent
+            && Arc::ptr_eq(&last.config, config)
         {
             return last.client.clone();
         }
@@ -35,7 +37,12 @@ impl Shard {
             None => self.clients.unknown(),
         };
         if !sources.iter().any(|source| matches!(source, IdentitySource::Metadata(_))) {
-            let last = Identified { peer: peer.key(), agent: agent.into(), client: client.clone() };
+            let last = Identified {
+                config: Arc::clone(config),
+                peer: peer.key(),
+                agent: agent.into(),
+                client: client.clone(),
+            };
             self.last_client.replace(Some(last));
         }
         client
@@ -45,6 +52,7 @@ impl Shard {
 /// The client of a request, and what it depends on unless metadata names it.
 #[derive(Debug)]
 pub(crate) struct Identified {
+    config: Arc<Config>,
     peer: u64,
     agent: Box<[u8]>,
     client: Client,
@@ -53,7 +61,7 @@ pub(crate) struct Identified {
 impl RequestContext<'_> {
     /// Who sent the request.
     pub(super) fn client(&self) -> &Client {
-        self.metrics.client(|| self.shard.identify(self.peer, self.head.request().headers()))
+        self.metrics.client(|| self.shard.identify(self.config, self.peer, self.head.request().headers()))
     }
 
     /// Finds out who sent a request that is refused because of what was sent, while its headers

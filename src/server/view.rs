@@ -2,6 +2,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use crate::batch::Bypass;
 use crate::config;
 use crate::listener::admin::{Drained, Readiness, View};
 use crate::models::catalog::Entry;
+use crate::repair::Mode;
 use crate::runs::Runs;
 use crate::signature::TensorInfo;
 use crate::telemetry::metrics::{self, BatchMetrics};
@@ -29,13 +31,15 @@ impl View for ServerView {
     }
 
     fn status(&self) -> Value {
-        let Shared { up, problems, target, .. } = &*self.0;
+        let Shared { up, problems, target, reload, modes, .. } = &*self.0;
         json!({
             "readiness": self.ready(),
             "upstream": {"address": target.address, "up": up.is_answering(), "problem": up.problem()},
             "advice": self.0.limiter.as_ref().and_then(|limiter| limiter.advice()),
             "model_problems": problems.to_json(),
             "config_problems": problems.of_config(),
+            "config": reload.to_json(),
+            "mode_overrides": modes.to_json(),
         })
     }
 
@@ -45,7 +49,7 @@ impl View for ServerView {
 
     fn models(&self) -> Value {
         let mut models = self.0.catalog.snapshot();
-        for declared in self.0.config.models.keys() {
+        for declared in self.0.config.load().models.keys() {
             models.entry(declared.clone()).or_default();
         }
         models.iter().map(|(name, entry)| self.model(name, entry)).collect()
@@ -74,11 +78,11 @@ impl View for ServerView {
     }
 
     fn config(&self) -> String {
-        config::effective(&self.0.config)
+        config::effective(&self.0.loaded.load())
     }
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
-        self.0.drain.begin();
+        self.0.drain.begin(self.0.config.load().drain_delay);
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let undrained = tokio::select! {
@@ -89,6 +93,27 @@ impl View for ServerView {
         })
     }
 
+    fn modes(&self) -> Value {
+        self.0.modes.to_json()
+    }
+
+    fn set_mode(&self, model: Option<&str>, mode: Option<Mode>, time: Duration) -> Result<(), String> {
+        let shared = &self.0;
+        if let Some(model) = model
+            && !shared.config.load().is_declared(model)
+            && shared.catalog.entry(model).is_none()
+            && mode.is_some()
+        {
+            return Err(format!("model '{model}' is neither configured nor known"));
+        }
+        match mode {
+            Some(mode) => shared.modes.set(model, mode, time)?,
+            None => shared.modes.take_back(model),
+        }
+        shared.activate();
+        Ok(())
+    }
+
     fn undrain(&self) -> Result<(), String> {
         self.0.drain.take_back().map_err(|stopping| stopping.to_string())
     }
@@ -96,7 +121,7 @@ impl View for ServerView {
 
 impl ServerView {
     fn model(&self, name: &str, entry: &Entry) -> Value {
-        let config = &self.0.config;
+        let config = self.0.config.load();
         let mut numbers: Vec<i64> =
             entry.available.iter().flatten().chain(entry.versions.keys()).copied().collect();
         numbers.sort_unstable_by(|left, right| right.cmp(left));

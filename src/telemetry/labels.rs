@@ -122,6 +122,10 @@ labels! {
     /// How a refresh of a model's signatures ended.
     pub(crate) enum RefreshOutcome { Ok = "ok", Failed = "failed" }
 }
+labels! {
+    /// What became of a changed configuration or certificate.
+    pub(crate) enum ReloadResult { Applied = "applied", Refused = "refused" }
+}
 
 /// The number of gRPC codes, 0 to 16.
 pub(super) const CODES: usize = 17;

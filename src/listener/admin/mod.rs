@@ -11,7 +11,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::{
@@ -21,13 +23,14 @@ use axum::http::header::{
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use serde::Serialize;
 
 #[cfg(test)]
 pub(crate) use access::Caller;
 pub(crate) use access::{Access, TokenError};
 
+use crate::repair::Mode;
 use crate::telemetry::metrics::Exporter;
 
 /// What the admin listener shows of the sidecar.
@@ -57,6 +60,12 @@ pub(crate) trait View: Send + Sync + 'static {
     /// the drain times out or is taken back. Dropping it ends only the wait, and further calls are
     /// allowed.
     fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>>;
+    /// The modes that an operator has changed, a list:
+    /// `[{"model": name or null, "mode", "until", "seconds_left"}]`.
+    fn modes(&self) -> serde_json::Value;
+    /// Changes the mode of a model, or of all, for some time; without a mode, back to the
+    /// configured one. Fails if the model is not known or the time too long.
+    fn set_mode(&self, model: Option<&str>, mode: Option<Mode>, time: Duration) -> Result<(), String>;
     /// Takes a drain back; does nothing without one. Fails if the process is stopping.
     fn undrain(&self) -> Result<(), String>;
 }
@@ -92,7 +101,7 @@ pub(crate) struct Drained {
 #[derive(Clone)]
 pub(crate) struct AdminState {
     pub(crate) view: Arc<dyn View>,
-    pub(crate) access: Arc<Access>,
+    pub(crate) access: Arc<ArcSwap<Access>>,
     pub(crate) metrics: Exporter,
 }
 
@@ -108,11 +117,15 @@ pub(crate) fn router(state: AdminState) -> Router {
     let changing = Router::new()
         .route("/drain", any(api::drain))
         .route("/undrain", any(api::undrain))
+        .route("/log", post(api::set_log))
+        .route("/mode", post(api::set_mode))
         .route_layer(from_fn_with_state(state.clone(), access::guard));
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .route("/log", get(api::log))
+        .route("/mode", get(api::modes))
         .route("/api/models", get(api::models))
         .route("/api/repairs", get(api::repairs))
         .route("/api/config", get(api::config))
@@ -157,7 +170,7 @@ async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
 }
 
 async fn not_found() -> impl IntoResponse {
-    let paths = "/ /metrics /livez /readyz /drain /undrain /api/models /api/repairs /api/config /api/status /api/unknown_models";
+    let paths = "/ /metrics /livez /readyz /drain /undrain /log /mode /api/models /api/repairs /api/config /api/status /api/unknown_models";
     (StatusCode::NOT_FOUND, format!("not found; available paths: {paths}\n"))
 }
 
@@ -239,6 +252,14 @@ mod tests {
             self.drains.fetch_add(1, Ordering::Relaxed);
             let drained = Drained { in_flight: self.in_flight, undrained: self.undrained };
             Box::pin(async move { drained })
+        }
+
+        fn modes(&self) -> Value {
+            json!([])
+        }
+
+        fn set_mode(&self, _: Option<&str>, _: Option<Mode>, _: Duration) -> Result<(), String> {
+            Ok(())
         }
 
         fn undrain(&self) -> Result<(), String> {

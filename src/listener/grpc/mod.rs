@@ -41,13 +41,13 @@ struct Client {
 /// (GOAWAY) and its calls finish.
 pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, share: Arc<Share>) {
     let (io, flush) = coalesce(socket, Filter::client());
-    let flush = flush.deferred().write_idle_timeout(shard.config.limits.write_idle_timeout);
+    let flush = flush.deferred().write_idle_timeout(shard.config().limits.write_idle_timeout);
     let client = Rc::new(Client { share, backlog: flush.backlog() });
     flush.of(accept(shard, local, io, client)).await;
 }
 
 async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client>) {
-    let limits = &shard.config.limits;
+    let limits = shard.config().limits;
     let peer = client.share.peer();
     let handshake = http2::server().handshake::<_, Bytes>(io);
     let mut connection = match tokio::time::timeout(limits.handshake_timeout, handshake).await {
@@ -58,7 +58,7 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client
     };
     let mut draining = std::pin::pin!(shard.drain.begun());
     let mut told = false;
-    let mut lifetime = Lifetime::new(limits);
+    let mut lifetime = Lifetime::new(&limits);
     let mut calls = 0;
     loop {
         tokio::select! {

@@ -49,12 +49,14 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let progress = Progress::new("waiting for the upstream");
     let mut metrics = RequestMetrics::new(Method::Predict, Instant::now(), 1);
     metrics.set_model(&runs.model_metrics);
+    let config = shard.config();
     let attempts = match shard.limiter {
-        Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
+        Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
         None => Attempts::without_limiter(),
     };
     let mut cx = RequestContext {
         shard: &shard,
+        config: &config,
         peer: shard.own.peer(),
         options: RequestOptions::NONE,
         deadline: Deadline::default(),
@@ -93,7 +95,7 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let message = join(&runs.signature, &parts, filled);
     drop(parts);
     // Each of them is within the limit, and is not refused for the size of the others.
-    if message.len() > shard.config.limits.max_message_bytes {
+    if message.len() > config.limits.max_message_bytes {
         hand_out(&shard.runs, members, |brings| Outcome::Alone { brings, check: None });
         return;
     }
