@@ -73,6 +73,8 @@ static LIMITS: Table<Limits> = Table {
         connection_idle_timeout: Time { zero: true }, live, "How long a client connection may be without a request before it is closed (GOAWAY). `0s`: no limit.";
         max_connection_age: Time { zero: true }, live, "How old a client connection may become before its client is told to use a new one (GOAWAY). `0s`: no limit.";
         max_connection_age_grace: Time { zero: true }, live, "How long requests on a connection that was told to end because of its age may take.";
+        keepalive_interval: Time { zero: true }, live, "After how long without a new request a client is sent an HTTP/2 PING. `0s`: never.";
+        keepalive_timeout: Time { zero: false }, live, "How long a client may take to answer a PING before its connection is closed.";
         max_elements: UnlessZero(Number::new(0, 1 << 48)), live, "The largest number of elements in one tensor, by its shape. Not set, or 0: no limit.";
         max_fill_bytes: Size::up_to(u64::MAX), live, "The largest tensor of which a message does not carry all values. One value in a list fills a tensor of any shape, so a message of a few bytes could make TF Serving allocate any amount.";
     },

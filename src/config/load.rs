@@ -356,6 +356,8 @@ models:
           connection_idle_timeout: 0s
           max_connection_age: 0s
           max_connection_age_grace: 1m
+          keepalive_interval: 2h
+          keepalive_timeout: 20s
           max_fill_bytes: 256MiB
         retry_lost: "off"
         undeclared_models: allow

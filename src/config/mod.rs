@@ -132,6 +132,10 @@ pub struct Limits {
     pub max_connection_age: Duration,
     /// For the requests on a connection that was told to end because of its age.
     pub max_connection_age_grace: Duration,
+    /// Without a new request before a client is sent a PING; zero for never.
+    pub keepalive_interval: Duration,
+    /// For the answer to a PING.
+    pub keepalive_timeout: Duration,
     /// Elements of one tensor, by its shape; 0 for no limit.
     pub max_elements: u64,
     /// Bytes of a tensor of which the message does not carry all values.
@@ -244,6 +248,8 @@ impl Default for Limits {
             connection_idle_timeout: Duration::ZERO,
             max_connection_age: Duration::ZERO,
             max_connection_age_grace: Duration::from_secs(60),
+            keepalive_interval: Duration::from_secs(2 * 60 * 60),
+            keepalive_timeout: Duration::from_secs(20),
             max_elements: 0,
             max_fill_bytes: repair::Limits::default().max_fill_bytes,
         }

@@ -30,6 +30,9 @@ use crate::upstream::call::CallHead;
 /// Bounds on what is read of a request that was answered already.
 const MAX_DISCARDED: usize = 1 << 20;
 const DISCARD_WITHIN: Duration = Duration::from_secs(1);
+/// How long a client may take to notice that it was told to go elsewhere. What it has sent until
+/// then is served.
+const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the parts of a call share.
 #[derive(Clone, Copy)]
@@ -39,6 +42,8 @@ struct Call<'a> {
     share: &'a Arc<Share>,
     responder: &'a Responder,
     deadline: Deadline,
+    /// The client was told to go elsewhere, and had the time to notice.
+    late: bool,
 }
 
 /// Serves the call. The only place where a failure becomes an answer.
@@ -66,7 +71,9 @@ pub(super) async fn serve(
         Ok(deadline) => {
             let (head, body) = request.into_parts();
             let (shard, config, share) = (&*shard, &config, &client.share);
-            let call = Call { shard, config, share, responder: &responder, deadline };
+            let told = client.told.get();
+            let late = told.is_some_and(|told| arrived.duration_since(told) > NOTICED_WITHIN);
+            let call = Call { shard, config, share, responder: &responder, deadline, late };
             let work = pin!(dispatch(call, route, head, body, &mut metrics));
             responder.bounded(deadline, work).await
         }
@@ -113,7 +120,7 @@ async fn dispatch(
     body: RecvStream,
     metrics: &mut RequestMetrics,
 ) -> Result<Code, Stop> {
-    if call.shard.drain.is_draining() {
+    if call.late {
         return Err(Fault::Draining.into());
     }
     match route {
@@ -193,7 +200,7 @@ impl<'a> Call<'a> {
         head: request::Parts,
         metrics: &'a mut RequestMetrics,
     ) -> RequestContext<'a> {
-        let Self { shard, config, share, responder, deadline } = *self;
+        let Self { shard, config, share, responder, deadline, .. } = *self;
         let attempts = match shard.limiter {
             Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
             None => Attempts::without_limiter(),
