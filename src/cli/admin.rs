@@ -7,9 +7,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Failure;
 use super::args::AdminArgs;
-use super::settings::{load_file, variable};
+use super::settings::{file, variable};
 use crate::config::load::Settings;
-use crate::config::{ListenAddr, UpstreamAddr};
+use crate::config::{ListenAddr, Source, UpstreamAddr};
 
 /// The response to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +37,9 @@ impl AdminArgs {
         }
         let listen = variable("TFS_SIDECAR_ADMIN_LISTEN").map(|setting| ("admin_listen", setting));
         let settings = Settings { keys: listen.into_iter().collect(), ..Settings::default() };
-        let file = variable("TFS_SIDECAR_CONFIG").map(|setting| setting.value);
-        Ok(reachable(load_file(&settings, file.as_deref().map(std::path::Path::new))?.admin_listen))
+        let path = variable("TFS_SIDECAR_CONFIG").map(|setting| setting.value);
+        let source = Source { settings, path: file(path.as_deref().map(std::path::Path::new)) };
+        Ok(reachable(source.load().map_err(Failure::usage)?.admin_listen))
     }
 }
 

@@ -21,7 +21,7 @@ Every flag can also be set as an environment variable: TFS_SIDECAR_ and the name
 Precedence: flag > environment > file > default. A warning names variables that no flag has.
 
 Data goes to stdout, messages go to stderr.
-Exit codes: 0 success, 1 failure, 2 invalid flag, file or configuration, 70 the sidecar ended itself\nafter a bug in it (the log names the place).";
+Exit codes: 0 success, 1 failure, 2 invalid flag, file or configuration, 70 the sidecar ended itself\nafter a bug in it (the log names the place), 130 a second signal stopped it before the end of a drain.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -29,7 +29,7 @@ pub(super) enum Command {
     ///
     /// TF Serving may start later: the sidecar waits for it, and /readyz on the admin address shows
     /// what is missing. SIGTERM and SIGINT start a drain: new requests are refused, and requests in
-    /// flight are finished. A second SIGINT stops at once.
+    /// flight are finished. A second signal stops at once. SIGHUP reads the configuration again.
     Run(ConfigArgs),
     /// Check the configuration and report all problems at once.
     ///

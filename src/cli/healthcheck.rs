@@ -30,12 +30,14 @@ mod tests {
     use std::future::Future;
     use std::pin::Pin;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use serde_json::{Value, json};
 
     use super::*;
     use crate::cli::Exit;
     use crate::listener::admin::{AdminState, Caller, Drained, Readiness, Shown, View, router};
+    use crate::repair::Mode;
     use crate::telemetry::metrics::install;
 
     /// A sidecar that is not ready because of these.
@@ -80,6 +82,14 @@ mod tests {
         fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
             let in_flight = self.0.len();
             Box::pin(async move { Drained { in_flight, undrained: false } })
+        }
+
+        fn modes(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+
+        fn set_mode(&self, _: Option<&str>, _: Option<Mode>, _: Duration) -> Result<(), String> {
+            Ok(())
         }
 
         fn undrain(&self) -> Result<(), String> {

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
-use settings::load_config;
+use settings::source;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,12 @@ pub enum Exit {
     Usage,
     /// A background task or a thread panicked.
     Panicked,
+    /// A second signal stopped it before the end of the drain.
+    Interrupted,
 }
+
+/// As shells report a process that SIGINT has ended.
+const INTERRUPTED: u8 = 128 + 2;
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -45,6 +50,7 @@ impl From<Exit> for ExitCode {
             Exit::Failure => 1,
             Exit::Usage => 2,
             Exit::Panicked => crate::tasks::EXIT_CODE,
+            Exit::Interrupted => INTERRUPTED,
         })
     }
 }
@@ -97,9 +103,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         warn();
     }
     let result = match cli.command {
-        Command::Run(arguments) => load_config(&arguments.server, matches)
-            .inspect_err(|_| warn())
-            .and_then(|config| run::run(config, &warnings)),
+        Command::Run(arguments) => run::run(source(&arguments.server, matches), &warnings),
         Command::Check(arguments) => check::check(&arguments, matches).map(|()| Exit::Success),
         Command::Signature(arguments) => signature::signature(&arguments, matches).map(|()| Exit::Success),
         Command::Explain(arguments) => explain::explain(&arguments, matches),
@@ -136,7 +140,7 @@ mod tests {
         let Command::Run(run) = Cli::from_arg_matches(&matches).unwrap().command else {
             panic!("{arguments:?}")
         };
-        load_config(&run.server, matches.subcommand().unwrap().1)
+        settings::load_config(&run.server, matches.subcommand().unwrap().1)
     }
 
     fn exit(arguments: &[&str]) -> Exit {

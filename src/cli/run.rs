@@ -1,11 +1,11 @@
-//! `run`: starts the sidecar, and stops it on a signal.
+//! `run`: starts the sidecar, reloads it on SIGHUP, and stops it on a signal.
 use std::future::Future;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, Failure};
-use crate::config::Config;
+use super::{Exit, Failure, render};
+use crate::config::Source;
 use crate::server::Sidecar;
 use crate::tasks;
 use crate::telemetry::log;
@@ -21,47 +21,61 @@ enum Stop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Drained,
+    /// A second signal came during the drain.
     Interrupted,
     /// A background task panicked, which it has logged.
     Panicked,
 }
 
 /// The warnings are about the environment; they are logged like everything else from here on.
-pub(super) fn run(config: Config, warnings: &[String]) -> Result<Exit, Failure> {
+pub(super) fn run(source: Source, warnings: &[String]) -> Result<Exit, Failure> {
+    let config = source.load().map_err(|error| {
+        warnings.iter().for_each(|warning| render::note(&format!("warning: {warning}")));
+        Failure::usage(error)
+    })?;
     log::init(config.log_format, &config.log).map_err(Failure::usage)?;
     tasks::install_hook(tasks::log_panic);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before the start, so that no signal ends the process in between.
+    let (mut terminate, mut interrupt, mut hangup) = {
+        let _guard = runtime.enter();
+        let listen = |kind| signal(kind);
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?)
+    };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), upstream = %config.upstream, workers = config.workers, "starting");
-    let sidecar = Sidecar::start(config).context("cannot start the sidecar")?;
+    let sidecar = Sidecar::start_from(config, Some(source)).context("cannot start the sidecar")?;
     tracing::info!(server = "grpc", addr = %sidecar.grpc_addr(), "listening");
     tracing::info!(server = "admin", addr = %sidecar.admin_addr(), "listening");
     if let Some(addr) = sidecar.drain_addr() {
         tracing::info!(server = "drain", %addr, "listening");
     }
-    let failed = sidecar.failed();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (failed, reload) = (sidecar.failed(), sidecar.reload());
     let end = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let signals = async || {
+        let signals = async || loop {
             tokio::select! {
-                Some(()) = terminate.recv() => Some(Stop::Terminate),
-                Some(()) = interrupt.recv() => Some(Stop::Interrupt),
-                else => None,
+                Some(()) = terminate.recv() => return Some(Stop::Terminate),
+                Some(()) = interrupt.recv() => return Some(Stop::Interrupt),
+                Some(()) = hangup.recv() => reload(),
+                else => return None,
             }
         };
-        Ok::<_, std::io::Error>(until_stopped(signals, failed, || sidecar.shutdown()).await)
-    })?;
+        until_stopped(signals, failed, || sidecar.shutdown()).await
+    });
     // A thread that is stuck must not keep the process.
     runtime.shutdown_background();
     tracing::info!(drained = end == End::Drained, "stopped");
-    Ok(if end == End::Panicked { Exit::Panicked } else { Exit::Success })
+    Ok(match end {
+        End::Drained => Exit::Success,
+        End::Interrupted => Exit::Interrupted,
+        End::Panicked => Exit::Panicked,
+    })
 }
 
-/// The first signal starts the drain. During the drain, a SIGINT stops at once: somebody is waiting
-/// at a terminal. So does a failure, at any time.
+/// The first signal starts the drain. A second one stops at once: somebody is waiting. So does a
+/// failure, at any time.
 async fn until_stopped<F: Future>(
     mut signals: impl AsyncFnMut() -> Option<Stop>,
     failed: impl Future<Output = ()>,
@@ -72,24 +86,24 @@ async fn until_stopped<F: Future>(
         biased;
         () = &mut failed => return End::Panicked,
         stop = signals() => if let Some(stop) = stop {
-            tracing::info!(signal = ?stop, "draining");
+            tracing::info!(signal = ?stop, "stopping after a drain");
         }
     }
     let mut drained = std::pin::pin!(drain());
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut failed => return End::Panicked,
-            _ = &mut drained => return End::Drained,
-            stop = signals() => match stop {
-                Some(Stop::Interrupt) => return End::Interrupted,
-                Some(Stop::Terminate) => {}
-                None => {
-                    drained.await;
-                    return End::Drained;
-                }
-            },
-        }
+    tokio::select! {
+        biased;
+        () = &mut failed => End::Panicked,
+        _ = &mut drained => End::Drained,
+        stop = signals() => match stop {
+            Some(stop) => {
+                tracing::warn!(signal = ?stop, "stopping at once, because of a second signal");
+                End::Interrupted
+            }
+            None => {
+                drained.await;
+                End::Drained
+            }
+        },
     }
 }
 
@@ -125,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn a_second_interrupt_stops_at_once_and_a_second_terminate_does_not() {
-        assert_eq!(end(&[Stop::Terminate, Stop::Interrupt], false), End::Interrupted);
-        assert_eq!(
-            end(&[Stop::Interrupt, Stop::Terminate, Stop::Terminate, Stop::Interrupt], false),
-            End::Interrupted
-        );
+    fn a_second_signal_stops_at_once() {
+        for first in [Stop::Terminate, Stop::Interrupt] {
+            for second in [Stop::Terminate, Stop::Interrupt] {
+                assert_eq!(end(&[first, second], false), End::Interrupted);
+            }
+        }
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! From flags and environment variables to a configuration; the one place that reads the
 //! environment.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::Failure;
 use super::args::{ModelArgs, ServerArgs};
-use crate::config::Config;
-use crate::config::load::{File, Setting, Settings, load};
+use crate::config::load::{Setting, Settings};
+use crate::config::{Config, Source};
 use crate::spelling::nearest;
 
 /// Flags by their ids, and the keys of the configuration that they set.
@@ -32,23 +32,17 @@ const PREFIX: &str = "TFS_SIDECAR_";
 
 /// The configuration of a command: its flags over the environment over the file over the defaults.
 pub(super) fn load_config(server: &ServerArgs, matches: &ArgMatches) -> Result<Config, Failure> {
-    load_file(&settings(matches), server.config.as_deref())
+    source(server, matches).load().map_err(Failure::usage)
 }
 
-/// Reads the file, if there is one, and applies the settings.
-pub(super) fn load_file(settings: &Settings, path: Option<&Path>) -> Result<Config, Failure> {
-    let path = path.filter(|path| !path.as_os_str().is_empty());
-    let name = path.map(|path| path.display().to_string());
-    let text = match path {
-        None => None,
-        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-            let error = anyhow::Error::new(error)
-                .context(format!("cannot read the configuration `{}`", path.display()));
-            Failure::usage(error)
-        })?),
-    };
-    let file = text.as_deref().zip(name.as_deref()).map(|(text, name)| File { name, text });
-    load(settings, file).map_err(Failure::usage)
+/// Where a command's configuration comes from.
+pub(super) fn source(server: &ServerArgs, matches: &ArgMatches) -> Source {
+    Source { settings: settings(matches), path: file(server.config.as_deref()) }
+}
+
+/// The file of the configuration; an empty name counts as none.
+pub(super) fn file(path: Option<&Path>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty()).map(Path::to_owned)
 }
 
 /// What the flags of a command set. A command need not have all of them.

@@ -82,6 +82,13 @@ impl AdaptiveLimit {
         Self::new(limit.max(1), limit.max(1), true)
     }
 
+    /// Changes the highest limit, unless the limit is fixed.
+    pub(crate) fn set_max(&mut self, max: usize) {
+        if !self.fixed {
+            self.search.set_max(max.max(1));
+        }
+    }
+
     fn new(limit: usize, max: usize, fixed: bool) -> Self {
         Self {
             search: Search::new(limit, max),

@@ -90,6 +90,15 @@ impl Search {
         }
     }
 
+    /// Changes the highest limit.
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.max = max;
+        self.center = self.center.min(max);
+        if self.limit() > max {
+            self.phase = Phase::Rest { left: 0 };
+        }
+    }
+
     pub(super) fn limit(&self) -> usize {
         match &self.phase {
             Phase::Compare(Compare { candidate, there: None, .. }) => *candidate,

@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use super::cursor::Cursor;
 use super::problem::Problem;
 use super::scalars::{Number, OnOff, Text};
+use super::table::Reload;
 use super::yaml::Value;
 
 /// How something of type `V`, a single value or a whole mapping, is written in the file.
@@ -15,6 +16,8 @@ pub(super) trait Format<V>: Sync {
     fn print(&self, value: &V, base: &V) -> Option<Tree>;
     /// What the file may say, for the reference and the JSON Schema.
     fn describe(&self, default: &V) -> Kind;
+    /// Copies what the format reads and prints. Only fields of a type can.
+    fn copy(&self, _from: &V, _to: &mut V) {}
 }
 
 /// A format that is one scalar.
@@ -179,6 +182,7 @@ pub(super) struct Row {
     pub name: &'static str,
     pub help: &'static str,
     pub default: Option<DefaultValue>,
+    pub reload: Reload,
     pub kind: Kind,
 }
 
@@ -190,7 +194,7 @@ pub(super) enum DefaultValue {
 }
 
 /// YAML to print.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Tree {
     Text(String),
     /// Always in quotes: without them `5` or `true` would not read back as text.

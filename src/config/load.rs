@@ -9,7 +9,7 @@ use super::problem::{Place, Problem, Problems};
 use super::table::{Keys, Table};
 use super::together::check_together;
 use super::yaml::{self, Node, Value};
-use crate::repair::policy::{ModelPolicy, Policy};
+use crate::repair::policy::Policy;
 
 /// What the command line and the environment set.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +85,7 @@ fn apply(settings: &Settings, config: &mut Config, problems: &mut Vec<Problem>) 
     if let Some(mode) = &settings.mode {
         let mut policy = Policy::default();
         set(&POLICY, "mode", mode, &mut policy, problems);
-        each_policy(config, |each| each.mode = policy.mode);
+        config.set_mode(None, policy.mode);
     }
 }
 
@@ -97,15 +97,6 @@ fn set<T>(table: &Table<T>, key: &str, setting: &Setting, to: &mut T, problems: 
     table.set(key, &Cursor { path: key.to_owned(), node: &node, problems: &found }, to);
     let found = found.into_inner().into_iter();
     problems.extend(found.map(|problem| Problem { key: source.clone(), place: None, ..problem }));
-}
-
-fn each_policy(config: &mut Config, mut change: impl FnMut(&mut Policy)) {
-    let mut each = |model: &mut ModelPolicy| {
-        change(&mut model.defaults);
-        model.signatures.values_mut().for_each(&mut change);
-    };
-    each(&mut config.defaults);
-    config.models.values_mut().for_each(each);
 }
 
 #[cfg(test)]
@@ -365,6 +356,8 @@ models:
           connection_idle_timeout: 0s
           max_connection_age: 0s
           max_connection_age_grace: 1m
+          keepalive_interval: 2h
+          keepalive_timeout: 20s
           max_fill_bytes: 256MiB
         retry_lost: "off"
         undeclared_models: allow
@@ -372,7 +365,9 @@ models:
         server_batching: "off"
         poll_interval: 1s
         connect_timeout: 5s
+        drain_delay: 5s
         drain_timeout: 30s
+        reload_interval: 1s
         client_identity:
         - tls_san
         - user_agent

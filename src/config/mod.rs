@@ -15,6 +15,7 @@ mod rule_keys;
 mod rules;
 mod scalars;
 mod schema;
+mod source;
 mod table;
 mod together;
 mod yaml;
@@ -28,9 +29,10 @@ pub use address::{AddressError, ListenAddr, UpstreamAddr};
 pub use identity::IdentitySource;
 pub use problem::{Place, Problem, Problems};
 pub use schema::schema;
+pub use source::{Source, SourceError};
 
 use crate::repair;
-use crate::repair::policy::ModelPolicy;
+use crate::repair::policy::{Mode, ModelPolicy};
 use format::Format as _;
 
 /// Every setting.
@@ -65,8 +67,12 @@ pub struct Config {
     /// How often GetModelStatus is called for each model.
     pub poll_interval: Duration,
     pub connect_timeout: Duration,
-    /// How long a drain waits for requests in flight.
+    /// How long a drain accepts requests although it has made the sidecar unready.
+    pub drain_delay: Duration,
+    /// How long a drain waits for requests in flight after that.
     pub drain_timeout: Duration,
+    /// How often files are read again; zero for only on SIGHUP.
+    pub reload_interval: Duration,
     /// Whether TF Serving runs with `--enable_batching`. A request with zero rows would hang it and
     /// is refused.
     pub server_batching: bool,
@@ -84,6 +90,9 @@ pub struct Config {
     /// The models whose signatures are read at startup and required for readiness, with their
     /// policies.
     pub models: BTreeMap<String, ModelPolicy>,
+    /// The policies of models that are not declared, while an operator overrides their mode. No
+    /// key sets them.
+    pub overridden: BTreeMap<String, ModelPolicy>,
     /// The policy of every other model.
     pub defaults: ModelPolicy,
     pub log_format: LogFormat,
@@ -123,6 +132,10 @@ pub struct Limits {
     pub max_connection_age: Duration,
     /// For the requests on a connection that was told to end because of its age.
     pub max_connection_age_grace: Duration,
+    /// Without a new request before a client is sent a PING; zero for never.
+    pub keepalive_interval: Duration,
+    /// For the answer to a PING.
+    pub keepalive_timeout: Duration,
     /// Elements of one tensor, by its shape; 0 for no limit.
     pub max_elements: u64,
     /// Bytes of a tensor of which the message does not carry all values.
@@ -199,7 +212,9 @@ impl Default for Config {
             allow_reload: false,
             poll_interval: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
+            drain_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
+            reload_interval: Duration::from_secs(1),
             server_batching: false,
             retry_lost: false,
             listen_tls: None,
@@ -207,6 +222,7 @@ impl Default for Config {
             client_identity: vec![IdentitySource::TlsSan, IdentitySource::UserAgent, IdentitySource::Peer],
             max_clients: 128,
             models: BTreeMap::new(),
+            overridden: BTreeMap::new(),
             defaults: ModelPolicy::default(),
             log_format: LogFormat::default(),
             log: "info".to_owned(),
@@ -232,6 +248,8 @@ impl Default for Limits {
             connection_idle_timeout: Duration::ZERO,
             max_connection_age: Duration::ZERO,
             max_connection_age_grace: Duration::from_secs(60),
+            keepalive_interval: Duration::from_secs(2 * 60 * 60),
+            keepalive_timeout: Duration::from_secs(20),
             max_elements: 0,
             max_fill_bytes: repair::Limits::default().max_fill_bytes,
         }
@@ -253,7 +271,32 @@ impl Config {
 
     /// The policy of a model, declared or not.
     pub fn policy(&self, model: &str) -> &ModelPolicy {
-        self.models.get(model).unwrap_or(&self.defaults)
+        let declared = self.models.get(model);
+        declared.or_else(|| self.overridden.get(model)).unwrap_or(&self.defaults)
+    }
+
+    /// Sets the mode of a model and its signatures, or of all models.
+    pub(crate) fn set_mode(&mut self, model: Option<&str>, mode: Mode) {
+        let Self { defaults, models, overridden, .. } = self;
+        let set = |policy: &mut ModelPolicy| {
+            policy.defaults.mode = mode;
+            policy.signatures.values_mut().for_each(|policy| policy.mode = mode);
+        };
+        match model {
+            None => {
+                [defaults].into_iter().chain(models.values_mut()).chain(overridden.values_mut()).for_each(set)
+            }
+            Some(model) => match models.get_mut(model) {
+                Some(declared) => set(declared),
+                None => set(overridden.entry(model.to_owned()).or_insert_with(|| defaults.clone())),
+            },
+        }
+    }
+
+    /// Keeps what cannot change without a restart as it is in `running`. Returns the keys that
+    /// would have changed.
+    pub(crate) fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
+        keys::CONFIG.keep(running, self)
     }
 
     /// Whether the configuration or `--model` names the model.

@@ -60,6 +60,22 @@ impl Problems {
         list.sort_by_key(|problem| (problem.place.is_none(), problem.place));
         Self { file, list }
     }
+
+    /// Each problem with its place and its hint, on a line of its own.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |problem: &Problem| {
+            let hint = problem.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+            format!("{}{problem}{hint}", self.place(problem))
+        };
+        self.list.iter().map(line).collect()
+    }
+
+    /// `file.yaml:3:9: `, or nothing for a problem outside the file.
+    fn place(&self, problem: &Problem) -> String {
+        problem.place.map_or_else(String::new, |Place { line, column }| {
+            format!("{}:{line}:{column}: ", self.file.as_deref().unwrap_or("configuration"))
+        })
+    }
 }
 
 impl std::error::Error for Problems {}
@@ -72,11 +88,7 @@ impl fmt::Display for Problems {
             count => write!(f, "the configuration has {count} problems")?,
         }
         for problem in &self.list {
-            f.write_str("\n  ")?;
-            if let Some(Place { line, column }) = problem.place {
-                write!(f, "{}:{line}:{column}: ", self.file.as_deref().unwrap_or("configuration"))?;
-            }
-            write!(f, "{problem}")?;
+            write!(f, "\n  {}{problem}", self.place(problem))?;
             if let Some(hint) = &problem.hint {
                 write!(f, "\n    hint: {hint}")?;
             }

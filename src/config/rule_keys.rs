@@ -5,7 +5,7 @@ use super::cursor::Cursor;
 use super::format::{Kind, Row, Scalar, Section, Tree};
 use super::problem::Problem;
 use super::scalars::{Element, OnOff, Text, Words};
-use super::table::{Keys, check_names, complete};
+use super::table::{Keys, Reload, check_names, complete};
 use super::yaml::Value;
 use crate::repair::policy::Literal;
 use crate::repair::{REPAIRS, RuleKey, RuleValue, RuleValues, Switch, ValueKind};
@@ -137,5 +137,5 @@ pub(super) fn kind(key: &'static RuleKey) -> Kind {
 }
 
 fn row(key: &'static RuleKey) -> Row {
-    Row { name: key.name, help: key.help, default: None, kind: kind(key) }
+    Row { name: key.name, help: key.help, default: None, reload: Reload::Live, kind: kind(key) }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 use super::Config;
 use super::format::{DefaultValue, Kind, Row, Section};
 use super::keys::CONFIG;
-use super::table::Keys as _;
+use super::table::{Keys as _, Reload};
 
 /// The schema of the whole file. It is a little stricter than the program, which also takes numbers
 /// in quotes and the switches `yes` and `no`.
@@ -46,6 +46,11 @@ fn property(row: &Row) -> Json {
         Some(DefaultValue::Words(words)) => format!("{} Default: {words}.", row.help).into(),
         _ => row.help.into(),
     };
+    if row.reload == Reload::Restart {
+        schema["description"] =
+            format!("{} A change needs a restart.", schema["description"].as_str().unwrap_or_default())
+                .into();
+    }
     if let Some(DefaultValue::Printed(tree)) = &row.default {
         schema["default"] = json!(tree);
     }

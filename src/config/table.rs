@@ -25,20 +25,36 @@ pub(super) struct Key<T: 'static> {
     pub help: &'static str,
     /// The default in words, where it depends on the machine.
     pub default: Option<&'static str>,
+    pub reload: Reload,
     pub field: &'static dyn Format<T>,
 }
 
-/// Declares keys, a line each: `name: FORMAT, "help";` for the field of that name, or
-/// `name = FORMAT, "help";` for a format of the whole type.
+/// What becomes of a change of a key while the sidecar runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reload {
+    /// Requests and connections from then on use the new value.
+    Live,
+    /// The value stays as it is until a restart.
+    Restart,
+    /// A section, whose keys say so.
+    Each,
+}
+
+/// Declares keys, a line each: `name: FORMAT, live, "help";` for the field of that name, or
+/// `name = FORMAT, live, "help";` for a format of the whole type. The word is one of [`Reload`].
 macro_rules! keys {
-    ($type:ty; $($name:ident $sign:tt $format:expr, $help:literal $(, default $default:literal)?;)*) => {
+    ($type:ty; $($name:ident $sign:tt $format:expr, $reload:ident, $help:literal $(, default $default:literal)?;)*) => {
         &[$(Key::<$type> {
             name: stringify!($name),
             help: $help,
             default: keys!(@default $($default)?),
+            reload: keys!(@reload $reload),
             field: keys!(@field $type, $name $sign $format),
         }),*]
     };
+    (@reload live) => { Reload::Live };
+    (@reload restart) => { Reload::Restart };
+    (@reload each) => { Reload::Each };
     (@default) => { None };
     (@default $default:literal) => { Some($default) };
     (@field $type:ty, $name:ident : $format:expr) => {
@@ -90,13 +106,27 @@ impl<T> Keys<T> for Table<T> {
             let value =
                 || printed().filter(|_| !self.required.contains(&key.name)).map(DefaultValue::Printed);
             let default = key.default.map(DefaultValue::Words).or_else(value);
-            Row { name: key.name, help: key.help, default, kind }
+            Row { name: key.name, help: key.help, default, reload: key.reload, kind }
         }));
         rows
     }
 }
 
 impl<T> Table<T> {
+    /// Copies the values that cannot change without a restart from `old` to `new`. Returns the keys
+    /// whose values differ.
+    pub(super) fn keep(&self, old: &T, new: &mut T) -> Vec<&'static str> {
+        let of_restart = self.keys.iter().filter(|key| key.reload == Reload::Restart);
+        let mut changed = Vec::new();
+        for key in of_restart {
+            if key.field.print(old, old) != key.field.print(new, new) {
+                changed.push(key.name);
+                key.field.copy(old, new);
+            }
+        }
+        changed
+    }
+
     /// Reads the mapping; whether all keys that it needs are there.
     fn read_all(&self, at: &Cursor<'_>, to: &mut T) -> bool {
         let names = self.names();
@@ -197,7 +227,7 @@ pub(super) struct Field<T: 'static, V: 'static, F> {
     pub format: F,
 }
 
-impl<T, V, F: Format<V>> Format<T> for Field<T, V, F> {
+impl<T, V: Clone, F: Format<V>> Format<T> for Field<T, V, F> {
     fn read(&self, at: &Cursor<'_>, to: &mut T) {
         self.format.read(at, (self.get_mut)(to));
     }
@@ -208,6 +238,10 @@ impl<T, V, F: Format<V>> Format<T> for Field<T, V, F> {
 
     fn describe(&self, default: &T) -> Kind {
         self.format.describe((self.get)(default))
+    }
+
+    fn copy(&self, from: &T, to: &mut T) {
+        (self.get_mut)(to).clone_from((self.get)(from));
     }
 }
 

@@ -1,8 +1,11 @@
-//! Draining: started by an operator, who may take it back, or by the end of the process.
+//! Draining: started by an operator, who may take it back, or by the end of the process. First the
+//! sidecar only says that it is not ready; after a delay, it tells clients to go elsewhere.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// Starts and ends draining, and says whether it is under way. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -10,18 +13,27 @@ pub(crate) struct DrainHandle(Arc<DrainState>);
 
 #[derive(Debug)]
 struct DrainState {
-    /// The same as `phase`, but cheaper to read: every request does.
+    /// Whether the phase is [`Phase::Draining`], but cheaper to read: every request does.
     draining: AtomicBool,
-    phase: watch::Sender<Phase>,
+    state: watch::Sender<State>,
     changed: Arc<Notify>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    phase: Phase,
+    /// The process ends after the drain, which cannot be taken back.
+    stopping: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
+    /// Not ready, but connections and requests are accepted until then.
+    Leaving {
+        until: Instant,
+    },
     Draining,
-    /// Draining because the process ends.
-    Stopping,
 }
 
 /// A drain that cannot be taken back, because the process ends.
@@ -31,22 +43,48 @@ pub(crate) struct Stopping;
 
 impl DrainHandle {
     pub(crate) fn new(changed: Arc<Notify>) -> Self {
+        let serving = State { phase: Phase::Serving, stopping: false };
         Self(Arc::new(DrainState {
             draining: AtomicBool::new(false),
-            phase: watch::Sender::new(Phase::Serving),
+            state: watch::Sender::new(serving),
             changed,
         }))
     }
 
-    /// Starts draining: new requests are refused, clients are told to reconnect elsewhere (GOAWAY),
-    /// and requests in flight finish.
-    pub(crate) fn begin(&self) {
-        self.enter(Phase::Draining);
+    /// Ends the delay of drains. Runs forever.
+    pub(crate) async fn run(self) {
+        let mut state = self.0.state.subscribe();
+        loop {
+            let now = *state.borrow_and_update();
+            match now.phase {
+                Phase::Leaving { until } => {
+                    if tokio::time::timeout_at(until, state.changed()).await.is_err() {
+                        self.change(|state| {
+                            if let Phase::Leaving { until } = state.phase
+                                && until <= Instant::now()
+                            {
+                                state.phase = Phase::Draining;
+                            }
+                        });
+                    }
+                }
+                Phase::Serving | Phase::Draining => drop(state.changed().await),
+            }
+        }
     }
 
-    /// Starts draining for good, before the process ends.
-    pub(crate) fn stop(&self) {
-        self.enter(Phase::Stopping);
+    /// Starts a drain. The sidecar is not ready from now on. After the delay, new requests are
+    /// refused, clients are told to reconnect elsewhere (GOAWAY), and requests in flight finish.
+    pub(crate) fn begin(&self, delay: Duration) {
+        self.change(|state| state.leave(delay));
+    }
+
+    /// Starts a drain for good, before the process ends. The delay of one that is under way holds.
+    pub(crate) fn stop(&self, delay: Duration) {
+        self.change(|state| {
+            state.leave(delay);
+            state.stopping = true;
+        });
     }
 
     /// Takes a drain back: requests and connections are accepted again. Clients that were told to
@@ -55,54 +93,79 @@ impl DrainHandle {
     /// # Errors
     /// The process is stopping.
     pub(crate) fn take_back(&self) -> Result<(), Stopping> {
-        if self.enter(Phase::Serving) == Phase::Stopping { Err(Stopping) } else { Ok(()) }
+        let state = self.change(|state| {
+            if !state.stopping {
+                state.phase = Phase::Serving;
+            }
+        });
+        if state.stopping { Err(Stopping) } else { Ok(()) }
     }
 
+    /// Whether requests are refused.
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
     }
 
-    /// Returns when draining has started.
+    /// Whether a drain was started, which makes the sidecar unready.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.0.state.borrow().phase != Phase::Serving
+    }
+
+    /// Returns when requests are refused.
     pub(crate) async fn begun(&self) {
-        self.until(|phase| phase != Phase::Serving).await;
+        self.until(|state| state.phase == Phase::Draining).await;
     }
 
     /// Returns when no drain is under way.
     pub(crate) async fn taken_back(&self) {
-        self.until(|phase| phase == Phase::Serving).await;
+        self.until(|state| state.phase == Phase::Serving).await;
     }
 
-    /// Returns when the process is about to end.
+    /// Returns when the process is about to end, and requests are refused.
     pub(crate) async fn stopping(&self) {
-        self.until(|phase| phase == Phase::Stopping).await;
+        self.until(|state| state.stopping && state.phase == Phase::Draining).await;
     }
 
-    async fn until(&self, reached: impl Fn(Phase) -> bool) {
+    async fn until(&self, reached: impl Fn(State) -> bool) {
         // The sender is in `self`, so the channel cannot close here.
-        self.0.phase.subscribe().wait_for(|phase| reached(*phase)).await.ok();
+        self.0.state.subscribe().wait_for(|state| reached(*state)).await.ok();
     }
 
-    /// Enters a phase, unless the process is stopping. Returns the phase before.
-    fn enter(&self, next: Phase) -> Phase {
-        let mut before = next;
-        let changed = self.0.phase.send_if_modified(|phase| {
-            before = *phase;
-            let changes = before != Phase::Stopping && before != next;
-            if changes {
-                *phase = next;
-                self.0.draining.store(next != Phase::Serving, Ordering::SeqCst);
-            }
-            changes
+    /// Changes the state, and returns the new one.
+    fn change(&self, change: impl FnOnce(&mut State)) -> State {
+        let mut states = None;
+        self.0.state.send_if_modified(|state| {
+            let before = *state;
+            change(state);
+            self.0.draining.store(state.phase == Phase::Draining, Ordering::SeqCst);
+            states = Some((before, *state));
+            before != *state
         });
-        if changed {
-            match (before, next) {
-                (_, Phase::Serving) => tracing::info!("the drain was taken back"),
-                (Phase::Serving, _) => tracing::info!("draining"),
-                _ => {}
+        let Some((before, after)) = states else { return *self.0.state.borrow() };
+        if before.phase != after.phase {
+            match after.phase {
+                Phase::Serving => tracing::info!("the drain was taken back"),
+                Phase::Leaving { until } => {
+                    let delay = until.saturating_duration_since(Instant::now());
+                    tracing::info!(?delay, "not ready, because of a drain; requests are still accepted");
+                }
+                Phase::Draining => tracing::info!("draining"),
             }
             self.0.changed.notify_one();
         }
-        before
+        after
+    }
+}
+
+impl State {
+    fn leave(&mut self, delay: Duration) {
+        if self.phase != Phase::Serving {
+            return;
+        }
+        self.phase = match Instant::now().checked_add(delay) {
+            Some(until) if !delay.is_zero() => Phase::Leaving { until },
+            _ => Phase::Draining,
+        };
     }
 }
 
@@ -110,21 +173,56 @@ impl DrainHandle {
 mod tests {
     use super::*;
 
+    const DELAY: Duration = Duration::from_secs(5);
+
     #[tokio::test]
     async fn a_drain_can_be_taken_back_until_the_process_stops() {
         let drain = DrainHandle::new(Arc::default());
         assert_eq!((drain.take_back(), drain.is_draining()), (Ok(()), false));
-        drain.begin();
+        drain.begin(Duration::ZERO);
         drain.begun().await;
         assert!(drain.is_draining());
         assert_eq!(drain.take_back(), Ok(()));
         drain.taken_back().await;
         assert!(!drain.is_draining());
-        drain.begin();
-        drain.stop();
+        drain.begin(Duration::ZERO);
+        drain.stop(Duration::ZERO);
         drain.stopping().await;
         assert_eq!((drain.take_back(), drain.is_draining()), (Err(Stopping), true));
-        drain.begin();
+        drain.begin(Duration::ZERO);
         assert_eq!(drain.take_back(), Err(Stopping), "a later drain does not hide the stop");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_accepted_until_the_delay_is_over() {
+        let drain = DrainHandle::new(Arc::default());
+        let running = tokio::spawn(drain.clone().run());
+        let start = Instant::now();
+        drain.begin(DELAY);
+        assert_eq!((drain.is_leaving(), drain.is_draining()), (true, false));
+        tokio::time::advance(DELAY / 2).await;
+        // The delay of the first drain holds.
+        drain.begin(DELAY);
+        drain.stop(DELAY);
+        assert!(!drain.is_draining());
+        drain.stopping().await;
+        assert_eq!((start.elapsed(), drain.is_draining()), (DELAY, true));
+        running.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_that_is_taken_back_during_its_delay_refuses_nothing() {
+        let drain = DrainHandle::new(Arc::default());
+        let running = tokio::spawn(drain.clone().run());
+        drain.begin(DELAY);
+        tokio::time::advance(DELAY / 2).await;
+        assert_eq!(drain.take_back(), Ok(()));
+        assert!(!drain.is_leaving());
+        assert!(tokio::time::timeout(DELAY * 2, drain.begun()).await.is_err());
+        let start = Instant::now();
+        drain.begin(DELAY);
+        drain.begun().await;
+        assert_eq!(start.elapsed(), DELAY, "the next one has its own delay");
+        running.abort();
     }
 }

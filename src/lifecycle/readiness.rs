@@ -2,7 +2,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::DrainHandle;
+use crate::config::Config;
 use crate::models::catalog::Catalog;
 use crate::models::problems::ModelProblems;
 use crate::upstream::up::Up;
@@ -14,15 +17,15 @@ pub(crate) struct Readiness {
     pub problems: Arc<ModelProblems>,
     pub up: Arc<Up>,
     pub drain: DrainHandle,
-    /// The models whose signatures must be read.
-    pub declared: Arc<[String]>,
+    /// Names the models whose signatures must be read.
+    pub config: Arc<ArcSwap<Config>>,
 }
 
 impl Readiness {
     pub(crate) fn is_ready(&self) -> bool {
-        !self.drain.is_draining()
+        !self.drain.is_leaving()
             && self.up.count() > 0
-            && self.declared.iter().all(|model| self.catalog.serves(model))
+            && self.config.load().models.keys().all(|model| self.catalog.serves(model))
     }
 
     /// Waits for an event that readiness depends on.
@@ -36,23 +39,23 @@ impl Readiness {
 
     /// The models that are declared or served.
     pub(super) fn models(&self) -> BTreeSet<String> {
-        self.catalog.snapshot().into_keys().chain(self.declared.iter().cloned()).collect()
+        self.catalog.snapshot().into_keys().chain(self.config.load().models.keys().cloned()).collect()
     }
 
     pub(super) fn is_model_ready(&self, model: &str) -> bool {
-        !self.drain.is_draining() && self.up.count() > 0 && self.catalog.serves(model)
+        !self.drain.is_leaving() && self.up.count() > 0 && self.catalog.serves(model)
     }
 
     /// Why it is not ready, one line per reason; empty when ready.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.drain.is_draining() {
+        if self.drain.is_leaving() {
             reasons.push("draining".to_owned());
         }
         if self.up.count() == 0 {
             reasons.extend(self.up.problem());
         }
-        for model in self.declared.iter().filter(|model| !self.catalog.serves(model)) {
+        for model in self.config.load().models.keys().filter(|model| !self.catalog.serves(model)) {
             let known = self.problems.of(model);
             if known.is_empty() {
                 reasons.push(format!("the signatures of model '{model}' are not read yet"));
@@ -65,7 +68,8 @@ impl Readiness {
     /// What else is wrong: it does not make the sidecar unready.
     pub(crate) fn problems(&self) -> Vec<String> {
         let unanswered = self.up.problem().filter(|_| self.up.count() > 0);
-        let ready = self.declared.iter().filter(|model| self.catalog.serves(model));
+        let config = self.config.load();
+        let ready = config.models.keys().filter(|model| self.catalog.serves(model));
         let models = ready.flat_map(|model| self.problems.of(model));
         unanswered.into_iter().chain(models).chain(self.problems.of_config()).collect()
     }

@@ -3,6 +3,7 @@
 mod internal;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +27,7 @@ pub struct Admission {
     waiting: Budget,
     streams: Budget,
     bytes: Budget,
-    max_bytes: u64,
-    max_connections_per_peer: u64,
+    max_connections_per_peer: AtomicU64,
     /// The shares of the peers that are connected, and how many connections each has.
     peers: Mutex<HashMap<Peer, (Arc<Share>, u64)>>,
 }
@@ -77,10 +77,19 @@ impl Admission {
             waiting: Budget::new(requests * WAITING, "unfinished requests and unread answers", REQUESTS),
             streams: Budget::new(limits.max_streams as u64, "streams", "limits.max_streams"),
             bytes: Budget::new(bytes, "message bytes", BYTES),
-            max_bytes: bytes,
-            max_connections_per_peer: limits.max_connections_per_peer,
+            max_connections_per_peer: AtomicU64::new(limits.max_connections_per_peer),
             peers: Mutex::default(),
         })
+    }
+
+    /// Changes the limits. What is in flight stays, even if it is more.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        let requests = limits.max_inflight_requests as u64;
+        self.requests.set_max(requests);
+        self.waiting.set_max(requests * WAITING);
+        self.streams.set_max(limits.max_streams as u64);
+        self.bytes.set_max(limits.max_inflight_bytes);
+        self.max_connections_per_peer.store(limits.max_connections_per_peer, Relaxed);
     }
 
     /// Requests in flight, those that wait for their client included.
@@ -101,7 +110,8 @@ impl Admission {
         let mut peers = self.peers();
         let (share, connections) =
             peers.entry(peer.clone()).or_insert_with(|| (Arc::new(Share::new(self, peer)), 0));
-        if self.max_connections_per_peer > 0 && *connections >= self.max_connections_per_peer {
+        let max = self.max_connections_per_peer.load(Relaxed);
+        if max > 0 && *connections >= max {
             return None;
         }
         *connections += 1;
@@ -178,8 +188,8 @@ impl Ticket {
         self.charged += bytes;
         let outcome = admission.bytes.take(held, bytes);
         match outcome {
-            Err(_) if self.charged > admission.max_bytes => {
-                Err(Fault::TooLarge { size: self.charged, limit: admission.max_bytes, setting: BYTES })
+            Err(_) if self.charged > admission.bytes.max() => {
+                Err(Fault::TooLarge { size: self.charged, limit: admission.bytes.max(), setting: BYTES })
             }
             outcome => outcome,
         }
@@ -192,7 +202,7 @@ impl Ticket {
     ///
     /// As for [`Ticket::charge`].
     pub(crate) fn reserve(&mut self, bytes: u64) -> Result<(), Fault> {
-        let (size, limit) = (self.charged.saturating_add(bytes), self.share.admission.max_bytes);
+        let (size, limit) = (self.charged.saturating_add(bytes), self.share.admission.bytes.max());
         if size > limit {
             let what = "the request, decompressed and repaired,";
             return Err(Fault::Outgrown { what, size, limit, setting: BYTES });

@@ -14,7 +14,7 @@ pub(super) struct Budget {
     used: AtomicU64,
     /// Peers that hold something.
     holders: AtomicU64,
-    max: u64,
+    max: AtomicU64,
     what: &'static str,
     setting: &'static str,
 }
@@ -25,7 +25,16 @@ pub(super) struct Held(AtomicU64);
 
 impl Budget {
     pub(super) fn new(max: u64, what: &'static str, setting: &'static str) -> Self {
-        Self { used: AtomicU64::new(0), holders: AtomicU64::new(0), max, what, setting }
+        Self { used: AtomicU64::new(0), holders: AtomicU64::new(0), max: AtomicU64::new(max), what, setting }
+    }
+
+    pub(super) fn max(&self) -> u64 {
+        self.max.load(Relaxed)
+    }
+
+    /// Changes the budget. What is held stays held, even if it is more.
+    pub(super) fn set_max(&self, max: u64) {
+        self.max.store(max, Relaxed);
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -34,8 +43,9 @@ impl Budget {
 
     /// The part of the budget that is left, from 1 to 0, of its upper half.
     pub(super) fn slack(&self) -> f64 {
-        let half = (self.max / 2).max(1);
-        (self.max.saturating_sub(self.used()) as f64 / half as f64).min(1.0)
+        let max = self.max();
+        let half = (max / 2).max(1);
+        (max.saturating_sub(self.used()) as f64 / half as f64).min(1.0)
     }
 
     /// Takes an amount for a peer, which has to give it back in either case.
@@ -50,7 +60,7 @@ impl Budget {
             self.holders.fetch_add(1, Relaxed);
         }
         let total = self.used.fetch_add(amount, Relaxed).saturating_add(amount);
-        if total <= self.max / 2 { Ok(()) } else { self.check(own, total) }
+        if total <= self.max() / 2 { Ok(()) } else { self.check(own, total) }
     }
 
     /// Gives an amount back.
@@ -67,20 +77,20 @@ impl Budget {
     }
 
     fn fair(&self) -> u64 {
-        (self.max / self.holders.load(Relaxed).max(1)).max(1)
+        (self.max() / self.holders.load(Relaxed).max(1)).max(1)
     }
 
     #[cold]
     fn check(&self, own: u64, total: u64) -> Result<(), Fault> {
-        let fair = self.fair();
-        let reserve = self.max / 8;
+        let (fair, max) = (self.fair(), self.max());
+        let reserve = max / 8;
         let limit = match own {
-            own if own == total => self.max,
-            own if own <= (fair / 32).max(1) => self.max.saturating_add(reserve),
-            own if own <= fair => self.max,
-            _ => self.max - reserve,
+            own if own == total => max,
+            own if own <= (fair / 32).max(1) => max.saturating_add(reserve),
+            own if own <= fair => max,
+            _ => max - reserve,
         };
-        let Self { what, setting, max, .. } = *self;
+        let Self { what, setting, .. } = *self;
         match total {
             total if total <= limit => Ok(()),
             _ if own > fair && own < total => Err(Fault::ShareFull { what, setting, limit: max, held: own }),

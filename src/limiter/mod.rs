@@ -71,7 +71,7 @@ pub struct Limiter {
     queued: AtomicUsize,
     /// Calls that TF Serving refused because it had no free thread.
     refusals: AtomicU64,
-    max_queued: usize,
+    max_queued: AtomicUsize,
     start: Instant,
     hasher: RandomState,
     state: Mutex<State>,
@@ -122,11 +122,21 @@ impl Limiter {
             inflight: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             refusals: AtomicU64::new(0),
-            max_queued: limits.max_queued_requests,
+            max_queued: AtomicUsize::new(limits.max_queued_requests),
             start: Instant::now(),
             hasher: RandomState::new(),
             state: Mutex::new(State { limit, queue: FairQueue::new(), grant_senders: Vec::new() }),
         }))
+    }
+
+    /// Changes the limits that a reload may change.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        self.max_queued.store(limits.max_queued_requests, Relaxed);
+        self.state().limit.set_max(limits.max_inflight_requests);
+    }
+
+    fn max_queued(&self) -> usize {
+        self.max_queued.load(Relaxed)
     }
 
     pub fn occupancy(&self) -> Occupancy {
@@ -229,7 +239,7 @@ impl Limiter {
     /// A full queue loses the newest waiter of the longest flow. False if that is the one with this
     /// number.
     fn displace(&self, state: &mut State, number: i64, here: usize) -> bool {
-        if state.queue.len() <= self.max_queued {
+        if state.queue.len() <= self.max_queued() {
             return true;
         }
         let Some((flow, last)) = state.queue.last_of_longest() else { return true };
@@ -238,7 +248,7 @@ impl Limiter {
         if last == number {
             return false;
         }
-        let outcome = Outcome::Displaced { waiting: self.max_queued, retry };
+        let outcome = Outcome::Displaced { waiting: self.max_queued(), retry };
         state.deliver(Some(here), queued.shard, queued.outcome, outcome).ok();
         true
     }

@@ -94,8 +94,8 @@ impl ShardHandle {
         let state = limiter.state();
         let Some(model) = state.queue.only_model() else { return Ok(()) };
         let flow = Flow { model, ..limiter.flow(Source { model: "", peer }) };
-        if state.queue.len() >= limiter.max_queued && state.queue.is_longest(flow) {
-            let (waiting, limit) = (state.queue.len(), limiter.max_queued);
+        if state.queue.len() >= limiter.max_queued() && state.queue.is_longest(flow) {
+            let (waiting, limit) = (state.queue.len(), limiter.max_queued());
             return Err(Fault::QueueLong { waiting, limit, retry: state.retry_hint(flow, limiter.now()) });
         }
         state.check_deadline(flow, deadline, limiter.now())
@@ -118,7 +118,7 @@ impl ShardHandle {
         limiter.enqueue(&mut state, Queued { flow, number, shard: self.number, outcome: sender });
         limiter.grant_permits(&mut state, Some(self.number));
         if order == Order::Back && !limiter.displace(&mut state, number, self.number) {
-            let (waiting, limit) = (state.queue.len(), limiter.max_queued);
+            let (waiting, limit) = (state.queue.len(), limiter.max_queued());
             return Err(Fault::QueueLong { waiting, limit, retry: state.retry_hint(flow, limiter.now()) });
         }
         Ok(Waiter::new(self.clone(), flow, number, outcome))

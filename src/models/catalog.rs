@@ -1,122 +1,15 @@
 //! The models that TF Serving serves: from name, version and label to signatures. Every request
 //! reads it, without a lock.
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use super::config_problems::{ConfigProblem, config_problems};
-use crate::batch::Bypass;
-use crate::repair::Repair;
+pub(crate) use super::model_version::ModelVersion;
 use crate::repair::policy::ModelPolicy;
-use crate::runs::Runs;
 use crate::signature::Signatures;
-use crate::telemetry::metrics::{self, ModelMetrics};
 use crate::wire::{ModelSpec, VersionChoice};
-
-/// Signatures of a version that have metrics of their own. They take some kilobytes each, and a
-/// series in every scrape.
-const MAX_MEASURED: usize = 1024;
-
-/// One version of one model, with everything that a request for it needs.
-#[derive(Debug)]
-pub(crate) struct ModelVersion {
-    pub model: String,
-    pub version: i64,
-    pub signatures: Signatures,
-    pub policy: Arc<ModelPolicy>,
-    /// By signature, for those whose requests may share runs by the configuration; why not, if the
-    /// signature does not allow it.
-    runs: BTreeMap<String, Result<Arc<Runs>, Bypass>>,
-    /// By signature, for those that were used.
-    metrics: BTreeMap<String, OnceLock<Arc<ModelMetrics>>>,
-    /// The signatures that have metrics.
-    measured: AtomicUsize,
-    /// For requests that name a signature which the model does not have.
-    unknown_signature: Arc<ModelMetrics>,
-}
-
-impl ModelVersion {
-    /// `before`: an older version, whose runs this one begins with what they have learned.
-    pub(crate) fn new(
-        model: &str,
-        version: i64,
-        signatures: Signatures,
-        policy: Arc<ModelPolicy>,
-        before: Option<&Self>,
-    ) -> Self {
-        let metrics = signatures.iter().map(|it| (it.name.clone(), OnceLock::new())).collect();
-        let unknown_signature = Arc::new(ModelMetrics::new(model, Some(version), metrics::UNKNOWN));
-        let mut this = Self {
-            model: model.to_owned(),
-            version,
-            signatures,
-            policy,
-            runs: BTreeMap::new(),
-            metrics,
-            measured: AtomicUsize::new(0),
-            unknown_signature,
-        };
-        this.runs = this.new_runs(before);
-        this
-    }
-
-    fn new_runs(&self, before: Option<&Self>) -> BTreeMap<String, Result<Arc<Runs>, Bypass>> {
-        let mut all = BTreeMap::new();
-        for signature in self.signatures.iter() {
-            let policy = self.policy.for_signature(&signature.name);
-            if !policy.batching.enabled {
-                continue;
-            }
-            let pads = Repair::find("pad_static_batch").is_some_and(|rule| policy.rules.contains(rule));
-            let before = before.and_then(|before| before.runs(&signature.name));
-            let names = (self.model.as_str(), self.version, self.metrics(&signature.name));
-            let runs =
-                Runs::new(names, Arc::clone(signature), &policy.batching, pads, before.map(|runs| &**runs));
-            if let Err(why) = &runs {
-                let (model, signature, why) = (&self.model, &signature.name, why.text());
-                tracing::warn!(
-                    model,
-                    signature,
-                    why,
-                    "batching is on, but requests for this signature cannot share a run"
-                );
-            }
-            all.insert(signature.name.clone(), runs.map(Arc::new));
-        }
-        all
-    }
-
-    /// The runs that requests for a signature may share, if its owner has switched that on.
-    #[inline]
-    pub(crate) fn runs(&self, signature: &str) -> Option<&Arc<Runs>> {
-        if self.runs.is_empty() {
-            return None;
-        }
-        self.runs.get(signature)?.as_ref().ok()
-    }
-
-    /// All runs, with what their signatures' requests cannot share runs for.
-    pub(crate) fn all_runs(&self) -> impl Iterator<Item = (&str, &Result<Arc<Runs>, Bypass>)> {
-        self.runs.iter().map(|(signature, runs)| (signature.as_str(), runs))
-    }
-
-    /// The metrics of a signature. Names that the model does not have share one series, and so do
-    /// the signatures beyond [`MAX_MEASURED`].
-    pub(crate) fn metrics(&self, signature: &str) -> &Arc<ModelMetrics> {
-        let Some(metrics) = self.metrics.get(signature) else { return &self.unknown_signature };
-        match metrics.get() {
-            Some(metrics) => metrics,
-            None if self.measured.fetch_add(1, Relaxed) < MAX_MEASURED => metrics
-                .get_or_init(|| Arc::new(ModelMetrics::new(&self.model, Some(self.version), signature))),
-            None => {
-                self.measured.fetch_sub(1, Relaxed);
-                &self.unknown_signature
-            }
-        }
-    }
-}
 
 /// One model: its latest version, and the other versions that requests have named.
 #[derive(Debug, Clone, Default)]
@@ -189,6 +82,16 @@ impl Entry {
         }
         let versions = &next.versions;
         next.labels.retain(|_, version| versions.contains_key(version));
+        next
+    }
+
+    /// The entry after a change of the model's policy.
+    #[must_use]
+    pub(super) fn with_policy(&self, policy: &Arc<ModelPolicy>) -> Self {
+        let mut next = self.clone();
+        for version in next.versions.values_mut().filter(|version| !version.has_policy(policy)) {
+            *version = Arc::new(version.with_policy(policy));
+        }
         next
     }
 
@@ -280,20 +183,6 @@ mod tests {
     fn signatures(names: &[&str]) -> Signatures {
         let signature_def = names.iter().map(|name| ((*name).to_owned(), SignatureDef::default())).collect();
         Signatures::from(SignatureDefMap { signature_def })
-    }
-
-    #[test]
-    fn signatures_have_metrics_once_they_are_used_up_to_a_limit() {
-        let names: Vec<String> = (0..=MAX_MEASURED).map(|number| format!("s{number}")).collect();
-        let all = signatures(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let version = ModelVersion::new("measured", 1, all, Arc::default(), None);
-        assert!(version.metrics.values().all(|metrics| metrics.get().is_none()));
-        for name in &names[..MAX_MEASURED] {
-            assert!(!Arc::ptr_eq(version.metrics(name), &version.unknown_signature), "{name}");
-        }
-        assert!(Arc::ptr_eq(version.metrics(&names[MAX_MEASURED]), &version.unknown_signature));
-        assert!(Arc::ptr_eq(version.metrics("s0"), version.metrics("s0")));
-        assert!(Arc::ptr_eq(version.metrics("no such name"), &version.unknown_signature));
     }
 
     #[test]

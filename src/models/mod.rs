@@ -5,6 +5,7 @@ pub(crate) mod changes;
 pub(crate) mod config_problems;
 pub(crate) mod fetch;
 mod metadata_client;
+mod model_version;
 pub(crate) mod problems;
 pub(crate) mod refresher;
 mod refusals;

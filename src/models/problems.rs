@@ -170,6 +170,18 @@ impl ModelProblems {
         }
     }
 
+    /// Forgets the models that are not kept.
+    pub(super) fn retain(&self, keep: impl Fn(&str) -> bool) {
+        self.lock().retain(|model, _| {
+            let keeps = keep(model);
+            if !keeps {
+                metrics::set_model_problems(model, Vec::new());
+                metrics::set_config_problems(model, 0);
+            }
+            keeps
+        });
+    }
+
     /// Why the model is not served, or one of its versions, one sentence each.
     pub(crate) fn of(&self, model: &str) -> Vec<String> {
         let all = self.lock();

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -116,7 +117,7 @@ pub(crate) struct CommandReceiver(mpsc::Receiver<Command>);
 pub(crate) struct Worker {
     client: MetadataClient,
     catalog: Arc<Catalog>,
-    config: Arc<Config>,
+    config: Arc<ArcSwap<Config>>,
     resolving: RefCell<HashMap<Key, Vec<Waiter>>>,
     refusals: RefCell<Refusals>,
     /// When the last refresh of each model began.
@@ -129,6 +130,8 @@ pub(crate) struct Worker {
     problems: Arc<ModelProblems>,
     changes: Arc<Changes>,
     changed: Arc<Notify>,
+    /// Ends the wait for the next poll.
+    poll_now: Notify,
 }
 
 impl Worker {
@@ -137,7 +140,7 @@ impl Worker {
         catalog: Arc<Catalog>,
         problems: Arc<ModelProblems>,
         changes: Arc<Changes>,
-        config: Arc<Config>,
+        config: Arc<ArcSwap<Config>>,
         up: &Arc<Up>,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -153,7 +156,25 @@ impl Worker {
             problems,
             changes,
             changed: Arc::clone(&up.changed),
+            poll_now: Notify::new(),
         })
+    }
+
+    /// Brings the catalog in line with a new configuration. Models that it adds are read at once.
+    pub(crate) fn reconfigure(&self) {
+        let config = self.config.load();
+        for (model, entry) in self.catalog.snapshot() {
+            let policy = Arc::new(config.policy(&model).clone());
+            let problems = match config.is_declared(&model) {
+                true => entry.config_problems(&model, &policy),
+                false => Vec::new(),
+            };
+            self.problems.set_config(&model, problems);
+            self.catalog.put(&model, Some(entry.with_policy(&policy)));
+        }
+        self.problems.retain(|model| config.is_declared(model) || self.catalog.entry(model).is_some());
+        self.changed.notify_one();
+        self.poll_now.notify_one();
     }
 
     /// Executes commands and polls, until every [`Refresher`] is dropped.
@@ -269,8 +290,9 @@ impl Worker {
         loop {
             let reread = self.client.generation() != generation;
             generation = self.client.generation();
+            let config = self.config.load_full();
             let models: BTreeSet<String> =
-                self.config.models.keys().cloned().chain(self.catalog.snapshot().into_keys()).collect();
+                config.models.keys().cloned().chain(self.catalog.snapshot().into_keys()).collect();
             let mut refreshes = JoinSet::new();
             for model in models {
                 let worker = Rc::clone(&self);
@@ -287,13 +309,14 @@ impl Worker {
             self.refreshed.borrow_mut().retain(|model, _| is_known(model));
             self.revalidated.borrow_mut().retain(|(model, _), _| is_known(model));
 
-            let is_complete = self.config.models.keys().all(|model| self.catalog.serves(model));
+            let is_complete = config.models.keys().all(|model| self.catalog.serves(model));
+            let mut wait = config.poll_interval;
             if is_complete {
                 backoff.reset();
-                tokio::time::sleep(self.config.poll_interval).await;
             } else {
-                tokio::time::sleep(backoff.wait().min(self.config.poll_interval)).await;
+                wait = wait.min(backoff.wait());
             }
+            tokio::time::timeout(wait, self.poll_now.notified()).await.ok();
         }
     }
 
@@ -308,7 +331,7 @@ impl Worker {
             let Some(problem) = ModelProblem::of_fault(fault) else { return outcome };
             problems.push(problem);
         }
-        if self.config.is_declared(model) || self.catalog.entry(model).is_some() {
+        if self.config.load().is_declared(model) || self.catalog.entry(model).is_some() {
             self.problems.set(model, problems);
         } else {
             self.problems.forget(model);
@@ -366,7 +389,7 @@ impl Worker {
     /// entry cannot change between being read and written.
     fn apply(&self, model: &str, seen: Observation) -> Arc<Entry> {
         let before = self.catalog.entry(model).unwrap_or_default();
-        let policy = Arc::new(self.config.policy(model).clone());
+        let policy = Arc::new(self.config.load().policy(model).clone());
         let read = !seen.read.is_empty();
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
@@ -381,11 +404,11 @@ impl Worker {
         if before.available != after.available || before.labels != after.labels {
             self.refusals.borrow_mut().forget(model);
         }
-        let is_known = !before.versions.is_empty() || self.config.is_declared(model);
-        if is_known || self.catalog.len() < MAX_REMEMBERED + self.config.models.len() {
+        let is_known = !before.versions.is_empty() || self.config.load().is_declared(model);
+        if is_known || self.catalog.len() < MAX_REMEMBERED + self.config.load().models.len() {
             self.catalog.put(model, Some(after.clone()));
             metrics::set_signature_info(model, signature_info(&after));
-            if self.config.is_declared(model) {
+            if self.config.load().is_declared(model) {
                 self.problems.set_config(model, after.config_problems(model, &policy));
             }
             self.changed.notify_one();
@@ -407,7 +430,7 @@ impl Worker {
         });
         if answer.is_err() {
             // A name that came from a client adds no series unless the model exists.
-            let is_known = self.config.is_declared(model) || self.catalog.entry(model).is_some();
+            let is_known = self.config.load().is_declared(model) || self.catalog.entry(model).is_some();
             metrics::signature_refresh(if is_known { model } else { metrics::UNKNOWN }, false);
         }
         answer

@@ -9,7 +9,7 @@ use super::sent::SentRequest;
 use super::verdict::effective_signature;
 use crate::explain::{self, Context, Sent};
 use crate::fault::{GRPC_MESSAGE, TRAILERS_LIMIT, percent_decode, percent_encode};
-use crate::models::catalog::ModelVersion;
+use crate::repair::policy::ModelPolicy;
 use crate::repair::{Mode, Reason, Verdict};
 use crate::upstream::call::{First, Reply, code};
 use crate::wire::{ModelSpec, Rope};
@@ -31,13 +31,13 @@ impl ResponseAnnotations {
     pub(super) fn new(
         cx: &RequestContext<'_>,
         metadata: Option<HeaderMap>,
-        version: &ModelVersion,
+        policy: &ModelPolicy,
         spec: &ModelSpec,
         verdict: &Verdict,
     ) -> Self {
-        let policy = version.policy.for_signature(effective_signature(spec, verdict));
+        let policy = policy.for_signature(effective_signature(spec, verdict));
         let explain = verdict.mode != Mode::Off && policy.explain_upstream;
-        Self { metadata, explain, batching: cx.shard.config.server_batching }
+        Self { metadata, explain, batching: cx.config.server_batching }
     }
 
     /// Adds to what has come of the answer: the initial metadata, and for a refusal the trailers.

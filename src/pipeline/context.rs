@@ -1,5 +1,6 @@
 //! What the stages know of one request, whichever listener it came through.
 use std::cell::Cell;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -7,6 +8,7 @@ use smallvec::SmallVec;
 use super::Shard;
 use super::options::RequestOptions;
 use super::request_metrics::RequestMetrics;
+use crate::config::Config;
 use crate::limiter::admission::Ticket;
 use crate::retry::policy::{Attempts, Cause, Decision};
 use crate::transport::deadline::Deadline;
@@ -18,6 +20,8 @@ use crate::wire::Rope;
 #[derive(Debug)]
 pub(crate) struct RequestContext<'a> {
     pub shard: &'a Shard,
+    /// The same from the first stage to the last, whatever is reloaded meanwhile.
+    pub config: &'a Arc<Config>,
     pub peer: &'a Peer,
     pub options: RequestOptions,
     pub deadline: Deadline,

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::Shard;
 use super::context::RequestContext;
-use crate::config::IdentitySource;
+use crate::config::{Config, IdentitySource};
 use crate::fault::Fault;
 use crate::repair::fix::Language;
 use crate::telemetry::clients::Client;
@@ -39,6 +39,7 @@ impl Default for Identities {
 /// The client of a request, and what it depends on.
 #[derive(Debug)]
 struct Identified {
+    config: Arc<Config>,
     peer: u64,
     /// The user agent, and the metadata that may name the client.
     headers: SmallVec<[Box<[u8]>; 1]>,
@@ -50,17 +51,23 @@ struct Identified {
 
 impl Shard {
     /// The client that sent these headers: named by the first configured source that has a name.
-    pub(crate) fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Client {
-        self.identified(peer, headers, |identified| identified.client.clone())
+    pub(crate) fn identify(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) -> Client {
+        self.identified(config, peer, headers, |identified| identified.client.clone())
     }
 
     /// Counts a request of the client that sent these headers.
-    pub(crate) fn count_request(&self, peer: &Peer, headers: &HeaderMap) {
-        self.identified(peer, headers, |identified| identified.traffic.request());
+    pub(crate) fn count_request(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) {
+        self.identified(config, peer, headers, |identified| identified.traffic.request());
     }
 
-    fn identified<T>(&self, peer: &Peer, headers: &HeaderMap, with: impl FnOnce(&Identified) -> T) -> T {
-        let values: SmallVec<[&[u8]; 2]> = self.values(headers).collect();
+    fn identified<T>(
+        &self,
+        config: &Arc<Config>,
+        peer: &Peer,
+        headers: &HeaderMap,
+        with: impl FnOnce(&Identified) -> T,
+    ) -> T {
+        let values: SmallVec<[&[u8]; 2]> = values(config, headers).collect();
         let hash = values
             .iter()
             .fold(peer.key(), |hash, value| (hash.rotate_left(5) ^ ends(value)).wrapping_mul(MIX));
@@ -69,11 +76,12 @@ impl Shard {
         if let Some(Some(kept)) = self.identities.0.borrow().get(at)
             && kept.peer == peer.key()
             && kept.generation == generation
+            && Arc::ptr_eq(&kept.config, config)
             && kept.headers.iter().map(|value| &**value).eq(values.iter().copied())
         {
             return with(kept);
         }
-        let identified = self.find_out(peer, headers);
+        let identified = self.find_out(config, peer, headers);
         let done = with(&identified);
         if values.iter().map(|value| value.len()).sum::<usize>() <= MAX_KEPT_BYTES
             && let Some(kept) = self.identities.0.borrow_mut().get_mut(at)
@@ -83,19 +91,9 @@ impl Shard {
         done
     }
 
-    /// What the name of a client depends on beside its connection.
-    fn values<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
-        let of = |value: Option<&'a HeaderValue>| value.map_or(&[][..], HeaderValue::as_bytes);
-        let metadata = self.config.client_identity.iter().filter_map(move |source| match source {
-            IdentitySource::Metadata(key) => Some(of(headers.get(key))),
-            _ => None,
-        });
-        std::iter::once(of(headers.get(header::USER_AGENT))).chain(metadata)
-    }
-
     #[cold]
-    fn find_out(&self, peer: &Peer, headers: &HeaderMap) -> Identified {
-        let sources = &self.config.client_identity;
+    fn find_out(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) -> Identified {
+        let sources = &config.client_identity;
         let client = match sources.iter().find_map(|source| name(source, peer, headers)) {
             Some(name) => self.clients.named(&name),
             None if sources.is_empty() => self.clients.unnamed(),
@@ -107,9 +105,19 @@ impl Shard {
         // Looked up again with the next request if another thread holds the lock.
         let (traffic, generation) =
             counts.unwrap_or_else(|| (Arc::default(), self.mistakes.generation().wrapping_sub(1)));
-        let headers = self.values(headers).map(Into::into).collect();
-        Identified { peer: peer.key(), headers, client, traffic, generation }
+        let headers = values(config, headers).map(Into::into).collect();
+        Identified { config: Arc::clone(config), peer: peer.key(), headers, client, traffic, generation }
     }
+}
+
+/// What the name of a client depends on beside its connection.
+fn values<'a>(config: &'a Config, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
+    let of = |value: Option<&'a HeaderValue>| value.map_or(&[][..], HeaderValue::as_bytes);
+    let metadata = config.client_identity.iter().filter_map(move |source| match source {
+        IdentitySource::Metadata(key) => Some(of(headers.get(key))),
+        _ => None,
+    });
+    std::iter::once(of(headers.get(header::USER_AGENT))).chain(metadata)
 }
 
 /// An odd number with no pattern in its bits, from the golden ratio.
@@ -125,12 +133,12 @@ fn ends(value: &[u8]) -> u64 {
 impl RequestContext<'_> {
     /// Who sent the request.
     pub(super) fn client(&self) -> &Client {
-        self.metrics.client(|| self.shard.identify(self.peer, self.head.request().headers()))
+        self.metrics.client(|| self.shard.identify(self.config, self.peer, self.head.request().headers()))
     }
 
     /// Counts the request for its client.
     pub(super) fn count_request(&mut self) {
-        self.shard.count_request(self.peer, self.head.request().headers());
+        self.shard.count_request(self.config, self.peer, self.head.request().headers());
         self.metrics.set_counted();
     }
 

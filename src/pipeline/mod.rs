@@ -25,6 +25,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
+
 pub(crate) use annotations::ResponseAnnotations;
 pub(crate) use answer::{Answer, WholeAnswer};
 pub(crate) use context::{Progress, RequestContext, RequestMessage};
@@ -48,7 +51,8 @@ use crate::upstream::pool::Pool;
 /// What the requests of one thread share.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    pub config: Arc<Config>,
+    /// The configuration in force, which a reload replaces.
+    pub config: RefCell<LiveConfig>,
     pub pool: Rc<Pool>,
     pub catalog: Arc<Catalog>,
     pub refresher: Refresher,
@@ -76,7 +80,16 @@ pub(crate) struct Shard {
     pub requests: Cell<u32>,
 }
 
+/// The configuration in force, as one thread reads it.
+pub(crate) type LiveConfig = Cache<Arc<ArcSwap<Config>>, Arc<Config>>;
+
 impl Shard {
+    /// The configuration for a request or a connection that begins now. It keeps it to its end.
+    #[inline]
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(self.config.borrow_mut().load())
+    }
+
     /// The number of the next request.
     pub(crate) fn next_number(&self) -> u32 {
         let number = self.requests.get();

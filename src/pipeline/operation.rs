@@ -2,6 +2,7 @@
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::infer::{apply_infer, judge_infer};
+use crate::repair::policy::ModelPolicy;
 use crate::repair::{self, Cost, Limits, Mode, Plan, Verdict, apply, judge};
 use crate::telemetry::metrics::Method;
 use crate::wire::infer::InferView;
@@ -86,6 +87,7 @@ impl Operation {
         &self,
         message: &Rope,
         version: &ModelVersion,
+        policy: &ModelPolicy,
         limits: Limits,
         mode: Mode,
     ) -> Verdict {
@@ -95,11 +97,11 @@ impl Operation {
                 message,
                 view,
                 signatures: &version.signatures,
-                policy: &version.policy,
+                policy,
                 limits,
                 raised,
             }),
-            Self::Infer(view) => judge_infer(view, &version.signatures, &version.policy, raised),
+            Self::Infer(view) => judge_infer(view, &version.signatures, policy, raised),
         }
     }
 

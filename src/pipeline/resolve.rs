@@ -32,7 +32,7 @@ async fn fetch(cx: &RequestContext<'_>, spec: &ModelSpec) -> Result<Arc<ModelVer
     if spec.name.is_empty() {
         return Err(Fault::NoModel { text: MISSING_NAME });
     }
-    let config = &cx.shard.config;
+    let config = cx.config;
     if config.undeclared_models == UndeclaredModels::Refuse && !config.is_declared(&spec.name) {
         remember(cx, &spec.name, "not in the sidecar's configuration");
         return Err(Fault::ModelUndeclared { model: spec.name.clone() });
@@ -63,7 +63,7 @@ fn remember(cx: &RequestContext<'_>, model: &str, why: &str) {
 
 /// What TF Serving says of the model, followed by what it means, as in any other of its errors.
 fn explained(cx: &RequestContext<'_>, spec: &ModelSpec, mut fault: Fault) -> Fault {
-    let policy = cx.shard.config.policy(&spec.name).for_signature(spec.effective_signature());
+    let policy = cx.config.policy(&spec.name).for_signature(spec.effective_signature());
     if let Fault::ModelUnknown { text, .. } | Fault::Upstream { message: text, .. } = &mut fault
         && policy.explain_upstream
         && let Some(meaning) = explain::explain(text, &Context::default())

@@ -34,9 +34,8 @@ const REVALIDATE_WITHIN: Duration = Duration::from_secs(1);
 /// The request is refused, or it cannot be answered.
 pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -> Result<Answer, Fault> {
     let plain = &message.payload;
-    let shard = cx.shard;
     cx.count_request();
-    let config = &shard.config;
+    let config = cx.config;
 
     // scan
     // Boxed, as every rare path is: it need not size the task of every request.
@@ -71,7 +70,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
     let mut version = resolve(cx, spec).await?;
     loop {
         // judge
-        let verdict = match stages::judge(cx, operation, plain, &version) {
+        let verdict = match stages::judge(cx, operation, plain, &version, policy) {
             Some(verdict) => verdict,
             None => Box::pin(stages::judge_elsewhere(cx, operation, plain, &version)).await?,
         };
@@ -106,7 +105,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
                     &[]
                 } else if verdict.plan.calls != Calls::One {
                     cx.head.set_changed();
-                    let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
+                    let annotations = ResponseAnnotations::new(cx, metadata, policy, spec, &verdict);
                     let calls = verdict.plan.calls;
                     let mut answer = Box::pin(fan_out(cx, &repaired, calls, annotations)).await?;
                     answer.annotate(plain, operation, &verdict);
@@ -165,7 +164,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         // annotate
         count(cx, &verdict);
         remember(cx, &version, &verdict);
-        let annotations = ResponseAnnotations::new(cx, metadata, &version, spec, &verdict);
+        let annotations = ResponseAnnotations::new(cx, metadata, policy, spec, &verdict);
         answer.set_annotations(annotations);
         answer.annotate(plain, operation, &verdict);
         return Ok(answer);
@@ -185,7 +184,7 @@ pub(crate) async fn forward(cx: &mut RequestContext<'_>, frames: &[Bytes]) -> Re
 /// Whether a message that cannot be parsed is forwarded all the same: in the modes that refuse
 /// nothing. `spec` names its model if that is readable; otherwise the defaults decide.
 fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec, error: &WireError) -> bool {
-    let config = &cx.shard.config;
+    let config = cx.config;
     if let Some(version) = cx.shard.catalog.lookup(spec) {
         cx.metrics.set_model(version.metrics(spec.effective_signature()));
     }

@@ -10,6 +10,7 @@ use super::offload::{MAX_INLINE, MAX_INLINE_FIELDS};
 use super::operation::{Malformed, Operation};
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
+use crate::repair::policy::ModelPolicy;
 use crate::repair::{Plan, Verdict};
 use crate::telemetry::metrics::Stage;
 use crate::transport::framing;
@@ -59,12 +60,13 @@ pub(super) fn judge(
     operation: &Operation,
     message: &Rope,
     version: &Arc<ModelVersion>,
+    policy: &ModelPolicy,
 ) -> Option<Verdict> {
     if message.len() > MAX_INLINE && operation.unlike(version) > MAX_INLINE {
         return None;
     }
-    let (limits, mode) = (cx.shard.config.request_limits(), cx.options.mode);
-    Some(cx.metrics.stage(Stage::Plan, || operation.judge(message, version, limits, mode)))
+    let (limits, mode) = (cx.config.request_limits(), cx.options.mode);
+    Some(cx.metrics.stage(Stage::Plan, || operation.judge(message, version, policy, limits, mode)))
 }
 
 /// Decides on the request on another thread.
@@ -77,9 +79,13 @@ pub(super) async fn judge_elsewhere(
     message: &Rope,
     version: &Arc<ModelVersion>,
 ) -> Result<Verdict, Fault> {
-    let (limits, mode) = (cx.shard.config.request_limits(), cx.options.mode);
+    let (limits, mode, config) = (cx.config.request_limits(), cx.options.mode, Arc::clone(cx.config));
     let (operation, message, version) = (operation.clone(), message.clone(), Arc::clone(version));
-    elsewhere(cx, Stage::Plan, move || operation.judge(&message, &version, limits, mode)).await
+    let judge = move || {
+        let policy = config.policy(&version.model);
+        operation.judge(&message, &version, policy, limits, mode)
+    };
+    elsewhere(cx, Stage::Plan, judge).await
 }
 
 /// Makes the steps of the plan. What they allocate is charged first.
@@ -133,7 +139,7 @@ pub(super) async fn elsewhere<T: Send + 'static>(
 }
 
 fn check_size(cx: &RequestContext<'_>, size: u64) -> Result<(), Fault> {
-    let limit = cx.shard.config.limits.max_message_bytes as u64;
+    let limit = cx.config.limits.max_message_bytes as u64;
     if size <= limit {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! Limits on client connections: how many there may be, and what is counted and logged of those
 //! that are refused.
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// The limit, and the refusals that were not logged yet.
 #[derive(Debug)]
 pub(super) struct Connections {
-    max: usize,
+    max: AtomicUsize,
+    descriptors: u64,
     silent: Mutex<Silent>,
 }
 
@@ -35,16 +37,22 @@ impl Connections {
     /// configuration and this limit leave for clients.
     pub(super) fn new(config: &Config) -> Self {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
-        let wanted = config.limits.max_connections;
+        let this = Self { max: AtomicUsize::new(0), descriptors, silent: Mutex::default() };
+        this.set_limits(config);
+        this
+    }
+
+    pub(super) fn set_limits(&self, config: &Config) {
+        let (wanted, descriptors) = (config.limits.max_connections, self.descriptors);
         let max = available(descriptors, config).min(wanted);
-        if max < wanted {
+        if max < wanted && self.max.load(Relaxed) != max {
             tracing::info!(max, wanted, descriptors, "file descriptors allow fewer connections");
         }
-        Self { max, silent: Mutex::default() }
+        self.max.store(max, Relaxed);
     }
 
     pub(super) fn max(&self) -> usize {
-        self.max
+        self.max.load(Relaxed)
     }
 
     /// Counts a connection that was closed because of a limit.
@@ -55,7 +63,7 @@ impl Connections {
         if silent.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
             let refused = std::mem::take(&mut silent.refused);
             silent.logged = Some(Instant::now());
-            tracing::warn!(refused, limit = limit.as_str(), max = self.max, "refused client connections");
+            tracing::warn!(refused, limit = limit.as_str(), max = self.max(), "refused client connections");
         }
     }
 }
@@ -84,7 +92,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_are_logged_with_their_number_but_not_each() {
-        let connections = Connections { max: 7, silent: Mutex::default() };
+        let connections = Connections { max: AtomicUsize::new(7), descriptors: 0, silent: Mutex::default() };
         let refuse = |times: u64| {
             captured(LogFormat::Text, "info", || {
                 for _ in 0..times {

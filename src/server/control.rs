@@ -11,13 +11,17 @@ use tokio::sync::mpsc::error::TrySendError;
 use tonic_health::server::HealthReporter;
 
 use super::Shared;
+use super::files::Watched;
+use super::reload::Reloader;
 use super::shard::Live;
+use crate::config::Source;
 use crate::lifecycle::Health;
 use crate::listener::admin::serve::serve;
 use crate::listener::bind::{Accepted, Listener};
 use crate::models::refresher::{CommandReceiver, Worker};
 use crate::retry::backoff::Backoff;
 use crate::tasks::spawn_critical;
+use crate::telemetry::log::FILTER;
 use crate::telemetry::metrics::{ConnectionLimit, Exporter};
 use crate::telemetry::traffic::STEP;
 use crate::upstream::pool::Pool;
@@ -34,11 +38,15 @@ pub(super) struct Control {
     pub commands: CommandReceiver,
     pub health: HealthReporter,
     pub exporter: Exporter,
+    /// Where the configuration was read.
+    pub source: Option<Source>,
+    /// The files of certificates as they are in use.
+    pub files: Watched,
 }
 
 /// Runs until the sidecar stops.
 pub(super) async fn run(control: Control) {
-    let Control { shared, listener, http, shards, commands, health, exporter } = control;
+    let Control { shared, listener, http, shards, commands, health, exporter, source, files } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
     let worker = Worker::new(
         Rc::clone(&pool),
@@ -51,11 +59,25 @@ pub(super) async fn run(control: Control) {
     // Before the first connection is accepted, so that no client sees tonic's default, SERVING.
     let mut health = Health::new(health, shared.readiness.clone());
     health.update().await;
-    spawn_critical("refresher", worker.run(commands));
+    spawn_critical("refresher", Rc::clone(&worker).run(commands));
+    let file = Watched::default();
+    let reloader = Reloader { shared: Arc::clone(&shared), worker, source, file, certificates: files };
+    spawn_critical("reload", reloader.run());
+    spawn_critical("log filter", FILTER.run());
+    let of_modes = Arc::clone(&shared);
+    spawn_critical("modes", async move {
+        loop {
+            of_modes.modes.expired().await;
+            of_modes.activate();
+        }
+    });
     spawn_critical("accept", accept(Arc::clone(&shared), listener, shards));
     for (listener, router) in http {
-        spawn_critical("admin", serve(listener, router, shared.config.limits.handshake_timeout));
+        let config = Arc::clone(&shared.config);
+        let header_timeout = move || config.load().limits.handshake_timeout;
+        spawn_critical("admin", serve(listener, router, header_timeout));
     }
+    spawn_critical("drain", shared.drain.clone().run());
     spawn_critical("upkeep", async move {
         loop {
             tokio::time::sleep(UPKEEP).await;

@@ -5,10 +5,15 @@
 //! spreads the few long-lived connections of a sidecar evenly, which the kernel's hashing
 //! (`SO_REUSEPORT`) does only for many. The task of a request never leaves the thread of its
 //! connection.
+mod certificates;
+pub(crate) mod check;
 mod connections;
 mod control;
+mod files;
 mod fixes;
 mod liveness;
+mod modes;
+mod reload;
 mod shard;
 mod view;
 
@@ -17,10 +22,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::config::{Config, ListenAddr};
+use crate::config::{Config, ListenAddr, Source};
 use crate::lifecycle::{DrainHandle, Readiness};
 use crate::limiter::Limiter;
 use crate::limiter::admission::{Admission, Internal};
@@ -39,9 +45,13 @@ use crate::telemetry::mistakes::Mistakes;
 use crate::telemetry::recent::Recent;
 use crate::upstream::target::{Target, TargetError};
 use crate::upstream::up::Up;
+use certificates::Certificates;
 use connections::Connections;
 use control::Control;
+use files::{Files, Watched};
 use liveness::Pings;
+use modes::Modes;
+use reload::Reload;
 use shard::Live;
 
 /// Accepted connections that may wait for a shard to take them.
@@ -52,7 +62,7 @@ const MAX_RECENT: usize = 200;
 const MAX_RECENT_ALIKE: usize = 3;
 /// Unknown models that it lists, of all clients and of one.
 const MAX_UNKNOWN: usize = 64;
-const MAX_UNKNOWN_ALIKE: usize = 8;
+const MAX_UNKNOWN_ALIKE: usize = MAX_UNKNOWN / 2;
 
 /// Why the sidecar cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +87,12 @@ pub enum StartError {
 
 /// What all threads share.
 pub(crate) struct Shared {
-    config: Arc<Config>,
+    /// The configuration that requests see: as loaded, with the modes that an operator has changed.
+    config: Arc<ArcSwap<Config>>,
+    loaded: ArcSwap<Config>,
+    modes: Modes,
+    reload: Reload,
+    access: Arc<ArcSwap<Access>>,
     target: Arc<Target>,
     catalog: Arc<Catalog>,
     problems: Arc<ModelProblems>,
@@ -105,7 +120,7 @@ pub(crate) struct Shared {
     failures: Failures,
     pings: Pings,
     #[cfg(feature = "tls")]
-    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    acceptor: arc_swap::ArcSwapOption<tokio_rustls::TlsAcceptor>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -132,16 +147,22 @@ impl Sidecar {
     /// Fails if an address cannot be bound, a TLS file cannot be used, the upstream address is not
     /// valid, or a thread cannot be started.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_from(config, None)
+    }
+
+    /// The same with a configuration that was loaded from `source`, which is read again when it
+    /// changes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sidecar::start`].
+    pub fn start_from(config: Config, source: Option<Source>) -> Result<Self, StartError> {
         let bind = |addr: &ListenAddr, mode| {
             Bound::new(addr, mode).map_err(|source| StartError::Listen { addr: addr.clone(), source })
         };
         let target = Arc::new(Target::new(&config)?);
-        #[cfg(feature = "tls")]
-        let acceptor = config.listen_tls.as_ref().map(crate::transport::tls::acceptor).transpose()?;
-        #[cfg(not(feature = "tls"))]
-        if config.listen_tls.is_some() {
-            return Err(StartError::NoTls);
-        }
+        let files = Watched::new(Files::read(certificates::files(&config)));
+        let certificates = Certificates::read(&config)?;
         let admin_mode = config.admin_socket_mode;
         let listener = bind(&config.listen, config.listen_socket_mode)?;
         let admin = bind(&config.admin_listen, admin_mode)?;
@@ -152,27 +173,32 @@ impl Sidecar {
         let drain_addr = drain_listener.as_ref().map(Bound::addr).transpose()?;
         let exporter = metrics::install();
         #[cfg(feature = "tls")]
-        watch_certificates(&config);
+        certificates::show_expiry(&config);
         let (local, health) = Local::new()?;
         let (refresher, commands) = Refresher::new();
 
-        let config = Arc::new(config);
+        let workers = config.workers.max(1);
+        let in_force = Arc::new(ArcSwap::from_pointee(config.clone()));
         let catalog = Arc::new(Catalog::default());
         let up = Arc::new(Up::default());
         let drain = DrainHandle::new(Arc::clone(&up.changed));
-        let declared: Arc<[String]> = config.models.keys().cloned().collect();
         let problems = Arc::new(ModelProblems::default());
         let readiness = Readiness {
             catalog: Arc::clone(&catalog),
             problems: Arc::clone(&problems),
             up: Arc::clone(&up),
             drain: drain.clone(),
-            declared,
+            config: Arc::clone(&in_force),
         };
-        let (pings, ping_receivers) = Pings::new(config.workers.max(1));
-        let live: Vec<Arc<Live>> = (0..config.workers.max(1)).map(|_| Arc::default()).collect();
+        let (pings, ping_receivers) = Pings::new(workers);
+        let live: Vec<Arc<Live>> = (0..workers).map(|_| Arc::default()).collect();
         let admission = Admission::new(&config.limits);
+        let access = Arc::new(ArcSwap::from_pointee(access));
         let shared = Arc::new(Shared {
+            config: in_force,
+            modes: Modes::default(),
+            reload: Reload::new(source.as_ref()),
+            access: Arc::clone(&access),
             target,
             catalog,
             problems,
@@ -197,8 +223,8 @@ impl Sidecar {
             failures: Failures::default(),
             pings,
             #[cfg(feature = "tls")]
-            acceptor,
-            config,
+            acceptor: certificates.acceptor().into(),
+            loaded: ArcSwap::from_pointee(config),
         });
 
         // From here on, an early return drops `sidecar`, which stops the threads already started.
@@ -218,14 +244,24 @@ impl Sidecar {
             sidecar.spawn(name, move || Ok(shard::run(shared, live, accepted, pings)))?;
         }
         let view = Arc::new(view::ServerView(Arc::clone(&shared)));
-        let state = AdminState { view, access: Arc::new(access), metrics: exporter.clone() };
+        let state = AdminState { view, access, metrics: exporter.clone() };
         sidecar.spawn("control".to_owned(), move || {
             let listener = Listener::new(listener)?;
             let mut http = vec![(Listener::new(admin)?, router(state.clone()))];
             if let Some(drain) = drain_listener {
                 http.push((Listener::new(drain)?, drain_router(state)));
             }
-            Ok(control::run(Control { shared, listener, http, shards, commands, health, exporter }))
+            Ok(control::run(Control {
+                shared,
+                listener,
+                http,
+                shards,
+                commands,
+                health,
+                exporter,
+                source,
+                files,
+            }))
         })?;
         Ok(sidecar)
     }
@@ -245,16 +281,23 @@ impl Sidecar {
         self.drain.as_ref()
     }
 
+    /// What makes the sidecar read the configuration and the certificates again, even if they did
+    /// not change.
+    pub fn reload(&self) -> impl Fn() + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.reload.request()
+    }
+
     /// Returns once a thread or a background task panicked. The sidecar is then of no use, and the
     /// process should end.
     pub fn failed(&self) -> impl Future<Output = ()> + use<> {
         self.shared.failures.clone().reported()
     }
 
-    /// Drains, then stops and joins the threads. New requests are rejected, and those in flight
-    /// have `drain_timeout` to finish.
+    /// Drains, then stops and joins the threads. New requests are rejected after `drain_delay`, and
+    /// those in flight have `drain_timeout` to finish after that.
     pub async fn shutdown(mut self) {
-        self.shared.drain.stop();
+        self.shared.drain.stop(self.shared.config.load().drain_delay);
         self.shared.drained().await;
         self.shared.stop.send_replace(true);
         let threads = std::mem::take(&mut self.threads);
@@ -308,8 +351,18 @@ impl Drop for Sidecar {
 }
 
 impl Shared {
-    /// Waits until no client connection is left, at most for `drain_timeout`.
+    /// Lets requests see what is loaded and which modes an operator has changed.
+    fn activate(&self) {
+        let mut config = Config::clone(&self.loaded.load());
+        self.modes.apply(&mut config);
+        self.access.store(Arc::new(Access::new(&config)));
+        self.config.store(Arc::new(config));
+    }
+
+    /// Waits until requests are refused, and then until no client connection is left, at most for
+    /// `drain_timeout`.
     async fn drained(&self) {
+        self.drain.begun().await;
         let empty = async {
             loop {
                 let mut ended = std::pin::pin!(self.ended.notified());
@@ -320,21 +373,8 @@ impl Shared {
                 ended.await;
             }
         };
-        if tokio::time::timeout(self.config.drain_timeout, empty).await.is_err() {
+        if tokio::time::timeout(self.config.load().drain_timeout, empty).await.is_err() {
             tracing::warn!(in_flight = self.admission.requests(), "drain timed out");
-        }
-    }
-}
-
-/// Shows when the certificates expire, and warns about those that do so soon.
-#[cfg(feature = "tls")]
-fn watch_certificates(config: &Config) {
-    let now = std::time::SystemTime::now();
-    for expiry in crate::transport::tls::expiries(config) {
-        let end = expiry.at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
-        metrics::set_certificate_expiry(expiry.setting, end.as_secs_f64());
-        if let Some(warning) = expiry.warning(now) {
-            tracing::warn!("{warning}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::cache::Cache;
 use tokio::sync::{Notify, mpsc};
 
 use super::Shared;
@@ -61,7 +62,7 @@ pub(super) async fn run(
     pings: PingReceiver,
 ) {
     spawn_critical("liveness", pings.answer());
-    let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
+    let pool = Pool::start(Arc::clone(&shared.target), shared.config.load().upstream_connections, &shared.up);
     let limiter = shared.limiter.as_ref().map(|limiter| {
         let (handle, grants) = limiter.shard_handle();
         spawn_critical("grants", grants.deliver());
@@ -69,7 +70,7 @@ pub(super) async fn run(
     });
     let (runs, reserved) = shared.handover.handle();
     let shard = Rc::new(Shard {
-        config: Arc::clone(&shared.config),
+        config: std::cell::RefCell::new(Cache::new(Arc::clone(&shared.config))),
         pool,
         catalog: Arc::clone(&shared.catalog),
         refresher: shared.refresher.clone(),
@@ -143,13 +144,13 @@ pub(super) async fn run(
 /// Performs the TLS handshake, if TLS is configured. The certificate names the peer.
 #[cfg(feature = "tls")]
 async fn secure(shared: &Shared, socket: Socket, peer: Peer) -> std::io::Result<(Socket, Peer)> {
-    let Some(acceptor) = &shared.acceptor else { return Ok((socket, peer)) };
+    let Some(acceptor) = shared.acceptor.load_full() else { return Ok((socket, peer)) };
     let Socket::Tcp(stream) = socket else {
         // A Unix socket is protected by file permissions.
         return Ok((socket, peer));
     };
-    let stream =
-        tokio::time::timeout(shared.config.limits.handshake_timeout, acceptor.accept(stream)).await??;
+    let within = shared.config.load().limits.handshake_timeout;
+    let stream = tokio::time::timeout(within, acceptor.accept(stream)).await??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let peer = match certificate {
         Some(certificate) => peer.with_certificate(certificate),

@@ -2,7 +2,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::batch::Bypass;
 use crate::config;
 use crate::listener::admin::{Drained, Readiness, Shown, View};
 use crate::models::catalog::Entry;
+use crate::repair::Mode;
 use crate::runs::Runs;
 use crate::signature::TensorInfo;
 use crate::telemetry::metrics::{self, BatchMetrics};
@@ -38,7 +39,7 @@ impl View for ServerView {
     }
 
     fn status(&self) -> Value {
-        let Shared { up, problems, target, .. } = &*self.0;
+        let Shared { up, problems, target, reload, modes, .. } = &*self.0;
         let limiter = self.0.limiter.as_ref().map(|limiter| limiter.occupancy());
         let admission = &self.0.admission;
         json!({
@@ -58,6 +59,8 @@ impl View for ServerView {
             "advice": self.0.limiter.as_ref().and_then(|limiter| limiter.advice()),
             "model_problems": problems.to_json(),
             "config_problems": problems.of_config(),
+            "config": reload.to_json(),
+            "mode_overrides": modes.to_json(),
         })
     }
 
@@ -67,7 +70,7 @@ impl View for ServerView {
 
     fn models(&self) -> Value {
         let mut models = self.0.catalog.snapshot();
-        for declared in self.0.config.models.keys() {
+        for declared in self.0.config.load().models.keys() {
             models.entry(declared.clone()).or_default();
         }
         let mut shown: Vec<Value> = models.iter().map(|(name, entry)| self.model(name, entry)).collect();
@@ -112,11 +115,11 @@ impl View for ServerView {
     }
 
     fn config(&self) -> String {
-        config::effective(&self.0.config)
+        config::effective(&self.0.loaded.load())
     }
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
-        self.0.drain.begin();
+        self.0.drain.begin(self.0.config.load().drain_delay);
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let undrained = tokio::select! {
@@ -125,6 +128,27 @@ impl View for ServerView {
             };
             Drained { in_flight: shared.admission.requests(), undrained }
         })
+    }
+
+    fn modes(&self) -> Value {
+        self.0.modes.to_json()
+    }
+
+    fn set_mode(&self, model: Option<&str>, mode: Option<Mode>, time: Duration) -> Result<(), String> {
+        let shared = &self.0;
+        if let Some(model) = model
+            && !shared.config.load().is_declared(model)
+            && shared.catalog.entry(model).is_none()
+            && mode.is_some()
+        {
+            return Err(format!("model '{model}' is neither configured nor known"));
+        }
+        match mode {
+            Some(mode) => shared.modes.set(model, mode, time)?,
+            None => shared.modes.take_back(model),
+        }
+        shared.activate();
+        Ok(())
     }
 
     fn undrain(&self) -> Result<(), String> {
@@ -138,7 +162,7 @@ impl ServerView {
     }
 
     fn model(&self, name: &str, entry: &Entry) -> Value {
-        let config = &self.0.config;
+        let config = self.0.config.load();
         let mut numbers: Vec<i64> =
             entry.available.iter().flatten().chain(entry.versions.keys()).copied().collect();
         numbers.sort_unstable_by(|left, right| right.cmp(left));

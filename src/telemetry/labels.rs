@@ -122,6 +122,10 @@ labels! {
     /// How a refresh of a model's signatures ended.
     pub(crate) enum RefreshOutcome { Ok = "ok", Failed = "failed" }
 }
+labels! {
+    /// What became of a changed configuration or certificate.
+    pub(crate) enum ReloadResult { Applied = "applied", Refused = "refused" }
+}
 
 impl Method {
     /// Whether its requests are checked against a signature.

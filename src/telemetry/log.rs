@@ -1,4 +1,5 @@
 //! Logging to stderr, as text or JSON.
+mod filter;
 mod line;
 
 use std::io::IsTerminal;
@@ -7,6 +8,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
+pub(crate) use filter::FILTER;
+use filter::SetFilter;
 use line::Line;
 
 /// Why logging cannot be set up.
@@ -16,6 +19,8 @@ pub(crate) enum LogError {
     Filter { filter: String },
     #[error("logging is already set up")]
     AlreadySet,
+    #[error("this process does not log")]
+    NoLogger,
 }
 
 /// Starts logging to stderr, in colour on a terminal. `filter` is a level, or `target=level,...`.
@@ -24,8 +29,10 @@ pub(crate) enum LogError {
 ///
 /// Fails if `filter` is not valid, or if the process has a logger already.
 pub(crate) fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
-    let dispatch = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?;
-    tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::AlreadySet)
+    let (dispatch, set) = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?;
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::AlreadySet)?;
+    FILTER.start(filter, set);
+    Ok(())
 }
 
 /// Checks that [`init`] accepts `filter`.
@@ -37,7 +44,7 @@ pub(crate) fn check(filter: &str) -> Result<(), LogError> {
     parse(filter).map(drop)
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+pub(super) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let wrong = || LogError::Filter { filter: filter.to_owned() };
     // `EnvFilter` reads any unknown word as a target to log in full. A misspelt level must be an
     // error instead.
@@ -52,21 +59,25 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::builder().parse(filter).map_err(|_| wrong())
 }
 
+/// The logger, and what changes its filter.
 fn dispatch<W>(
     format: LogFormat,
     filter: &str,
     colour: bool,
     writer: W,
-) -> Result<tracing::Dispatch, LogError>
+) -> Result<(tracing::Dispatch, SetFilter), LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    Ok(tracing_subscriber::fmt()
-        .with_env_filter(parse(filter)?)
+    let builder = tracing_subscriber::fmt()
         .with_writer(writer)
         .with_ansi(colour && format == LogFormat::Text)
         .event_format(Line(format))
-        .into())
+        .with_env_filter(parse(filter)?)
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    // Fails only if the logger is gone.
+    Ok((builder.into(), Box::new(move |filter| drop(handle.reload(filter)))))
 }
 
 #[cfg(test)]
@@ -80,7 +91,7 @@ pub(crate) mod tests {
     pub(crate) fn captured(format: LogFormat, filter: &str, work: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let dispatch = dispatch(format, filter, false, move || writer.clone()).unwrap();
+        let (dispatch, _) = dispatch(format, filter, false, move || writer.clone()).unwrap();
         tracing::dispatcher::with_default(&dispatch, work);
         String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
     }

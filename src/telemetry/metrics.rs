@@ -15,16 +15,16 @@ pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
 #[cfg(feature = "tls")]
 pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
-    UpstreamConnection, connection_ended, connection_refused, panicked, retry, set_config_problems,
-    set_inflight, set_limiter, signature_change, signature_refresh, stage_seconds, upstream_refusal,
-    upstream_up,
+    ALL_MODELS, UpstreamConnection, certificate_reload, config_loaded, config_reload, connection_ended,
+    connection_refused, mode_overridden, panicked, retry, set_config_problems, set_inflight, set_limiter,
+    signature_change, signature_refresh, stage_seconds, upstream_refusal, upstream_up,
 };
 
 pub(crate) use super::labels::{
-    Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask, Stage,
-    code_name,
+    Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask, ReloadResult,
+    Stage, code_name,
 };
-pub(crate) use super::replaced::{SignatureInput, set_model_problems, set_signature_info};
+pub(crate) use super::replaced::{SignatureInput, set_mode_override, set_model_problems, set_signature_info};
 
 #[cfg(test)]
 mod tests {
@@ -69,6 +69,10 @@ mod tests {
         signature_refresh(model, true);
         signature_change(model);
         set_config_problems(model, 2);
+        config_reload(ReloadResult::Applied);
+        config_loaded(std::time::SystemTime::now());
+        certificate_reload(ReloadResult::Refused);
+        mode_overridden(model, "strict");
         set_model_problems(model, vec![("3".to_owned(), ModelProblemKind::LoadFailed)]);
     }
 
@@ -107,9 +111,11 @@ mod tests {
         }
         set_signature_info("scrape", Vec::new());
         set_model_problems("scrape", Vec::new());
+        set_mode_override("scrape", None);
         let text = install().render();
         assert!(!text.contains(r#"signature_info{model="scrape""#), "{text}");
         assert!(!text.contains(r#"model_problem{model="scrape""#), "{text}");
+        assert!(!text.contains(r#"mode_override{model="scrape""#), "{text}");
     }
 
     /// The first count of a series that appears with it is lost to `rate`.

@@ -68,6 +68,18 @@ const QUESTIONS: &[(&str, &str)] = &[
         r#"sum by (model) (increase(tfs_sidecar_signature_refreshes_total{outcome="failed"}[10m]))"#,
     ),
     ("Did the signatures of a model change?", "increase(tfs_sidecar_signature_changes_total[1h]) > 0"),
+    (
+        "Was a new configuration refused?",
+        r#"increase(tfs_sidecar_config_reloads_total{result="refused"}[1h]) > 0"#,
+    ),
+    (
+        "Could new certificates not be used?",
+        r#"increase(tfs_sidecar_certificate_reloads_total{result="refused"}[1h]) > 0"#,
+    ),
+    (
+        "Did somebody change the mode by hand?",
+        "sum by (model, mode) (increase(tfs_sidecar_mode_overrides_total[1d])) > 0",
+    ),
     ("Is there a bug in the sidecar?", "sum by (task) (increase(tfs_sidecar_panics_total[1h])) > 0"),
 ];
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use super::labels::ModelProblemKind;
-use super::table::{MODEL_PROBLEM, Metric, SIGNATURE_INFO};
+use super::table::{MODE_OVERRIDE, MODEL_PROBLEM, Metric, SIGNATURE_INFO};
 
 /// One input of one signature of one version, as text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,7 @@ pub(crate) struct SignatureInput {
 
 static SIGNATURES: Replaced = Replaced::new(&SIGNATURE_INFO);
 static PROBLEMS: Replaced = Replaced::new(&MODEL_PROBLEM);
+static MODES: Replaced = Replaced::new(&MODE_OVERRIDE);
 
 /// Replaces the inputs listed for a model; an empty list removes the model.
 pub(crate) fn set_signature_info(model: &str, inputs: Vec<SignatureInput>) {
@@ -35,10 +36,16 @@ pub(crate) fn set_model_problems(model: &str, problems: Vec<(String, ModelProble
     PROBLEMS.set(model, problems.into_iter().map(values).collect());
 }
 
+/// Sets the mode that an operator has changed a model's to; `None` for the configured one.
+pub(crate) fn set_mode_override(model: &str, mode: Option<&'static str>) {
+    MODES.set(model, mode.iter().map(|mode| vec![(*mode).to_owned()]).collect());
+}
+
 /// Appends the series to the text of a scrape.
 pub(super) fn render(text: &mut String) {
     SIGNATURES.render(text);
     PROBLEMS.render(text);
+    MODES.render(text);
 }
 
 /// A gauge that is 1 for each series. Its first label is the model.

@@ -88,6 +88,12 @@ metrics_table! {
     Gauge MODEL_PROBLEM "model_problem" [model, version, kind] "1 for each reason why a model or one of its versions is not served. The version is empty for the whole model.";
     Gauge CONFIG_PROBLEMS "config_problems" [model] "Settings of a configured model that have no effect, because its signatures do not have the name or their dtype cannot hold the value.";
     Gauge CERTIFICATE_EXPIRY "certificate_expiry_timestamp_seconds" [setting] "Unix time at which the certificates in the file of a setting expire: the first one of a chain, the last one of a bundle of authorities.";
+    Counter CONFIG_RELOADS "config_reloads_total" [result] "Times that the configuration was read again, because its file changed or on SIGHUP, and was applied or refused.";
+    Gauge CONFIG_LOADED "config_last_reload_success_timestamp_seconds" [] "Unix time at which the configuration in use was loaded.";
+    Gauge CONFIG_REFUSED "config_refused" [] "1 while the configuration file as it is now is refused, so that an older one is in use.";
+    Counter CERTIFICATE_RELOADS "certificate_reloads_total" [result] "Times that certificates, keys or authorities were read again alone, and were applied or refused.";
+    Counter MODE_OVERRIDES "mode_overrides_total" [model, mode] "Modes that an operator changed for some time; the model is __all__ for all of them.";
+    Gauge MODE_OVERRIDE "mode_override" [model, mode] "1 while an operator has changed the mode of a model, or of __all__.";
     Counter PANICS "panics_total" [task] "Panics that ended a request or a connection: bugs in the sidecar. The log has the place.";
     Gauge BUILD_INFO "build_info" [version] "1 for the running version.";
 }

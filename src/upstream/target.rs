@@ -3,8 +3,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use tokio::net::{TcpStream, UnixStream};
@@ -27,7 +29,15 @@ pub(crate) struct Target {
     route: Route,
     scheme: Scheme,
     authority: Authority,
+    dial: ArcSwap<Dial>,
+}
+
+/// How to connect. A reload replaces it; connections that are open stay.
+pub(crate) struct Dial {
     connect_timeout: Duration,
+    /// For an `https://` upstream.
+    #[cfg(feature = "tls")]
+    tls: Option<(tokio_rustls::TlsConnector, tokio_rustls::rustls::pki_types::ServerName<'static>)>,
 }
 
 enum Route {
@@ -40,9 +50,13 @@ enum Route {
     Tls {
         host: String,
         port: u16,
-        connector: tokio_rustls::TlsConnector,
-        name: tokio_rustls::rustls::pki_types::ServerName<'static>,
     },
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dial")
+    }
 }
 
 impl fmt::Debug for Route {
@@ -76,6 +90,24 @@ pub(crate) struct Connected {
     pub pings: Option<h2::PingPong>,
 }
 
+impl Dial {
+    /// # Errors
+    /// The TLS settings cannot be used.
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unnecessary_wraps, reason = "fails with TLS only"))]
+    pub(crate) fn new(config: &Config) -> Result<Self, TargetError> {
+        Ok(Self {
+            connect_timeout: config.connect_timeout,
+            #[cfg(feature = "tls")]
+            tls: match &config.upstream {
+                UpstreamAddr::Tls { host, .. } => {
+                    Some(crate::transport::tls::connector(&config.upstream_tls, host)?)
+                }
+                UpstreamAddr::Tcp { .. } | UpstreamAddr::Unix(_) => None,
+            },
+        })
+    }
+}
+
 impl Target {
     /// Reads the upstream from the configuration. Does not connect.
     ///
@@ -91,12 +123,7 @@ impl Target {
             }
             #[cfg(feature = "tls")]
             UpstreamAddr::Tls { host, port } => {
-                let (connector, name) = crate::transport::tls::connector(&config.upstream_tls, host)?;
-                (
-                    Route::Tls { host: host.clone(), port: *port, connector, name },
-                    Scheme::HTTPS,
-                    authority(host, *port)?,
-                )
+                (Route::Tls { host: host.clone(), port: *port }, Scheme::HTTPS, authority(host, *port)?)
             }
             #[cfg(not(feature = "tls"))]
             UpstreamAddr::Tls { .. } => return Err(TargetError::NoTls),
@@ -106,8 +133,13 @@ impl Target {
             route,
             scheme,
             authority,
-            connect_timeout: config.connect_timeout,
+            dial: ArcSwap::from_pointee(Dial::new(config)?),
         })
+    }
+
+    /// Connects in another way from now on.
+    pub(crate) fn set_dial(&self, dial: Dial) {
+        self.dial.store(Arc::new(dial));
     }
 
     /// The fault that an HTTP/2 error on an upstream call becomes for the caller.
@@ -145,18 +177,24 @@ impl Target {
     /// # Errors
     /// The upstream cannot be reached, does not speak HTTP/2, or not in time.
     pub(crate) async fn connect(&self) -> Result<Connected, DialError> {
-        let after = self.connect_timeout;
+        let dial = self.dial.load_full();
+        let after = dial.connect_timeout;
         let until = Instant::now() + after;
-        let socket = timeout_at(until, self.socket()).await.unwrap_or(Err(DialError::Timeout { after }))?;
+        let socket =
+            timeout_at(until, self.socket(&dial)).await.unwrap_or(Err(DialError::Timeout { after }))?;
         timeout_at(until, hello(socket)).await.unwrap_or(Err(DialError::Silent { after }))
     }
 
-    async fn socket(&self) -> Result<Socket, DialError> {
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "says how to begin TLS"))]
+    async fn socket(&self, dial: &Dial) -> Result<Socket, DialError> {
         match &self.route {
             Route::Tcp { host, port } => Ok(Socket::Tcp(tcp(host, *port).await?)),
             Route::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
             #[cfg(feature = "tls")]
-            Route::Tls { host, port, connector, name } => {
+            Route::Tls { host, port } => {
+                let Some((connector, name)) = &dial.tls else {
+                    return Err(DialError::NotHttp2 { cause: "no TLS settings".to_owned() });
+                };
                 let stream = connector.connect(name.clone(), tcp(host, *port).await?).await;
                 Ok(Socket::TlsTcp(Box::new(stream.map_err(DialError::handshake)?.into())))
             }
@@ -326,5 +364,45 @@ mod tests {
         let upstream = UpstreamAddr::Tcp { host: "127.0.0.1".into(), port };
         let error = dial(Config { upstream, ..Config::default() }).await.unwrap_err();
         assert!(error.advice().contains("still loading its models"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn new_connections_use_the_certificates_of_the_last_reload() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let config = |ca: &str, client: &str| Config {
+            upstream: UpstreamAddr::Tls { host: "localhost".to_owned(), port },
+            upstream_tls: UpstreamTls {
+                ca: Some(fixture(ca)),
+                cert: Some(fixture(&format!("{client}.pem"))),
+                key: Some(fixture(&format!("{client}.key"))),
+                domain: None,
+            },
+            ..Config::default()
+        };
+        let target = Target::new(&config("other-ca.pem", "client")).unwrap();
+        let connect = async || {
+            let serve = async {
+                let (socket, _) = listener.accept().await.unwrap();
+                let tls = ListenTls {
+                    cert: fixture("server.pem"),
+                    key: fixture("server.key"),
+                    client_ca: Some(fixture("ca.pem")),
+                };
+                let Ok(stream) = acceptor(&tls).unwrap().accept(socket).await else { return };
+                if let Ok(mut connection) = h2::server::handshake(stream).await {
+                    while connection.accept().await.is_some() {}
+                }
+            };
+            tokio::select! {
+                connected = target.connect() => connected.map(drop).is_ok(),
+                () = async { serve.await; std::future::pending().await } => false,
+            }
+        };
+        assert!(!connect().await, "the server is not trusted");
+        target.set_dial(Dial::new(&config("ca.pem", "other-client")).unwrap());
+        assert!(!connect().await, "the client is not trusted");
+        target.set_dial(Dial::new(&config("ca.pem", "client")).unwrap());
+        assert!(connect().await);
     }
 }

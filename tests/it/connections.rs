@@ -9,6 +9,7 @@ use crate::support::client::{Client, Request};
 use crate::support::dense;
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::process::Process;
+use crate::support::raw::{PING, Raw};
 use crate::support::requests::PREDICT;
 use crate::support::sidecar::{Setup, TestSidecar};
 use crate::support::within;
@@ -124,4 +125,24 @@ async fn descriptors_are_left_for_the_admin_listener_and_the_upstream() {
     fake.restart();
     within("readiness", async { while admin::get(&program.admin, "/readyz").await.status != 200 {} }).await;
     within("an answer", async { while client.predict(&dense::conforming()).await.code != 0 {} }).await;
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_disconnected() {
+    let setup = Setup::with([dense::model()], |config| {
+        config.limits.keepalive_interval = Duration::from_millis(20);
+        config.limits.keepalive_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let mut raw = Raw::connect(&setup.sidecar.grpc).await;
+    for _ in 0..3 {
+        let ping = raw.next(&[PING]).await.expect("the connection stays while PINGs are answered");
+        raw.ack_ping(&ping.payload).await;
+    }
+    let unanswered = raw.next(&[PING]).await;
+    assert!(unanswered.is_some());
+    assert_eq!(raw.next(&[PING]).await, None);
+    // A client that answers is not disturbed.
+    setup.client.predict(&dense::conforming()).await.ok();
+    setup.sidecar.stop().await;
 }

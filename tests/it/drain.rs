@@ -11,6 +11,7 @@ use crate::support::admin;
 use crate::support::client::{Client, Request, Stream};
 use crate::support::dense::{self, OUTPUT};
 use crate::support::fake_tfs::{Call, End, FakeTfs, Gate};
+use crate::support::raw::{Frame, GOAWAY, PING, Raw, SETTINGS};
 use crate::support::requests::{PREDICT, outputs};
 use crate::support::sidecar::{Setup, until, watch};
 use crate::support::within;
@@ -40,18 +41,25 @@ async fn requests_in_flight_are_finished_and_new_ones_refused() {
     until(&mut health, ServingStatus::NotServing).await;
     assert_eq!(sidecar.page("/readyz").await.status, 503);
     assert_eq!(sidecar.page("/livez").await.status, 200);
-    // On an open connection, the answer is UNAVAILABLE or HTTP/2 refuses the stream. A new
+    // An open connection serves until the client has noticed, then HTTP/2 refuses the stream. A new
     // connection may be refused.
-    match client.try_call(flat()).await {
-        Ok(reply) => assert_eq!(reply.code, 14, "{}", reply.text),
-        Err(error) => assert!(error.is_go_away() || error.is_reset() || error.is_io(), "{error}"),
-    }
+    let error = within("the refusal of a stream", async {
+        loop {
+            match client.try_call(flat()).await {
+                Ok(reply) => drop(reply.ok()),
+                Err(error) => return error,
+            }
+        }
+    })
+    .await;
+    assert!(error.is_go_away() || error.is_reset() || error.is_io(), "{error}");
+    let served = fake.count(PREDICT);
     if let Ok(client) = Client::try_connect(&grpc).await
         && let Ok(reply) = client.try_call(flat()).await
     {
         assert_eq!(reply.code, 14, "{}", reply.text);
     }
-    assert_eq!(fake.count(PREDICT), 1);
+    assert_eq!(fake.count(PREDICT), served);
     assert!(!drained.is_finished(), "a request is in flight");
 
     gate.open();
@@ -143,4 +151,63 @@ async fn an_idle_sidecar_stops_at_once() {
         Setup::with([dense::model()], |config| config.drain_timeout = Duration::from_secs(3600)).await;
     setup.sidecar.stop().await;
     setup.client.closed().await;
+}
+
+/// The last stream that a GOAWAY allows.
+fn last_stream(goaway: &Frame) -> u32 {
+    u32::from_be_bytes(goaway.payload[..4].try_into().unwrap())
+}
+
+#[tokio::test]
+async fn clients_are_told_in_two_steps_so_that_no_request_on_its_way_is_lost() {
+    let setup = Setup::new([dense::model()]).await;
+    drop(setup.client);
+    let mut raw = Raw::connect(&setup.sidecar.grpc).await;
+    raw.next(&[SETTINGS]).await.unwrap();
+    let addr = setup.sidecar.admin.clone();
+    let drained = tokio::spawn(async move { admin::post(&addr, "/drain").await });
+    let first = raw.next(&[GOAWAY]).await.unwrap();
+    assert_eq!(last_stream(&first), (1 << 31) - 1, "new requests are still allowed");
+    // What the client has sent before it knew of the first one arrives before its answer to this.
+    let ping = raw.next(&[PING]).await.unwrap();
+    raw.ack_ping(&ping.payload).await;
+    assert_eq!(last_stream(&raw.next(&[GOAWAY]).await.unwrap()), 0);
+    assert_eq!(drained.await.unwrap().status, 200);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn during_the_delay_the_sidecar_is_unready_and_serves_everyone() {
+    let hour = Duration::from_secs(3600);
+    let setup = Setup::with([dense::model()], |config| config.drain_delay = hour).await;
+    let Setup { sidecar, client, .. } = setup;
+    let mut health = watch(&client, "").await;
+    let addr = sidecar.admin.clone();
+    let drained = tokio::spawn(async move { admin::post(&addr, "/drain").await });
+    until(&mut health, ServingStatus::NotServing).await;
+    assert_eq!(sidecar.page("/readyz").await.status, 503);
+    client.call(flat()).await.ok();
+    let new = sidecar.client().await;
+    new.call(flat()).await.ok();
+    assert!(!drained.is_finished());
+    assert_eq!(admin::post(&sidecar.admin, "/undrain").await.status, 200);
+    assert_eq!(drained.await.unwrap().status, 409);
+    until(&mut health, ServingStatus::Serving).await;
+    new.call(flat()).await.ok();
+}
+
+#[tokio::test]
+async fn what_a_client_sends_before_it_knows_of_a_drain_is_served() {
+    let Setup { fake, sidecar, client } = Setup::new([dense::model()]).await;
+    drop(client);
+    let (client, stuck) = Client::stuck(&sidecar.grpc).await;
+    client.call(flat()).await.ok();
+    stuck.stop_reading();
+    let addr = sidecar.admin.clone();
+    let drained = tokio::spawn(async move { admin::post(&addr, "/drain").await });
+    within("the drain", async { while sidecar.page("/readyz").await.status != 503 {} }).await;
+    let _unread = client.stream(flat()).await;
+    fake.called(PREDICT, 2).await;
+    drop(client);
+    assert_eq!(drained.await.unwrap().status, 200);
 }

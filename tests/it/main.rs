@@ -40,6 +40,7 @@ mod passthrough;
 mod readiness;
 mod reflection;
 mod refusals;
+mod reload;
 mod repairs;
 mod repairs_docs;
 mod style;

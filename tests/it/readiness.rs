@@ -253,14 +253,14 @@ async fn models_that_only_clients_know_are_listed_up_to_a_limit() {
         assert_eq!(setup.client.predict(&ask(&format!("ready_misspelt_{number}"), 0)).await.code, 5);
     }
     for _ in 0..2 {
-        setup.client.predict(&ask("ready_misspelt_50", 0)).await;
+        setup.client.predict(&ask("ready_misspelt_90", 0)).await;
     }
     setup.client.predict(&ask(&"x".repeat(5_000), 0)).await;
     let (_, list) = json(&setup.sidecar.admin, "/api/unknown_models").await;
     let listed = names(&list);
-    assert_eq!(listed.len(), 64);
+    assert_eq!(listed.len(), 32, "one client does not fill the list");
     assert!(listed[0].len() < 300, "cut");
-    assert_eq!((listed[1], &list["entries"][1]["count"]), ("ready_misspelt_50", &3.into()));
+    assert_eq!((listed[1], &list["entries"][1]["count"]), ("ready_misspelt_90", &3.into()));
     assert_eq!(listed[2], "ready_misspelt_99");
     assert_eq!(list["entries"][1]["client"], "127.0.0.1");
     assert!(!listed.contains(&"ready_misspelt_1"));

@@ -18,6 +18,7 @@ pub mod framing;
 pub mod pace;
 pub mod process;
 pub mod random;
+pub mod raw;
 pub mod relay;
 pub mod requests;
 pub mod sidecar;

@@ -1,6 +1,7 @@
 //! The sidecar as a process of its own, so that its memory can be read.
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -11,6 +12,9 @@ use super::{admin, within};
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// The file of its configuration, and what every version of it begins with.
+    file: PathBuf,
+    common: String,
     pub grpc: String,
     pub admin: String,
     log: Arc<Mutex<String>>,
@@ -32,8 +36,7 @@ impl Process {
             // All clients of a test share one shard.
             config.push_str("workers: 1\n");
         }
-        writeln!(config, "{yaml}").unwrap();
-        std::fs::write(&file, config).unwrap();
+        std::fs::write(&file, format!("{config}{yaml}\n")).unwrap();
         let program = std::env::var_os("TFS_SIDECAR_BIN")
             .or_else(|| option_env!("CARGO_BIN_EXE_tfs-sidecar").map(Into::into))
             .expect("TFS_SIDECAR_BIN names the program");
@@ -63,7 +66,6 @@ impl Process {
             }
             writeln!(log.lock().unwrap(), "{line}").unwrap();
         }
-        std::fs::remove_file(&file).unwrap();
         let kept = Arc::clone(&log);
         // The pipe is read to its end, or the sidecar would block on a full one.
         let reader = std::thread::spawn(move || {
@@ -74,12 +76,56 @@ impl Process {
                 }
             }
         });
-        Self { child, grpc: grpc.unwrap(), admin: admin.unwrap(), log, reader: Some(reader) }
+        Self {
+            child,
+            file,
+            common: config,
+            grpc: grpc.unwrap(),
+            admin: admin.unwrap(),
+            log,
+            reader: Some(reader),
+        }
     }
 
     /// Waits until `/readyz` answers 200.
     pub async fn ready(&self) {
         within("readiness", async { while admin::get(&self.admin, "/readyz").await.status != 200 {} }).await;
+    }
+
+    /// Replaces what was added to its configuration.
+    pub fn configure(&self, yaml: &str) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, format!("{}{yaml}\n", self.common)).unwrap();
+        std::fs::rename(new, &self.file).unwrap();
+    }
+
+    /// Sends a signal such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Waits until the log contains a text.
+    pub async fn logged(&self, text: &str) {
+        within(&format!("`{text}` in the log"), async {
+            while !self.log().contains(text) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits for its end; its exit code, if it was not ended by a signal.
+    pub async fn exit_code(mut self) -> Option<i32> {
+        within("the end of the process", async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
     }
 
     /// What the sidecar has logged so far, at most 1 MiB.
@@ -112,6 +158,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        std::fs::remove_file(&self.file).ok();
         if let Some(reader) = self.reader.take() {
             reader.join().ok();
         }

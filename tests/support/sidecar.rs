@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use prost::Message as _;
-use tfs_sidecar::config::{Config, ListenAddr};
+use tfs_sidecar::config::{Config, ListenAddr, Source};
 use tfs_sidecar::repair::policy::{ModelPolicy, Policy};
 use tfs_sidecar::server::Sidecar;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -43,6 +43,7 @@ pub fn config(upstream: &str, models: impl IntoIterator<Item = String>) -> Confi
         workers: 1,
         poll_interval: Duration::from_millis(20),
         connect_timeout: Duration::from_secs(2),
+        drain_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(10),
         models: models.into_iter().map(|model| (model, ModelPolicy::default())).collect(),
         ..Config::default()
@@ -61,8 +62,14 @@ pub fn policy(config: &mut Config, change: impl Fn(&mut Policy)) {
 impl TestSidecar {
     /// Starts without waiting for readiness.
     pub fn start(config: Config) -> Self {
+        Self::start_from(config, None)
+    }
+
+    /// The same with a configuration that is read again when it changes.
+    pub fn start_from(config: Config, source: Option<Source>) -> Self {
         // Starting may block, which is not allowed on a thread of a runtime.
-        let started = std::thread::spawn(|| Sidecar::start(config)).join().expect("starting must not panic");
+        let start = || Sidecar::start_from(config, source);
+        let started = std::thread::spawn(start).join().expect("starting must not panic");
         let sidecar = started.unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
         let text = |addr: &ListenAddr| addr.to_string();
         let (grpc, admin) = (text(sidecar.grpc_addr()), text(sidecar.admin_addr()));
@@ -86,6 +93,11 @@ impl TestSidecar {
         let client = self.client().await;
         let mut watch = watch(&client, "").await;
         until(&mut watch, ServingStatus::Serving).await;
+    }
+
+    /// Makes it read its configuration and certificates again, as SIGHUP does.
+    pub fn reload(&self) {
+        self.sidecar.reload()();
     }
 
     /// Drains the sidecar and waits for its end.

@@ -178,7 +178,7 @@ impl IntoResponse for Refusal {
 /// Guards the paths that change something.
 pub(super) async fn guard(State(state): State<AdminState>, request: Request, next: Next) -> Response {
     let peer = Caller::of(&request);
-    let checked = state.access.check(request.method(), request.headers(), peer);
+    let checked = state.access.load().check(request.method(), request.headers(), peer);
     pass(checked, request, next).await
 }
 

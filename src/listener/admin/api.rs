@@ -1,12 +1,40 @@
-//! The handlers of `/api/*`, `/drain` and `/undrain`.
+//! The handlers of `/api/*` and of what changes something.
+use std::time::Duration;
+
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 
+use serde::Deserialize;
+
 use super::{AdminState, Drained, Shown};
+use crate::repair::Mode;
+use crate::telemetry::log::FILTER;
+
+/// What returns to the configuration, in the place of a mode or a filter.
+const CONFIGURED: &str = "configured";
+/// How long a mode is changed if the request does not say.
+const MODE_TIME: Duration = Duration::from_secs(30 * 60);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModeQuery {
+    model: Option<String>,
+    mode: String,
+    #[serde(rename = "for")]
+    time: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogQuery {
+    filter: String,
+    #[serde(rename = "for")]
+    time: Option<String>,
+}
 
 pub(super) async fn models(State(state): State<AdminState>) -> impl IntoResponse {
     Json(state.view.models())
@@ -50,4 +78,57 @@ pub(super) async fn undrain(State(state): State<AdminState>) -> Response {
         Ok(()) => Json(serde_json::json!({"draining": false})).into_response(),
         Err(problem) => (StatusCode::CONFLICT, format!("{problem}\n")).into_response(),
     }
+}
+
+pub(super) async fn modes(State(state): State<AdminState>) -> impl IntoResponse {
+    Json(serde_json::json!({"overrides": state.view.modes()}))
+}
+
+/// Changes modes for some time, then answers as [`modes`]; 400 with the reason if it cannot.
+pub(super) async fn set_mode(State(state): State<AdminState>, Query(query): Query<ModeQuery>) -> Response {
+    let mode = match query.mode.as_str() {
+        CONFIGURED => Ok(None),
+        mode => mode.parse::<Mode>().map(Some).map_err(|error| format!("{error}, or `{CONFIGURED}`")),
+    };
+    let set = mode.and_then(|mode| {
+        let time = duration(query.time.as_deref())?.unwrap_or(MODE_TIME);
+        state.view.set_mode(query.model.as_deref(), mode, time)
+    });
+    match set {
+        Ok(()) => modes(State(state)).await.into_response(),
+        Err(problem) => wrong(&problem),
+    }
+}
+
+/// The filter of the log, and until when it holds.
+pub(super) async fn log() -> impl IntoResponse {
+    Json(FILTER.to_json())
+}
+
+/// Changes the filter of the log, then answers as [`log`]; 400 with the reason if it cannot.
+pub(super) async fn set_log(Query(query): Query<LogQuery>) -> Response {
+    let set = duration(query.time.as_deref()).and_then(|time| {
+        let set = match query.filter.as_str() {
+            CONFIGURED => FILTER.take_back(),
+            filter => FILTER.set(filter, time),
+        };
+        set.map_err(|error| error.to_string())
+    });
+    match set {
+        Ok(()) => log().await.into_response(),
+        Err(problem) => wrong(&problem),
+    }
+}
+
+/// `10m`, as in the configuration.
+fn duration(text: Option<&str>) -> Result<Option<Duration>, String> {
+    let Some(text) = text else { return Ok(None) };
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(Some(time)),
+        _ => Err(format!("expected a time with its unit such as `10m` or `1h` after `for=`, got `{text}`")),
+    }
+}
+
+fn wrong(problem: &str) -> Response {
+    (StatusCode::BAD_REQUEST, format!("{problem}\n")).into_response()
 }

@@ -28,7 +28,7 @@ pub(crate) const MAX_CONNECTIONS: usize = 64;
 
 /// Accepts and serves connections, forever. A request's headers must arrive within `header_timeout`
 /// of the connection or of the previous answer.
-pub(crate) async fn serve(listener: Listener, router: Router, header_timeout: Duration) {
+pub(crate) async fn serve(listener: Listener, router: Router, header_timeout: impl Fn() -> Duration) {
     let mut connections = VecDeque::new();
     let mut backoff = Backoff::new(2);
     loop {
@@ -40,7 +40,8 @@ pub(crate) async fn serve(listener: Listener, router: Router, header_timeout: Du
             Ok((socket, caller)) => {
                 backoff.reset();
                 let busy = Rc::new(Cell::new(false));
-                let connection = connection(socket, caller, router.clone(), Rc::clone(&busy), header_timeout);
+                let connection =
+                    connection(socket, caller, router.clone(), Rc::clone(&busy), header_timeout());
                 let task = spawn_isolated(PanickedTask::Connection, Box::pin(connection));
                 admit(&mut connections, Connection { busy, task: task.abort_handle() });
             }

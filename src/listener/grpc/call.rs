@@ -15,6 +15,7 @@ use super::responder::{Responder, Stop};
 use super::route::Route;
 use super::write::Writer;
 use super::{Client, message, passthrough};
+use crate::config::Config;
 use crate::fault::Fault;
 use crate::limiter::admission::{Share, Ticket};
 use crate::pipeline::options::RequestOptions;
@@ -29,14 +30,20 @@ use crate::upstream::call::CallHead;
 /// Bounds on what is read of a request that was answered already.
 const MAX_DISCARDED: usize = 1 << 20;
 const DISCARD_WITHIN: Duration = Duration::from_secs(1);
+/// How long a client may take to notice that it was told to go elsewhere. What it has sent until
+/// then is served.
+const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the parts of a call share.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     shard: &'a Shard,
+    config: &'a Arc<Config>,
     share: &'a Arc<Share>,
     responder: &'a Responder,
     deadline: Deadline,
+    /// The client was told to go elsewhere, and had the time to notice.
+    late: bool,
 }
 
 /// Serves the call. The only place where a failure becomes an answer.
@@ -48,6 +55,7 @@ pub(super) async fn serve(
 ) {
     let arrived = Instant::now();
     let route = Route::of(request.uri());
+    let config = shard.config();
     let mut metrics = RequestMetrics::new(route.method(), arrived, shard.next_number());
     let responder = Responder::new(respond, Rc::clone(&client.backlog));
     if !is_grpc(&request) {
@@ -57,12 +65,15 @@ pub(super) async fn serve(
     }
     let outcome = match Deadline::read(request.headers(), arrived) {
         Err(fault) => {
-            metrics.client(|| shard.identify(client.share.peer(), request.headers()));
+            metrics.client(|| shard.identify(&config, client.share.peer(), request.headers()));
             Err(fault.into())
         }
         Ok(deadline) => {
             let (head, body) = request.into_parts();
-            let call = Call { shard: &shard, share: &client.share, responder: &responder, deadline };
+            let (shard, config, share) = (&*shard, &config, &client.share);
+            let told = client.told.get();
+            let late = told.is_some_and(|told| arrived.duration_since(told) > NOTICED_WITHIN);
+            let call = Call { shard, config, share, responder: &responder, deadline, late };
             let work = pin!(dispatch(call, route, head, body, &mut metrics));
             responder.bounded(deadline, work).await
         }
@@ -109,7 +120,7 @@ async fn dispatch(
     body: RecvStream,
     metrics: &mut RequestMetrics,
 ) -> Result<Code, Stop> {
-    if call.shard.drain.is_draining() {
+    if call.late {
         return Err(Fault::Draining.into());
     }
     match route {
@@ -121,9 +132,9 @@ async fn dispatch(
                 metrics.set_dry_run();
             }
             let mut ticket = call.shard.admit(call.share, call.deadline)?;
-            let Shard { config, offload, .. } = call.shard;
-            let limits = &config.limits;
-            let message = message::read(body, &head.headers, limits, Some(offload), &mut ticket)
+            let limits = &call.config.limits;
+            let offload = Some(&call.shard.offload);
+            let message = message::read(body, &head.headers, limits, offload, &mut ticket)
                 .await
                 .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
             let mut cx = call.context(options, ticket, head, metrics);
@@ -136,7 +147,7 @@ async fn dispatch(
             }
             Writer::new(call.responder, &mut ticket, limits).write(answer).await
         }
-        Route::Reload if !call.shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
+        Route::Reload if !call.config.allow_reload => Err(Fault::ReloadForbidden.into()),
         // Boxed: rarer methods need not size the task of every Predict.
         Route::Reload | Route::Unary(_) => Box::pin(unary(call, head, body, metrics)).await,
         Route::Other(_) => {
@@ -157,7 +168,7 @@ async fn unary(
     metrics: &mut RequestMetrics,
 ) -> Result<Code, Stop> {
     let mut ticket = call.share.open()?;
-    let limits = &call.shard.config.limits;
+    let limits = &call.config.limits;
     let message = message::read(body, &head.headers, limits, None, &mut ticket)
         .await
         .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
@@ -175,7 +186,7 @@ impl<'a> Call<'a> {
         if let Stop::Fault(fault) = &stop
             && fault.outcome() == OutcomeLabel::Rejected
         {
-            metrics.client(|| self.shard.identify(self.share.peer(), headers));
+            metrics.client(|| self.shard.identify(self.config, self.share.peer(), headers));
         }
         stop
     }
@@ -189,13 +200,14 @@ impl<'a> Call<'a> {
         head: request::Parts,
         metrics: &'a mut RequestMetrics,
     ) -> RequestContext<'a> {
-        let Self { shard, share, responder, deadline } = *self;
+        let Self { shard, config, share, responder, deadline, .. } = *self;
         let attempts = match shard.limiter {
-            Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
+            Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
             None => Attempts::without_limiter(),
         };
         RequestContext {
             shard,
+            config,
             peer: share.peer(),
             options,
             deadline,

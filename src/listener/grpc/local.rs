@@ -97,8 +97,9 @@ pub(super) async fn serve(
         Ok(deadline) => deadline,
         Err(fault) => return responder.fail(fault.trailers()),
     };
+    let config = shard.config();
     let work = pin!(async {
-        let writer = Writer::new(&responder, &mut ticket, &shard.config.limits);
+        let writer = Writer::new(&responder, &mut ticket, &config.limits);
         let mut answer = pin!(relay(writer, service, request));
         tokio::select! {
             biased;

@@ -1,5 +1,6 @@
 //! The gRPC listener: serves HTTP/2 connections and dispatches their calls by method.
 mod call;
+mod keepalive;
 mod lifetime;
 pub(crate) mod local;
 mod message;
@@ -27,6 +28,7 @@ use crate::transport::frames::{Filter, Violation};
 use crate::transport::http2;
 use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
+use keepalive::Keepalive;
 use lifetime::{Due, Lifetime};
 use local::Local;
 
@@ -35,19 +37,21 @@ use local::Local;
 struct Client {
     share: Arc<Share>,
     backlog: Rc<Backlog>,
+    /// When the client was told to go elsewhere because of a drain.
+    told: Cell<Option<Instant>>,
 }
 
 /// Serves one connection to its end. When draining begins, the client is told to go elsewhere
 /// (GOAWAY) and its calls finish.
 pub(crate) async fn serve(shard: Rc<Shard>, local: Local, socket: Socket, share: Arc<Share>) {
     let (io, flush) = coalesce(socket, Filter::client());
-    let flush = flush.deferred().write_idle_timeout(shard.config.limits.write_idle_timeout);
-    let client = Rc::new(Client { share, backlog: flush.backlog() });
+    let flush = flush.deferred().write_idle_timeout(shard.config().limits.write_idle_timeout);
+    let client = Rc::new(Client { share, backlog: flush.backlog(), told: Cell::new(None) });
     flush.of(accept(shard, local, io, client)).await;
 }
 
 async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client>) {
-    let limits = &shard.config.limits;
+    let limits = shard.config().limits;
     let peer = client.share.peer();
     let handshake = http2::server().handshake::<_, Bytes>(io);
     let mut connection = match tokio::time::timeout(limits.handshake_timeout, handshake).await {
@@ -57,8 +61,8 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client
         Err(_) => return tracing::debug!(%peer, "no HTTP/2 connection in time"),
     };
     let mut draining = std::pin::pin!(shard.drain.begun());
-    let mut told = false;
-    let mut lifetime = Lifetime::new(limits);
+    let mut lifetime = Lifetime::new(&limits);
+    let mut keepalive = Keepalive::new(&limits, || connection.ping_pong());
     let mut calls = 0;
     loop {
         tokio::select! {
@@ -83,9 +87,14 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client
                 Some(Err(error)) => return tracing::debug!(%peer, %error, "connection broken"),
                 None => return,
             },
-            () = &mut draining, if !told => {
+            () = &mut draining, if client.told.get().is_none() => {
                 connection.graceful_shutdown();
-                told = true;
+                client.told.set(Some(Instant::now()));
+            }
+            () = keepalive.due(), if keepalive.is_on() => {
+                if keepalive.is_gone(calls, client.backlog.is_blocked()) {
+                    return tracing::debug!(%peer, "closed a connection whose client does not answer PINGs");
+                }
             }
             () = lifetime.reached(), if lifetime.is_limited() => {
                 match lifetime.check(Rc::strong_count(&client) - 1, calls) {

@@ -47,7 +47,8 @@ pub(super) async fn pass(
         }
         Ok::<(), Fault>(())
     };
-    let mut writer = Writer::new(responder, &mut ticket, &shard.config.limits);
+    let config = shard.config();
+    let mut writer = Writer::new(responder, &mut ticket, &config.limits);
     let down = async {
         let response = response.await.map_err(|error| lease.fault(&error))?;
         metrics.call().answered(sent);

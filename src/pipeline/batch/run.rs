@@ -49,12 +49,14 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let progress = Progress::new("waiting for the upstream");
     let mut metrics = RequestMetrics::new(Method::Predict, Instant::now(), 1);
     metrics.set_model(&runs.model_metrics);
+    let config = shard.config();
     let attempts = match shard.limiter {
-        Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),
+        Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
         None => Attempts::without_limiter(),
     };
     let mut cx = RequestContext {
         shard: &shard,
+        config: &config,
         peer: shard.own.peer(),
         options: RequestOptions::NONE,
         deadline: Deadline::default(),

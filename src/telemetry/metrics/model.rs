@@ -69,7 +69,7 @@ impl ModelMetrics {
             would_reject: ByClient::new(&table::WOULD_REJECT),
             traffic: traffic::of_model(model),
         };
-        if version.is_some() {
+        if version.is_some() && signature != UNKNOWN {
             for (outcome, code) in FROM_ZERO {
                 made.requests(Method::Predict, outcome, code);
             }

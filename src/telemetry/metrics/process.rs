@@ -1,12 +1,17 @@
 //! The metrics of the whole process: requests in flight, the upstream, and signature refreshes.
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use metrics::{Gauge, Histogram};
 
 use super::install;
-use crate::telemetry::labels::{Cause, ConnectionLimit, PanickedTask, RefreshOutcome, Stage};
+use crate::telemetry::labels::{Cause, ConnectionLimit, PanickedTask, RefreshOutcome, ReloadResult, Stage};
+use crate::telemetry::replaced::set_mode_override;
 use crate::telemetry::table;
+
+/// In the label `model`: all models.
+pub(crate) const ALL_MODELS: &str = "__all__";
 
 struct Globals {
     stages: Box<[Histogram]>,
@@ -104,6 +109,38 @@ pub(crate) fn panicked(task: PanickedTask) {
 pub(crate) fn set_certificate_expiry(setting: &'static str, seconds: f64) {
     install();
     table::CERTIFICATE_EXPIRY.gauge([setting.into()]).set(seconds);
+}
+
+/// Counts a reload of the configuration.
+pub(crate) fn config_reload(result: ReloadResult) {
+    install();
+    table::CONFIG_RELOADS.counter([result.as_str().into()]).increment(1);
+    table::CONFIG_REFUSED.gauge([]).set(if result == ReloadResult::Refused { 1.0 } else { 0.0 });
+}
+
+/// Sets when the configuration in use was loaded.
+pub(crate) fn config_loaded(at: SystemTime) {
+    install();
+    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    table::CONFIG_LOADED.gauge([]).set(at.as_secs_f64());
+    // A rate needs a first value.
+    for result in ReloadResult::ALL {
+        table::CONFIG_RELOADS.counter([result.as_str().into()]).increment(0);
+        table::CERTIFICATE_RELOADS.counter([result.as_str().into()]).increment(0);
+    }
+}
+
+/// Counts a reload of the certificates alone.
+pub(crate) fn certificate_reload(result: ReloadResult) {
+    install();
+    table::CERTIFICATE_RELOADS.counter([result.as_str().into()]).increment(1);
+}
+
+/// Counts a mode that an operator changes for some time.
+pub(crate) fn mode_overridden(model: &str, mode: &'static str) {
+    install();
+    table::MODE_OVERRIDES.counter([Cow::Owned(model.to_owned()), mode.into()]).increment(1);
+    set_mode_override(model, Some(mode));
 }
 
 /// Counts a client connection that was ended for what was sent on it.

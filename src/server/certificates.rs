@@ -1,0 +1,67 @@
+//! Certificates, keys and authorities of both sides: read at the start, and again when they change.
+//! New connections use the new ones; those that are open stay.
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Shared, StartError};
+use crate::config::Config;
+use crate::upstream::target::Dial;
+
+/// What new connections use.
+pub(super) struct Certificates {
+    #[cfg(feature = "tls")]
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    dial: Dial,
+}
+
+/// The files that a configuration names.
+pub(super) fn files(config: &Config) -> Vec<PathBuf> {
+    let listen =
+        config.listen_tls.iter().flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]);
+    let tls = &config.upstream_tls;
+    let upstream = [tls.ca.as_ref(), tls.cert.as_ref(), tls.key.as_ref()];
+    listen.chain(upstream).flatten().cloned().collect()
+}
+
+impl Certificates {
+    /// # Errors
+    /// A file cannot be used.
+    pub(super) fn read(config: &Config) -> Result<Self, StartError> {
+        #[cfg(not(feature = "tls"))]
+        if config.listen_tls.is_some() {
+            return Err(StartError::NoTls);
+        }
+        Ok(Self {
+            #[cfg(feature = "tls")]
+            acceptor: config.listen_tls.as_ref().map(crate::transport::tls::acceptor).transpose()?,
+            dial: Dial::new(config)?,
+        })
+    }
+
+    pub(super) fn apply(self, shared: &Shared, config: &Config) {
+        #[cfg(feature = "tls")]
+        {
+            shared.acceptor.store(self.acceptor.map(Arc::new));
+            show_expiry(config);
+        }
+        shared.target.set_dial(self.dial);
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn acceptor(&self) -> Option<Arc<tokio_rustls::TlsAcceptor>> {
+        self.acceptor.clone().map(Arc::new)
+    }
+}
+
+/// Shows when the certificates expire, and warns about those that do so soon.
+#[cfg(feature = "tls")]
+pub(super) fn show_expiry(config: &Config) {
+    let now = std::time::SystemTime::now();
+    for expiry in crate::transport::tls::expiries(config) {
+        let end = expiry.at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        crate::telemetry::metrics::set_certificate_expiry(expiry.setting, end.as_secs_f64());
+        if let Some(warning) = expiry.warning(now) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
