@@ -4,5 +4,5 @@ mod health;
 mod readiness;
 
 pub(crate) use drain::DrainHandle;
-pub(crate) use health::Health;
+pub(crate) use health::{Health, HealthService};
 pub(crate) use readiness::Readiness;

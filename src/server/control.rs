@@ -8,7 +8,6 @@ use axum::Router;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tonic_health::server::HealthReporter;
 
 use super::Shared;
 use super::files::Watched;
@@ -36,7 +35,7 @@ pub(super) struct Control {
     pub http: Vec<(Listener, Router)>,
     pub shards: Vec<(Arc<Live>, mpsc::Sender<Accepted>)>,
     pub commands: CommandReceiver,
-    pub health: HealthReporter,
+    pub health: Health,
     pub exporter: Exporter,
     /// Where the configuration was read.
     pub source: Option<Source>,
@@ -56,9 +55,6 @@ pub(super) async fn run(control: Control) {
         Arc::clone(&shared.config),
         &shared.up,
     );
-    // Before the first connection is accepted, so that no client sees tonic's default, SERVING.
-    let mut health = Health::new(health, shared.readiness.clone());
-    health.update().await;
     spawn_critical("refresher", Rc::clone(&worker).run(commands));
     let file = Watched::default();
     let reloader = Reloader { shared: Arc::clone(&shared), worker, source, file, certificates: files };

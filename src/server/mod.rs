@@ -27,7 +27,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::{Config, ListenAddr, Source};
-use crate::lifecycle::{DrainHandle, Readiness};
+use crate::lifecycle::{DrainHandle, Health, Readiness};
 use crate::limiter::Limiter;
 use crate::limiter::admission::{Admission, Internal};
 use crate::listener::admin::{Access, AdminState, TokenError, drain_router, router};
@@ -174,7 +174,6 @@ impl Sidecar {
         let exporter = metrics::install();
         #[cfg(feature = "tls")]
         certificates::show_expiry(&config);
-        let (local, health) = Local::new()?;
         let (refresher, commands) = Refresher::new();
 
         let workers = config.workers.max(1);
@@ -190,6 +189,8 @@ impl Sidecar {
             drain: drain.clone(),
             config: Arc::clone(&in_force),
         };
+        let health = Health::new(readiness.clone());
+        let local = Local::new(health.service())?;
         let (pings, ping_receivers) = Pings::new(workers);
         let live: Vec<Arc<Live>> = (0..workers).map(|_| Arc::default()).collect();
         let admission = Admission::new(&config.limits);

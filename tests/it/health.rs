@@ -4,8 +4,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::support::client::{Client, Reply, Request};
-use crate::support::dense;
+use crate::support::dense::{self, CASE, INPUT};
 use crate::support::fake_tfs::{FakeTfs, Options};
+use crate::support::requests::{Predict, floats};
 use crate::support::sidecar::{HEALTH_CHECK, Setup, TestSidecar, config, until, watch};
 
 async fn check(client: &Client, service: &str) -> Reply {
@@ -36,6 +37,19 @@ async fn health_reports_services_and_models() {
         );
     }
     assert_eq!(check(&setup.client, "nope").await.code, 5);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_of_an_unknown_name_says_so_and_waits_for_it() {
+    let setup = Setup::new([dense::model()]).await;
+    let mut late = watch(&setup.client, "late").await;
+    until(&mut late, ServingStatus::ServiceUnknown).await;
+    setup.fake.serve(dense::model_named("late"));
+    // Its first request makes it known.
+    let message = Predict::new("late").input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes();
+    setup.client.predict(&message).await.ok();
+    until(&mut late, ServingStatus::Serving).await;
     setup.sidecar.stop().await;
 }
 

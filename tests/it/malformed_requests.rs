@@ -183,6 +183,7 @@ async fn another_content_type_or_a_query_in_the_path_is_not_a_call_of_ours() {
     for path in [PREDICT, HEALTH_CHECK] {
         let reply = setup.client.call(Request::new(&format!("{path}?x=1"), &dense::flat())).await;
         assert_eq!(reply.code, 12, "{path}: {}", reply.text);
+        assert_eq!(reply.text, "TensorFlow Serving has no such service or method", "{path}");
     }
     assert_eq!(setup.fake.count(PREDICT), 0);
     setup.sidecar.stop().await;

@@ -30,6 +30,13 @@ async fn reflection_describes_the_services() {
         for name in ["prediction_service.proto", "GetModelMetadata", "MultiInference"] {
             assert!(contains(&file, name), "{path}: {name}");
         }
+        // The details of a refusal, for tools that print them.
+        for detail in ["google.rpc.Status", "google.rpc.BadRequest", "google.rpc.ErrorInfo"] {
+            stream.message(&field(4, detail.as_bytes())).await;
+            let file = stream.next().await.unwrap().expect("a file descriptor");
+            assert!(contains(&file, detail.rsplit('.').next().unwrap()), "{path}: {detail}");
+            assert!(contains(&file, "google.rpc"), "{path}: {detail}");
+        }
         stream.close();
         assert_eq!(stream.finish().await.unwrap().code, 0);
     }

@@ -12,7 +12,7 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Request, Response, Uri};
 use http_body::{Body as _, Frame};
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::HealthServer;
 use tower::util::BoxCloneSyncService;
 use tower::{Service as _, ServiceExt as _};
 
@@ -20,6 +20,7 @@ use super::Client;
 use super::responder::{Responder, Stop};
 use super::write::Writer;
 use crate::fault::Fault;
+use crate::lifecycle::HealthService;
 use crate::pipeline::Shard;
 use crate::proto::DESCRIPTORS;
 use crate::transport::deadline::Deadline;
@@ -47,20 +48,21 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// The services, and the handle that sets what health answers.
-    pub(crate) fn new() -> Result<(Self, HealthReporter), tonic_reflection::server::Error> {
-        let (reporter, health) = tonic_health::server::health_reporter();
+    /// # Errors
+    /// The descriptors cannot be read.
+    pub(crate) fn new(health: HealthService) -> Result<Self, tonic_reflection::server::Error> {
         let builder = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // The details of errors.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
-        let local = Self {
-            health: BoxCloneSyncService::new(health),
+        Ok(Self {
+            health: BoxCloneSyncService::new(HealthServer::new(health)),
             reflection: BoxCloneSyncService::new(builder().build_v1()?),
             reflection_alpha: BoxCloneSyncService::new(builder().build_v1alpha()?),
-        };
-        Ok((local, reporter))
+        })
     }
 
     /// The service for a path, unless the path is for TF Serving. A path with a query is no method

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use super::Reloadable;
 use crate::support::client::{Client, Request};
 use crate::support::dense::{self, CASE, INPUT};
-use crate::support::requests::{Predict, doubles, float_list};
+use crate::support::framing::frame;
+use crate::support::requests::{PREDICT, Predict, doubles, float_list};
 
 /// A request is repaired in two places by one, and refused by the other for its rank. With a part
 /// of each, it would be repaired in one place or refused for its values.
@@ -166,5 +167,24 @@ async fn a_request_to_reload_reads_a_file_that_is_not_watched() {
     live.sidecar.reload();
     live.until_configured("max_streams: 77").await;
     assert_eq!(code(&live.sidecar.client().await).await, 0);
+    live.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_has_begun_is_judged_by_the_configuration_that_it_began_with() {
+    let live = Reloadable::new([dense::model()], GENEROUS).await;
+    let client = live.sidecar.client().await;
+    let body = frame(&wrong_twice(), false);
+    let (first, rest) = body.split_at(100);
+    let mut begun = client.stream(Request::raw(PREDICT, first.to_vec()).unfinished()).await;
+    // Its answer shows that the headers before it were read.
+    client.predict(&wrong_twice()).await.ok();
+    live.configure(NARROW);
+    live.until_configured("server_batching: \"on\"").await;
+    assert_eq!(client.predict(&wrong_twice()).await.code, 3);
+    assert!(begun.piece(rest));
+    begun.close();
+    let reply = begun.finish().await.unwrap().ok();
+    assert_eq!(reply.repairs().len(), 2, "{:?}", reply.repairs());
     live.sidecar.stop().await;
 }
