@@ -18,6 +18,7 @@ mod run;
 mod send;
 mod sent;
 mod stages;
+pub(crate) mod trace;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
@@ -40,6 +41,7 @@ use crate::retry::budget::Budget;
 use crate::runs::RunHandle;
 use crate::telemetry::clients::Clients;
 use crate::telemetry::recent::Recent;
+use crate::telemetry::traces::Tracer;
 use crate::transport::deadline::Deadline;
 use crate::upstream::pool::Pool;
 
@@ -60,6 +62,8 @@ pub(crate) struct Shard {
     pub offload: offload::Offload,
     pub retry_budget: RefCell<Budget>,
     pub drain: DrainHandle,
+    /// `None`: nothing is traced.
+    pub tracer: Option<Rc<Tracer>>,
     /// The clients that metrics name.
     /// The last client that was identified.
     pub last_client: RefCell<Option<identity::Identified>>,

@@ -14,6 +14,7 @@ use crate::pipeline::offload::Offload;
 use crate::pipeline::{Shard, batch};
 use crate::tasks::{spawn_critical, spawn_isolated};
 use crate::telemetry::metrics::{ConnectionLimit, PanickedTask};
+use crate::telemetry::traces::{TraceSender, Tracer};
 use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
 use crate::upstream::pool::Pool;
@@ -59,6 +60,7 @@ pub(super) async fn run(
     live: Arc<Live>,
     mut accepted: mpsc::Receiver<Accepted>,
     pings: PingReceiver,
+    traces: Option<TraceSender>,
 ) {
     spawn_critical("liveness", pings.answer());
     let pool = Pool::start(Arc::clone(&shared.target), shared.config.upstream_connections, &shared.up);
@@ -79,6 +81,7 @@ pub(super) async fn run(
         offload: Offload::default(),
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
+        tracer: traces.map(|to| Rc::new(Tracer::new(to))),
         last_client: std::cell::RefCell::default(),
         clients: Arc::clone(&shared.clients),
         recent: Arc::clone(&shared.recent),

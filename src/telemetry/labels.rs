@@ -46,6 +46,8 @@ labels! {
         Connection = "connection",
         /// A run that requests share: its members fail.
         Run = "run",
+        /// The export of traces: requests are no longer traced.
+        Traces = "traces",
     }
 }
 labels! {
@@ -121,6 +123,18 @@ labels! {
 labels! {
     /// How a refresh of a model's signatures ended.
     pub(crate) enum RefreshOutcome { Ok = "ok", Failed = "failed" }
+}
+
+labels! {
+    /// What became of spans.
+    pub(crate) enum SpanResult {
+        /// The collector took them.
+        Exported = "exported",
+        /// Too many waited to be sent.
+        Dropped = "dropped",
+        /// The collector did not take them, or could not be reached.
+        Failed = "failed",
+    }
 }
 
 /// The number of gRPC codes, 0 to 16.

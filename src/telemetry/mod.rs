@@ -6,4 +6,6 @@ pub(crate) mod metrics;
 pub(crate) mod recent;
 mod replaced;
 mod table;
+pub(crate) mod trace_parent;
+pub(crate) mod traces;
 mod versions;

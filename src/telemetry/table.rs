@@ -89,6 +89,7 @@ metrics_table! {
     Gauge CONFIG_PROBLEMS "config_problems" [model] "Settings of a configured model that have no effect, because its signatures do not have the name or their dtype cannot hold the value.";
     Gauge CERTIFICATE_EXPIRY "certificate_expiry_timestamp_seconds" [setting] "Unix time at which the certificates in the file of a setting expire: the first one of a chain, the last one of a bundle of authorities.";
     Counter PANICS "panics_total" [task] "Panics that ended a request or a connection: bugs in the sidecar. The log has the place.";
+    Counter OTLP_SPANS "otlp_spans_total" [result] "Spans of traced requests, by what became of them (`otlp_endpoint`).";
     Gauge BUILD_INFO "build_info" [version] "1 for the running version.";
 }
 
@@ -157,7 +158,7 @@ mod tests {
 
     use super::super::labels::{
         CODES, Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask,
-        RefreshOutcome, Stage, code_name,
+        RefreshOutcome, SpanResult, Stage, code_name,
     };
     use super::*;
 
@@ -230,6 +231,10 @@ mod tests {
         outcomes += "\n## Kinds of model problems\n\n| kind | meaning |\n| --- | --- |\n";
         for kind in ModelProblemKind::ALL {
             writeln!(outcomes, "| `{}` | {} |", kind.as_str(), kind.about().trim()).unwrap();
+        }
+        outcomes += "\n## Results of spans\n\n| result | meaning |\n| --- | --- |\n";
+        for result in SpanResult::ALL {
+            writeln!(outcomes, "| `{}` | {} |", result.as_str(), result.about().trim()).unwrap();
         }
         outcomes += "\n## Limits of connections\n\n| limit | meaning |\n| --- | --- |\n";
         for limit in ConnectionLimit::ALL {

@@ -42,6 +42,7 @@ mod refusals;
 mod repairs;
 mod repairs_docs;
 mod style;
+mod traces;
 mod transport;
 mod upstream_failures;
 mod warnings;
