@@ -211,10 +211,10 @@ impl RequestTrace {
                 ("input", text(&warning.input)),
             ],
         });
-        let mut all = steps.chain(problems).chain(warnings);
+        let all = verdict.plan.steps.len() + verdict.problems.len() + verdict.warnings.len();
         let gathered = &mut *self.gathered.borrow_mut();
-        gathered.events = all.by_ref().take(MAX_EVENTS).collect();
-        gathered.dropped_events = all.count() as u32;
+        gathered.events = steps.chain(problems).chain(warnings).take(MAX_EVENTS).collect();
+        gathered.dropped_events = all.saturating_sub(MAX_EVENTS) as u32;
     }
 
     /// Ends the request's span, and sends all.

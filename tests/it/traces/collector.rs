@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+#[cfg(feature = "tls")]
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status};
 
 use crate::support::within;
@@ -44,6 +46,22 @@ pub(super) struct Received {
 
 impl Collector {
     pub(super) async fn start() -> Self {
+        Self::serve(Server::builder()).await
+    }
+
+    /// With the certificate of the fixture, whose name is `localhost`.
+    #[cfg(feature = "tls")]
+    pub(super) async fn start_tls() -> Self {
+        let read = |name: &str| {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls/");
+            std::fs::read(folder.to_owned() + name).unwrap()
+        };
+        let identity = Identity::from_pem(read("server.pem"), read("server.key"));
+        let tls = ServerTlsConfig::new().identity(identity);
+        Self::serve(Server::builder().tls_config(tls).unwrap()).await
+    }
+
+    async fn serve(mut builder: Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         let shared = Shared { received: watch::Sender::default(), code: watch::Sender::new(Code::Ok) };
@@ -51,7 +69,7 @@ impl Collector {
         let service = TraceServiceServer::from_arc(Arc::new(Service(Arc::clone(&shared))));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
-            Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+            builder.add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
         Self { addr, shared, server }
     }

@@ -65,7 +65,7 @@ async fn an_absent_or_closing_collector_is_counted_and_logged_once() {
     let fake = FakeTfs::start([dense::model()]);
     let closing = Broken::start(true).await;
     let absent = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
-    for (collector, cause) in [(absent, "Connection refused"), (closing.addr.clone(), "connection closed")] {
+    for (collector, cause) in [(absent, "Connection refused"), (closing.addr.clone(), "cause=")] {
         let (program, client) = program(&fake, &collector).await;
         assert_eq!(spans(&program, "failed").await, 0.0);
         // Two batches at least, because the second is only made after the first has failed.
@@ -98,6 +98,27 @@ async fn a_collector_that_takes_traces_again_is_used_again() {
     within("the log line", async { while !program.log().contains("traces are exported again") {} }).await;
     assert!(program.log().contains("lost_spans=2"), "{}", program.log());
     assert_eq!(warnings(&program), 1);
+}
+
+/// The system's authorities are those of a file, and the pod has the variables of OpenTelemetry.
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_collector_with_a_certificate_is_reached_with_the_systems_authorities() {
+    let fake = FakeTfs::start([dense::model()]);
+    let collector = Collector::start_tls().await;
+    let endpoint = format!("https://localhost:{}", collector.addr.rsplit(':').next().unwrap());
+    let authorities = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls/ca.pem");
+    let environment = [
+        ("SSL_CERT_FILE", authorities),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_SERVICE_NAME", "scorer"),
+    ];
+    let yaml = format!("otlp_sample: 1\nmodels: {{{}: {{}}}}", dense::MODEL);
+    let program = Process::with_environment(fake.addr(), &yaml, &environment);
+    program.ready().await;
+    Client::connect(&program.grpc).await.predict(&dense::conforming()).await.ok();
+    collector.spans(super::NAME, 1).await;
+    assert_eq!(collector.received().resource["service.name"], "scorer", "{}", program.log());
 }
 
 #[tokio::test]
