@@ -159,6 +159,10 @@ pub(super) struct ConfigArgs {
         hide_env_values = true
     )]
     log: Option<String>,
+    /// An OpenTelemetry collector that takes traces as OTLP over gRPC [default:
+    /// $OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, $OTEL_EXPORTER_OTLP_ENDPOINT or off]
+    #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_OTLP_ENDPOINT", hide_env_values = true)]
+    otlp_endpoint: Option<String>,
 }
 
 #[derive(Debug, Args)]

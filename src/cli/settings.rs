@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use super::Failure;
 use super::args::{ModelArgs, ServerArgs};
 use crate::config::load::{Setting, Settings};
-use crate::config::{Config, Source};
+use crate::config::{Config, Source, UpstreamAddr};
 use crate::spelling::nearest;
 
 /// Flags by their ids, and the keys of the configuration that they set.
@@ -26,6 +26,7 @@ const KEYS: &[(&str, &str)] = &[
     ("workers", "workers"),
     ("log_format", "log_format"),
     ("log", "log"),
+    ("otlp_endpoint", "otlp_endpoint"),
 ];
 
 const PREFIX: &str = "TFS_SIDECAR_";
@@ -57,7 +58,27 @@ fn settings(matches: &ArgMatches) -> Settings {
         models: models.filter_map(|name| setting(matches, "model", name)).collect(),
         model_name: variable("MODEL_NAME"),
         mode: one("mode"),
+        fallbacks: opentelemetry(variable),
     }
+}
+
+/// What the variables of OpenTelemetry set. A variable that is meant for exporters of another
+/// protocol, or that we cannot use, sets nothing: the pod may have it for another program.
+fn opentelemetry(variable: impl Fn(&str) -> Option<Setting>) -> Vec<(&'static str, Setting)> {
+    let first = |names: [&str; 2]| names.into_iter().find_map(&variable);
+    let is = |setting: &Option<Setting>, value: &str| {
+        setting.as_ref().is_some_and(|setting| setting.value.eq_ignore_ascii_case(value))
+    };
+    let protocol = first(["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]);
+    let off = is(&variable("OTEL_SDK_DISABLED"), "true") || is(&variable("OTEL_TRACES_EXPORTER"), "none");
+    let endpoint = first(["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+        .filter(|_| !off && (protocol.is_none() || is(&protocol, "grpc")))
+        .filter(|setting| setting.value.parse::<UpstreamAddr>().is_ok());
+    let resource = variable("OTEL_RESOURCE_ATTRIBUTES");
+    let resource = resource.filter(|setting| setting.value.split(',').all(|pair| pair.contains('=')));
+    let name = variable("OTEL_SERVICE_NAME");
+    let all = [("otlp_endpoint", endpoint), ("otlp_resource", resource), ("otlp_service_name", name)];
+    all.into_iter().filter_map(|(key, setting)| Some((key, setting?))).collect()
 }
 
 /// An empty variable counts as not set: templates leave such variables behind.
@@ -156,6 +177,36 @@ mod tests {
     fn unknown_of(set: &[(&str, &str)]) -> Vec<String> {
         let set: Vec<_> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         unknown(&Cli::command(), &set)
+    }
+
+    fn opentelemetry_of(set: &[(&str, &str)]) -> Vec<String> {
+        let variable = |name: &str| {
+            let (name, value) = set.iter().find(|(set, _)| *set == name)?;
+            Some(Setting { value: (*value).to_owned(), source: (*name).to_owned() })
+        };
+        let settings = opentelemetry(variable).into_iter();
+        settings.map(|(key, setting)| format!("{key}={}", setting.value)).collect()
+    }
+
+    #[test]
+    fn variables_of_opentelemetry_are_used_where_they_are_meant_for_grpc() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+        let all = [endpoint, ("OTEL_SERVICE_NAME", "s"), ("OTEL_RESOURCE_ATTRIBUTES", "a=b,c=d")];
+        assert_eq!(
+            opentelemetry_of(&all),
+            ["otlp_endpoint=http://collector:4317", "otlp_resource=a=b,c=d", "otlp_service_name=s"]
+        );
+        let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces:4317/");
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        assert_eq!(opentelemetry_of(&[endpoint, traces, grpc]), ["otlp_endpoint=https://traces:4317/"]);
+        for unused in [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_SDK_DISABLED", "TRUE"),
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/v1/traces"),
+        ] {
+            assert!(opentelemetry_of(&[endpoint, unused]).is_empty(), "{unused:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::problem::Problem;
 use super::rule_keys::RuleKeys;
 use super::rules::{RuleKey, Rules};
 use super::scalars::{
-    Address, Choice, Concurrency, FileMode, FilePath, LogFilter, Number, OnOff, Share, Size, Text, Time,
+    Address, Choice, Concurrency, FileMode, FilePath, LogFilter, Number, OffOr, OnOff, Share, Size, Text,
+    Time,
 };
 use super::table::{Both, Field, Key, Named, Optional, Reload, Table, keys};
 use super::{Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls};
@@ -50,6 +51,11 @@ pub(super) static CONFIG: Table<Config> = Table {
         max_clients: Number::new(1, 1024), restart, "Names of clients in metrics, in the life of the process. Later ones are counted together as `__other__`.";
         log_format: Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), restart, "The format of log lines on stderr.";
         log: LogFilter, live, "Which log lines are written: a level, or `target=level,...`.";
+        otlp_endpoint = Field::<Config, _, _> { get: |config| &config.otlp.endpoint, get_mut: |config| &mut config.otlp.endpoint, format: OffOr(Address::new()) }, restart, "An OpenTelemetry collector that takes traces as OTLP over gRPC: `host:port`, `https://host:port` or `unix:///path`. With `off`, nothing is traced. See [operations.md](operations.md#traces).";
+        otlp_sample = Field::<Config, _, _> { get: |config| &config.otlp.sample, get_mut: |config| &mut config.otlp.sample, format: Share }, restart, "The share of requests without a `traceparent` that is traced. For the others, the client's `traceparent` decides.";
+        otlp_sample_mismatches = Field::<Config, _, _> { get: |config| &config.otlp.mismatches, get_mut: |config| &mut config.otlp.mismatches, format: Number::new(0, 1 << 20) }, restart, "Requests a second that are traced because they do not conform, besides those that `otlp_sample` selects.";
+        otlp_service_name = Field::<Config, _, _> { get: |config| &config.otlp.service_name, get_mut: |config| &mut config.otlp.service_name, format: Text("name") }, restart, "The name of the service in traces (`service.name`).";
+        otlp_resource = Field::<Config, _, _> { get: |config| &config.otlp.resource, get_mut: |config| &mut config.otlp.resource, format: Texts("`key=value`") }, restart, "Further attributes of the resource in traces, such as `k8s.pod.name=NAME`.";
         defaults = Field::<Config, _, _> { get: |config| &config.defaults.defaults, get_mut: |config| &mut config.defaults.defaults, format: &DEFAULTS }, each, "The policy of every model.";
         models = Named { name: "MODEL", table: &MODEL, get: |config: &Config| &config.models, get_mut: |config| &mut config.models, base: of_defaults, inherits: true }, each, "Models and their policies. Their signatures are read at startup, and the sidecar is not ready until that is done.";
     },

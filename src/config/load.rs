@@ -21,6 +21,8 @@ pub struct Settings {
     /// The variable `MODEL_NAME` of TF Serving's image: used if neither the file nor `models` names
     /// a model.
     pub model_name: Option<Setting>,
+    /// Keys that the file and `keys` override: from variables that are not the sidecar's own.
+    pub fallbacks: Vec<(&'static str, Setting)>,
     /// Overrides every mode in the file.
     pub mode: Option<Setting>,
 }
@@ -46,6 +48,9 @@ pub struct File<'a> {
 pub fn load(settings: &Settings, file: Option<File<'_>>) -> Result<Config, Problems> {
     let mut config = Config::default();
     let mut problems = Vec::new();
+    for (key, setting) in &settings.fallbacks {
+        set(&CONFIG, key, setting, &mut config, &mut problems);
+    }
     if let Some(File { text, .. }) = file {
         match yaml::parse(text, &mut problems) {
             Ok(root) => {
@@ -149,6 +154,11 @@ mod tests {
         let text =
             "listen: 127.0.0.1:1\nadmin_listen: 127.0.0.1:2\nlog_format: json\nmodels: {a: {mode: strict}}\n";
         let settings = Settings {
+            fallbacks: vec![
+                ("admin_listen", setting("OTHERS", "127.0.0.1:9")),
+                ("otlp_service_name", setting("OTEL_SERVICE_NAME", "scorer")),
+                ("workers", setting("OTHERS", "9")),
+            ],
             keys: vec![
                 ("listen", setting("--listen", "127.0.0.1:3")),
                 ("workers", setting("--workers", "3")),
@@ -163,6 +173,7 @@ mod tests {
         assert_eq!(config.upstream.to_string(), "127.0.0.1:8500");
         assert_eq!(config.log_format, LogFormat::Json);
         assert_eq!(config.workers, 3);
+        assert_eq!(config.otlp.service_name, "scorer");
         assert_eq!(config.models.keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(
             config.policy("a").defaults.mode,
@@ -302,6 +313,11 @@ admin_socket_mode: '0600'
 listen_tls: {cert: /a b, key: '/k: #', client_ca: /c}
 upstream_tls: {ca: /ca, cert: /c, key: /k, domain: 'on'}
 log: info,tfs_sidecar=debug
+otlp_endpoint: https://collector:4317
+otlp_sample: 0.5
+otlp_sample_mismatches: 0
+otlp_service_name: scorer
+otlp_resource: [a=b, 'c=d,e=f']
 defaults: {short_lists: allow, shield_ranks: on, rules: {infer_dim: off, batch_first: off}}
 models:
   'on': {mode: 'off'}
@@ -375,6 +391,10 @@ models:
         max_clients: 128
         log_format: text
         log: info
+        otlp_endpoint: "off"
+        otlp_sample: 0.01
+        otlp_sample_mismatches: 10
+        otlp_service_name: tfs-sidecar
         defaults:
           mode: repair
           unrepairable: reject

@@ -25,6 +25,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
+
 pub use address::{AddressError, ListenAddr, UpstreamAddr};
 pub use identity::IdentitySource;
 pub use problem::{Place, Problem, Problems};
@@ -98,6 +100,22 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which log lines are written: a level, or `target=level,...`.
     pub log: String,
+    pub otlp: Otlp,
+}
+
+/// Traces of requests, sent to an OpenTelemetry collector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Otlp {
+    /// Where the collector takes OTLP over gRPC; `None` to trace nothing.
+    pub endpoint: Option<UpstreamAddr>,
+    /// The share of requests without a `traceparent` that is traced.
+    pub sample: f64,
+    /// Of those that are not, so many a second are traced because they do not conform.
+    pub mismatches: u32,
+    pub service_name: String,
+    /// Further attributes of the resource: `key=value`, or several, separated by commas. Values are
+    /// percent-encoded.
+    pub resource: Vec<String>,
 }
 
 /// What requests and connections may take; more is refused.
@@ -226,7 +244,30 @@ impl Default for Config {
             defaults: ModelPolicy::default(),
             log_format: LogFormat::default(),
             log: "info".to_owned(),
+            otlp: Otlp::default(),
         }
+    }
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            sample: 0.01,
+            mismatches: 10,
+            service_name: "tfs-sidecar".to_owned(),
+            resource: Vec::new(),
+        }
+    }
+}
+
+impl Otlp {
+    /// The pairs of `resource`.
+    pub(crate) fn attributes(&self) -> Vec<(String, String)> {
+        let entries = self.resource.iter().flat_map(|entry| entry.split(','));
+        let pairs = entries.filter_map(|entry| entry.split_once('='));
+        let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8_lossy().into_owned();
+        pairs.map(|(key, value)| (decoded(key), decoded(value))).collect()
     }
 }
 
@@ -314,6 +355,14 @@ pub fn effective(config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::load::{File, Settings, load};
+
+    #[test]
+    fn attributes_of_the_resource_are_pairs_as_in_the_variable_of_opentelemetry() {
+        let text = "otlp_resource: ['a=b, c.d=e%20f', g=h=i]";
+        let config = load(&Settings::default(), Some(File { name: "c.yaml", text })).unwrap();
+        let pairs = [("a", "b"), ("c.d", "e f"), ("g", "h=i")];
+        assert_eq!(config.otlp.attributes(), pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
 
     #[test]
     fn tensors_have_no_size_limit_unless_one_is_set() {

@@ -37,6 +37,30 @@ impl Scalar for OnOff {
     }
 }
 
+/// A value, or `off` for none.
+pub(super) struct OffOr<S>(pub S);
+
+impl<S: Scalar> Scalar for OffOr<S> {
+    type Value = Option<S::Value>;
+
+    fn parse(&self, text: &str) -> Result<Self::Value, Problem> {
+        match text {
+            "off" | "false" | "no" => Ok(None),
+            text => self.0.parse(text).map(Some),
+        }
+    }
+
+    fn write(&self, value: &Self::Value) -> Tree {
+        value.as_ref().map_or_else(|| OnOff.write(&false), |value| self.0.write(value))
+    }
+
+    fn schema(&self) -> Json {
+        let value = self.0.schema();
+        let title = value.get("title").and_then(Json::as_str).unwrap_or("value");
+        json!({"title": format!("{title}, or `off`"), "anyOf": [{"enum": ["off", false]}, value]})
+    }
+}
+
 /// One of a few words.
 pub(super) struct Choice<V: 'static>(pub &'static [(&'static str, V)]);
 

@@ -31,6 +31,15 @@ pub(super) fn check_together(config: &Config, problems: &mut Vec<Problem>) {
         let text = "`upstream_tls.cert` and `upstream_tls.key` must be set together";
         problems.push(Problem::new("upstream_tls", text));
     }
+    let collector_tls = matches!(config.otlp.endpoint, Some(UpstreamAddr::Tls { .. }));
+    if cfg!(not(feature = "tls")) && collector_tls {
+        problems.push(Problem::new("otlp_endpoint", "this program was built without TLS"));
+    }
+    for entry in config.otlp.resource.iter().flat_map(|entry| entry.split(',')) {
+        if !entry.contains('=') {
+            problems.push(Problem::new("otlp_resource", format!("expected `key=value`, got `{entry}`")));
+        }
+    }
     if cfg!(not(feature = "tls")) && (config.listen_tls.is_some() || https) {
         let key = if https { "upstream" } else { "listen_tls" };
         problems.push(Problem::new(key, "this program was built without TLS"));
@@ -94,6 +103,7 @@ mod tests {
         assert!(together.contains("`upstream_tls`: `cert` and `key` must be set together"), "{together}");
         assert!(problem("listen_tls: {client_ca: /c.pem}").contains("`cert` and `key` are required"));
         assert!(problem("drain_listen: :8602").contains("`drain_listen`: `admin_listen` already uses"));
+        assert!(problem("otlp_resource: [a=b, c]").contains("expected `key=value`, got `c`"));
         assert!(from("listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n").is_ok());
         assert!(from("upstream: tfs:8600").is_ok());
     }

@@ -147,6 +147,7 @@ impl RequestContext<'_> {
     pub(crate) fn identify_refused(&self, fault: &Fault) {
         if fault.outcome() == OutcomeLabel::Rejected {
             self.client();
+            self.trace_mismatch();
         }
     }
 }

@@ -19,6 +19,7 @@ mod run;
 mod send;
 mod sent;
 mod stages;
+pub(crate) mod trace;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
@@ -45,6 +46,7 @@ use crate::runs::RunHandle;
 use crate::telemetry::clients::Clients;
 use crate::telemetry::mistakes::Mistakes;
 use crate::telemetry::recent::Recent;
+use crate::telemetry::traces::Tracer;
 use crate::transport::deadline::Deadline;
 use crate::upstream::pool::Pool;
 
@@ -68,6 +70,8 @@ pub(crate) struct Shard {
     pub drain: DrainHandle,
     /// The last clients that were identified.
     pub identities: identity::Identities,
+    /// `None`: nothing is traced.
+    pub tracer: Option<Rc<Tracer>>,
     /// The clients that metrics name.
     pub clients: Arc<Clients>,
     /// Who does what wrong how often.

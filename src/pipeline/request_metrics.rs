@@ -1,15 +1,19 @@
 //! What is counted of a request, once, at its end, and of each of its calls to TF Serving.
 use std::cell::OnceCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::trace::{Ending, RequestTrace};
 use super::{Shard, mistakes};
 use crate::fault::Fault;
 use crate::repair::{Outcome, Reason, Verdict};
 use crate::telemetry::clients::Client;
 use crate::telemetry::metrics::{self, Method, ModelMetrics, OutcomeLabel, Stage};
+use crate::telemetry::traces::Tracer;
 
 /// One request in this many has its stages timed: that takes two clock readings a stage.
 const SAMPLE: u32 = 16;
@@ -22,6 +26,8 @@ pub(crate) struct RequestMetrics {
     model: Option<Arc<ModelMetrics>>,
     /// Who sent it; found out only for what shows it.
     client: OnceCell<Client>,
+    /// Its spans, if it is traced.
+    trace: OnceCell<Box<RequestTrace>>,
     /// The input with the first problem of a refusal.
     rejected_input: Option<Box<str>>,
     outcome: OutcomeLabel,
@@ -47,6 +53,7 @@ impl RequestMetrics {
             arrived,
             model: None,
             client: OnceCell::new(),
+            trace: OnceCell::new(),
             rejected_input: None,
             outcome: OutcomeLabel::Passed,
             dry_run: false,
@@ -107,6 +114,33 @@ impl RequestMetrics {
         self.model().would_reject("", reason.as_str(), client);
     }
 
+    /// The spans of the request, if it is traced.
+    #[inline]
+    pub(crate) fn trace(&self) -> Option<&RequestTrace> {
+        self.trace.get().map(|trace| &**trace)
+    }
+
+    /// Traces the request from here on.
+    pub(crate) fn set_trace(&self, trace: Option<Box<RequestTrace>>) {
+        if let Some(trace) = trace {
+            self.trace.set(trace).ok();
+        }
+    }
+
+    /// Takes the trace, to finish it.
+    pub(crate) fn take_trace(&mut self) -> Option<Box<RequestTrace>> {
+        self.trace.take()
+    }
+
+    /// Traces a request that does not conform, if it is not traced yet and few enough are.
+    pub(crate) fn trace_mismatch(&self, tracer: Option<&Rc<Tracer>>, headers: &HeaderMap) {
+        if let Some(tracer) = tracer
+            && self.trace().is_none()
+        {
+            self.set_trace(RequestTrace::of_mismatch(tracer, headers, self.arrived));
+        }
+    }
+
     /// Times a stage of a sampled request.
     pub(crate) fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
         if !self.sampled {
@@ -135,9 +169,19 @@ impl RequestMetrics {
 
     /// The client got an answer with this code, from TF Serving or from here.
     pub(crate) fn answered(self, code: Code) {
+        self.ended(code, None);
+    }
+
+    fn ended(mut self, code: Code, reason: Option<Reason>) {
+        let trace = self.take_trace();
         let model = self.model();
         model.request(self.method, self.outcome, code);
         model.request_seconds(self.method, self.arrived.elapsed().as_secs_f64());
+        if let Some(trace) = trace {
+            let client = self.client.get().map_or("", |client| client.name());
+            let Self { method, outcome, .. } = self;
+            trace.finish(&Ending { method, model, outcome, client, code, reason });
+        }
     }
 
     pub(crate) fn failed(mut self, fault: &Fault, shard: &Shard) {
@@ -155,7 +199,7 @@ impl RequestMetrics {
                 self.model().rejection(input, reason.as_str(), client);
             }
         }
-        self.answered(fault.code());
+        self.ended(fault.code(), fault.reason());
     }
 
     /// The client cancelled the request, or its connection ended.

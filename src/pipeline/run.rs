@@ -77,6 +77,9 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
         cx.metrics.set_outcome(&verdict);
+        if cx.shard.tracer.is_some() {
+            cx.trace_verdict(&verdict);
+        }
 
         // apply
         let metadata = repair_metadata(&verdict, cx.options.dry_run);

@@ -7,11 +7,13 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::context::RequestContext;
+use super::trace::code_of;
 use crate::explain::{Overload, overload};
 use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
 use crate::limiter::{Order, Permit, ShardHandle, Source};
 use crate::retry::policy::{Cause, Decision};
 use crate::telemetry::metrics::{self, Stage};
+use crate::telemetry::traces::Kind;
 use crate::upstream::call::{CallError, First, Reply, call};
 
 /// What came of one call.
@@ -39,7 +41,11 @@ pub(super) async fn send_with(
     loop {
         cx.progress.set("waiting for the upstream");
         let sent = Instant::now();
+        let span = cx.metrics.trace().map(|trace| trace.upstream(&mut cx.head, sent));
         let outcome = call(&cx.shard.pool, &mut cx.head, frames, cx.deadline, sent).await;
+        if let (Some(span), Some(trace)) = (span, cx.metrics.trace()) {
+            trace.upstream_ended(span, cx.metrics.method, code_of(&outcome));
+        }
         let Some(cause) = cause(&outcome) else {
             if let Some(permit) = permit {
                 permit.answered();
@@ -123,6 +129,7 @@ async fn queue(
 ) -> Result<Permit, Fault> {
     cx.progress.set("waiting in the queue for the upstream");
     let since = Instant::now();
+    let span = cx.metrics.trace().map(|trace| trace.begin("queue", Kind::Internal, since));
     let source = Source { model: cx.metrics.model().name(), peer: cx.peer.key() };
     let mut outcome = pin!(limiter.wait(source, cx.deadline.at(), order)?.outcome());
     let outcome = match withheld {
@@ -135,6 +142,9 @@ async fn queue(
         },
         None => outcome.await,
     };
+    if let (Some(span), Some(trace)) = (span, cx.metrics.trace()) {
+        trace.end(span, |_| {});
+    }
     // The queue drops a waiter only when the process ends.
     let permit = outcome.ok_or(Fault::Draining)?.into_permit()?;
     metrics::stage_seconds(Stage::Queue, since.elapsed().as_secs_f64());

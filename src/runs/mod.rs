@@ -29,6 +29,7 @@ use crate::fault::Fault;
 use crate::limiter::Permit;
 use crate::signature::Signature;
 use crate::telemetry::metrics::{BatchMetrics, ModelMetrics};
+use crate::telemetry::traces::SpanContext;
 use crate::upstream::call::CallHead;
 use crate::wire::Rope;
 
@@ -69,6 +70,8 @@ pub(crate) struct Brings {
     pub part: Part,
     /// The run is sent with that of one of its members.
     pub head: CallHead,
+    /// Its span, if it is traced.
+    pub span: Option<SpanContext>,
 }
 
 /// What a member gets.
@@ -114,6 +117,8 @@ pub(crate) struct Common {
     pub trailers: HeaderMap,
     /// The rows of the run, before it was filled.
     pub rows: u64,
+    /// The span of the run, if it is traced.
+    pub span: Option<SpanContext>,
 }
 
 /// An error of TF Serving.

@@ -15,6 +15,7 @@ mod liveness;
 mod modes;
 mod reload;
 mod shard;
+mod traces;
 mod view;
 
 use std::io;
@@ -39,6 +40,7 @@ use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
 use crate::runs::Handover;
 use crate::tasks::{self, Failures};
+use crate::telemetry;
 use crate::telemetry::clients::Clients;
 use crate::telemetry::metrics;
 use crate::telemetry::mistakes::Mistakes;
@@ -236,13 +238,21 @@ impl Sidecar {
             drain: drain_addr,
             threads: Vec::new(),
         };
+        let otlp = shared.config.load().otlp.clone();
+        let traces = otlp.endpoint.is_some().then(|| telemetry::traces::channel(&otlp));
         let mut shards = Vec::new();
         for (index, (live, pings)) in live.into_iter().zip(ping_receivers).enumerate() {
             let (sender, accepted) = mpsc::channel(MAX_HANDED_OVER);
             shards.push((Arc::clone(&live), sender));
             let shared = Arc::clone(&shared);
             let name = liveness::shard_name(index);
-            sidecar.spawn(name, move || Ok(shard::run(shared, live, accepted, pings)))?;
+            let traces = traces.as_ref().map(|(sender, _)| sender.clone());
+            sidecar.spawn(name, move || Ok(shard::run(shared, live, accepted, pings, traces)))?;
+        }
+        // Once the shards have ended, nobody has a sender.
+        if let Some((_, receiver)) = traces {
+            let shared = Arc::clone(&shared);
+            sidecar.spawn("traces".to_owned(), move || Ok(traces::run(shared, receiver)))?;
         }
         let view = Arc::new(view::ServerView(Arc::clone(&shared)));
         let state = AdminState { view, access, metrics: exporter.clone() };

@@ -15,6 +15,7 @@ use crate::pipeline::offload::Offload;
 use crate::pipeline::{Shard, batch};
 use crate::tasks::{spawn_critical, spawn_isolated};
 use crate::telemetry::metrics::{ConnectionLimit, PanickedTask};
+use crate::telemetry::traces::{TraceSender, Tracer};
 use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
 use crate::upstream::pool::Pool;
@@ -60,6 +61,7 @@ pub(super) async fn run(
     live: Arc<Live>,
     mut accepted: mpsc::Receiver<Accepted>,
     pings: PingReceiver,
+    traces: Option<TraceSender>,
 ) {
     spawn_critical("liveness", pings.answer());
     let pool = Pool::start(Arc::clone(&shared.target), shared.config.load().upstream_connections, &shared.up);
@@ -81,6 +83,7 @@ pub(super) async fn run(
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
         identities: Default::default(),
+        tracer: traces.map(|to| Rc::new(Tracer::new(to))),
         clients: Arc::clone(&shared.clients),
         mistakes: Arc::clone(&shared.mistakes),
         recent: Arc::clone(&shared.recent),

@@ -46,6 +46,8 @@ labels! {
         Connection = "connection",
         /// A run that requests share: its members fail.
         Run = "run",
+        /// The export of traces: requests are no longer traced.
+        Traces = "traces",
     }
 }
 labels! {
@@ -138,6 +140,18 @@ impl OutcomeLabel {
     /// Whether the request did not conform, as far as it was checked.
     pub(crate) const fn is_mismatch(self) -> bool {
         matches!(self, Self::Repaired | Self::Rejected | Self::WouldRepair | Self::WouldReject)
+    }
+}
+
+labels! {
+    /// What became of spans.
+    pub(crate) enum SpanResult {
+        /// The collector took them.
+        Exported = "exported",
+        /// Too many waited to be sent.
+        Dropped = "dropped",
+        /// The collector did not take them, or could not be reached.
+        Failed = "failed",
     }
 }
 

@@ -15,14 +15,15 @@ pub(crate) use model::{ModelMetrics, UNKNOWN, unknown};
 #[cfg(feature = "tls")]
 pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
-    ALL_MODELS, UpstreamConnection, certificate_reload, config_loaded, config_reload, connection_ended,
-    connection_refused, mode_overridden, panicked, retry, set_config_problems, set_inflight, set_limiter,
-    signature_change, signature_refresh, stage_seconds, upstream_refusal, upstream_up,
+    ALL_MODELS, SpanMetrics, UpstreamConnection, certificate_reload, config_loaded, config_reload,
+    connection_ended, connection_refused, mode_overridden, panicked, retry, set_config_problems,
+    set_inflight, set_limiter, signature_change, signature_refresh, stage_seconds, upstream_refusal,
+    upstream_up,
 };
 
 pub(crate) use super::labels::{
     Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask, ReloadResult,
-    Stage, code_name,
+    SpanResult, Stage, code_name,
 };
 pub(crate) use super::replaced::{SignatureInput, set_mode_override, set_model_problems, set_signature_info};
 
@@ -64,6 +65,7 @@ mod tests {
         connection_ended("http1");
         retry(Cause::Connection);
         panicked(PanickedTask::Request);
+        SpanMetrics::new().count(SpanResult::Exported, 1);
         #[cfg(feature = "tls")]
         set_certificate_expiry("listen_tls.cert", 1.0);
         signature_refresh(model, true);

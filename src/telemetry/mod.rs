@@ -9,5 +9,7 @@ mod questions;
 pub(crate) mod recent;
 mod replaced;
 mod table;
+pub(crate) mod trace_parent;
+pub(crate) mod traces;
 pub(crate) mod traffic;
 mod versions;

@@ -80,6 +80,10 @@ const QUESTIONS: &[(&str, &str)] = &[
         "Did somebody change the mode by hand?",
         "sum by (model, mode) (increase(tfs_sidecar_mode_overrides_total[1d])) > 0",
     ),
+    (
+        "Are spans lost on the way to the collector?",
+        r#"sum by (result) (rate(tfs_sidecar_otlp_spans_total{result=~"dropped|failed"}[5m]))"#,
+    ),
     ("Is there a bug in the sidecar?", "sum by (task) (increase(tfs_sidecar_panics_total[1h])) > 0"),
 ];
 

@@ -95,6 +95,7 @@ metrics_table! {
     Counter MODE_OVERRIDES "mode_overrides_total" [model, mode] "Modes that an operator changed for some time; the model is __all__ for all of them.";
     Gauge MODE_OVERRIDE "mode_override" [model, mode] "1 while an operator has changed the mode of a model, or of __all__.";
     Counter PANICS "panics_total" [task] "Panics that ended a request or a connection: bugs in the sidecar. The log has the place.";
+    Counter OTLP_SPANS "otlp_spans_total" [result] "Spans of traced requests, by what became of them (`otlp_endpoint`).";
     Gauge BUILD_INFO "build_info" [version] "1 for the running version.";
 }
 
@@ -163,7 +164,7 @@ mod tests {
 
     use super::super::labels::{
         CODES, Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask,
-        RefreshOutcome, Stage, code_name,
+        RefreshOutcome, SpanResult, Stage, code_name,
     };
     use super::*;
 
@@ -236,6 +237,10 @@ mod tests {
         outcomes += "\n## Kinds of model problems\n\n| kind | meaning |\n| --- | --- |\n";
         for kind in ModelProblemKind::ALL {
             writeln!(outcomes, "| `{}` | {} |", kind.as_str(), kind.about().trim()).unwrap();
+        }
+        outcomes += "\n## Results of spans\n\n| result | meaning |\n| --- | --- |\n";
+        for result in SpanResult::ALL {
+            writeln!(outcomes, "| `{}` | {} |", result.as_str(), result.about().trim()).unwrap();
         }
         outcomes += "\n## Limits of connections\n\n| limit | meaning |\n| --- | --- |\n";
         for limit in ConnectionLimit::ALL {

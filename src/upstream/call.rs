@@ -8,9 +8,11 @@ use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, response};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::header_list;
 use super::pool::{Lease, Opened, Pool};
 use super::target::Target;
 use crate::fault::{Fault, GRPC_MESSAGE};
@@ -19,6 +21,12 @@ use crate::transport::deadline::Deadline;
 use crate::transport::framing::{Assembler, Message};
 
 pub(crate) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The metadata of a call is not made longer than this for a trace: gRPC servers refuse calls with
+/// more than 8 KiB by default.
+const MAX_TRACED_HEAD: usize = 7 << 10;
 
 /// What goes to TF Serving beside the message: the method's path and the metadata.
 #[derive(Debug, Default)]
@@ -26,6 +34,13 @@ pub(crate) struct CallHead {
     request: Request<()>,
     /// How the client's message was compressed, while a changed message goes out plain.
     encoding: Option<HeaderValue>,
+}
+
+/// What a client's request said of its trace.
+#[derive(Debug, Default)]
+pub(crate) struct TraceHeaders {
+    parents: SmallVec<[HeaderValue; 1]>,
+    states: SmallVec<[HeaderValue; 1]>,
 }
 
 /// The beginning of TF Serving's answer; the rest is still to be read.
@@ -190,6 +205,43 @@ impl CallHead {
         self.request.headers_mut().remove("grpc-accept-encoding");
     }
 
+    /// Names the span that the call belongs to. Unless it `continues` the client's trace, the
+    /// client's `tracestate` belongs to another one.
+    pub(crate) fn set_trace_parent(&mut self, parent: HeaderValue, continues: bool) {
+        let headers = self.request.headers();
+        if !headers.contains_key(&TRACEPARENT) && header_list::size(&self.request) > MAX_TRACED_HEAD {
+            return;
+        }
+        let headers = self.request.headers_mut();
+        headers.insert(TRACEPARENT, parent);
+        if !continues {
+            headers.remove(&TRACESTATE);
+        }
+    }
+
+    /// Takes what the client said of its trace out of a head that is lent to a shared run.
+    pub(crate) fn take_trace(&mut self) -> TraceHeaders {
+        let headers = self.request.headers_mut();
+        let mut take = |name| {
+            let all = headers.get_all(&name).iter().cloned().collect();
+            headers.remove(&name);
+            all
+        };
+        TraceHeaders { parents: take(TRACEPARENT), states: take(TRACESTATE) }
+    }
+
+    /// Gives the head back what was taken out.
+    pub(crate) fn restore_trace(&mut self, TraceHeaders { parents, states }: TraceHeaders) {
+        let headers = self.request.headers_mut();
+        headers.remove(&TRACEPARENT);
+        for parent in parents {
+            headers.append(TRACEPARENT, parent);
+        }
+        for state in states {
+            headers.append(TRACESTATE, state);
+        }
+    }
+
     /// The message goes out as the client sent it, perhaps after an attempt that changed it.
     pub(crate) fn set_unchanged(&mut self) {
         if let Some(encoding) = self.encoding.take() {
@@ -300,6 +352,12 @@ impl CallError {
         }
     }
 
+    pub(crate) fn fault(&self) -> &Fault {
+        match self {
+            Self::Unprocessed(fault) | Self::ConnectionLost(fault) | Self::Other(fault) => fault,
+        }
+    }
+
     pub(crate) fn into_fault(self) -> Fault {
         match self {
             Self::Unprocessed(fault) | Self::ConnectionLost(fault) | Self::Other(fault) => fault,
@@ -316,4 +374,52 @@ impl From<Fault> for CallError {
 /// `h2` ends only those streams with a GOAWAY that the server did not process.
 fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: HeaderValue =
+        HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+
+    fn head(pairs: &[(&'static str, &str)]) -> CallHead {
+        let mut head = CallHead::default();
+        for (name, value) in pairs {
+            head.request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        head
+    }
+
+    #[test]
+    fn a_trace_does_not_make_metadata_longer_than_servers_accept() {
+        let long = "x".repeat(MAX_TRACED_HEAD);
+        let mut full = head(&[("x", &long)]);
+        full.set_trace_parent(PARENT, false);
+        assert!(!full.request.headers().contains_key(TRACEPARENT));
+        // It is no longer than what it replaces.
+        let mut full = head(&[("x", &long), ("traceparent", &"0".repeat(55))]);
+        full.set_trace_parent(PARENT, true);
+        assert_eq!(full.request.headers()[TRACEPARENT], PARENT);
+    }
+
+    #[test]
+    fn a_state_stays_only_with_its_trace() {
+        for continues in [true, false] {
+            let mut head = head(&[("tracestate", "a=1")]);
+            head.set_trace_parent(PARENT, continues);
+            assert_eq!(head.request.headers().contains_key(TRACESTATE), continues);
+        }
+    }
+
+    #[test]
+    fn a_head_gets_back_what_a_run_took_out() {
+        let mut lent = head(&[("traceparent", "one"), ("tracestate", "a=1"), ("tracestate", "b=2")]);
+        let before = lent.request.headers().clone();
+        let taken = lent.take_trace();
+        assert!(lent.request.headers().is_empty());
+        lent.set_trace_parent(PARENT, false);
+        lent.restore_trace(taken);
+        assert_eq!(lent.request.headers(), &before);
+    }
 }

@@ -44,6 +44,7 @@ mod reload;
 mod repairs;
 mod repairs_docs;
 mod style;
+mod traces;
 mod transport;
 mod upstream_failures;
 mod warnings;

@@ -25,11 +25,20 @@ impl Process {
     /// Starts the program named by `TFS_SIDECAR_BIN`, or the one that Cargo built for the tests.
     /// `yaml` is added to a configuration for tests.
     pub fn start(upstream: &str, yaml: &str) -> Self {
-        Self::with_descriptors(upstream, yaml, None)
+        Self::launch(upstream, yaml, None, &[])
+    }
+
+    /// With these environment variables, and no others.
+    pub fn with_environment(upstream: &str, yaml: &str, environment: &[(&str, &str)]) -> Self {
+        Self::launch(upstream, yaml, None, environment)
     }
 
     /// With at most so many open files, or as many as the tests themselves may have.
     pub fn with_descriptors(upstream: &str, yaml: &str, descriptors: Option<u32>) -> Self {
+        Self::launch(upstream, yaml, descriptors, &[])
+    }
+
+    fn launch(upstream: &str, yaml: &str, descriptors: Option<u32>, environment: &[(&str, &str)]) -> Self {
         let file = std::env::temp_dir().join(format!("tfs-sidecar-process-{}.yaml", unique()));
         let mut config = format!("upstream: {upstream}\nlisten: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n");
         if !yaml.contains("workers:") {
@@ -43,6 +52,7 @@ impl Process {
         let limit = descriptors.map_or_else(String::new, |limit| format!("ulimit -n {limit} && "));
         let mut child = Command::new("/bin/sh")
             .env_clear()
+            .envs(environment.iter().copied())
             .args(["-c", &format!("{limit}exec \"$0\" \"$@\"")])
             .arg(program)
             .args(["run", "--log-format", "text", "--config"])

@@ -20,6 +20,7 @@ use crate::fault::Fault;
 use crate::limiter::admission::{Share, Ticket};
 use crate::pipeline::options::RequestOptions;
 use crate::pipeline::request_metrics::RequestMetrics;
+use crate::pipeline::trace::RequestTrace;
 use crate::pipeline::{Answer, RequestContext, Shard, forward, run};
 use crate::retry::policy::Attempts;
 use crate::telemetry::metrics::OutcomeLabel;
@@ -63,9 +64,16 @@ pub(super) async fn serve(
         discard(request.into_body()).await;
         return;
     }
+    if let Some(tracer) = &shard.tracer {
+        metrics.set_trace(RequestTrace::drawn(tracer, request.headers(), arrived));
+        if metrics.trace().is_some() {
+            metrics.client(|| shard.identify(&config, client.share.peer(), request.headers()));
+        }
+    }
     let outcome = match Deadline::read(request.headers(), arrived) {
         Err(fault) => {
             metrics.client(|| shard.identify(&config, client.share.peer(), request.headers()));
+            metrics.trace_mismatch(shard.tracer.as_ref(), request.headers());
             Err(fault.into())
         }
         Ok(deadline) => {
@@ -187,6 +195,7 @@ impl<'a> Call<'a> {
             && fault.outcome() == OutcomeLabel::Rejected
         {
             metrics.client(|| self.shard.identify(self.config, self.share.peer(), headers));
+            metrics.trace_mismatch(self.shard.tracer.as_ref(), headers);
         }
         stop
     }

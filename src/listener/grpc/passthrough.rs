@@ -15,7 +15,7 @@ use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, ResponseAnnotations, Shard};
 use crate::transport::body::{self, BodyReader};
 use crate::transport::deadline::Deadline;
-use crate::upstream::call::{CallHead, First, Reply, ReplyBody, explain_unimplemented};
+use crate::upstream::call::{CallHead, First, Reply, ReplyBody, code, explain_unimplemented};
 use crate::upstream::pool::Opened;
 
 /// Opens the same call at TF Serving and moves chunks as each side has room. Memory: what the two
@@ -32,6 +32,7 @@ pub(super) async fn pass(
     let sent = Instant::now();
     head.set_deadline(deadline, sent)?;
     responder.progress.set("waiting for the upstream");
+    let span = metrics.trace().map(|trace| trace.upstream(&mut head, sent));
     let opened = shard.pool.open(head.request(), body.is_end_stream()).await?;
     let Opened { response, body: mut upload, lease } = opened;
     // What waits for a server that does not read takes memory too.
@@ -52,6 +53,10 @@ pub(super) async fn pass(
     let down = async {
         let response = response.await.map_err(|error| lease.fault(&error))?;
         metrics.call().answered(sent);
+        if let (Some(span), Some(trace)) = (span, metrics.trace()) {
+            let code = code(response.headers()).unwrap_or(Code::Ok);
+            trace.upstream_ended(span, metrics.method, code);
+        }
         let (mut head, body) = response.into_parts();
         let end = body.is_end_stream();
         let mut body = ReplyBody::new(body, lease);

@@ -20,6 +20,7 @@ use crate::limiter::Order;
 use crate::repair::{Action, Calls, Change, Verdict};
 use crate::runs::{Brings, Check, Offered, Outcome, Rows, Running, Runs, WAITING, Waiting};
 use crate::telemetry::metrics::FlushCause;
+use crate::telemetry::traces::{Kind, SpanContext};
 use crate::transport::framing::PREFIX;
 use crate::upstream::call::{CallHead, Collected, code};
 use crate::wire::{PredictView, Rope, reply};
@@ -98,7 +99,9 @@ pub(in super::super) async fn share(
     let key = batch::key(&runs.hasher, view, &part, &metadata);
     drop(metadata);
     let (source, rows) = ((cx.peer.key(), cx.deadline.at()), part.rows);
-    let brings = Box::new(Brings { part, head: std::mem::take(&mut cx.head) });
+    let span = cx.metrics.trace().map(|trace| trace.begin("batch", Kind::Internal, Instant::now()));
+    let head = std::mem::take(&mut cx.head);
+    let brings = Box::new(Brings { part, head, span: span.map(|span| span.context) });
     let changed = request.repaired.is_some();
     let filled = runs.settings.filled(rows);
     if filled != rows {
@@ -115,6 +118,9 @@ pub(in super::super) async fn share(
             Outcome::Only { brings, running, permit }
         }
     };
+    if let (Some(span), Some(trace)) = (span, cx.metrics.trace()) {
+        trace.end(span, |span| span.links.extend(run_of(&outcome)));
+    }
     match outcome {
         Outcome::Rows(rows) => {
             cx.ticket.charge(rows.message.len() as u64)?;
@@ -160,6 +166,14 @@ pub(in super::super) async fn share(
             Ok(Answer::Failed { head, trailers, annotations })
         }
         Outcome::Failed(fault) => Err(fault),
+    }
+}
+
+/// The span of the run that gave the rows.
+fn run_of(outcome: &Outcome) -> Option<SpanContext> {
+    match outcome {
+        Outcome::Rows(rows) | Outcome::Compare { rows, .. } => rows.common.span,
+        Outcome::Alone { .. } | Outcome::Only { .. } | Outcome::Refused(_) | Outcome::Failed(_) => None,
     }
 }
 

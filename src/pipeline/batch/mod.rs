@@ -20,7 +20,7 @@ const BATCH: HeaderName = HeaderName::from_static("tfs-sidecar-batch");
 /// The answer that a member gets.
 fn answer(rows: Rows) -> Result<WholeAnswer, Fault> {
     let Rows { message, common, count } = rows;
-    let Common { metadata, trailers, rows: of } = &*common;
+    let Common { metadata, trailers, rows: of, .. } = &*common;
     let mut metadata = metadata.clone();
     if let Ok(value) = HeaderValue::try_from(format!("rows={count}/{of}")) {
         metadata.insert(BATCH, value);

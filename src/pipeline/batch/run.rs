@@ -13,6 +13,7 @@ use super::super::context::{Progress, RequestContext};
 use super::super::options::RequestOptions;
 use super::super::request_metrics::RequestMetrics;
 use super::super::send::{acquire, send_with};
+use super::super::trace::RequestTrace;
 use super::super::{Shard, stages};
 use super::without_encoding;
 use crate::batch::{Cause, Formed, Request, Slicer, join};
@@ -24,6 +25,7 @@ use crate::runs::{
     Brings, Check, Common, Member, Outcome, Refused, Reserved, Rows, RunHandle, Running, Runs,
 };
 use crate::telemetry::metrics::{FlushCause, Method};
+use crate::telemetry::traces::{Kind, SpanContext};
 use crate::transport::deadline::Deadline;
 use crate::upstream::call::{CallHead, Collected, First, Reply, code};
 use crate::wire::rows::RowsError;
@@ -47,7 +49,8 @@ enum Called {
 pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let runs = Arc::clone(reserved.runs());
     let progress = Progress::new("waiting for the upstream");
-    let mut metrics = RequestMetrics::new(Method::Predict, Instant::now(), 1);
+    let since = Instant::now();
+    let mut metrics = RequestMetrics::new(Method::Predict, since, 1);
     metrics.set_model(&runs.model_metrics);
     let config = shard.config();
     let attempts = match shard.limiter {
@@ -97,22 +100,50 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     if let Some(first) = members.first_mut() {
         cx.head = std::mem::take(&mut first.payload.brings.head);
     }
+    let own_trace = trace(&cx, since, &members).then(|| cx.head.take_trace());
     cx.head.set_changed();
     cx.head.accept_uncompressed();
     cx.deadline = latest(&runs, &members);
     let sent = Instant::now();
     let called = {
         let call = pin!(call(&mut cx, message, permit, running, &runs, sent));
-        match unless_left(call, &mut members).await {
-            Some(called) => called,
-            // Nobody waits for the answer: the call is cancelled.
-            None => return,
-        }
+        unless_left(call, &mut members).await
     };
+    let span = cx.metrics.trace().map(RequestTrace::context);
+    if let Some(trace) = cx.metrics.take_trace() {
+        let code = called.as_ref().map_or(Code::Cancelled, Called::code);
+        trace.finish_run(&runs.model_metrics, members.len(), rows, code);
+    }
+    // Nobody waits for the answer: the call is cancelled.
+    let Some(called) = called else { return };
+    if let Some(own_trace) = own_trace {
+        cx.head.restore_trace(own_trace);
+    }
     if let Some(first) = members.first_mut() {
         first.payload.brings.head = std::mem::take(&mut cx.head);
     }
-    answer(&shard.runs, &runs, called, members, rows, filled);
+    answer(&shard.runs, &runs, called, members, (rows, filled, span));
+}
+
+/// Traces the run if one of its members is traced.
+fn trace(cx: &RequestContext<'_>, since: Instant, members: &[Request<Member>]) -> bool {
+    let Some(tracer) = &cx.shard.tracer else { return false };
+    let spans = members.iter().filter_map(|member| member.payload.brings.span);
+    cx.metrics.set_trace(RequestTrace::of_run(tracer, since, spans));
+    let Some(trace) = cx.metrics.trace() else { return false };
+    let queue = trace.begin("queue", Kind::Internal, since);
+    trace.end(queue, |_| {});
+    true
+}
+
+impl Called {
+    fn code(&self) -> Code {
+        match self {
+            Self::Answered { .. } | Self::TooLarge => Code::Ok,
+            Self::Refused(refused) => code(&refused.trailers).unwrap_or(Code::Unknown),
+            Self::Failed(fault) => fault.code(),
+        }
+    }
 }
 
 async fn call(
@@ -176,8 +207,7 @@ fn answer(
     runs: &Arc<Runs>,
     called: Called,
     members: Vec<Request<Member>>,
-    rows: u64,
-    filled: u64,
+    (rows, filled, span): (u64, u64, Option<SpanContext>),
 ) {
     match called {
         // Its rows may depend on each other, and nothing is known of that yet.
@@ -185,7 +215,7 @@ fn answer(
             hand_out(handle, members, |brings| Outcome::Alone { brings, check: None });
         }
         Called::Answered { metadata, trailers, message } => {
-            let common = Arc::new(Common { metadata, trailers, rows });
+            let common = Arc::new(Common { metadata, trailers, rows, span });
             match cut(&message, &members, &common, filled) {
                 Ok(cut) => hand_out_rows(handle, runs, members, cut),
                 Err(error) => {

@@ -87,6 +87,11 @@ impl ModelMetrics {
         &self.signature
     }
 
+    /// The model, version and signature, as labels name them.
+    pub(crate) fn labels(&self) -> [&Arc<str>; 3] {
+        [&self.model, &self.version, &self.signature]
+    }
+
     /// Counts an answered request.
     pub(crate) fn request(&self, method: Method, outcome: OutcomeLabel, code: Code) {
         self.requests(method, outcome, code).increment(1);

@@ -3,10 +3,12 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use metrics::{Gauge, Histogram};
+use metrics::{Counter, Gauge, Histogram};
 
 use super::install;
-use crate::telemetry::labels::{Cause, ConnectionLimit, PanickedTask, RefreshOutcome, ReloadResult, Stage};
+use crate::telemetry::labels::{
+    Cause, ConnectionLimit, PanickedTask, RefreshOutcome, ReloadResult, SpanResult, Stage,
+};
 use crate::telemetry::replaced::set_mode_override;
 use crate::telemetry::table;
 
@@ -181,4 +183,29 @@ pub(crate) fn set_config_problems(model: &str, problems: usize) {
 pub(crate) fn signature_change(model: &str) {
     install();
     table::SIGNATURE_CHANGES.counter([Cow::Owned(model.to_owned())]).increment(1);
+}
+
+/// The numbers of spans by what became of them. All are there from the start.
+#[derive(Clone)]
+pub(crate) struct SpanMetrics([Counter; SpanResult::ALL.len()]);
+
+impl std::fmt::Debug for SpanMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SpanMetrics")
+    }
+}
+
+impl SpanMetrics {
+    pub(crate) fn new() -> Self {
+        install();
+        Self([SpanResult::Exported, SpanResult::Dropped, SpanResult::Failed].map(|result| {
+            let counter = table::OTLP_SPANS.counter([result.as_str().into()]);
+            counter.increment(0);
+            counter
+        }))
+    }
+
+    pub(crate) fn count(&self, result: SpanResult, spans: u64) {
+        self.0[result as usize].increment(spans);
+    }
 }
