@@ -280,7 +280,7 @@ async fn failures_have_their_code() {
     setup.fake.refuse(PREDICT, 1, 13, "broken");
     assert_eq!(setup.client.call(traced(&conforming(model))).await.code, 13);
     let _gate = setup.fake.hold(PREDICT, 1);
-    assert_eq!(setup.client.call(traced(&conforming(model)).timeout("100m")).await.code, 4);
+    assert_eq!(setup.client.call(traced(&conforming(model)).timeout("1S")).await.code, 4);
     let servers = collector.spans(NAME, 2).await;
     for (server, code) in servers.iter().zip(["INTERNAL", "DEADLINE_EXCEEDED"]) {
         let upstream = &collector.below(server)[0];
