@@ -39,8 +39,7 @@ async fn run(setup: &Setup, numbers: &[f64]) -> Vec<Reply> {
     let busy = Busy::with(setup, request(900.0)).await;
     let streams = enqueue(setup, &setup.client, numbers.iter().copied().map(request).collect(), 1).await;
     busy.end().await;
-    let replies = finish(streams).await;
-    replies
+    finish(streams).await
 }
 
 #[tokio::test]
