@@ -28,6 +28,7 @@ use std::sync::Arc;
 pub(crate) use annotations::ResponseAnnotations;
 pub(crate) use answer::{Answer, WholeAnswer};
 pub(crate) use context::{Progress, RequestContext, RequestMessage};
+pub(crate) use identity::Identities;
 pub(crate) use run::{forward, run};
 
 use crate::config::Config;
