@@ -9,8 +9,8 @@ use super::request_metrics::RequestMetrics;
 use super::verdict::input_label;
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
-use crate::repair::report::change;
-use crate::repair::{Outcome, Reason, Verdict};
+use crate::repair::report::ascii;
+use crate::repair::{Outcome, Reason, Step, Verdict};
 use crate::telemetry::clients::Client;
 use crate::telemetry::metrics::OutcomeLabel;
 use crate::telemetry::mistakes::Mistake;
@@ -23,8 +23,15 @@ const MAX_MISTAKES: usize = 4;
 const WARNED: &str = "warned";
 const PASSED: &str = "passed";
 
-/// Records what a verdict found: all problems, or else the repairs, and the warnings.
-pub(super) fn record(cx: &RequestContext<'_>, version: &ModelVersion, verdict: &Verdict) {
+/// Records what a verdict found: all problems, or else the repairs, and the warnings. `lines` are
+/// the texts of the problems, or else of the repairs and the warnings.
+pub(super) fn record(
+    cx: &RequestContext<'_>,
+    version: &ModelVersion,
+    verdict: &Verdict,
+    lines: &[String],
+    now: SystemTime,
+) {
     let outcome = match verdict.outcome {
         Outcome::Conforming => WARNED,
         Outcome::Passed => PASSED,
@@ -34,31 +41,31 @@ pub(super) fn record(cx: &RequestContext<'_>, version: &ModelVersion, verdict: &
         Outcome::Rejected | Outcome::WouldReject => OutcomeLabel::WouldReject.as_str(),
     };
     let signature = verdict.signature.as_ref().map_or("", |signature| &signature.name);
-    let (mut kinds, mut texts) = (SmallVec::<[_; MAX_MISTAKES]>::new(), SmallVec::<[_; MAX_MISTAKES]>::new());
-    for problem in verdict.problems.iter().take(MAX_MISTAKES) {
-        kinds.push((input_label(verdict, &problem.input), problem.reason.as_str(), outcome));
-        texts.push(problem.without_values());
+    let of = |input, kind, outcome, text| {
+        let (model, version) = (version.model.as_str(), Some(version.version));
+        Mistake { model, version, signature, input, kind, outcome, text }
+    };
+    let mut all = SmallVec::<[Mistake<'_>; MAX_MISTAKES]>::new();
+    for (problem, line) in verdict.problems.iter().zip(lines).take(MAX_MISTAKES) {
+        all.push(of(input_label(verdict, &problem.input), problem.reason.as_str(), outcome, line));
     }
     if verdict.problems.is_empty() {
-        for step in verdict.plan.steps.iter().take(MAX_MISTAKES) {
-            kinds.push((&step.input, step.rule.name, outcome));
-            texts.push(change(step));
+        for (step, line) in verdict.plan.steps.iter().zip(lines).take(MAX_MISTAKES) {
+            all.push(of(&step.input, step.rule.name, outcome, change_of(step, line)));
         }
     }
-    for warning in verdict.warnings.iter().take(MAX_MISTAKES - kinds.len()) {
-        kinds.push((input_label(verdict, &warning.input), warning.reason.as_str(), WARNED));
-        texts.push(warning.text.clone());
+    for warning in verdict.warnings.iter().take(MAX_MISTAKES - all.len()) {
+        all.push(of(input_label(verdict, &warning.input), warning.reason.as_str(), WARNED, &warning.text));
     }
-    let all: SmallVec<[Mistake<'_>; MAX_MISTAKES]> = kinds
-        .iter()
-        .zip(&texts)
-        .map(|(&(input, kind, outcome), text)| {
-            let (model, version) = (version.model.as_str(), Some(version.version));
-            Mistake { model, version, signature, input, kind, outcome, text }
-        })
-        .collect();
     let mismatch = !matches!(verdict.outcome, Outcome::Conforming | Outcome::Passed);
-    push(cx.shard, cx.client(), mismatch, &all);
+    let client = cx.client();
+    cx.shard.mistakes.record(client.name(), client.language(), mismatch, &all, now);
+}
+
+/// The change in `input;rule;change`.
+fn change_of<'a>(step: &Step, line: &'a str) -> &'a str {
+    let before = ascii(&step.input).len() + step.rule.name.len() + 2;
+    line.get(before..).unwrap_or_default()
 }
 
 /// Records a message that cannot be parsed and is forwarded all the same.

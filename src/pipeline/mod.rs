@@ -32,6 +32,7 @@ use arc_swap::cache::Cache;
 pub(crate) use annotations::ResponseAnnotations;
 pub(crate) use answer::{Answer, WholeAnswer};
 pub(crate) use context::{Progress, RequestContext, RequestMessage};
+pub(crate) use identity::Identities;
 pub(crate) use run::{forward, run};
 
 use crate::config::Config;

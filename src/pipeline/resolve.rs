@@ -53,10 +53,10 @@ fn remember(cx: &RequestContext<'_>, model: &str, why: &str) {
     let entry = Entry {
         outcome: "rejected",
         kind: Reason::ModelUnknown.as_str(),
-        model: model.to_owned(),
-        signature: String::new(),
-        client: cx.client().name().to_owned(),
-        lines: vec![why.to_owned()],
+        model,
+        signature: "",
+        client: cx.client().name(),
+        lines: &[why.to_owned()],
     };
     cx.shard.unknown_models.push(entry, SystemTime::now());
 }

@@ -1,4 +1,7 @@
 //! What follows from a verdict: the refusal for the client, the counters, the operators' page.
+use std::time::SystemTime;
+
+use smallvec::SmallVec;
 use tonic::Code;
 
 use super::context::RequestContext;
@@ -97,18 +100,20 @@ pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict:
         Outcome::Rejected if !cx.options.dry_run => "rejected",
         Outcome::Rejected | Outcome::WouldReject => "would reject",
     };
-    mistakes::record(cx, version, verdict);
     let kind = kind(verdict);
-    let lines = if verdict.problems.is_empty() {
+    let lines: SmallVec<[String; 2]> = if verdict.problems.is_empty() {
         let warnings = verdict.warnings.iter().map(|warning| warning.text.clone());
         verdict.plan.steps.iter().map(repair_entry).chain(warnings).collect()
     } else {
         verdict.problems.iter().map(Problem::without_values).collect()
     };
-    let signature = verdict.signature.as_ref().map_or_else(String::new, |signature| signature.name.clone());
-    let client = cx.client().name().to_owned();
-    let entry = Entry { outcome, kind, model: version.model.clone(), signature, client, lines };
-    cx.shard.recent.push(entry, std::time::SystemTime::now());
+    let now = SystemTime::now();
+    mistakes::record(cx, version, verdict, &lines, now);
+    let signature = verdict.signature.as_ref().map_or("", |signature| &signature.name);
+    let client = cx.client().name();
+    cx.shard
+        .recent
+        .push(Entry { outcome, kind, model: &version.model, signature, client, lines: &lines }, now);
 }
 
 /// The first reason or rule.

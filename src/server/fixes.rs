@@ -7,7 +7,7 @@ use crate::models::catalog::Catalog;
 use crate::repair::fix::{self, Mistake};
 use crate::repair::{Reason, Repair};
 use crate::telemetry::metrics::UNKNOWN;
-use crate::telemetry::mistakes::{ClientMistakes, Kind, Mistakes};
+use crate::telemetry::mistakes::{ClientMistakes, Mistakes, Repeated};
 use crate::wire::VersionChoice;
 
 /// `{"clients": [{"client", "requests", "mismatches", "share", "first", "last", "languages",
@@ -41,7 +41,7 @@ fn client(client: &ClientMistakes) -> Value {
 /// first.
 pub(super) fn fixes(mistakes: &Mistakes, catalog: &Catalog) -> Value {
     let clients = mistakes.clients();
-    let mut all: Vec<(&ClientMistakes, &Kind)> =
+    let mut all: Vec<(&ClientMistakes, &Repeated)> =
         clients.iter().flat_map(|client| client.kinds.iter().map(move |kind| (client, kind))).collect();
     all.sort_by(|(_, left), (_, right)| {
         right.count.cmp(&left.count).then_with(|| right.last.cmp(&left.last))
@@ -49,7 +49,7 @@ pub(super) fn fixes(mistakes: &Mistakes, catalog: &Catalog) -> Value {
     all.into_iter().map(|(client, kind)| entry(client, kind, catalog)).collect()
 }
 
-fn entry(client: &ClientMistakes, kind: &Kind, catalog: &Catalog) -> Value {
+fn entry(client: &ClientMistakes, kind: &Repeated, catalog: &Catalog) -> Value {
     let rule = Repair::find(kind.kind);
     let reason = Reason::ALL.iter().find(|reason| reason.as_str() == kind.kind);
     let (change, detail) = if rule.is_some() { (&*kind.text, "") } else { ("", &*kind.text) };

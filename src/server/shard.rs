@@ -12,7 +12,7 @@ use super::liveness::PingReceiver;
 use crate::listener::bind::Accepted;
 use crate::listener::grpc;
 use crate::pipeline::offload::Offload;
-use crate::pipeline::{Shard, batch};
+use crate::pipeline::{Identities, Shard, batch};
 use crate::tasks::{spawn_critical, spawn_isolated};
 use crate::telemetry::metrics::{ConnectionLimit, PanickedTask};
 use crate::telemetry::traces::{TraceSender, Tracer};
@@ -82,7 +82,7 @@ pub(super) async fn run(
         offload: Offload::default(),
         retry_budget: std::cell::RefCell::default(),
         drain: shared.drain.clone(),
-        identities: Default::default(),
+        identities: Identities::default(),
         tracer: traces.map(|to| Rc::new(Tracer::new(to))),
         clients: Arc::clone(&shared.clients),
         mistakes: Arc::clone(&shared.mistakes),

@@ -19,6 +19,7 @@ use crate::telemetry::traffic;
 
 /// The name of the pod, or of the host. Kubernetes sets `HOSTNAME` to the name of the pod, unless
 /// it uses the network of its host.
+#[expect(clippy::disallowed_methods, reason = "it is no setting of the sidecar")]
 static POD: LazyLock<Option<String>> = LazyLock::new(|| {
     let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
     name("POD_NAME").or_else(|| name("HOSTNAME"))

@@ -1,6 +1,5 @@
 //! The most recent repairs, warnings and rejections, for the admin page: rendered lines without
 //! tensor values, in bounded memory.
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
@@ -9,20 +8,20 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 /// What happened to a request, as text.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Entry {
+#[derive(Debug, Clone, Copy, Hash)]
+pub(crate) struct Entry<'a> {
     /// `repaired`, `warned`, `rejected`, `would repair`, `would reject`, or `passed` for a request
     /// that was forwarded although it does not conform.
     pub(crate) outcome: &'static str,
     /// The first rule or reason.
     pub(crate) kind: &'static str,
-    pub(crate) model: String,
-    pub(crate) signature: String,
+    pub(crate) model: &'a str,
+    pub(crate) signature: &'a str,
     /// Who sent it (`client_identity`); empty if clients are not named.
-    pub(crate) client: String,
+    pub(crate) client: &'a str,
     /// The report: repairs as in the `tfs-sidecar-repair` metadata and the warnings, or the
     /// rejection.
-    pub(crate) lines: Vec<String>,
+    pub(crate) lines: &'a [String],
 }
 
 /// The last entries. Equal entries are merged and counted, and of one client with the same outcome
@@ -38,31 +37,27 @@ pub(crate) struct Recent {
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// By number, the oldest first. An entry that is seen again gets a new number.
-    seen: BTreeMap<u64, Seen>,
+    /// In no order. The hash of each is in the same place of `hashes`.
+    seen: Vec<Seen>,
+    hashes: Vec<u64>,
+    /// Numbers the pushes.
     next: u64,
-    /// The numbers of entries, by the hash of the entry.
-    numbers: HashMap<u64, u64>,
-    /// The numbers of entries of one client, and of those that are alike, the oldest first.
-    groups: HashMap<u64, VecDeque<u64>>,
     hasher: RandomState,
 }
 
 #[derive(Debug)]
 struct Seen {
-    entry: Entry,
-    /// Of the entry and of its groups.
-    hashes: Hashes,
+    outcome: &'static str,
+    kind: &'static str,
+    model: String,
+    signature: String,
+    client: String,
+    lines: Vec<String>,
     count: u64,
     first: SystemTime,
     last: SystemTime,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Hashes {
-    entry: u64,
-    client: u64,
-    alike: u64,
+    /// Of the last push.
+    number: u64,
 }
 
 /// What is longer is cut: a rejection lists every problem of a request, and names come from
@@ -81,7 +76,7 @@ impl Recent {
     }
 
     /// Adds an entry. Never waits: if another thread holds the lock, it only counts a miss.
-    pub(crate) fn push(&self, entry: Entry, now: SystemTime) {
+    pub(crate) fn push(&self, entry: Entry<'_>, now: SystemTime) {
         let mut entries = match self.entries.try_lock() {
             Ok(entries) => entries,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -90,26 +85,23 @@ impl Recent {
                 return;
             }
         };
-        let entry = cut(entry);
-        let hashes = entries.hashes(&entry);
-        if let Some(number) = entries.numbers.get(&hashes.entry).copied()
-            && let Some(seen) = entries.remove(number)
-        {
-            entries.add(Seen { count: seen.count + 1, last: now, ..seen });
+        entries.next += 1;
+        let (number, hash) = (entries.next, entries.hasher.hash_one(entry));
+        let at = entries.hashes.iter().position(|seen| *seen == hash);
+        if let Some(seen) = at.and_then(|at| entries.seen.get_mut(at)) {
+            seen.count += 1;
+            (seen.last, seen.number) = (now, number);
             return;
         }
+        let Entry { client, outcome, kind, .. } = entry;
         let of_client = (self.capacity / PART).max(self.alike);
-        for (group, max) in [(hashes.alike, self.alike), (hashes.client, of_client)] {
-            if let Some(oldest) = entries.oldest(group, max) {
-                entries.remove(oldest);
-            }
-        }
-        if entries.seen.len() >= self.capacity
-            && let Some(oldest) = entries.seen.keys().next().copied()
-        {
-            entries.remove(oldest);
-        }
-        entries.add(Seen { entry, hashes, count: 1, first: now, last: now });
+        entries.make_room(self.alike, |seen| {
+            (&*seen.client, seen.outcome, seen.kind) == (client, outcome, kind)
+        });
+        entries.make_room(of_client, |seen| seen.client == client);
+        entries.make_room(self.capacity, |_| true);
+        entries.hashes.push(hash);
+        entries.seen.push(Seen::new(entry, number, now));
     }
 
     /// `{"missed", "entries": [{"outcome", "kind", "model", "signature", "client", "lines",
@@ -117,12 +109,12 @@ impl Recent {
     pub(crate) fn to_json(&self) -> Value {
         let entries = self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let time = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
-        let entries: Vec<Value> = entries
-            .seen
-            .values()
-            .rev()
-            .map(|Seen { entry, count, first, last, .. }| {
-                let Entry { outcome, kind, model, signature, client, lines } = entry;
+        let mut all: Vec<&Seen> = entries.seen.iter().collect();
+        all.sort_unstable_by_key(|seen| std::cmp::Reverse(seen.number));
+        let entries: Vec<Value> = all
+            .into_iter()
+            .map(|seen| {
+                let Seen { outcome, kind, model, signature, client, lines, count, first, last, .. } = seen;
                 json!({
                     "outcome": outcome, "kind": kind, "model": model, "signature": signature, "client": client,
                     "lines": lines, "count": count, "first": time(*first), "last": time(*last),
@@ -134,63 +126,33 @@ impl Recent {
 }
 
 impl Entries {
-    fn hashes(&self, entry: &Entry) -> Hashes {
-        let Entry { client, outcome, kind, .. } = entry;
-        Hashes {
-            entry: self.hasher.hash_one(entry),
-            client: self.hasher.hash_one(client),
-            alike: self.hasher.hash_one((client, outcome, kind)),
+    /// Drops the oldest of these if there are `max` of them.
+    fn make_room(&mut self, max: usize, which: impl Fn(&Seen) -> bool) {
+        let these = || self.seen.iter().enumerate().filter(|(_, seen)| which(seen));
+        if these().count() >= max
+            && let Some((oldest, _)) = these().min_by_key(|(_, seen)| seen.number)
+        {
+            self.seen.swap_remove(oldest);
+            self.hashes.swap_remove(oldest);
         }
-    }
-
-    fn add(&mut self, seen: Seen) {
-        let number = self.next;
-        self.next += 1;
-        self.numbers.insert(seen.hashes.entry, number);
-        for group in [seen.hashes.client, seen.hashes.alike] {
-            self.groups.entry(group).or_default().push_back(number);
-        }
-        self.seen.insert(number, seen);
-    }
-
-    fn remove(&mut self, number: u64) -> Option<Seen> {
-        let seen = self.seen.remove(&number)?;
-        self.numbers.remove(&seen.hashes.entry);
-        for group in [seen.hashes.client, seen.hashes.alike] {
-            if let Some(numbers) = self.groups.get_mut(&group) {
-                numbers.retain(|other| *other != number);
-                if numbers.is_empty() {
-                    self.groups.remove(&group);
-                }
-            }
-        }
-        Some(seen)
-    }
-
-    /// The oldest entry of a group that has `max` of them.
-    fn oldest(&self, group: u64, max: usize) -> Option<u64> {
-        let numbers = self.groups.get(&group).filter(|numbers| numbers.len() >= max)?;
-        numbers.front().copied()
     }
 }
 
-fn cut(mut entry: Entry) -> Entry {
-    for name in [&mut entry.model, &mut entry.signature, &mut entry.client] {
-        shorten(name, MAX_NAME);
+impl Seen {
+    fn new(entry: Entry<'_>, number: u64, now: SystemTime) -> Self {
+        let Entry { outcome, kind, model, signature, client, lines } = entry;
+        let [model, signature, client] = [model, signature, client].map(|name| shortened(name, MAX_NAME));
+        let lines = lines.iter().take(MAX_LINES).map(|line| shortened(line, MAX_LINE)).collect();
+        Self { outcome, kind, model, signature, client, lines, count: 1, first: now, last: now, number }
     }
-    entry.lines.truncate(MAX_LINES);
-    for line in &mut entry.lines {
-        shorten(line, MAX_LINE);
-    }
-    entry
 }
 
-fn shorten(text: &mut String, bytes: usize) {
-    if text.len() > bytes {
-        let cut = (0..=bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(cut);
-        text.push_str("...");
+fn shortened(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
     }
+    let end = (0..=bytes).rev().find(|at| text.is_char_boundary(*at));
+    format!("{}...", text.get(..end.unwrap_or(0)).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -199,15 +161,14 @@ mod tests {
 
     use super::*;
 
-    fn entry(model: &str) -> Entry {
-        Entry {
-            outcome: "repaired",
-            kind: "add_batch_dim",
-            model: model.to_owned(),
-            signature: "serving_default".to_owned(),
-            client: "10.0.0.7".to_owned(),
-            lines: vec!["x;add_batch_dim;[2]->[1,2]".to_owned()],
-        }
+    fn push(recent: &Recent, model: &str, client: &str, kind: &'static str, lines: &[String], second: u64) {
+        let entry = Entry { outcome: "repaired", kind, model, signature: "serving_default", client, lines };
+        recent.push(entry, at(second));
+    }
+
+    fn push_model(recent: &Recent, model: &str, second: u64) {
+        let lines = ["x;add_batch_dim;[2]->[1,2]".to_owned()];
+        push(recent, model, "10.0.0.7", "add_batch_dim", &lines, second);
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -218,7 +179,7 @@ mod tests {
     fn the_newest_entries_are_kept_and_listed_first() {
         let recent = Recent::new(2, 2);
         for (second, model) in ["a", "b", "c"].into_iter().enumerate() {
-            recent.push(entry(model), at(second as u64));
+            push_model(&recent, model, second as u64);
         }
         let shown = recent.to_json();
         let models: Vec<&str> =
@@ -229,9 +190,9 @@ mod tests {
     #[test]
     fn equal_entries_are_merged_and_counted() {
         let recent = Recent::new(2, 2);
-        recent.push(entry("other"), at(0));
+        push_model(&recent, "other", 0);
         for second in 1..=100 {
-            recent.push(entry("a"), at(second));
+            push_model(&recent, "a", second);
         }
         let shown = recent.to_json();
         let first = &shown["entries"][0];
@@ -246,9 +207,7 @@ mod tests {
     #[test]
     fn long_text_is_cut_between_characters() {
         let recent = Recent::new(1, 1);
-        let mut long = entry(&"ä".repeat(400));
-        long.lines = vec!["x".repeat(5000); 100];
-        recent.push(long, at(0));
+        push(&recent, &"ä".repeat(400), "", "", &vec!["x".repeat(5000); 100], 0);
         let shown = recent.to_json().to_string();
         assert!(shown.len() < 2 * (MAX_LINES * MAX_LINE + 4 * MAX_NAME), "{}", shown.len());
     }
@@ -257,7 +216,7 @@ mod tests {
     fn a_request_never_waits_for_a_reader() {
         let recent = Recent::new(1, 1);
         let guard = recent.entries.lock().unwrap();
-        recent.push(entry("a"), at(0));
+        push_model(&recent, "a", 0);
         drop(guard);
         assert_eq!(recent.to_json()["missed"], 1);
     }
@@ -265,10 +224,10 @@ mod tests {
     #[test]
     fn a_client_that_varies_its_mistakes_does_not_push_out_the_others() {
         let recent = Recent::new(200, 3);
-        recent.push(Entry { client: "quiet".to_owned(), ..entry("m") }, at(0));
+        push(&recent, "m", "quiet", "add_batch_dim", &[], 0);
         for number in 0..10_000 {
             let lines = vec![format!("x;add_batch_dim;[{number}]->[1,{number}]")];
-            recent.push(Entry { lines, ..entry("m") }, at(number));
+            push(&recent, "m", "10.0.0.7", "add_batch_dim", &lines, number);
         }
         let clients = |recent: &Recent| -> Vec<String> {
             let shown = recent.to_json();
@@ -278,13 +237,12 @@ mod tests {
         assert_eq!(clients(&recent), ["10.0.0.7", "10.0.0.7", "10.0.0.7", "quiet"]);
         for (number, reason) in crate::repair::Reason::ALL.iter().cycle().take(1_000).enumerate() {
             let lines = vec![number.to_string()];
-            recent.push(Entry { kind: reason.as_str(), lines, ..entry("m") }, at(20_000));
+            push(&recent, "m", "10.0.0.7", reason.as_str(), &lines, 20_000);
         }
         let listed = clients(&recent);
         assert_eq!(listed.len(), 200 / PART + 1, "of all kinds together");
         assert_eq!(listed.last().unwrap(), "quiet");
         let entries = recent.entries.lock().unwrap();
-        assert_eq!(entries.numbers.len(), entries.seen.len());
-        assert!(entries.groups.len() <= 2 * entries.seen.len(), "nothing is left of what was dropped");
+        assert_eq!(entries.hashes.len(), entries.seen.len(), "nothing is left of what was dropped");
     }
 }

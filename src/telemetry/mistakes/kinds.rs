@@ -26,8 +26,7 @@ pub(crate) struct Mistake<'a> {
 
 /// A mistake that a client repeats.
 #[derive(Debug, Clone)]
-pub(crate) struct Kind {
-    hash: u64,
+pub(crate) struct Repeated {
     pub language: Language,
     pub model: Arc<str>,
     pub version: Option<i64>,
@@ -45,15 +44,14 @@ pub(crate) struct Kind {
 /// The mistakes of one client. A new one takes the place of the rarest if there are too many.
 #[derive(Debug, Default)]
 pub(super) struct Kinds {
-    kinds: Vec<Kind>,
+    kinds: Vec<Repeated>,
     /// Those that lost their place.
     pub(super) unlisted: u64,
 }
 
-impl Kind {
-    pub(super) fn new(hash: u64, language: Language, mistake: &Mistake<'_>, now: SystemTime) -> Self {
+impl Repeated {
+    pub(super) fn new(language: Language, mistake: &Mistake<'_>, now: SystemTime) -> Self {
         Self {
-            hash,
             language,
             model: cut(mistake.model, MAX_NAME).into(),
             version: mistake.version,
@@ -68,6 +66,16 @@ impl Kind {
         }
     }
 
+    /// Whether the mistake is of this kind: all but the version and the text is the same.
+    fn is(&self, language: Language, mistake: &Mistake<'_>) -> bool {
+        self.kind == mistake.kind
+            && self.outcome == mistake.outcome
+            && self.language == language
+            && *self.input == *cut(mistake.input, MAX_NAME)
+            && *self.signature == *cut(mistake.signature, MAX_NAME)
+            && *self.model == *cut(mistake.model, MAX_NAME)
+    }
+
     /// The last such mistake.
     pub(super) fn as_mistake(&self) -> Mistake<'_> {
         let Self { model, version, signature, input, kind, outcome, text, .. } = self;
@@ -80,20 +88,13 @@ impl Kinds {
         self.kinds.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Kind> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Repeated> {
         self.kinds.iter()
     }
 
-    /// Counts a mistake. `hash` tells kinds apart; at most `max` are kept.
-    pub(super) fn add(
-        &mut self,
-        hash: u64,
-        language: Language,
-        mistake: &Mistake<'_>,
-        now: SystemTime,
-        max: usize,
-    ) {
-        if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.hash == hash) {
+    /// Counts a mistake; at most `max` kinds are kept.
+    pub(super) fn add(&mut self, language: Language, mistake: &Mistake<'_>, now: SystemTime, max: usize) {
+        if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.is(language, mistake)) {
             kind.count += 1;
             kind.last = now;
             kind.version = mistake.version.or(kind.version);
@@ -106,14 +107,16 @@ impl Kinds {
         if self.kinds.len() >= max.max(1) {
             self.drop_rarest();
         }
-        self.kinds.push(Kind::new(hash, language, mistake, now));
+        self.kinds.push(Repeated::new(language, mistake, now));
     }
 
     /// Adds the mistakes of a client that is no longer listed by itself. At most `max` are kept.
     pub(super) fn merge(&mut self, others: Self, max: usize) {
         self.unlisted += others.unlisted;
         for other in others.kinds {
-            if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.hash == other.hash) {
+            if let Some(kind) =
+                self.kinds.iter_mut().find(|kind| kind.is(other.language, &other.as_mistake()))
+            {
                 kind.count += other.count;
                 kind.first = kind.first.min(other.first);
                 kind.last = kind.last.max(other.last);
@@ -135,6 +138,9 @@ impl Kinds {
 
 /// The text without what is beyond `bytes`.
 pub(super) fn cut(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    if text.len() <= bytes {
+        return text;
+    }
+    let end = (0..=bytes).rev().find(|at| text.is_char_boundary(*at));
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }

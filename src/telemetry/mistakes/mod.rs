@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-pub(crate) use kinds::{Kind, Mistake};
+pub(crate) use kinds::{Mistake, Repeated};
 pub(crate) use store::ClientMistakes;
 use store::Store;
 
@@ -51,7 +51,7 @@ struct Waiting {
     client: Box<str>,
     language: Language,
     mismatch: bool,
-    kinds: Vec<Kind>,
+    kinds: Vec<Repeated>,
     now: SystemTime,
 }
 
@@ -87,7 +87,7 @@ impl Mistakes {
         }
         match try_lock(&self.waiting) {
             Some(mut waiting) if waiting.len() < MAX_WAITING => {
-                let kinds = mistakes.iter().map(|mistake| Kind::new(0, language, mistake, now)).collect();
+                let kinds = mistakes.iter().map(|mistake| Repeated::new(language, mistake, now)).collect();
                 waiting.push(Waiting { client: client.into(), language, mismatch, kinds, now });
             }
             Some(_) | None => drop(self.missed.fetch_add(1, Relaxed)),
@@ -165,9 +165,10 @@ impl Mistakes {
 
     /// Records what waits.
     fn catch_up(&self, store: &mut Store) {
-        let waiting = try_lock(&self.waiting).map(|mut waiting| std::mem::take(&mut *waiting));
+        let waiting = try_lock(&self.waiting).filter(|waiting| !waiting.is_empty());
+        let waiting = waiting.map(|mut waiting| std::mem::take(&mut *waiting));
         for Waiting { client, language, mismatch, kinds, now } in waiting.into_iter().flatten() {
-            let mistakes: Vec<Mistake<'_>> = kinds.iter().map(Kind::as_mistake).collect();
+            let mistakes: Vec<Mistake<'_>> = kinds.iter().map(Repeated::as_mistake).collect();
             if store.record(&client, language, mismatch, &mistakes, now) {
                 self.generation.fetch_add(1, Relaxed);
             }

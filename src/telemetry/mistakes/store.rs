@@ -1,10 +1,9 @@
 //! The clients with the most mistakes, and all others added up.
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::kinds::{Kind, Kinds, Mistake, cut};
+use super::kinds::{Kinds, Mistake, Repeated, cut};
 use crate::repair::fix::Language;
 use crate::telemetry::clients::OTHER;
 use crate::telemetry::traffic::{Series, Totals, Traffic};
@@ -25,12 +24,11 @@ const MAX_NAME: usize = 128;
 pub(super) struct Store {
     max: usize,
     clients: HashMap<Arc<str>, Listed>,
-    /// By weight, the lightest first.
+    /// By weight, the lightest first; or by an earlier weight, which was less.
     order: BTreeSet<(u64, Arc<str>)>,
     other: Listed,
     /// Mistakes listed for all clients but `other`.
     kinds: usize,
-    hasher: RandomState,
 }
 
 /// What is known of one client.
@@ -53,7 +51,7 @@ pub(crate) struct ClientMistakes {
     /// When it was first seen, and when it last made a mistake or was first seen.
     pub first: SystemTime,
     pub last: SystemTime,
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<Repeated>,
     /// Mistakes that are not among `kinds`.
     pub unlisted: u64,
 }
@@ -90,7 +88,6 @@ impl Store {
             order: BTreeSet::new(),
             other: Listed::new(now),
             kinds: 0,
-            hasher: RandomState::new(),
         }
     }
 
@@ -134,13 +131,11 @@ impl Store {
         client.last = now;
         let before = client.kinds.len();
         for mistake in mistakes {
-            let Mistake { model, signature, input, kind, outcome, .. } = *mistake;
-            let hash = self.hasher.hash_one((language, model, signature, input, kind, outcome));
-            client.kinds.add(hash, language, mistake, now, max.max(before));
+            client.kinds.add(language, mistake, now, max.max(before));
         }
+        client.weight += mistakes.len() as u64;
         if name != OTHER {
             self.kinds += client.kinds.len() - before;
-            self.weigh(name, mistakes.len() as u64);
         }
         is_new
     }
@@ -172,20 +167,16 @@ impl Store {
         self.clients.insert(name, client);
     }
 
-    fn weigh(&mut self, name: &str, more: u64) {
-        let Some((name, _)) = self.clients.get_key_value(name) else { return };
-        let name = Arc::clone(name);
-        let Some(client) = self.clients.get_mut(&name) else { return };
-        let mut entry = (client.weight, name);
-        self.order.remove(&entry);
-        client.weight += more;
-        entry.0 = client.weight;
-        self.order.insert(entry);
-    }
-
     /// Moves the lightest client to the others, and returns its weight.
     fn drop_lightest(&mut self) -> u64 {
-        let Some((weight, name)) = self.order.pop_first() else { return 0 };
+        let (weight, name) = loop {
+            let Some((weight, name)) = self.order.pop_first() else { return 0 };
+            match self.clients.get(&name) {
+                // A mistake moves its client here once at most, and only when a place is needed.
+                Some(client) if client.weight > weight => drop(self.order.insert((client.weight, name))),
+                _ => break (weight, name),
+            }
+        };
         if let Some(client) = self.clients.remove(&name) {
             self.kinds -= client.kinds.len();
             client.traffic.retire(&self.other.traffic);

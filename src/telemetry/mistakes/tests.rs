@@ -102,9 +102,9 @@ fn invented_names_of_any_length_take_at_most_two_megabytes() {
     mistakes.sample(at(2));
     let clients = mistakes.clients();
     let arc = |text: &Arc<str>| text.len() + 16;
-    let kind = |kind: &Kind| {
+    let kind = |kind: &Repeated| {
         let texts = [&kind.model, &kind.signature, &kind.input, &kind.text].map(arc);
-        size_of::<Kind>() + texts.iter().sum::<usize>()
+        size_of::<Repeated>() + texts.iter().sum::<usize>()
     };
     let of = |client: &ClientMistakes| {
         // The name is in the map and in the order, and every client has a history.
