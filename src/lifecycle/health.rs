@@ -1,7 +1,7 @@
 //! gRPC health, and the gauge of the upstream: both follow the events that change readiness.
 //!
-//! The service is our own: that of `tonic-health` ends a watch of a name that it does not know, where
-//! gRPC demands SERVICE_UNKNOWN and later news.
+//! The service is our own: that of `tonic-health` ends a watch of a name that it does not know,
+//! where gRPC demands SERVICE_UNKNOWN and later news.
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -40,7 +40,8 @@ impl Raw {
         self.0.write_all(&[&head, payload].concat()).await.unwrap();
     }
 
-    /// The next frame of these kinds; `None` at the end of the connection. Settings are acknowledged.
+    /// The next frame of these kinds; `None` at the end of the connection. Settings are
+    /// acknowledged.
     pub async fn next(&mut self, kinds: &[u8]) -> Option<Frame> {
         within(&format!("a frame of {kinds:?}"), async {
             loop {
