@@ -30,7 +30,9 @@ enum End {
 /// The warnings are about the environment; they are logged like everything else from here on.
 pub(super) fn run(source: Source, warnings: &[String]) -> Result<Exit, Failure> {
     let config = source.load().map_err(|error| {
-        warnings.iter().for_each(|warning| render::note(&format!("warning: {warning}")));
+        for warning in warnings {
+            render::note(&format!("warning: {warning}"));
+        }
         Failure::usage(error)
     })?;
     log::init(config.log_format, &config.log).map_err(Failure::usage)?;

@@ -325,7 +325,8 @@ impl Config {
         };
         match model {
             None => {
-                [defaults].into_iter().chain(models.values_mut()).chain(overridden.values_mut()).for_each(set)
+                let all = [defaults].into_iter().chain(models.values_mut()).chain(overridden.values_mut());
+                all.for_each(set);
             }
             Some(model) => match models.get_mut(model) {
                 Some(declared) => set(declared),

@@ -182,7 +182,7 @@ mod tests {
         let policy = |max_rows: u64, mode| {
             let of = |name: &str, max_rows| {
                 let batching = Settings { enabled: true, max_rows, ..Settings::default() };
-                (name.to_owned(), Policy { batching, mode, ..Policy::default() })
+                (name.to_owned(), Policy { mode, batching, ..Policy::default() })
             };
             let signatures = [of("a", 16), of("b", max_rows)].into();
             Arc::new(ModelPolicy { signatures, ..ModelPolicy::default() })

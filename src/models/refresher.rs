@@ -165,11 +165,9 @@ impl Worker {
         let config = self.config.load();
         for (model, entry) in self.catalog.snapshot() {
             let policy = Arc::new(config.policy(&model).clone());
-            let problems = match config.is_declared(&model) {
-                true => entry.config_problems(&model, &policy),
-                false => Vec::new(),
-            };
-            self.problems.set_config(&model, problems);
+            let is_declared = config.is_declared(&model);
+            let problems = is_declared.then(|| entry.config_problems(&model, &policy));
+            self.problems.set_config(&model, problems.unwrap_or_default());
             self.catalog.put(&model, Some(entry.with_policy(&policy)));
         }
         self.problems.retain(|model| config.is_declared(model) || self.catalog.entry(model).is_some());

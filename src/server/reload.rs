@@ -104,12 +104,11 @@ impl Reloader {
         loop {
             let interval = self.shared.config.load().reload_interval;
             let requested = self.shared.reload.requested.notified();
-            let forced = match interval.is_zero() {
-                true => {
-                    requested.await;
-                    true
-                }
-                false => tokio::time::timeout(interval, requested).await.is_ok(),
+            let forced = if interval.is_zero() {
+                requested.await;
+                true
+            } else {
+                tokio::time::timeout(interval, requested).await.is_ok()
             };
             self.look(forced).await;
         }
@@ -153,7 +152,7 @@ impl Reloader {
                     problems = lines.len(),
                     "the changed configuration is refused; the one before stays in use"
                 );
-                lines.iter().for_each(|line| tracing::error!("{line}"));
+                log(&lines);
                 metrics::config_reload(ReloadResult::Refused);
                 self.shared.reload.status().problems = lines;
                 false
@@ -218,7 +217,7 @@ impl Reloader {
             }
             Some(Err(lines)) => {
                 tracing::error!("changed certificates are refused; those before stay in use");
-                lines.iter().for_each(|line| tracing::error!("{line}"));
+                log(&lines);
                 metrics::certificate_reload(ReloadResult::Refused);
                 self.shared.reload.status().certificates = lines;
             }
@@ -249,6 +248,12 @@ fn lines(error: &SourceError) -> Vec<String> {
     match error {
         SourceError::Problems(problems) => limited(problems.lines()),
         SourceError::Read { source, .. } => vec![format!("{error}: {source}")],
+    }
+}
+
+fn log(lines: &[String]) {
+    for line in lines {
+        tracing::error!("{line}");
     }
 }
 

@@ -142,7 +142,9 @@ impl View for ServerView {
             && shared.catalog.entry(model).is_none()
             && mode.is_some()
         {
-            return Err(format!("model '{model}' is neither configured nor known"));
+            return Err(format!(
+                "model '{model}' is neither configured nor known (without `model`, the mode of all is changed)"
+            ));
         }
         match mode {
             Some(mode) => shared.modes.set(model, mode, time)?,

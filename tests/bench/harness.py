@@ -204,7 +204,7 @@ class Bench:
             raise RuntimeError(why)
         port, admin = free_port(), free_port()
         file = self.folder / f"sidecar-{port}.yaml"
-        file.write_text(config)
+        file.write_text("drain_delay: 0s\n" + config)
         argv = [path, "run", "--config", str(file), "--upstream", f"127.0.0.1:{upstream_port}"]
         argv += ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", "--workers", str(workers)]
         child = self.child(SIDECAR, [*prefix, *argv], port, admin, clean_env=True)
@@ -237,7 +237,9 @@ class Bench:
             return [path, "-db", "-f", config("haproxy.cfg")]
         if name in OWN:
             return [path, OWN[name], "--listen", f"127.0.0.1:{port}", "--upstream", upstream]
-        argv = [path, "run", "--upstream", upstream, "--listen", f"127.0.0.1:{port}"]
+        file = folder / "sidecar.yaml"
+        file.write_text("drain_delay: 0s\n")
+        argv = [path, "run", "--config", str(file), "--upstream", upstream, "--listen", f"127.0.0.1:{port}"]
         argv += ["--admin-listen", f"127.0.0.1:{admin}", "--workers", str(workers)]
         return argv + [word for model in ("m", "img", "slow") for word in ("--model", model)]
 

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -33,6 +34,15 @@ class Sidecar:
     """A running sidecar: `address` for gRPC, `admin` for HTTP."""
 
     def __init__(self, upstream, *options):
+        options = list(options)
+        text = "drain_delay: 0s\n"  # nobody watches its readiness when it stops
+        if "--config" in options:
+            place = options.index("--config")
+            text += Path(options[place + 1]).read_text()
+            del options[place : place + 2]
+        self.config = tempfile.NamedTemporaryFile("w", suffix=".yaml")  # noqa: SIM115
+        self.config.write(text)
+        self.config.flush()
         command = [
             binary(),
             "run",
@@ -42,6 +52,8 @@ class Sidecar:
             "127.0.0.1:0",
             "--admin-listen",
             "127.0.0.1:0",
+            "--config",
+            self.config.name,
             *options,
         ]
         # Only the command line configures it.
@@ -66,6 +78,7 @@ class Sidecar:
 
     def __exit__(self, kind, *_):
         stop(self.process)
+        self.config.close()
         self.reader.join()
         self.process.stderr.close()
         if kind is not None:

@@ -71,8 +71,7 @@ impl Filter {
             .and_then(|time| Some((Instant::now().checked_add(time)?, SystemTime::now().checked_add(time)?)));
         state.changed = Some(Changed { filter: filter.to_owned(), end });
         drop(state);
-        // Logged under any filter but `off`, whichever was used before.
-        tracing::error!(filter, ?time, "the log filter is changed");
+        tracing::warn!(filter, ?time, "the log filter is changed");
         self.changed.notify_one();
         Ok(())
     }
