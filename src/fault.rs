@@ -19,14 +19,16 @@ use text::fit_problems;
 pub(crate) use text::{percent_decode, percent_encode};
 pub(crate) use trailers::{ACCEPTED_ENCODINGS, GRPC_MESSAGE, TRAILERS_LIMIT};
 
+use crate::repair::report::Reader;
 use crate::repair::{Problem, Reason};
 use crate::telemetry::metrics::OutcomeLabel;
 
-/// Why a request gets no answer from TF Serving.
+/// Why a request gets no answer from TF Serving. `Display` has no tensor value, so it may be
+/// logged; [`Fault::text`] is what the client is told.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
     /// The request does not match the signature, and no repair may fix it.
-    #[error("{}", fit_problems(model, signature, problems))]
+    #[error("{}", fit_problems(model, signature, problems, Reader::Operator))]
     Refused { model: String, signature: String, problems: Vec<Problem>, code: Code },
     #[error("malformed request: {problem}")]
     Malformed { problem: String },
@@ -106,6 +108,16 @@ pub enum Fault {
 impl Fault {
     pub(crate) fn malformed(problem: impl Into<String>) -> Self {
         Self::Malformed { problem: problem.into() }
+    }
+
+    /// The text for the client, with the values that are wrong.
+    fn text(&self) -> String {
+        match self {
+            Self::Refused { model, signature, problems, .. } => {
+                fit_problems(model, signature, problems, Reader::Client)
+            }
+            _ => self.to_string(),
+        }
     }
 
     pub(crate) fn code(&self) -> Code {

@@ -32,7 +32,7 @@ impl Fault {
     /// The answer's trailers: `grpc-status`, `grpc-message` and, where there are details,
     /// `grpc-status-details-bin`.
     pub(crate) fn trailers(&self) -> HeaderMap {
-        let text = cut(&self.to_string(), MESSAGE_LIMIT);
+        let text = cut(&self.text(), MESSAGE_LIMIT);
         let message = percent_encode(&text);
         let mut trailers = HeaderMap::with_capacity(8);
         trailers.insert(GRPC_STATUS, code_value(self.code()));
@@ -103,7 +103,7 @@ fn violation(problem: &Problem) -> pb::bad_request::FieldViolation {
     };
     pb::bad_request::FieldViolation {
         field,
-        description: cut(&problem.to_string(), DESCRIPTION_LIMIT),
+        description: cut(&problem.for_client().to_string(), DESCRIPTION_LIMIT),
         reason: problem.reason.as_str().into(),
         ..Default::default()
     }
@@ -171,6 +171,19 @@ mod tests {
         let request = pb::BadRequest::decode(status.details[0].value.as_slice()).unwrap();
         assert_eq!(request.field_violations.len(), 2);
         assert_eq!(request.field_violations[1].field, "inputs[\"input_1\"]");
+    }
+
+    #[test]
+    fn only_the_client_is_told_the_value_that_is_wrong() {
+        let mut fault = refused(1, 10);
+        if let Fault::Refused { problems, .. } = &mut fault {
+            problems[0].value = Some("4321".into());
+        }
+        let trailers = fault.trailers();
+        assert!(trailers[GRPC_MESSAGE].to_str().unwrap().contains("value 4321 "), "{trailers:?}");
+        let request = pb::BadRequest::decode(details(&trailers).details[0].value.as_slice()).unwrap();
+        assert!(request.field_violations[0].description.contains("value 4321 "));
+        assert!(!fault.to_string().contains("4321"), "{fault}");
     }
 
     #[test]
