@@ -134,6 +134,16 @@ impl Fault {
         self.spec().outcome()
     }
 
+    /// Whether the sidecar refuses the request, because of what was sent or because of load.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.outcome(), OutcomeLabel::Rejected | OutcomeLabel::Overloaded)
+    }
+
+    /// A name that the refusal is about, such as `model`, as the client sent it.
+    pub(crate) fn fact(&self, key: &str) -> Option<&str> {
+        self.spec().facts().find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
     /// Everything that depends on the variant, apart from its text: the rest of the program reads
     /// it from here.
     fn spec(&self) -> Spec<'_> {

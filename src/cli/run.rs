@@ -28,7 +28,8 @@ enum End {
 
 /// The warnings are about the environment; they are logged like everything else from here on.
 pub(super) fn run(config: Config, warnings: &[String]) -> Result<Exit, Failure> {
-    log::init(config.log_format, &config.log).map_err(Failure::usage)?;
+    // Dropped last, so that the last lines are written.
+    let _log = log::init(config.log_format, &config.log).map_err(Failure::usage)?;
     tasks::install_hook(tasks::log_panic);
     for warning in warnings {
         tracing::warn!("{warning}");

@@ -12,7 +12,9 @@ use super::scalars::{
     Address, Choice, Concurrency, FileMode, FilePath, LogFilter, Number, OnOff, Share, Size, Text, Time,
 };
 use super::table::{Both, Field, Key, Named, Optional, Table, keys};
-use super::{Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls};
+use super::{
+    AccessLog, Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls,
+};
 use crate::batch::Settings;
 use crate::repair::policy::{
     MissingInputs, Mode, ModelPolicy, Policy, RowAgreement, ShortLists, SmallInts, Unrepairable,
@@ -46,6 +48,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         client_identity: Sources, "What names a client in the label `client` of metrics and on the status page: the first source that gives a name. `tls_san`: the URI (SPIFFE) or DNS name in the client's certificate. `{metadata: KEY}`: the value of a key of the request metadata. `user_agent`: the user agent as name and major.minor version, such as `grpc-python/1.62`. `peer`: the IP address. `off`: clients are not named. Metadata can be forged, so a name is only shown; limits and fair shares are by peer. See [operations.md](operations.md#who-sends-what).";
         max_clients: Number::new(1, 1024), "Names of clients in metrics, in the life of the process. Later ones are counted together as `__other__`.";
         log_format: Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), "The format of log lines on stderr.";
+        access_log: Choice(&[("off", AccessLog::Off), ("problems", AccessLog::Problems), ("all", AccessLog::All)]), "Which requests have a line in the log, written at their end: none, those that do not conform, have a warning or are not answered OK, or all. Events of repairs and refusals are logged in any case. See [operations.md](operations.md#access-log).";
         log: LogFilter, "Which log lines are written: a level, or `target=level,...`.";
         defaults = Field::<Config, _, _> { get: |config| &config.defaults.defaults, get_mut: |config| &mut config.defaults.defaults, format: &DEFAULTS }, "The policy of every model.";
         models = Named { name: "MODEL", table: &MODEL, get: |config: &Config| &config.models, get_mut: |config| &mut config.models, base: of_defaults, inherits: true }, "Models and their policies. Their signatures are read at startup, and the sidecar is not ready until that is done.";

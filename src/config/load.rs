@@ -379,6 +379,7 @@ models:
         - peer
         max_clients: 128
         log_format: text
+        access_log: "off"
         log: info
         defaults:
           mode: repair

@@ -1,13 +1,17 @@
 //! What is counted of a request, once, at its end, and of each of its calls to TF Serving.
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::identity::Caller;
+use super::report::{End, Place, Report, log};
+use crate::config::AccessLog;
 use crate::fault::Fault;
 use crate::repair::{Outcome, Reason, Verdict};
-use crate::telemetry::clients::{Client, Clients};
+use crate::telemetry::clients::Client;
 use crate::telemetry::metrics::{self, Method, ModelMetrics, OutcomeLabel, Stage};
 
 /// One request in this many has its stages timed: that takes two clock readings a stage.
@@ -19,8 +23,8 @@ pub(crate) struct RequestMetrics {
     pub method: Method,
     arrived: Instant,
     model: Option<Arc<ModelMetrics>>,
-    /// Who sent it; found out only for what shows it.
-    client: OnceCell<Client>,
+    /// What the log will say.
+    pub(crate) report: Report,
     /// The input with the first problem of a refusal.
     rejected_input: Option<Box<str>>,
     outcome: OutcomeLabel,
@@ -34,16 +38,18 @@ pub(crate) struct CallMetrics<'a> {
     model: &'a ModelMetrics,
     method: Method,
     sampled: bool,
+    /// The time that the request spent in its last call.
+    upstream: &'a Cell<Option<Duration>>,
 }
 
 impl RequestMetrics {
     /// `number` numbers the requests of a thread.
-    pub(crate) fn new(method: Method, arrived: Instant, number: u32) -> Self {
+    pub(crate) fn new(method: Method, arrived: Instant, number: u32, access: AccessLog) -> Self {
         Self {
             method,
             arrived,
             model: None,
-            client: OnceCell::new(),
+            report: Report::new(access),
             rejected_input: None,
             outcome: OutcomeLabel::Passed,
             dry_run: false,
@@ -73,8 +79,8 @@ impl RequestMetrics {
     }
 
     /// Who sent the request; `find` runs once at most.
-    pub(crate) fn client(&self, find: impl FnOnce() -> Client) -> &Client {
-        self.client.get_or_init(find)
+    pub(crate) fn caller(&self, find: impl FnOnce() -> Caller) -> &Caller {
+        self.report.caller(find)
     }
 
     /// A refusal is counted under this alias of the signature; [`metrics::UNKNOWN`] for a name
@@ -112,23 +118,29 @@ impl RequestMetrics {
     }
 
     pub(crate) fn call(&self) -> CallMetrics<'_> {
-        CallMetrics { model: self.model(), method: self.method, sampled: self.sampled }
+        let upstream = &self.report.upstream;
+        CallMetrics { model: self.model(), method: self.method, sampled: self.sampled, upstream }
     }
 
     /// The client got an answer with this code, from TF Serving or from here.
-    pub(crate) fn answered(self, code: Code) {
-        let model = self.model();
-        model.request(self.method, self.outcome, code);
-        model.request_seconds(self.method, self.arrived.elapsed().as_secs_f64());
+    pub(crate) fn answered(self, code: Code, place: Place<'_>) {
+        self.ended(code, place, None);
     }
 
-    /// `clients`: for a client that was not found out.
-    pub(crate) fn failed(mut self, fault: &Fault, clients: &Arc<Clients>) {
+    fn ended(self, code: Code, place: Place<'_>, fault: Option<&Fault>) {
+        let model = self.model();
+        let duration = self.arrived.elapsed();
+        model.request(self.method, self.outcome, code);
+        model.request_seconds(self.method, duration.as_secs_f64());
+        log(&self, self.outcome, End { place, code, duration, fault });
+    }
+
+    pub(crate) fn failed(mut self, fault: &Fault, place: Place<'_>) {
         self.outcome = fault.outcome();
         if self.outcome == OutcomeLabel::Rejected
             && let Some(reason) = fault.reason()
         {
-            let client = self.client.get_or_init(|| clients.unknown());
+            let client = &self.report.caller(|| Caller::unknown(place.shard)).client;
             let input = self.rejected_input.as_deref().unwrap_or_default();
             if self.dry_run {
                 self.model().would_reject(input, reason.as_str(), client);
@@ -137,20 +149,22 @@ impl RequestMetrics {
                 self.model().rejection(input, reason.as_str(), client);
             }
         }
-        self.answered(fault.code());
+        self.ended(fault.code(), place, Some(fault));
     }
 
     /// The client cancelled the request, or its connection ended.
-    pub(crate) fn cancelled(mut self) {
+    pub(crate) fn cancelled(mut self, place: Place<'_>) {
         self.outcome = OutcomeLabel::Failed;
-        self.answered(Code::Cancelled);
+        self.answered(Code::Cancelled, place);
     }
 }
 
 impl CallMetrics<'_> {
     /// TF Serving has begun to answer what was sent at `sent`.
     pub(crate) fn answered(self, sent: Instant) {
-        let seconds = sent.elapsed().as_secs_f64();
+        let elapsed = sent.elapsed();
+        self.upstream.set(Some(elapsed));
+        let seconds = elapsed.as_secs_f64();
         self.model.upstream_seconds(self.method, seconds);
         if self.sampled {
             metrics::stage_seconds(Stage::Upstream, seconds);

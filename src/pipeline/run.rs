@@ -22,7 +22,7 @@ use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::{Action, Calls, Mode, Outcome, Reason, Verdict};
 use crate::retry::policy::{Cause, Decision};
-use crate::wire::{ModelSpec, Rope};
+use crate::wire::{ModelSpec, Rope, WireError};
 
 /// How long the server's refusal may wait for a check whether the signatures have changed.
 const REVALIDATE_WITHIN: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
     };
     let operation = match scanned {
         Ok(operation) => Some(operation),
-        Err(Malformed { error, spec }) if lets_malformed_pass(cx, &spec) => {
+        Err(Malformed { error, spec }) if lets_malformed_pass(cx, &spec, &error) => {
             tracing::debug!(%error, "forwarding a message that cannot be parsed");
             None
         }
@@ -76,6 +76,9 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
         cx.metrics.set_outcome(&verdict);
+        if cx.metrics.report.has_access() {
+            cx.metrics.report.set_rows(operation.rows(&verdict));
+        }
 
         // apply
         let metadata = repair_metadata(&verdict, cx.options.dry_run);
@@ -182,7 +185,7 @@ pub(crate) async fn forward(cx: &mut RequestContext<'_>, frames: &[Bytes]) -> Re
 
 /// Whether a message that cannot be parsed is forwarded all the same: in the modes that refuse
 /// nothing. `spec` names its model if that is readable; otherwise the defaults decide.
-fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec) -> bool {
+fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec, error: &WireError) -> bool {
     let config = &cx.shard.config;
     if let Some(version) = cx.shard.catalog.lookup(spec) {
         cx.metrics.set_model(version.metrics(spec.effective_signature()));
@@ -192,6 +195,7 @@ fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec) -> bool {
     if mode == Mode::Observe && !cx.options.dry_run {
         let client = cx.client().clone();
         cx.metrics.would_reject(Reason::Malformed, &client);
+        cx.metrics.report.note_one(cx, "would_reject", Reason::Malformed, error.to_string());
     }
     mode <= Mode::Observe && !cx.options.dry_run
 }

@@ -3,6 +3,7 @@ use tonic::Code;
 
 use super::context::RequestContext;
 use super::options::RequestOptions;
+use super::report::note;
 use crate::fault::{Fault, code_of};
 use crate::models::catalog::ModelVersion;
 use crate::repair::policy::ModelPolicy;
@@ -92,6 +93,7 @@ pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict:
         Outcome::Rejected if !cx.options.dry_run => "rejected",
         Outcome::Rejected | Outcome::WouldReject => "would reject",
     };
+    note(cx, outcome, verdict);
     let lines = if verdict.problems.is_empty() {
         let warnings = verdict.warnings.iter().map(|warning| warning.text.clone());
         verdict.plan.steps.iter().map(repair_entry).chain(warnings).collect()

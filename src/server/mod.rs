@@ -31,6 +31,7 @@ use crate::models::refresher::Refresher;
 use crate::runs::Handover;
 use crate::tasks::{self, Failures};
 use crate::telemetry::clients::Clients;
+use crate::telemetry::events::Events;
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
 use crate::upstream::target::{Target, TargetError};
@@ -87,6 +88,7 @@ pub(crate) struct Shared {
     clients: Arc<Clients>,
     recent: Arc<Recent>,
     unknown_models: Arc<Recent>,
+    events: Arc<Events>,
     local: Local,
     live: Vec<Arc<Live>>,
     /// Notified at the end of every client connection.
@@ -179,6 +181,7 @@ impl Sidecar {
             clients: Clients::new(config.max_clients),
             recent: Arc::new(Recent::new(MAX_RECENT)),
             unknown_models: Arc::new(Recent::new(MAX_UNKNOWN)),
+            events: Arc::new(Events::new(config.access_log)),
             local,
             live: live.clone(),
             ended: Arc::default(),

@@ -83,6 +83,7 @@ pub(super) async fn run(
         clients: Arc::clone(&shared.clients),
         recent: Arc::clone(&shared.recent),
         unknown_models: Arc::clone(&shared.unknown_models),
+        events: Arc::clone(&shared.events),
         requests: std::cell::Cell::new(0),
     });
     let of_runs = Rc::clone(&shard);

@@ -12,6 +12,7 @@ use crate::listener::admin::{Drained, Readiness, View};
 use crate::models::catalog::Entry;
 use crate::runs::Runs;
 use crate::signature::TensorInfo;
+use crate::telemetry::log;
 use crate::telemetry::metrics::{self, BatchMetrics};
 
 /// The admin listener's view of the sidecar; a cheap handle.
@@ -66,6 +67,7 @@ impl View for ServerView {
                 runs.metrics.set_costs(run, row);
             }
         }
+        metrics::set_log_losses(log::lost_lines(), self.0.events.left_out());
         metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
     }
 

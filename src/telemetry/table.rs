@@ -88,6 +88,8 @@ metrics_table! {
     Gauge MODEL_PROBLEM "model_problem" [model, version, kind] "1 for each reason why a model or one of its versions is not served. The version is empty for the whole model.";
     Gauge CONFIG_PROBLEMS "config_problems" [model] "Settings of a configured model that have no effect, because its signatures do not have the name or their dtype cannot hold the value.";
     Gauge CERTIFICATE_EXPIRY "certificate_expiry_timestamp_seconds" [setting] "Unix time at which the certificates in the file of a setting expire: the first one of a chain, the last one of a bundle of authorities.";
+    Counter EVENTS_LEFT_OUT "events_left_out_total" [] "Events of repairs and refusals that were not logged, because the client had the same one less than 20 seconds before.";
+    Counter LOG_LINES_LOST "log_lines_lost_total" [] "Log lines that were lost, because stderr is read too slowly and 4096 lines wait for it.";
     Counter PANICS "panics_total" [task] "Panics that ended a request or a connection: bugs in the sidecar. The log has the place.";
     Gauge BUILD_INFO "build_info" [version] "1 for the running version.";
 }

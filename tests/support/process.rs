@@ -2,7 +2,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use super::{admin, within};
@@ -14,6 +14,8 @@ pub struct Process {
     pub grpc: String,
     pub admin: String,
     log: Arc<Mutex<String>>,
+    /// Whether the log is not read any more.
+    stuck: Arc<(Mutex<bool>, Condvar)>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -42,7 +44,7 @@ impl Process {
             .env_clear()
             .args(["-c", &format!("{limit}exec \"$0\" \"$@\"")])
             .arg(program)
-            .args(["run", "--log-format", "text", "--config"])
+            .args(["run", "--config"])
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -55,7 +57,9 @@ impl Process {
         while grpc.is_none() || admin.is_none() {
             let line =
                 lines.next().unwrap_or_else(|| panic!("the sidecar ended: {}", log.lock().unwrap())).unwrap();
-            let addr = line.split("addr=").nth(1).and_then(|rest| rest.split_whitespace().next());
+            // `addr=127.0.0.1:1`, or `"addr":"127.0.0.1:1"`.
+            let addr = line.split("addr").nth(1).map(|rest| rest.trim_start_matches(['=', ':', '"']));
+            let addr = addr.and_then(|rest| rest.split([' ', '"']).next());
             if line.contains("grpc") && line.contains("listening") {
                 grpc = addr.map(str::to_owned);
             } else if line.contains("admin") && line.contains("listening") {
@@ -65,16 +69,29 @@ impl Process {
         }
         std::fs::remove_file(&file).unwrap();
         let kept = Arc::clone(&log);
-        // The pipe is read to its end, or the sidecar would block on a full one.
+        let stuck = Arc::new((Mutex::new(false), Condvar::new()));
+        let while_stuck = Arc::clone(&stuck);
         let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                let (stuck, changed) = &*while_stuck;
+                drop(changed.wait_while(stuck.lock().unwrap(), |stuck| *stuck).unwrap());
                 let mut kept = kept.lock().unwrap();
                 if kept.len() < 1 << 20 {
                     writeln!(kept, "{line}").unwrap();
                 }
             }
         });
-        Self { child, grpc: grpc.unwrap(), admin: admin.unwrap(), log, reader: Some(reader) }
+        Self { child, grpc: grpc.unwrap(), admin: admin.unwrap(), log, stuck, reader: Some(reader) }
+    }
+
+    /// Nobody reads the log any more, so that its pipe fills up.
+    pub fn stop_reading_the_log(&self) {
+        self.set_stuck(true);
+    }
+
+    fn set_stuck(&self, stuck: bool) {
+        *self.stuck.0.lock().unwrap() = stuck;
+        self.stuck.1.notify_all();
     }
 
     /// Waits until `/readyz` answers 200.
@@ -112,6 +129,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        self.set_stuck(false);
         if let Some(reader) = self.reader.take() {
             reader.join().ok();
         }

@@ -18,10 +18,11 @@ use super::{Client, message, passthrough};
 use crate::fault::Fault;
 use crate::limiter::admission::{Share, Ticket};
 use crate::pipeline::options::RequestOptions;
+use crate::pipeline::report::Place;
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::{Answer, RequestContext, Shard, forward, run};
 use crate::retry::policy::Attempts;
-use crate::telemetry::metrics::OutcomeLabel;
+use crate::telemetry::events::{RequestId, X_REQUEST_ID};
 use crate::transport::body::BodyReader;
 use crate::transport::deadline::Deadline;
 use crate::upstream::call::CallHead;
@@ -48,8 +49,17 @@ pub(super) async fn serve(
 ) {
     let arrived = Instant::now();
     let route = Route::of(request.uri());
-    let mut metrics = RequestMetrics::new(route.method(), arrived, shard.next_number());
+    let access = shard.events.access();
+    let mut metrics = RequestMetrics::new(route.method(), arrived, shard.next_number(), access);
     let responder = Responder::new(respond, Rc::clone(&client.backlog));
+    if let Some(id) = request.headers().get(X_REQUEST_ID) {
+        responder.set_request_id(RequestId::echo(id));
+        metrics.report.set_id(id);
+    }
+    let place = Place { shard: &shard, peer: client.share.peer() };
+    if metrics.report.has_access() {
+        place.identify(request.headers(), &metrics);
+    }
     if !is_grpc(&request) {
         responder.http(StatusCode::UNSUPPORTED_MEDIA_TYPE);
         discard(request.into_body()).await;
@@ -57,7 +67,7 @@ pub(super) async fn serve(
     }
     let outcome = match Deadline::read(request.headers(), arrived) {
         Err(fault) => {
-            metrics.client(|| shard.identify(client.share.peer(), request.headers()));
+            place.identify(request.headers(), &metrics);
             Err(fault.into())
         }
         Ok(deadline) => {
@@ -68,12 +78,12 @@ pub(super) async fn serve(
         }
     };
     match outcome {
-        Ok(code) => metrics.answered(code),
-        Err(Stop::ClientCancelled) => metrics.cancelled(),
+        Ok(code) => metrics.answered(code, place),
+        Err(Stop::ClientCancelled) => metrics.cancelled(place),
         Err(Stop::Fault(fault)) => {
             tracing::debug!(method = route.method().as_str(), code = ?fault.code(), %fault, "request failed");
-            responder.fail(fault.trailers());
-            metrics.failed(&fault, &shard.clients);
+            responder.fail(fault.trailers(Some(&metrics.report.request_id().to_string())));
+            metrics.failed(&fault, place);
         }
     }
 }
@@ -120,12 +130,18 @@ async fn dispatch(
                 call.responder.set_dry_run();
                 metrics.set_dry_run();
             }
-            let mut ticket = call.shard.admit(call.share, call.deadline)?;
+            let mut ticket = call
+                .shard
+                .admit(call.share, call.deadline)
+                .map_err(|fault| call.identified(&head.headers, metrics, fault.into()))?;
             let Shard { config, offload, .. } = call.shard;
             let limits = &config.limits;
             let message = message::read(body, &head.headers, limits, Some(offload), &mut ticket)
                 .await
                 .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
+            if metrics.report.has_access() {
+                metrics.report.set_request_bytes(message.payload.len());
+            }
             let mut cx = call.context(options, ticket, head, metrics);
             let answer = run(&mut cx, &message).await.inspect_err(|fault| cx.identify_refused(fault))?;
             // A client that takes its time to read the answer need not hold its request too.
@@ -136,11 +152,14 @@ async fn dispatch(
             }
             Writer::new(call.responder, &mut ticket, limits).write(answer).await
         }
-        Route::Reload if !call.shard.config.allow_reload => Err(Fault::ReloadForbidden.into()),
+        Route::Reload if !call.shard.config.allow_reload => {
+            Err(call.identified(&head.headers, metrics, Fault::ReloadForbidden.into()))
+        }
         // Boxed: rarer methods need not size the task of every Predict.
         Route::Reload | Route::Unary(_) => Box::pin(unary(call, head, body, metrics)).await,
         Route::Other(_) => {
-            let ticket = call.share.open()?;
+            let ticket =
+                call.share.open().map_err(|fault| call.identified(&head.headers, metrics, fault.into()))?;
             let Call { shard, responder, deadline, .. } = call;
             let head = call_head(shard, head);
             Box::pin(passthrough::pass(shard, responder, ticket, head, body, deadline, metrics)).await
@@ -156,11 +175,15 @@ async fn unary(
     body: RecvStream,
     metrics: &mut RequestMetrics,
 ) -> Result<Code, Stop> {
-    let mut ticket = call.share.open()?;
+    let mut ticket =
+        call.share.open().map_err(|fault| call.identified(&head.headers, metrics, fault.into()))?;
     let limits = &call.shard.config.limits;
     let message = message::read(body, &head.headers, limits, None, &mut ticket)
         .await
         .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
+    if metrics.report.has_access() {
+        metrics.report.set_request_bytes(message.payload.len());
+    }
     let mut cx = call.context(RequestOptions::NONE, ticket, head, metrics);
     let answer = forward(&mut cx, &message.frames).await.inspect_err(|fault| cx.identify_refused(fault))?;
     drop(message);
@@ -170,12 +193,12 @@ async fn unary(
 }
 
 impl<'a> Call<'a> {
-    /// Finds out who sent a request that is refused because of what was sent.
+    /// Finds out who sent a request that is refused.
     fn identified(&self, headers: &HeaderMap, metrics: &RequestMetrics, stop: Stop) -> Stop {
         if let Stop::Fault(fault) = &stop
-            && fault.outcome() == OutcomeLabel::Rejected
+            && fault.is_refusal()
         {
-            metrics.client(|| self.shard.identify(self.share.peer(), headers));
+            Place { shard: self.shard, peer: self.share.peer() }.identify(headers, metrics);
         }
         stop
     }

@@ -91,11 +91,11 @@ pub(super) async fn serve(
     let responder = Responder::new(respond, Rc::clone(&client.backlog));
     let mut ticket = match client.share.open() {
         Ok(ticket) => ticket,
-        Err(fault) => return responder.fail(fault.trailers()),
+        Err(fault) => return responder.fail(fault.trailers(None)),
     };
     let deadline = match Deadline::read(request.headers(), tokio::time::Instant::now()) {
         Ok(deadline) => deadline,
-        Err(fault) => return responder.fail(fault.trailers()),
+        Err(fault) => return responder.fail(fault.trailers(None)),
     };
     let work = pin!(async {
         let writer = Writer::new(&responder, &mut ticket, &shard.config.limits);
@@ -109,7 +109,7 @@ pub(super) async fn serve(
     });
     match responder.bounded(deadline, work).await {
         Ok(()) | Err(Stop::ClientCancelled) => {}
-        Err(Stop::Fault(fault)) => responder.fail(fault.trailers()),
+        Err(Stop::Fault(fault)) => responder.fail(fault.trailers(None)),
     }
 }
 

@@ -16,6 +16,7 @@ use super::super::send::{acquire, send_with};
 use super::super::{Shard, stages};
 use super::without_encoding;
 use crate::batch::{Cause, Formed, Request, Slicer, join};
+use crate::config::AccessLog;
 use crate::explain::overload;
 use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
 use crate::limiter::Order;
@@ -47,7 +48,7 @@ enum Called {
 pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let runs = Arc::clone(reserved.runs());
     let progress = Progress::new("waiting for the upstream");
-    let mut metrics = RequestMetrics::new(Method::Predict, Instant::now(), 1);
+    let mut metrics = RequestMetrics::new(Method::Predict, Instant::now(), 1, AccessLog::Off);
     metrics.set_model(&runs.model_metrics);
     let attempts = match shard.limiter {
         Some(_) => Attempts::with_limiter().retry_lost(shard.config.retry_lost),

@@ -64,6 +64,11 @@ impl ModelMetrics {
         &self.model
     }
 
+    /// The values of the labels `model`, `version` and `signature`.
+    pub(crate) fn labels(&self) -> [&str; 3] {
+        [&self.model, &self.version, &self.signature]
+    }
+
     /// Counts an answered request.
     pub(crate) fn request(&self, method: Method, outcome: OutcomeLabel, code: Code) {
         const CELLS: usize = OutcomeLabel::ALL.len() * CODES;
