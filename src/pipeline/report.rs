@@ -32,7 +32,8 @@ pub(crate) struct Report {
     made_id: OnceCell<RequestId>,
     /// It does not conform, or has a warning.
     notable: Cell<bool>,
-    events: OnceCell<Box<Noted>>,
+    /// Events that will be logged when it is known how the request ends.
+    events: OnceCell<Vec<Finding>>,
     request_bytes: Option<u64>,
     rows: Option<u64>,
     batch_rows: Option<u64>,
@@ -40,15 +41,10 @@ pub(crate) struct Report {
     pub(super) upstream: Cell<Option<Duration>>,
 }
 
-/// Events that will be logged when it is known how the request ends.
-#[derive(Debug)]
-struct Noted {
-    outcome: &'static str,
-    findings: Vec<Finding>,
-}
-
+/// What an event says about the verdict or the refusal.
 #[derive(Debug)]
 struct Finding {
+    outcome: &'static str,
     why: Why,
     input: String,
     text: String,
@@ -152,16 +148,19 @@ impl Report {
         if found.iter().all(|group| group.left_out.is_none()) {
             return;
         }
+        // A warning is one beside a repair, too.
+        let repaired = verdict.problems.is_empty();
         let mut findings = Vec::new();
         each(verdict, |why, input, text| {
             let alike = findings.iter().filter(|finding: &&Finding| finding.why == why).count();
             let left_out = found.iter().find(|group| group.why == why).and_then(|group| group.left_out);
             if let Some(left_out) = left_out.filter(|_| alike < MAX_ALIKE) {
                 let left_out = if alike == 0 { left_out } else { 0 };
-                findings.push(Finding { why, input: input.to_owned(), text: text(), left_out });
+                let outcome = if repaired && matches!(why, Why::Reason(_)) { "warned" } else { outcome };
+                findings.push(Finding { outcome, why, input: input.to_owned(), text: text(), left_out });
             }
         });
-        self.events.set(Box::new(Noted { outcome, findings })).ok();
+        self.events.set(findings).ok();
     }
 
     /// Notes one event about a whole request that is forwarded.
@@ -189,8 +188,8 @@ impl Report {
             return;
         }
         if let Some(left_out) = shard.events.admit(client, why, 1) {
-            let finding = Finding { why, input: String::new(), text: text.to_string(), left_out };
-            self.events.set(Box::new(Noted { outcome, findings: vec![finding] })).ok();
+            let finding = Finding { outcome, why, input: String::new(), text: text.to_string(), left_out };
+            self.events.set(vec![finding]).ok();
         }
     }
 }
@@ -264,9 +263,9 @@ pub(super) fn log(metrics: &RequestMetrics, outcome: OutcomeLabel, end: End<'_>)
         let said = |key| end.fault.and_then(|fault| fault.fact(key));
         let named = |label, key| if label == UNKNOWN { said(key).unwrap_or(label) } else { label };
         let (model, signature) = (named(model, "model"), named(signature, "signature"));
-        for Finding { why, input, text, left_out } in &events.findings {
+        for Finding { outcome, why, input, text, left_out } in events {
             let event = Event {
-                outcome: events.outcome,
+                outcome,
                 client,
                 peer,
                 user_agent: user_agent.as_deref(),

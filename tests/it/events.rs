@@ -15,7 +15,9 @@ use crate::support::dense::{self, CASE, INPUT, MODEL};
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
 use crate::support::process::Process;
-use crate::support::requests::{FLOAT, INT32, PREDICT, Predict, floats, int64s};
+use crate::support::requests::{
+    FLOAT, INT32, PREDICT, Predict, STATUS, content, floats, int64s, status_request,
+};
 use crate::support::within;
 
 const AGENT: &str = "grpc-python/1.62.1 grpc-c/39.0.0 (linux; chttp2)";
@@ -153,7 +155,7 @@ async fn what_mode_observe_would_do_and_warnings_are_events_too() {
         setup.client.predict(&message).await;
     }
     setup.client.call(Request::predict(b"\xff\xff\xff")).await;
-    let lines = setup.written("event", 4).await;
+    let lines = setup.written("event", 5).await;
     let events: BTreeSet<(String, String)> = lines
         .iter()
         .map(|line| {
@@ -170,6 +172,18 @@ async fn what_mode_observe_would_do_and_warnings_are_events_too() {
     assert_eq!(events, expected.map(|(event, why)| (event.to_owned(), why.to_owned())).into());
     // Two inputs of one request with the same rule are two events.
     assert_eq!(lines.iter().filter(|line| line["rule"] == "add_batch_dim").count(), 2, "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_warning_beside_a_repair_is_an_event_of_its_own() {
+    const INT16: i32 = 5;
+    let setup = Setup::new(dense::model(), "").await;
+    let samples = Predict::new(MODEL).input(INPUT, content(INT16, &[128], vec![1; 256])).bytes();
+    setup.client.predict(&samples).await.ok();
+    let lines = setup.written("event", 3).await;
+    let events: Vec<(&Value, &Value)> = lines.iter().map(|line| (&line["event"], &line["reason"])).collect();
+    let repaired = (&json!("repaired"), &Value::Null);
+    assert_eq!(events, [repaired, repaired, (&json!("warned"), &json!("INTEGER_FOR_FLOAT"))]);
 }
 
 #[tokio::test]
@@ -270,14 +284,12 @@ async fn the_access_log_has_every_request_or_those_with_problems_or_none() {
         ("all", vec!["conforming", "repaired", "rejected", "conforming", "passed"]),
     ] {
         let setup = Setup::new(dense::model(), &format!("access_log: {mode}")).await;
-        let refused = Predict::new(MODEL).input(INPUT, floats(&[1, 128], &CASE.input_tensor)).bytes();
         setup.client.call(request(&good(), "good")).await.ok();
         setup.client.call(request(&flat(), "flat")).await.ok();
         assert_eq!(setup.client.call(request(&narrow(), "narrow")).await.code, 3);
         setup.fake.refuse(PREDICT, 1, 13, "an op failed");
-        assert_eq!(setup.client.call(request(&refused, "failed")).await.code, 13);
-        let status = crate::support::requests::status_request(MODEL);
-        setup.client.call(Request::new(crate::support::requests::STATUS, &status)).await.ok();
+        assert_eq!(setup.client.call(request(&good(), "failed")).await.code, 13);
+        setup.client.call(Request::new(STATUS, &status_request(MODEL))).await.ok();
         // Both events are there, so nothing of the requests before them is still to come.
         setup.written("event", 2).await;
         let lines = setup.written("access", outcomes.len()).await;

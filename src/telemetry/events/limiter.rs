@@ -134,16 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_long_ago_do_not_keep_a_place() {
+    fn clients_of_long_ago_give_their_places_to_those_of_now() {
         let mut set = Set::default();
-        for key in 1..=PLACES as u64 {
-            set.admit(key, 1_000, 0);
+        for (place, key) in set.places.iter_mut().take(PLACES - 1).zip(1..) {
+            *place = Place { key, weight: 1_000_000, ..Place::default() };
         }
-        let hour = 60 * HALVED_AFTER;
-        for minute in 1..=60 {
-            set.admit(1, 1, minute * HALVED_AFTER);
+        let mut left_out = Vec::new();
+        for second in 0..3_600 {
+            for key in [98, 99] {
+                let admitted = set.admit(key, 1, second * 1_000);
+                left_out.extend(admitted.filter(|_| second >= 3_000));
+            }
         }
-        assert_eq!(set.admit(99, 1, hour), Some(0));
-        assert!(set.places.iter().any(|place| place.key == 1));
+        // Two clients in one place would forget what they left out.
+        assert_eq!(left_out, [19; 60]);
     }
 }
