@@ -26,19 +26,26 @@ const MAX_ALIKE: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Report {
     access: AccessLog,
-    /// Who sent it; found out only for what shows it.
-    caller: OnceCell<Caller>,
-    sent_id: Option<HeaderValue>,
-    made_id: OnceCell<RequestId>,
     /// It does not conform, or has a warning.
     notable: Cell<bool>,
+    /// Who sent it; found out only for what shows it.
+    caller: OnceCell<Box<Caller>>,
+    /// The one that the client sent, or one that was made.
+    id: OnceCell<Box<RequestId>>,
     /// Events that will be logged when it is known how the request ends.
     events: OnceCell<Vec<Finding>>,
+    /// For the access log.
+    measured: Option<Box<Measured>>,
+}
+
+/// What only the access log says.
+#[derive(Debug, Default)]
+struct Measured {
     request_bytes: Option<u64>,
     rows: Option<u64>,
     batch_rows: Option<u64>,
-    pub(super) queue: Cell<Option<Duration>>,
-    pub(super) upstream: Cell<Option<Duration>>,
+    queue: Cell<Option<Duration>>,
+    upstream: Cell<Option<Duration>>,
 }
 
 /// What an event says about the verdict or the refusal.
@@ -78,53 +85,65 @@ impl Report {
     pub(super) fn new(access: AccessLog) -> Self {
         Self {
             access,
-            caller: OnceCell::new(),
-            sent_id: None,
-            made_id: OnceCell::new(),
             notable: Cell::new(false),
+            caller: OnceCell::new(),
+            id: OnceCell::new(),
             events: OnceCell::new(),
-            request_bytes: None,
-            rows: None,
-            batch_rows: None,
-            queue: Cell::new(None),
-            upstream: Cell::new(None),
+            measured: (access != AccessLog::Off).then(Box::default),
         }
     }
 
     /// Whether the request may have a line in the access log, so that what it says is collected.
     pub(crate) fn has_access(&self) -> bool {
-        self.access != AccessLog::Off
+        self.measured.is_some()
     }
 
     /// The client gave the request an id.
-    pub(crate) fn set_id(&mut self, id: &HeaderValue) {
-        self.sent_id = Some(id.clone());
+    pub(crate) fn set_id(&self, id: &HeaderValue) {
+        self.id.set(Box::new(RequestId::sent(id))).ok();
     }
 
     pub(crate) fn set_request_bytes(&mut self, bytes: usize) {
-        self.request_bytes = Some(bytes as u64);
+        if let Some(measured) = &mut self.measured {
+            measured.request_bytes = Some(bytes as u64);
+        }
     }
 
-    pub(super) fn set_rows(&mut self, rows: u64) {
-        self.rows = Some(rows);
+    pub(super) fn set_rows(&mut self, rows: impl FnOnce() -> u64) {
+        if let Some(measured) = &mut self.measured {
+            measured.rows = Some(rows());
+        }
     }
 
     /// The request shared a run of so many rows.
     pub(super) fn set_batch_rows(&mut self, rows: u64) {
-        self.batch_rows = Some(rows);
+        if let Some(measured) = &mut self.measured {
+            measured.batch_rows = Some(rows);
+        }
+    }
+
+    /// The request waited for a permit.
+    pub(super) fn set_queue(&self, waited: Duration) {
+        if let Some(measured) = &self.measured {
+            measured.queue.set(Some(waited));
+        }
+    }
+
+    /// The request's last call to TF Serving took so long.
+    pub(super) fn set_upstream(&self, took: Duration) {
+        if let Some(measured) = &self.measured {
+            measured.upstream.set(Some(took));
+        }
     }
 
     /// Who sent the request; `find` runs once at most.
     pub(crate) fn caller(&self, find: impl FnOnce() -> Caller) -> &Caller {
-        self.caller.get_or_init(find)
+        self.caller.get_or_init(|| Box::new(find()))
     }
 
     /// The id that the client gave the request, or one that is made now.
-    pub(crate) fn request_id(&self) -> &RequestId {
-        self.made_id.get_or_init(|| match &self.sent_id {
-            Some(sent) => RequestId::Sent(sent.clone()),
-            None => RequestId::made(),
-        })
+    pub(crate) fn request_id(&self) -> &str {
+        self.id.get_or_init(|| Box::new(RequestId::made())).as_str()
     }
 
     /// Notes the events of a verdict that is not plainly conforming, as far as they are to be
@@ -284,7 +303,7 @@ pub(super) fn log(metrics: &RequestMetrics, outcome: OutcomeLabel, end: End<'_>)
             event.log();
         }
     }
-    if is_logged {
+    if let Some(measured) = report.measured.as_deref().filter(|_| is_logged) {
         let access = Access {
             client,
             peer,
@@ -295,11 +314,11 @@ pub(super) fn log(metrics: &RequestMetrics, outcome: OutcomeLabel, end: End<'_>)
             outcome,
             code,
             duration,
-            upstream: report.upstream.get(),
-            queue: report.queue.get(),
-            request_bytes: report.request_bytes,
-            rows: report.rows,
-            batch_rows: report.batch_rows,
+            upstream: measured.upstream.get(),
+            queue: measured.queue.get(),
+            request_bytes: measured.request_bytes,
+            rows: measured.rows,
+            batch_rows: measured.batch_rows,
             request_id,
             trace_id,
         };

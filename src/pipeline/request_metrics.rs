@@ -1,7 +1,5 @@
 //! What is counted of a request, once, at its end, and of each of its calls to TF Serving.
-use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::Code;
@@ -38,8 +36,7 @@ pub(crate) struct CallMetrics<'a> {
     model: &'a ModelMetrics,
     method: Method,
     sampled: bool,
-    /// The time that the request spent in its last call.
-    upstream: &'a Cell<Option<Duration>>,
+    report: &'a Report,
 }
 
 impl RequestMetrics {
@@ -118,8 +115,8 @@ impl RequestMetrics {
     }
 
     pub(crate) fn call(&self) -> CallMetrics<'_> {
-        let upstream = &self.report.upstream;
-        CallMetrics { model: self.model(), method: self.method, sampled: self.sampled, upstream }
+        let report = &self.report;
+        CallMetrics { model: self.model(), method: self.method, sampled: self.sampled, report }
     }
 
     /// The client got an answer with this code, from TF Serving or from here.
@@ -127,12 +124,12 @@ impl RequestMetrics {
         self.ended(code, place, None);
     }
 
-    fn ended(self, code: Code, place: Place<'_>, fault: Option<&Fault>) {
+    fn ended(&self, code: Code, place: Place<'_>, fault: Option<&Fault>) {
         let model = self.model();
         let duration = self.arrived.elapsed();
         model.request(self.method, self.outcome, code);
         model.request_seconds(self.method, duration.as_secs_f64());
-        log(&self, self.outcome, End { place, code, duration, fault });
+        log(self, self.outcome, End { place, code, duration, fault });
     }
 
     pub(crate) fn failed(mut self, fault: &Fault, place: Place<'_>) {
@@ -163,7 +160,7 @@ impl CallMetrics<'_> {
     /// TF Serving has begun to answer what was sent at `sent`.
     pub(crate) fn answered(self, sent: Instant) {
         let elapsed = sent.elapsed();
-        self.upstream.set(Some(elapsed));
+        self.report.set_upstream(elapsed);
         let seconds = elapsed.as_secs_f64();
         self.model.upstream_seconds(self.method, seconds);
         if self.sampled {

@@ -76,9 +76,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
         cx.metrics.set_outcome(&verdict);
-        if cx.metrics.report.has_access() {
-            cx.metrics.report.set_rows(operation.rows(&verdict));
-        }
+        cx.metrics.report.set_rows(|| operation.rows(&verdict));
 
         // apply
         let metadata = repair_metadata(&verdict, cx.options.dry_run);

@@ -138,7 +138,7 @@ async fn queue(
     // The queue drops a waiter only when the process ends.
     let permit = outcome.ok_or(Fault::Draining)?.into_permit()?;
     let waited = since.elapsed();
-    cx.metrics.report.queue.set(Some(waited));
+    cx.metrics.report.set_queue(waited);
     metrics::stage_seconds(Stage::Queue, waited.as_secs_f64());
     Ok(permit)
 }

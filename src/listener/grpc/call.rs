@@ -82,7 +82,7 @@ pub(super) async fn serve(
         Err(Stop::ClientCancelled) => metrics.cancelled(place),
         Err(Stop::Fault(fault)) => {
             tracing::debug!(method = route.method().as_str(), code = ?fault.code(), %fault, "request failed");
-            responder.fail(fault.trailers(Some(&metrics.report.request_id().to_string())));
+            responder.fail(fault.trailers(Some(metrics.report.request_id())));
             metrics.failed(&fault, place);
         }
     }
@@ -139,9 +139,7 @@ async fn dispatch(
             let message = message::read(body, &head.headers, limits, Some(offload), &mut ticket)
                 .await
                 .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
-            if metrics.report.has_access() {
-                metrics.report.set_request_bytes(message.payload.len());
-            }
+            metrics.report.set_request_bytes(message.payload.len());
             let mut cx = call.context(options, ticket, head, metrics);
             let answer = run(&mut cx, &message).await.inspect_err(|fault| cx.identify_refused(fault))?;
             // A client that takes its time to read the answer need not hold its request too.
@@ -181,9 +179,7 @@ async fn unary(
     let message = message::read(body, &head.headers, limits, None, &mut ticket)
         .await
         .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
-    if metrics.report.has_access() {
-        metrics.report.set_request_bytes(message.payload.len());
-    }
+    metrics.report.set_request_bytes(message.payload.len());
     let mut cx = call.context(RequestOptions::NONE, ticket, head, metrics);
     let answer = forward(&mut cx, &message.frames).await.inspect_err(|fault| cx.identify_refused(fault))?;
     drop(message);

@@ -4,7 +4,6 @@ use std::time::Duration;
 use tonic::Code;
 
 use super::event::millis;
-use super::request_id::RequestId;
 use crate::telemetry::labels::{Method, OutcomeLabel, code_name};
 
 /// What the access log says about a request.
@@ -28,7 +27,7 @@ pub(crate) struct Access<'a> {
     pub rows: Option<u64>,
     /// The rows of the run that the request shared.
     pub batch_rows: Option<u64>,
-    pub request_id: &'a RequestId,
+    pub request_id: &'a str,
     pub trace_id: Option<&'a str>,
 }
 
@@ -51,7 +50,7 @@ impl Access<'_> {
             request_bytes = self.request_bytes,
             rows = self.rows,
             batch_rows = self.batch_rows,
-            request_id = %self.request_id,
+            request_id = self.request_id,
             trace_id = self.trace_id,
             "request"
         );

@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use super::request_id::RequestId;
 use crate::telemetry::labels::code_name;
 
 /// The target of events, for filters (`log: info,tfs_sidecar::event=off`).
@@ -35,7 +34,7 @@ pub(crate) struct Event<'a> {
     pub text: &'a str,
     pub code: Code,
     pub duration: Duration,
-    pub request_id: &'a RequestId,
+    pub request_id: &'a str,
     pub trace_id: Option<&'a str>,
     /// Events of the client with the same rule or reason that were not logged since the last one.
     pub left_out: u32,
@@ -77,7 +76,7 @@ impl Event<'_> {
             problem,
             code = code_name(self.code),
             duration_ms = millis(self.duration),
-            request_id = %self.request_id,
+            request_id = self.request_id,
             trace_id = self.trace_id,
             left_out = self.left_out,
             "{}",
@@ -110,8 +109,6 @@ mod tests {
     use crate::telemetry::log::tests::captured;
 
     fn event(why: Why) -> Event<'static> {
-        static ID: std::sync::LazyLock<RequestId> =
-            std::sync::LazyLock::new(|| RequestId::Sent(http::HeaderValue::from_static("id-7")));
         Event {
             outcome: "rejected",
             client: "a",
@@ -125,7 +122,7 @@ mod tests {
             text: "rank 1",
             code: Code::InvalidArgument,
             duration: Duration::from_micros(1_234),
-            request_id: &ID,
+            request_id: "id-7",
             trace_id: None,
             left_out: 12,
         }
@@ -135,7 +132,7 @@ mod tests {
     fn an_event_is_one_line_without_the_fields_that_are_not_known() {
         let text = captured(LogFormat::Text, "info", || event(Why::Reason("RANK_TOO_LOW")).log());
         let line = text.split_once(" INFO ").unwrap().1;
-        let expected = r#"refused a request event="rejected" client="a" peer="10.0.0.7" model="m" version="1" signature="s" input="x" reason="RANK_TOO_LOW" problem="rank 1" code="INVALID_ARGUMENT" duration_ms=1.234 request_id=id-7 left_out=12"#;
+        let expected = r#"refused a request event="rejected" client="a" peer="10.0.0.7" model="m" version="1" signature="s" input="x" reason="RANK_TOO_LOW" problem="rank 1" code="INVALID_ARGUMENT" duration_ms=1.234 request_id="id-7" left_out=12"#;
         assert_eq!(line.trim_end(), expected);
         let text = captured(LogFormat::Text, "info", || event(Why::Rule("flatten")).log());
         assert!(text.contains(r#" rule="flatten" change="rank 1" "#) && !text.contains("reason"), "{text}");

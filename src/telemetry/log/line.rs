@@ -52,15 +52,22 @@ impl Line {
         let time = humantime::format_rfc3339_micros(SystemTime::now());
         match self.0 {
             LogFormat::Text if writer.has_ansi_escapes() => {
-                write!(writer, "\x1b[2m{time}\x1b[0m \x1b[{}m{level:>5}\x1b[0m ", colour_of(level))?;
+                let (colour, level) = (colour_of(level), padded(level));
+                write!(writer, "\x1b[2m{time}\x1b[0m \x1b[{colour}m{level}\x1b[0m ")?;
             }
-            LogFormat::Text => write!(writer, "{time} {level:>5} ")?,
+            LogFormat::Text => {
+                write!(writer, "{time} ")?;
+                writer.write_str(padded(level))?;
+                writer.write_char(' ')?;
+            }
             LogFormat::Json => {
                 let target = event.metadata().target();
-                write!(
-                    writer,
-                    r#"{{"timestamp":"{time}","level":"{level}","target":"{target}","message":""#
-                )?;
+                write!(writer, "{{\"timestamp\":\"{time}")?;
+                for part in
+                    ["\",\"level\":\"", level.as_str(), "\",\"target\":\"", target, "\",\"message\":\""]
+                {
+                    writer.write_str(part)?;
+                }
             }
         }
         writer.write_str(message)?;
@@ -97,25 +104,27 @@ impl Fields {
     }
 
     /// Adds a field; `quoted` if its text has quotes also where the format does not need them.
-    fn add(&mut self, field: &Field, quoted: bool, value: &dyn fmt::Display) {
+    fn add(&mut self, field: &Field, quoted: bool, write: impl FnOnce(&mut Escaped<'_>) -> fmt::Result) {
         let format = self.format;
         if field.name() == "message" {
             let end = MAX_MESSAGE;
-            let mut text = Escaped { format, quoted: false, text: &mut self.message, end };
-            if write!(text, "{value}").is_err() {
+            if write(&mut Escaped { format, quoted: false, text: &mut self.message, end }).is_err() {
                 self.message += CUT;
             }
             return;
         }
         let quoted = quoted || format == LogFormat::Json;
         self.other(field, |text| {
-            let quote = if quoted { "\"" } else { "" };
-            *text += quote;
+            if quoted {
+                text.push('"');
+            }
             let end = text.len() + MAX_FIELD;
-            if write!(Escaped { format, quoted, text, end }, "{value}").is_err() {
+            if write(&mut Escaped { format, quoted, text, end }).is_err() {
                 *text += CUT;
             }
-            *text += quote;
+            if quoted {
+                text.push('"');
+            }
         });
     }
 
@@ -132,13 +141,20 @@ impl Fields {
         if self.truncated {
             return;
         }
-        let start = self.others.len();
-        let (before, after) = match self.format {
-            LogFormat::Text => (" ", "="),
-            LogFormat::Json => (",\"", "\":"),
-        };
-        for part in [before, field.name(), after] {
-            self.others += part;
+        let (start, name) = (self.others.len(), field.name());
+        // Often all that the field takes.
+        self.others.reserve(name.len() + 64);
+        match self.format {
+            LogFormat::Text => {
+                self.others.push(' ');
+                self.others += name;
+                self.others.push('=');
+            }
+            LogFormat::Json => {
+                self.others += ",\"";
+                self.others += name;
+                self.others += "\":";
+            }
         }
         write(&mut self.others);
         if self.message.len() + self.others.len() > MAX_LINE {
@@ -148,17 +164,32 @@ impl Fields {
     }
 }
 
+/// Writes a number in decimal digits, quicker than a formatter.
+fn number(text: &mut String, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    *text += std::str::from_utf8(&digits[start..]).unwrap_or_default();
+}
+
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, false, &format_args!("{value:?}"));
+        self.add(field, false, |text| write!(text, "{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, true, &value);
+        self.add(field, true, |text| text.write_str(value));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.add(field, false, &value);
+        self.add(field, false, |text| write!(text, "{value}"));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
@@ -166,12 +197,18 @@ impl Visit for Fields {
         if (0.0..1e12).contains(&thousandths) && thousandths / 1_000.0 == value {
             // Much quicker than the shortest form of any number: durations are such.
             let whole = thousandths as u64;
-            self.plain(field, format_args!("{}.{:03}", whole / 1_000, whole % 1_000));
+            self.other(field, |text| {
+                number(text, whole / 1_000);
+                text.push('.');
+                for digit in [whole / 100, whole / 10, whole] {
+                    text.push(char::from(b'0' + (digit % 10) as u8));
+                }
+            });
         } else if value.is_finite() {
             self.plain(field, value);
         } else {
             // JSON has no infinity.
-            self.add(field, false, &value);
+            self.add(field, false, |text| write!(text, "{value}"));
         }
     }
 
@@ -180,7 +217,7 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field, value);
+        self.other(field, |text| number(text, value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -247,6 +284,15 @@ fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// All of one width, so that messages are below each other.
+fn padded(level: Level) -> &'static str {
+    match level {
+        Level::INFO => " INFO",
+        Level::WARN => " WARN",
+        level => level.as_str(),
+    }
 }
 
 fn colour_of(level: Level) -> u8 {
