@@ -19,14 +19,16 @@ use text::fit_problems;
 pub(crate) use text::{percent_decode, percent_encode};
 pub(crate) use trailers::{ACCEPTED_ENCODINGS, GRPC_MESSAGE, TRAILERS_LIMIT};
 
+use crate::repair::report::Reader;
 use crate::repair::{Problem, Reason};
 use crate::telemetry::metrics::OutcomeLabel;
 
-/// Why a request gets no answer from TF Serving.
+/// Why a request gets no answer from TF Serving. `Display` has no tensor value, so it may be
+/// logged; [`Fault::text`] is what the client is told.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
     /// The request does not match the signature, and no repair may fix it.
-    #[error("{}", fit_problems(model, signature, problems))]
+    #[error("{}", fit_problems(model, signature, problems, Reader::Operator))]
     Refused { model: String, signature: String, problems: Vec<Problem>, code: Code },
     #[error("malformed request: {problem}")]
     Malformed { problem: String },
@@ -108,6 +110,16 @@ impl Fault {
         Self::Malformed { problem: problem.into() }
     }
 
+    /// The text for the client, with the values that are wrong.
+    fn text(&self) -> String {
+        match self {
+            Self::Refused { model, signature, problems, .. } => {
+                fit_problems(model, signature, problems, Reader::Client)
+            }
+            _ => self.to_string(),
+        }
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.spec().code
     }
@@ -120,6 +132,16 @@ impl Fault {
     /// How the request is counted.
     pub(crate) fn outcome(&self) -> OutcomeLabel {
         self.spec().outcome()
+    }
+
+    /// Whether the sidecar refuses the request, because of what was sent or because of load.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.outcome(), OutcomeLabel::Rejected | OutcomeLabel::Overloaded)
+    }
+
+    /// A name that the refusal is about, such as `model`, as the client sent it.
+    pub(crate) fn fact(&self, key: &str) -> Option<&str> {
+        self.spec().facts().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// Everything that depends on the variant, apart from its text: the rest of the program reads

@@ -97,9 +97,10 @@ pub fn judged(
     let view = PredictView::scan(message).ok().filter(|view| view.model_spec.present)?;
     let verdict = judge(&Request { message, view: &view, signatures, policy, limits, raised });
     let is_line = |text: &str| text.chars().all(|char| (' '..='~').contains(&char));
-    let refusal =
-        report::refusal(&view.model_spec.name, view.model_spec.effective_signature(), &verdict.problems);
-    assert!(is_line(&refusal));
+    for reader in [report::Reader::Client, report::Reader::Operator] {
+        let (model, signature) = (&view.model_spec.name, view.model_spec.effective_signature());
+        assert!(is_line(&report::refusal(model, signature, &verdict.problems, reader)));
+    }
     for step in &verdict.plan.steps {
         assert!(is_line(&report::repair_entry(step)), "{step:?}");
     }

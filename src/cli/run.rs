@@ -35,7 +35,8 @@ pub(super) fn run(source: Source, warnings: &[String]) -> Result<Exit, Failure> 
         }
         Failure::usage(error)
     })?;
-    log::init(config.log_format, &config.log).map_err(Failure::usage)?;
+    // Dropped last, so that the last lines are written.
+    let _log = log::init(config.log_format, &config.log).map_err(Failure::usage)?;
     tasks::install_hook(tasks::log_panic);
     for warning in warnings {
         tracing::warn!("{warning}");

@@ -14,7 +14,9 @@ use super::scalars::{
     Time,
 };
 use super::table::{Both, Field, Key, Named, Optional, Reload, Table, keys};
-use super::{Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls};
+use super::{
+    AccessLog, Config, Limits, ListenTls, LogFormat, MAX_MESSAGE_BYTES, UndeclaredModels, UpstreamTls,
+};
 use crate::batch::Settings;
 use crate::repair::policy::{
     MissingInputs, Mode, ModelPolicy, Policy, RowAgreement, ShortLists, SmallInts, Unrepairable,
@@ -50,6 +52,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         client_identity: Sources, live, "What names a client in the label `client` of metrics and on the status page: the first source that gives a name. `tls_san`: the URI (SPIFFE) or DNS name in the client's certificate. `{metadata: KEY}`: the value of a key of the request metadata. `user_agent`: the user agent as name and major.minor version, such as `grpc-python/1.62`. `peer`: the IP address. `off`: clients are not named. Metadata can be forged, so a name is only shown; limits and fair shares are by peer. See [operations.md](operations.md#who-sends-what).";
         max_clients: Number::new(1, 1024), restart, "Names of clients in metrics, in the life of the process. Later ones are counted together as `__other__`.";
         log_format: Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), restart, "The format of log lines on stderr.";
+        access_log: Choice(&[("off", AccessLog::Off), ("problems", AccessLog::Problems), ("all", AccessLog::All)]), live, "Which requests have a line in the log, written at their end: none, those that do not conform, have a warning or are not answered OK, or all. Events of repairs and refusals are logged in any case. See [operations.md](operations.md#access-log).";
         log: LogFilter, live, "Which log lines are written: a level, or `target=level,...`.";
         otlp_endpoint = Field::<Config, _, _> { get: |config| &config.otlp.endpoint, get_mut: |config| &mut config.otlp.endpoint, format: OffOr(Address::new()) }, restart, "An OpenTelemetry collector that takes traces as OTLP over gRPC: `host:port`, `https://host:port` or `unix:///path`. With `off`, nothing is traced. See [operations.md](operations.md#traces).";
         otlp_sample = Field::<Config, _, _> { get: |config| &config.otlp.sample, get_mut: |config| &mut config.otlp.sample, format: Share }, restart, "The share of requests without a `traceparent` that is traced. For the others, the client's `traceparent` decides.";

@@ -390,6 +390,7 @@ models:
         - peer
         max_clients: 128
         log_format: text
+        access_log: "off"
         log: info
         otlp_endpoint: "off"
         otlp_sample: 0.01

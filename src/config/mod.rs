@@ -98,6 +98,8 @@ pub struct Config {
     /// The policy of every other model.
     pub defaults: ModelPolicy,
     pub log_format: LogFormat,
+    /// Which requests are logged, one line each at their end.
+    pub access_log: AccessLog,
     /// Which log lines are written: a level, or `target=level,...`.
     pub log: String,
     pub otlp: Otlp,
@@ -211,6 +213,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which requests have a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AccessLog {
+    #[default]
+    Off,
+    /// Those that do not conform, have a warning, or are not answered OK.
+    Problems,
+    All,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -243,6 +255,7 @@ impl Default for Config {
             overridden: BTreeMap::new(),
             defaults: ModelPolicy::default(),
             log_format: LogFormat::default(),
+            access_log: AccessLog::default(),
             log: "info".to_owned(),
             otlp: Otlp::default(),
         }

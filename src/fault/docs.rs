@@ -112,7 +112,7 @@ fn the_documentation_explains_every_error() {
          Every error has a gRPC code. *HTTP* is the status of the same error over HTTP, which is the one that TensorFlow Serving's REST API has for the code, except for `TOO_LARGE`. *Fault* is who can fix it: the \
          *client* that sends the request, the *operator* of the sidecar, the *upstream* (TensorFlow Serving or the network before it), or the *sidecar* \
          itself, which is a bug. *Retry* is the advice in `google.rpc.RetryInfo`; *no* means that the same request is not expected to succeed later, or may \
-         have run already.\n\n\
+         have run already. `google.rpc.RequestInfo` and the trailer `x-request-id` have the [id of the request](operations.md#request-ids), to find it in the log of the sidecar.\n\n\
          ## Reasons\n\nWhy the sidecar refuses a request. The reason is `ErrorInfo.reason` (domain `tfs-sidecar`) in `grpc-status-details-bin`, the word in \
          capitals in the message, and the label `reason` of `tfs_sidecar_rejections_total`. The codes are those of Predict; Classify, Regress and \
          MultiInference answer `SIGNATURE_UNKNOWN` with INVALID_ARGUMENT, as TensorFlow Serving does.\n\n\

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tonic::Code;
 
 use crate::repair::Problem;
-use crate::repair::report::refusal;
+use crate::repair::report::{Reader, refusal};
 
 /// Bytes of the message. Problems that do not fit are counted instead.
 pub(super) const MESSAGE_LIMIT: usize = 1536;
@@ -47,11 +47,11 @@ pub(crate) fn percent_decode(text: &[u8]) -> String {
 }
 
 /// The message, with as many problems as fit and a count of the rest.
-pub(super) fn fit_problems(model: &str, signature: &str, problems: &[Problem]) -> String {
+pub(super) fn fit_problems(model: &str, signature: &str, problems: &[Problem], reader: Reader) -> String {
     let (model, signature) = (cut(model, NAME_LIMIT), cut(signature, NAME_LIMIT));
     let mut shown = problems.len().min(64);
     loop {
-        let mut text = refusal(&model, &signature, &problems[..shown]);
+        let mut text = refusal(&model, &signature, &problems[..shown], reader);
         if shown < problems.len() {
             text = format!("{text} (+{} more problems)", problems.len() - shown);
         }

@@ -9,6 +9,7 @@ use super::Fault;
 use super::spec::Spec;
 use super::text::{MESSAGE_LIMIT, code_value, cut, percent_encode};
 use crate::repair::Problem;
+use crate::telemetry::events::X_REQUEST_ID;
 
 /// Clients accept at least 8 KiB of metadata (gRPC C++ refuses some above that, and all above 16
 /// KiB), and other trailers need room too.
@@ -30,9 +31,9 @@ pub(crate) const ACCEPTED_ENCODINGS: &str = "identity,gzip,deflate";
 
 impl Fault {
     /// The answer's trailers: `grpc-status`, `grpc-message` and, where there are details,
-    /// `grpc-status-details-bin`.
-    pub(crate) fn trailers(&self) -> HeaderMap {
-        let text = cut(&self.to_string(), MESSAGE_LIMIT);
+    /// `grpc-status-details-bin`. With a request id, also `x-request-id`.
+    pub(crate) fn trailers(&self, request_id: Option<&str>) -> HeaderMap {
+        let text = cut(&self.text(), MESSAGE_LIMIT);
         let message = percent_encode(&text);
         let mut trailers = HeaderMap::with_capacity(8);
         trailers.insert(GRPC_STATUS, code_value(self.code()));
@@ -44,14 +45,18 @@ impl Fault {
             trailers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_ENCODINGS));
             room = room.saturating_sub(64);
         }
-        if let Some(value) = self.details(&text, room) {
+        if let Some((id, value)) = request_id.and_then(|id| Some((id, HeaderValue::from_str(id).ok()?))) {
+            trailers.insert(X_REQUEST_ID, value);
+            room = room.saturating_sub(X_REQUEST_ID.as_str().len() + id.len() + 32);
+        }
+        if let Some(value) = self.details(&text, request_id, room) {
             trailers.insert(GRPC_DETAILS, value);
         }
         trailers
     }
 
     /// `google.rpc.Status` in at most `room` bytes of base64, with as many violations as fit.
-    fn details(&self, text: &str, room: usize) -> Option<HeaderValue> {
+    fn details(&self, text: &str, request_id: Option<&str>, room: usize) -> Option<HeaderValue> {
         let mut violations = match self {
             Self::Refused { problems, .. } => problems.iter().take(MAX_VIOLATIONS).map(violation).collect(),
             _ => Vec::new(),
@@ -59,7 +64,7 @@ impl Fault {
         let spec = self.spec();
         let mut text = text;
         loop {
-            let status = status(&spec, text, &violations)?;
+            let status = status(&spec, text, request_id, &violations)?;
             let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(status.encode_to_vec());
             if encoded.len() <= room {
                 return HeaderValue::from_maybe_shared(Bytes::from(encoded)).ok();
@@ -76,7 +81,12 @@ impl Fault {
 }
 
 /// None if there is nothing to add to the code and the text.
-fn status(spec: &Spec<'_>, text: &str, violations: &[pb::bad_request::FieldViolation]) -> Option<pb::Status> {
+fn status(
+    spec: &Spec<'_>,
+    text: &str,
+    request_id: Option<&str>,
+    violations: &[pb::bad_request::FieldViolation],
+) -> Option<pb::Status> {
     let mut details = Vec::new();
     if !violations.is_empty() {
         let request = pb::BadRequest { field_violations: violations.to_vec() };
@@ -92,6 +102,10 @@ fn status(spec: &Spec<'_>, text: &str, violations: &[pb::bad_request::FieldViola
             prost_types::Duration { seconds: delay.as_secs() as i64, nanos: delay.subsec_nanos() as i32 };
         details.push(any("google.rpc.RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }));
     }
+    if let Some(id) = request_id {
+        let info = pb::RequestInfo { request_id: id.to_owned(), serving_data: String::new() };
+        details.push(any("google.rpc.RequestInfo", &info));
+    }
     (!details.is_empty()).then(|| pb::Status { code: spec.code as i32, message: text.to_owned(), details })
 }
 
@@ -103,7 +117,7 @@ fn violation(problem: &Problem) -> pb::bad_request::FieldViolation {
     };
     pb::bad_request::FieldViolation {
         field,
-        description: cut(&problem.to_string(), DESCRIPTION_LIMIT),
+        description: cut(&problem.for_client().to_string(), DESCRIPTION_LIMIT),
         reason: problem.reason.as_str().into(),
         ..Default::default()
     }
@@ -147,7 +161,7 @@ mod tests {
     #[test]
     fn trailers_fit_the_limits_of_every_client() {
         for (count, length) in [(1, 10), (1, 100_000), (9, 300), (40, 50), (5000, 40), (3, 2000)] {
-            let trailers = refused(count, length).trailers();
+            let trailers = refused(count, length).trailers(Some(&"i".repeat(128)));
             assert!(size(&trailers) < 8 * 1024 - 256, "{count} of {length}: {}", size(&trailers));
             assert!(details(&trailers).details.iter().any(|any| any.type_url.ends_with("ErrorInfo")));
         }
@@ -162,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_its_reason_and_its_input() {
-        let trailers = refused(2, 20).trailers();
+        let trailers = refused(2, 20).trailers(None);
         assert_eq!(trailers[GRPC_STATUS], "3");
         let status = details(&trailers);
         let info = pb::ErrorInfo::decode(status.details[1].value.as_slice()).unwrap();
@@ -171,6 +185,29 @@ mod tests {
         let request = pb::BadRequest::decode(status.details[0].value.as_slice()).unwrap();
         assert_eq!(request.field_violations.len(), 2);
         assert_eq!(request.field_violations[1].field, "inputs[\"input_1\"]");
+    }
+
+    #[test]
+    fn a_refusal_has_the_id_of_the_request() {
+        let trailers = refused(1, 10).trailers(Some("4bf92f35"));
+        assert_eq!(trailers[X_REQUEST_ID], "4bf92f35");
+        let status = details(&trailers);
+        let info = status.details.iter().find(|any| any.type_url.ends_with("RequestInfo")).unwrap();
+        assert_eq!(pb::RequestInfo::decode(info.value.as_slice()).unwrap().request_id, "4bf92f35");
+        assert!(!refused(1, 10).trailers(None).contains_key(X_REQUEST_ID));
+    }
+
+    #[test]
+    fn only_the_client_is_told_the_value_that_is_wrong() {
+        let mut fault = refused(1, 10);
+        if let Fault::Refused { problems, .. } = &mut fault {
+            problems[0].value = Some("4321".into());
+        }
+        let trailers = fault.trailers(None);
+        assert!(trailers[GRPC_MESSAGE].to_str().unwrap().contains("value 4321 "), "{trailers:?}");
+        let request = pb::BadRequest::decode(details(&trailers).details[0].value.as_slice()).unwrap();
+        assert!(request.field_violations[0].description.contains("value 4321 "));
+        assert!(!fault.to_string().contains("4321"), "{fault}");
     }
 
     #[test]
@@ -195,7 +232,7 @@ mod tests {
     }
 
     fn retry_delay(fault: &Fault) -> Option<(i64, i32)> {
-        let status = details(&fault.trailers());
+        let status = details(&fault.trailers(None));
         let info = status.details.iter().find(|any| any.type_url.ends_with("RetryInfo"))?;
         let delay = pb::RetryInfo::decode(info.value.as_slice()).unwrap().retry_delay?;
         Some((delay.seconds, delay.nanos))

@@ -14,6 +14,7 @@ use crate::config::{Config, IdentitySource};
 use crate::fault::Fault;
 use crate::repair::fix::Language;
 use crate::telemetry::clients::Client;
+use crate::telemetry::events::printable;
 use crate::telemetry::metrics::OutcomeLabel;
 use crate::telemetry::traffic::Traffic;
 use crate::transport::peer::Peer;
@@ -130,10 +131,42 @@ fn ends(value: &[u8]) -> u64 {
     first.wrapping_mul(MIX) ^ last ^ value.len() as u64
 }
 
+/// What metrics and the log say about who sent a request.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub client: Client,
+    user_agent: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
+}
+
+impl Caller {
+    pub(crate) fn new(shard: &Shard, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) -> Self {
+        Self {
+            client: shard.identify(config, peer, headers),
+            user_agent: headers.get(header::USER_AGENT).cloned(),
+            traceparent: headers.get("traceparent").cloned(),
+        }
+    }
+
+    /// A caller whose headers are gone.
+    pub(crate) fn unknown(shard: &Shard) -> Self {
+        Self { client: shard.clients.unknown(), user_agent: None, traceparent: None }
+    }
+
+    pub(super) fn user_agent(&self) -> Option<Cow<'_, str>> {
+        clean(self.user_agent.as_ref()?.as_bytes())
+    }
+
+    /// The trace that the request belongs to, as W3C Trace Context has it.
+    pub(super) fn trace_id(&self) -> Option<&str> {
+        trace_id(self.traceparent.as_ref()?.as_bytes())
+    }
+}
+
 impl RequestContext<'_> {
     /// Who sent the request.
     pub(super) fn client(&self) -> &Client {
-        self.metrics.client(|| self.shard.identify(self.config, self.peer, self.head.request().headers()))
+        &self.caller().client
     }
 
     /// Counts the request for its client.
@@ -142,14 +175,36 @@ impl RequestContext<'_> {
         self.metrics.set_counted();
     }
 
-    /// Finds out who sent a request that is refused because of what was sent, while its headers
-    /// are here.
+    fn caller(&self) -> &Caller {
+        self.metrics.caller(|| match self.head.request().headers() {
+            // They went along with a run that requests share.
+            headers if headers.is_empty() => Caller::unknown(self.shard),
+            headers => Caller::new(self.shard, self.config, self.peer, headers),
+        })
+    }
+
+    /// Finds out who sent a request that is refused, while its headers are here.
     pub(crate) fn identify_refused(&self, fault: &Fault) {
+        if fault.is_refusal() {
+            self.caller();
+        }
         if fault.outcome() == OutcomeLabel::Rejected {
-            self.client();
             self.trace_mismatch();
         }
     }
+}
+
+/// The trace id of a `traceparent`: `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`. Later
+/// versions may have more behind that.
+fn trace_id(traceparent: &[u8]) -> Option<&str> {
+    let (head, rest) = traceparent.split_first_chunk::<55>()?;
+    let hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let (version, trace) = (&head[..2], &head[3..35]);
+    let digits = [version, trace, &head[36..52], &head[53..]].into_iter().all(hex);
+    let dashes = [2, 35, 52].iter().all(|at| head[*at] == b'-');
+    let ends = rest.is_empty() || version != b"00" && rest[0] == b'-';
+    let valid = digits && dashes && ends && version != b"ff" && trace.iter().any(|byte| *byte != b'0');
+    if valid { std::str::from_utf8(trace).ok() } else { None }
 }
 
 fn name<'a>(source: &IdentitySource, peer: &'a Peer, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
@@ -191,15 +246,7 @@ fn product(agent: &[u8]) -> &[u8] {
 fn clean(name: &[u8]) -> Option<Cow<'_, str>> {
     let name = name.trim_ascii();
     let name = name[..name.len().min(MAX_NAME)].trim_ascii_end();
-    let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-    match std::str::from_utf8(name) {
-        Ok("") => None,
-        Ok(text) if name.iter().all(|byte| printable(*byte)) => Some(Cow::Borrowed(text)),
-        _ => {
-            let cleaned = name.iter().map(|byte| if printable(*byte) { char::from(*byte) } else { '_' });
-            Some(Cow::Owned(cleaned.collect()))
-        }
-    }
+    (!name.is_empty()).then(|| printable(name, MAX_NAME))
 }
 
 #[cfg(test)]
@@ -227,6 +274,31 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(product(agent.as_bytes()), expected.as_bytes(), "{agent}");
+        }
+    }
+
+    #[test]
+    fn the_trace_id_is_read_from_a_valid_traceparent_only() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let of = |text: &str| trace_id(text.as_bytes()).map(str::to_owned);
+        for valid in [
+            format!("00-{id}-00f067aa0ba902b7-01"),
+            format!("cc-{id}-00f067aa0ba902b7-00"),
+            format!("cc-{id}-00f067aa0ba902b7-00-later"),
+        ] {
+            assert_eq!(of(&valid).as_deref(), Some(id), "{valid}");
+        }
+        for invalid in [
+            String::new(),
+            id.to_owned(),
+            format!("ff-{id}-00f067aa0ba902b7-01"),
+            format!("00-{id}-00f067aa0ba902b7-01-more"),
+            format!("00-{id}-00f067aa0ba902b7"),
+            format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase()),
+            format!("00_{id}_00f067aa0ba902b7_01"),
+        ] {
+            assert_eq!(of(&invalid), None, "{invalid}");
         }
     }
 

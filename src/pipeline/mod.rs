@@ -7,12 +7,13 @@ mod answer;
 pub(crate) mod batch;
 mod context;
 mod fan_out;
-mod identity;
+pub(crate) mod identity;
 mod mistakes;
 pub(crate) mod offload;
 mod operation;
 pub(crate) mod options;
 pub(crate) mod repair_metadata;
+pub(crate) mod report;
 pub(crate) mod request_metrics;
 mod resolve;
 mod run;
@@ -45,6 +46,7 @@ use crate::models::refresher::Refresher;
 use crate::retry::budget::Budget;
 use crate::runs::RunHandle;
 use crate::telemetry::clients::Clients;
+use crate::telemetry::events::Events;
 use crate::telemetry::mistakes::Mistakes;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::traces::Tracer;
@@ -81,6 +83,8 @@ pub(crate) struct Shard {
     pub recent: Arc<Recent>,
     /// The names of models that only clients know.
     pub unknown_models: Arc<Recent>,
+    /// What the log says about single requests.
+    pub events: Arc<Events>,
     /// Requests seen so far: numbers them.
     pub requests: Cell<u32>,
 }

@@ -1,4 +1,5 @@
 //! The methods that are judged, behind one interface: Predict, and those that take examples.
+use super::batch;
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::infer::{apply_infer, judge_infer};
@@ -78,6 +79,14 @@ impl Operation {
         match self {
             Self::Predict(view) => Some(view),
             Self::Infer(_) => None,
+        }
+    }
+
+    /// The rows of a Predict request after its repairs, or the number of examples.
+    pub(super) fn rows(&self, verdict: &Verdict) -> u64 {
+        match self {
+            Self::Predict(view) => batch::rows(view, verdict),
+            Self::Infer(view) => view.examples as u64,
         }
     }
 

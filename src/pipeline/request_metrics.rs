@@ -7,8 +7,11 @@ use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::identity::Caller;
+use super::mistakes;
+use super::report::{End, Place, Report, log};
 use super::trace::{Ending, RequestTrace};
-use super::{Shard, mistakes};
+use crate::config::AccessLog;
 use crate::fault::Fault;
 use crate::repair::{Outcome, Reason, Verdict};
 use crate::telemetry::clients::Client;
@@ -24,8 +27,8 @@ pub(crate) struct RequestMetrics {
     pub method: Method,
     arrived: Instant,
     model: Option<Arc<ModelMetrics>>,
-    /// Who sent it; found out only for what shows it.
-    client: OnceCell<Client>,
+    /// What the log will say.
+    pub(crate) report: Report,
     /// Its spans, if it is traced.
     trace: OnceCell<Box<RequestTrace>>,
     /// The input with the first problem of a refusal.
@@ -43,16 +46,17 @@ pub(crate) struct CallMetrics<'a> {
     model: &'a ModelMetrics,
     method: Method,
     sampled: bool,
+    report: &'a Report,
 }
 
 impl RequestMetrics {
     /// `number` numbers the requests of a thread.
-    pub(crate) fn new(method: Method, arrived: Instant, number: u32) -> Self {
+    pub(crate) fn new(method: Method, arrived: Instant, number: u32, access: AccessLog) -> Self {
         Self {
             method,
             arrived,
             model: None,
-            client: OnceCell::new(),
+            report: Report::new(access),
             trace: OnceCell::new(),
             rejected_input: None,
             outcome: OutcomeLabel::Passed,
@@ -98,8 +102,8 @@ impl RequestMetrics {
     }
 
     /// Who sent the request; `find` runs once at most.
-    pub(crate) fn client(&self, find: impl FnOnce() -> Client) -> &Client {
-        self.client.get_or_init(find)
+    pub(crate) fn caller(&self, find: impl FnOnce() -> Caller) -> &Caller {
+        self.report.caller(find)
     }
 
     /// A refusal is counted under this alias of the signature; [`metrics::UNKNOWN`] for a name
@@ -164,33 +168,37 @@ impl RequestMetrics {
     }
 
     pub(crate) fn call(&self) -> CallMetrics<'_> {
-        CallMetrics { model: self.model(), method: self.method, sampled: self.sampled }
+        let report = &self.report;
+        CallMetrics { model: self.model(), method: self.method, sampled: self.sampled, report }
     }
 
     /// The client got an answer with this code, from TF Serving or from here.
-    pub(crate) fn answered(self, code: Code) {
-        self.ended(code, None);
+    pub(crate) fn answered(self, code: Code, place: Place<'_>) {
+        self.ended(code, place, None);
     }
 
-    fn ended(mut self, code: Code, reason: Option<Reason>) {
+    fn ended(mut self, code: Code, place: Place<'_>, fault: Option<&Fault>) {
         let trace = self.take_trace();
         let model = self.model();
+        let duration = self.arrived.elapsed();
         model.request(self.method, self.outcome, code);
-        model.request_seconds(self.method, self.arrived.elapsed().as_secs_f64());
+        model.request_seconds(self.method, duration.as_secs_f64());
+        log(&self, self.outcome, End { place, code, duration, fault });
         if let Some(trace) = trace {
-            let client = self.client.get().map_or("", |client| client.name());
+            let client = self.report.client_name();
             let Self { method, outcome, .. } = self;
+            let reason = fault.and_then(Fault::reason);
             trace.finish(&Ending { method, model, outcome, client, code, reason });
         }
     }
 
-    pub(crate) fn failed(mut self, fault: &Fault, shard: &Shard) {
+    pub(crate) fn failed(mut self, fault: &Fault, place: Place<'_>) {
         self.outcome = fault.outcome();
         if self.outcome == OutcomeLabel::Rejected
             && let Some(reason) = fault.reason()
         {
-            let client = self.client.get_or_init(|| shard.clients.unknown());
-            mistakes::record_fault(shard, &self, client, fault, reason);
+            let client = &self.report.caller(|| Caller::unknown(place.shard)).client;
+            mistakes::record_fault(place.shard, &self, client, fault, reason);
             let input = self.rejected_input.as_deref().unwrap_or_default();
             if self.dry_run {
                 self.model().would_reject(input, reason.as_str(), client);
@@ -199,20 +207,22 @@ impl RequestMetrics {
                 self.model().rejection(input, reason.as_str(), client);
             }
         }
-        self.ended(fault.code(), fault.reason());
+        self.ended(fault.code(), place, Some(fault));
     }
 
     /// The client cancelled the request, or its connection ended.
-    pub(crate) fn cancelled(mut self) {
+    pub(crate) fn cancelled(mut self, place: Place<'_>) {
         self.outcome = OutcomeLabel::Failed;
-        self.answered(Code::Cancelled);
+        self.answered(Code::Cancelled, place);
     }
 }
 
 impl CallMetrics<'_> {
     /// TF Serving has begun to answer what was sent at `sent`.
     pub(crate) fn answered(self, sent: Instant) {
-        let seconds = sent.elapsed().as_secs_f64();
+        let elapsed = sent.elapsed();
+        self.report.set_upstream(elapsed);
+        let seconds = elapsed.as_secs_f64();
         self.model.upstream_seconds(self.method, seconds);
         if self.sampled {
             metrics::stage_seconds(Stage::Upstream, seconds);

@@ -77,6 +77,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
         cx.metrics.set_outcome(&verdict);
+        cx.metrics.report.set_rows(|| operation.rows(&verdict));
         if cx.shard.tracer.is_some() {
             cx.trace_verdict(&verdict);
         }
@@ -197,6 +198,7 @@ fn lets_malformed_pass(cx: &mut RequestContext<'_>, spec: &ModelSpec, error: &Wi
         let client = cx.client().clone();
         cx.metrics.would_reject(Reason::Malformed, &client);
         mistakes::record_malformed(cx, error);
+        cx.metrics.report.note_one(cx, "would_reject", Reason::Malformed, error.to_string());
     }
     mode <= Mode::Observe && !cx.options.dry_run
 }

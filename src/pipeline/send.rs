@@ -147,7 +147,9 @@ async fn queue(
     }
     // The queue drops a waiter only when the process ends.
     let permit = outcome.ok_or(Fault::Draining)?.into_permit()?;
-    metrics::stage_seconds(Stage::Queue, since.elapsed().as_secs_f64());
+    let waited = since.elapsed();
+    cx.metrics.report.set_queue(waited);
+    metrics::stage_seconds(Stage::Queue, waited.as_secs_f64());
     Ok(permit)
 }
 

@@ -7,11 +7,12 @@ use tonic::Code;
 use super::context::RequestContext;
 use super::mistakes;
 use super::options::RequestOptions;
+use super::report::note;
 use crate::fault::{Fault, code_of};
 use crate::models::catalog::ModelVersion;
 use crate::repair::policy::ModelPolicy;
 use crate::repair::report::repair_entry;
-use crate::repair::{Mode, Outcome, Problem, Verdict};
+use crate::repair::{Mode, Outcome, Verdict};
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Entry;
 use crate::wire::ModelSpec;
@@ -100,12 +101,13 @@ pub(super) fn remember(cx: &RequestContext<'_>, version: &ModelVersion, verdict:
         Outcome::Rejected if !cx.options.dry_run => "rejected",
         Outcome::Rejected | Outcome::WouldReject => "would reject",
     };
+    note(cx, outcome, verdict);
     let kind = kind(verdict);
     let lines: SmallVec<[String; 2]> = if verdict.problems.is_empty() {
         let warnings = verdict.warnings.iter().map(|warning| warning.text.clone());
         verdict.plan.steps.iter().map(repair_entry).chain(warnings).collect()
     } else {
-        verdict.problems.iter().map(Problem::without_values).collect()
+        verdict.problems.iter().map(ToString::to_string).collect()
     };
     let now = SystemTime::now();
     mistakes::record(cx, version, verdict, &lines, now);

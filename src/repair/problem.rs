@@ -8,7 +8,8 @@ use crate::tensor::{PartialShape, Shape};
 use crate::wire::WireError;
 
 /// Something that is wrong with a request. `Display` gives one line of ASCII: `input 'x': rank 1
-/// [100], expected rank 2 [-1,100] (RANK_TOO_LOW; hint)`.
+/// [100], expected rank 2 [-1,100] (RANK_TOO_LOW; hint)`. It has no tensor value, so it may be
+/// logged; [`Problem::for_client`] has the values too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub reason: Reason,
@@ -16,6 +17,8 @@ pub struct Problem {
     pub input: String,
     /// What was sent and what was expected.
     pub what: String,
+    /// The value that `what` is about. Only the client is told, which sent it.
+    pub value: Option<Box<str>>,
     /// What to do about it; empty if `what` makes it clear.
     pub hint: String,
     /// A rule that would fix it if the operator switched it on.
@@ -38,10 +41,21 @@ impl Problem {
             reason,
             input: input.to_owned(),
             what: what.into(),
+            value: None,
             hint: String::new(),
             switch: None,
             weight: Weight::Plain,
         }
+    }
+
+    /// A problem of one value. `what` goes on after it: `at index 1 is out of range for int32`.
+    pub(super) fn of_value(reason: Reason, input: &str, value: &str, what: impl Into<String>) -> Self {
+        Self { value: Some(value.into()), ..Self::new(reason, input, what) }
+    }
+
+    /// The text for the client that sent the request.
+    pub fn for_client(&self) -> ForClient<'_> {
+        ForClient(self)
     }
 
     #[must_use]
@@ -64,17 +78,6 @@ impl Problem {
 
     pub fn malformed(error: &WireError) -> Self {
         Self::new(Reason::Malformed, "", error.to_string())
-    }
-
-    /// The text for operators: as `Display`, but without the tensor values that a few texts tell
-    /// the client.
-    pub fn without_values(&self) -> String {
-        match self.reason {
-            Reason::CastOutOfRange | Reason::CastInexact => {
-                Self { what: "a value does not fit the dtype".to_owned(), ..self.clone() }.to_string()
-            }
-            _ => self.to_string(),
-        }
     }
 
     /// The problem of a shape that does not fit. `sent` is concrete.
@@ -118,12 +121,16 @@ impl Problem {
             _ => Self::new(Reason::ShapeMismatch, &info.alias, format!("shape {sent}, expected {declared}")),
         }
     }
-}
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, value: Option<&str>) -> fmt::Result {
         if !self.input.is_empty() {
             write!(f, "input '{}': ", self.input)?;
+        }
+        if self.value.is_some() {
+            f.write_str("value ")?;
+        }
+        if let Some(value) = value {
+            write!(f, "{value} ")?;
         }
         write!(f, "{} ({}", self.what, self.reason)?;
         if !self.hint.is_empty() {
@@ -133,5 +140,21 @@ impl fmt::Display for Problem {
             write!(f, "; the operator can switch on `{}`", rule.name)?;
         }
         f.write_str(")")
+    }
+}
+
+/// A problem as its client may see it, with the values.
+#[derive(Debug, Clone, Copy)]
+pub struct ForClient<'a>(&'a Problem);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, None)
+    }
+}
+
+impl fmt::Display for ForClient<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, self.0.value.as_deref())
     }
 }

@@ -9,9 +9,22 @@ use crate::wire::PredictView;
 /// Maximum number of characters of a name; longer ones are cut.
 const MAX_NAME: usize = 128;
 
+/// Who reads a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// The client that sent the request: it is told the values that are wrong.
+    Client,
+    /// Readers of logs and of the status page. They see no tensor value.
+    Operator,
+}
+
 /// The gRPC message of a refusal: the model, the signature, and every problem.
-pub fn refusal(model: &str, signature: &str, problems: &[Problem]) -> String {
-    let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+pub fn refusal(model: &str, signature: &str, problems: &[Problem], reader: Reader) -> String {
+    let text = |problem: &Problem| match reader {
+        Reader::Client => problem.for_client().to_string(),
+        Reader::Operator => problem.to_string(),
+    };
+    let all: Vec<String> = problems.iter().map(text).collect();
     let text = format!("model '{}' signature '{}': {}", ascii(model), ascii(signature), all.join("; "));
     one_line(&text)
 }
@@ -78,7 +91,7 @@ pub fn explain(verdict: &Verdict, view: &PredictView) -> String {
         lines.push(format!("  warning {}", warning.text));
     }
     for problem in &verdict.problems {
-        lines.push(format!("  problem {}", one_line(&problem.to_string())));
+        lines.push(format!("  problem {}", one_line(&problem.for_client().to_string())));
     }
     lines.push(match (verdict.action, verdict.outcome) {
         (Action::Forward, Outcome::Conforming) => "conforms: forwarded byte for byte".to_owned(),

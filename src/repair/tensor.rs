@@ -304,5 +304,5 @@ fn cast_problem(input: &str, dtype: DataType, fault: &CastFault) -> Problem {
         FaultKind::OutOfRange => (Reason::CastOutOfRange, "is out of range for"),
         FaultKind::Inexact => (Reason::CastInexact, "cannot be represented exactly in"),
     };
-    Problem::new(reason, input, format!("value {} at index {} {why} {dtype}", fault.value, fault.index))
+    Problem::of_value(reason, input, &fault.value, format!("at index {} {why} {dtype}", fault.index))
 }

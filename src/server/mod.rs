@@ -42,6 +42,7 @@ use crate::runs::Handover;
 use crate::tasks::{self, Failures};
 use crate::telemetry;
 use crate::telemetry::clients::Clients;
+use crate::telemetry::events::Events;
 use crate::telemetry::metrics;
 use crate::telemetry::mistakes::Mistakes;
 use crate::telemetry::recent::Recent;
@@ -113,6 +114,7 @@ pub(crate) struct Shared {
     changes: Arc<Changes>,
     recent: Arc<Recent>,
     unknown_models: Arc<Recent>,
+    events: Arc<Events>,
     local: Local,
     live: Vec<Arc<Live>>,
     /// Notified at the end of every client connection.
@@ -219,6 +221,7 @@ impl Sidecar {
             changes: Arc::default(),
             recent: Arc::new(Recent::new(MAX_RECENT, MAX_RECENT_ALIKE)),
             unknown_models: Arc::new(Recent::new(MAX_UNKNOWN, MAX_UNKNOWN_ALIKE)),
+            events: Arc::default(),
             local,
             live: live.clone(),
             ended: Arc::default(),

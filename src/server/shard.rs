@@ -88,6 +88,7 @@ pub(super) async fn run(
         mistakes: Arc::clone(&shared.mistakes),
         recent: Arc::clone(&shared.recent),
         unknown_models: Arc::clone(&shared.unknown_models),
+        events: Arc::clone(&shared.events),
         requests: std::cell::Cell::new(0),
     });
     let of_runs = Rc::clone(&shard);

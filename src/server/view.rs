@@ -14,6 +14,7 @@ use crate::models::catalog::Entry;
 use crate::repair::Mode;
 use crate::runs::Runs;
 use crate::signature::TensorInfo;
+use crate::telemetry::log;
 use crate::telemetry::metrics::{self, BatchMetrics};
 use crate::telemetry::traffic;
 
@@ -108,6 +109,7 @@ impl View for ServerView {
                 runs.metrics.set_costs(run, row);
             }
         }
+        metrics::set_log_losses(log::lost_lines(), self.0.events.left_out());
         metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
     }
 

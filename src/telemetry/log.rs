@@ -3,7 +3,9 @@ mod filter;
 mod line;
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -23,16 +25,33 @@ pub(crate) enum LogError {
     NoLogger,
 }
 
+/// Lines that may wait for stderr, of 4 KiB at most. Then lines are lost: a reader that stops must
+/// not stop the requests.
+const MAX_WAITING: usize = 4096;
+
+/// Counts the lines that were lost.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
 /// Starts logging to stderr, in colour on a terminal. `filter` is a level, or `target=level,...`.
+/// A thread writes the lines. Dropping the guard writes those that still wait, within a second.
 ///
 /// # Errors
 ///
 /// Fails if `filter` is not valid, or if the process has a logger already.
-pub(crate) fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
-    let (dispatch, set) = dispatch(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?;
+pub(crate) fn init(format: LogFormat, filter: &str) -> Result<WorkerGuard, LogError> {
+    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING);
+    let (writer, guard) = builder.thread_name("log").finish(std::io::stderr());
+    let lost = writer.error_counter();
+    let (dispatch, set) = dispatch(format, filter, std::io::stderr().is_terminal(), writer)?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::AlreadySet)?;
     FILTER.start(filter, set);
-    Ok(())
+    LOST.set(lost).ok();
+    Ok(guard)
+}
+
+/// The number of lines that were lost so far, because stderr is not read quickly enough.
+pub(crate) fn lost_lines() -> u64 {
+    LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
 }
 
 /// Checks that [`init`] accepts `filter`.

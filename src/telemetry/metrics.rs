@@ -17,8 +17,8 @@ pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
     ALL_MODELS, SpanMetrics, UpstreamConnection, certificate_reload, config_loaded, config_reload,
     connection_ended, connection_refused, mode_overridden, panicked, retry, set_config_problems,
-    set_inflight, set_limiter, signature_change, signature_refresh, stage_seconds, upstream_refusal,
-    upstream_up,
+    set_inflight, set_limiter, set_log_losses, signature_change, signature_refresh, stage_seconds,
+    upstream_refusal, upstream_up,
 };
 
 pub(crate) use super::labels::{
@@ -49,6 +49,7 @@ mod tests {
         metrics.would_reject("", "TOO_LARGE", &client);
         stage_seconds(Stage::Scan, 0.000_002);
         set_inflight(1, 2, 3, 4);
+        set_log_losses(0, 0);
         connection_refused(ConnectionLimit::All);
         drop(UpstreamConnection::new());
         upstream_up(true);

@@ -84,6 +84,11 @@ const QUESTIONS: &[(&str, &str)] = &[
         "Are spans lost on the way to the collector?",
         r#"sum by (result) (rate(tfs_sidecar_otlp_spans_total{result=~"dropped|failed"}[5m]))"#,
     ),
+    (
+        "How many events were left out of the log because a client repeats its mistake?",
+        "rate(tfs_sidecar_events_left_out_total[5m])",
+    ),
+    ("Is the log read too slowly?", "increase(tfs_sidecar_log_lines_lost_total[5m]) > 0"),
     ("Is there a bug in the sidecar?", "sum by (task) (increase(tfs_sidecar_panics_total[1h])) > 0"),
 ];
 

@@ -94,6 +94,8 @@ metrics_table! {
     Counter CERTIFICATE_RELOADS "certificate_reloads_total" [result] "Times that certificates, keys or authorities were read again alone, and were applied or refused.";
     Counter MODE_OVERRIDES "mode_overrides_total" [model, mode] "Modes that an operator changed for some time; the model is __all__ for all of them.";
     Gauge MODE_OVERRIDE "mode_override" [model, mode] "1 while an operator has changed the mode of a model, or of __all__.";
+    Counter EVENTS_LEFT_OUT "events_left_out_total" [] "Events of repairs and refusals that were not logged, because the client had the same one less than 20 seconds before.";
+    Counter LOG_LINES_LOST "log_lines_lost_total" [] "Log lines that were lost, because stderr is read too slowly and 4096 lines wait for it.";
     Counter PANICS "panics_total" [task] "Panics that ended a request or a connection: bugs in the sidecar. The log has the place.";
     Counter OTLP_SPANS "otlp_spans_total" [result] "Spans of traced requests, by what became of them (`otlp_endpoint`).";
     Gauge BUILD_INFO "build_info" [version] "1 for the running version.";

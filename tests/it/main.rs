@@ -16,6 +16,7 @@ mod concurrency;
 mod connections;
 mod decoding;
 mod drain;
+mod events;
 mod explain;
 mod fake_tfs;
 mod field;

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use super::{admin, within};
@@ -18,6 +18,8 @@ pub struct Process {
     pub grpc: String,
     pub admin: String,
     log: Arc<Mutex<String>>,
+    /// Whether the log is not read any more.
+    stuck: Arc<(Mutex<bool>, Condvar)>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -55,7 +57,7 @@ impl Process {
             .envs(environment.iter().copied())
             .args(["-c", &format!("{limit}exec \"$0\" \"$@\"")])
             .arg(program)
-            .args(["run", "--log-format", "text", "--config"])
+            .args(["run", "--config"])
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -68,7 +70,9 @@ impl Process {
         while grpc.is_none() || admin.is_none() {
             let line =
                 lines.next().unwrap_or_else(|| panic!("the sidecar ended: {}", log.lock().unwrap())).unwrap();
-            let addr = line.split("addr=").nth(1).and_then(|rest| rest.split_whitespace().next());
+            // `addr=127.0.0.1:1`, or `"addr":"127.0.0.1:1"`.
+            let addr = line.split("addr").nth(1).map(|rest| rest.trim_start_matches(['=', ':', '"']));
+            let addr = addr.and_then(|rest| rest.split([' ', '"']).next());
             if line.contains("grpc") && line.contains("listening") {
                 grpc = addr.map(str::to_owned);
             } else if line.contains("admin") && line.contains("listening") {
@@ -77,9 +81,12 @@ impl Process {
             writeln!(log.lock().unwrap(), "{line}").unwrap();
         }
         let kept = Arc::clone(&log);
-        // The pipe is read to its end, or the sidecar would block on a full one.
+        let stuck = Arc::new((Mutex::new(false), Condvar::new()));
+        let while_stuck = Arc::clone(&stuck);
         let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                let (stuck, changed) = &*while_stuck;
+                drop(changed.wait_while(stuck.lock().unwrap(), |stuck| *stuck).unwrap());
                 let mut kept = kept.lock().unwrap();
                 if kept.len() < 1 << 20 {
                     writeln!(kept, "{line}").unwrap();
@@ -93,8 +100,19 @@ impl Process {
             grpc: grpc.unwrap(),
             admin: admin.unwrap(),
             log,
+            stuck,
             reader: Some(reader),
         }
+    }
+
+    /// Nobody reads the log any more, so that its pipe fills up.
+    pub fn stop_reading_the_log(&self) {
+        self.set_stuck(true);
+    }
+
+    fn set_stuck(&self, stuck: bool) {
+        *self.stuck.0.lock().unwrap() = stuck;
+        self.stuck.1.notify_all();
     }
 
     /// Waits until `/readyz` answers 200.
@@ -169,6 +187,7 @@ impl Drop for Process {
         self.child.kill().ok();
         self.child.wait().ok();
         std::fs::remove_file(&self.file).ok();
+        self.set_stuck(false);
         if let Some(reader) = self.reader.take() {
             reader.join().ok();
         }

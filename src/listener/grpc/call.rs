@@ -19,10 +19,12 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::limiter::admission::{Share, Ticket};
 use crate::pipeline::options::RequestOptions;
+use crate::pipeline::report::Place;
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::trace::RequestTrace;
 use crate::pipeline::{Answer, RequestContext, Shard, forward, run};
 use crate::retry::policy::Attempts;
+use crate::telemetry::events::{RequestId, X_REQUEST_ID};
 use crate::telemetry::metrics::OutcomeLabel;
 use crate::transport::body::BodyReader;
 use crate::transport::deadline::Deadline;
@@ -57,8 +59,16 @@ pub(super) async fn serve(
     let arrived = Instant::now();
     let route = Route::of(request.uri());
     let config = shard.config();
-    let mut metrics = RequestMetrics::new(route.method(), arrived, shard.next_number());
+    let mut metrics = RequestMetrics::new(route.method(), arrived, shard.next_number(), config.access_log);
     let responder = Responder::new(respond, Rc::clone(&client.backlog));
+    if let Some(id) = request.headers().get(X_REQUEST_ID) {
+        responder.set_request_id(RequestId::echo(id));
+        metrics.report.set_id(id);
+    }
+    let place = Place { shard: &shard, config: &config, peer: client.share.peer() };
+    if metrics.report.has_access() {
+        place.identify(request.headers(), &metrics);
+    }
     if !is_grpc(&request) {
         responder.http(StatusCode::UNSUPPORTED_MEDIA_TYPE);
         discard(request.into_body()).await;
@@ -67,12 +77,12 @@ pub(super) async fn serve(
     if let Some(tracer) = &shard.tracer {
         metrics.set_trace(RequestTrace::drawn(tracer, request.headers(), arrived));
         if metrics.trace().is_some() {
-            metrics.client(|| shard.identify(&config, client.share.peer(), request.headers()));
+            place.identify(request.headers(), &metrics);
         }
     }
     let outcome = match Deadline::read(request.headers(), arrived) {
         Err(fault) => {
-            metrics.client(|| shard.identify(&config, client.share.peer(), request.headers()));
+            place.identify(request.headers(), &metrics);
             metrics.trace_mismatch(shard.tracer.as_ref(), request.headers());
             Err(fault.into())
         }
@@ -87,12 +97,12 @@ pub(super) async fn serve(
         }
     };
     match outcome {
-        Ok(code) => metrics.answered(code),
-        Err(Stop::ClientCancelled) => metrics.cancelled(),
+        Ok(code) => metrics.answered(code, place),
+        Err(Stop::ClientCancelled) => metrics.cancelled(place),
         Err(Stop::Fault(fault)) => {
             tracing::debug!(method = route.method().as_str(), code = ?fault.code(), %fault, "request failed");
-            responder.fail(fault.trailers());
-            metrics.failed(&fault, &shard);
+            responder.fail(fault.trailers(Some(metrics.report.request_id())));
+            metrics.failed(&fault, place);
         }
     }
 }
@@ -139,12 +149,16 @@ async fn dispatch(
                 call.responder.set_dry_run();
                 metrics.set_dry_run();
             }
-            let mut ticket = call.shard.admit(call.share, call.deadline)?;
+            let mut ticket = call
+                .shard
+                .admit(call.share, call.deadline)
+                .map_err(|fault| call.identified(&head.headers, metrics, fault.into()))?;
             let limits = &call.config.limits;
             let offload = Some(&call.shard.offload);
             let message = message::read(body, &head.headers, limits, offload, &mut ticket)
                 .await
                 .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
+            metrics.report.set_request_bytes(message.payload.len());
             let mut cx = call.context(options, ticket, head, metrics);
             let answer = run(&mut cx, &message).await.inspect_err(|fault| cx.identify_refused(fault))?;
             // A client that takes its time to read the answer need not hold its request too.
@@ -155,11 +169,14 @@ async fn dispatch(
             }
             Writer::new(call.responder, &mut ticket, limits).write(answer).await
         }
-        Route::Reload if !call.config.allow_reload => Err(Fault::ReloadForbidden.into()),
+        Route::Reload if !call.config.allow_reload => {
+            Err(call.identified(&head.headers, metrics, Fault::ReloadForbidden.into()))
+        }
         // Boxed: rarer methods need not size the task of every Predict.
         Route::Reload | Route::Unary(_) => Box::pin(unary(call, head, body, metrics)).await,
         Route::Other(_) => {
-            let ticket = call.share.open()?;
+            let ticket =
+                call.share.open().map_err(|fault| call.identified(&head.headers, metrics, fault.into()))?;
             let Call { shard, responder, deadline, .. } = call;
             let head = call_head(shard, head);
             Box::pin(passthrough::pass(shard, responder, ticket, head, body, deadline, metrics)).await
@@ -175,11 +192,13 @@ async fn unary(
     body: RecvStream,
     metrics: &mut RequestMetrics,
 ) -> Result<Code, Stop> {
-    let mut ticket = call.share.open()?;
+    let mut ticket =
+        call.share.open().map_err(|fault| call.identified(&head.headers, metrics, fault.into()))?;
     let limits = &call.config.limits;
     let message = message::read(body, &head.headers, limits, None, &mut ticket)
         .await
         .map_err(|stop| call.identified(&head.headers, metrics, stop))?;
+    metrics.report.set_request_bytes(message.payload.len());
     let mut cx = call.context(RequestOptions::NONE, ticket, head, metrics);
     let answer = forward(&mut cx, &message.frames).await.inspect_err(|fault| cx.identify_refused(fault))?;
     drop(message);
@@ -189,13 +208,16 @@ async fn unary(
 }
 
 impl<'a> Call<'a> {
-    /// Finds out who sent a request that is refused because of what was sent.
+    /// Finds out who sent a request that is refused.
     fn identified(&self, headers: &HeaderMap, metrics: &RequestMetrics, stop: Stop) -> Stop {
         if let Stop::Fault(fault) = &stop
-            && fault.outcome() == OutcomeLabel::Rejected
+            && fault.is_refusal()
         {
-            metrics.client(|| self.shard.identify(self.config, self.share.peer(), headers));
-            metrics.trace_mismatch(self.shard.tracer.as_ref(), headers);
+            Place { shard: self.shard, config: self.config, peer: self.share.peer() }
+                .identify(headers, metrics);
+            if fault.outcome() == OutcomeLabel::Rejected {
+                metrics.trace_mismatch(self.shard.tracer.as_ref(), headers);
+            }
         }
         stop
     }

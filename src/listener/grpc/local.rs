@@ -93,11 +93,11 @@ pub(super) async fn serve(
     let responder = Responder::new(respond, Rc::clone(&client.backlog));
     let mut ticket = match client.share.open() {
         Ok(ticket) => ticket,
-        Err(fault) => return responder.fail(fault.trailers()),
+        Err(fault) => return responder.fail(fault.trailers(None)),
     };
     let deadline = match Deadline::read(request.headers(), tokio::time::Instant::now()) {
         Ok(deadline) => deadline,
-        Err(fault) => return responder.fail(fault.trailers()),
+        Err(fault) => return responder.fail(fault.trailers(None)),
     };
     let config = shard.config();
     let work = pin!(async {
@@ -112,7 +112,7 @@ pub(super) async fn serve(
     });
     match responder.bounded(deadline, work).await {
         Ok(()) | Err(Stop::ClientCancelled) => {}
-        Err(Stop::Fault(fault)) => responder.fail(fault.trailers()),
+        Err(Stop::Fault(fault)) => responder.fail(fault.trailers(None)),
     }
 }
 

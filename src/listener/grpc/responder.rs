@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::pipeline::Progress;
 use crate::pipeline::repair_metadata::mark_dry_run;
 use crate::tasks::poll_isolated;
+use crate::telemetry::events::X_REQUEST_ID;
 use crate::telemetry::metrics::PanickedTask;
 use crate::transport::body;
 use crate::transport::coalesce::Backlog;
@@ -42,6 +43,8 @@ pub(super) struct Responder {
     /// What the call is waiting for.
     pub(super) progress: Progress,
     dry_run: Cell<bool>,
+    /// The id of the request, for the client that sent it.
+    request_id: RefCell<Option<HeaderValue>>,
     backlog: Rc<Backlog>,
 }
 
@@ -60,12 +63,18 @@ impl Responder {
             state: RefCell::new(State::Unanswered(respond)),
             progress: Progress::new("reading the request"),
             dry_run: Cell::new(false),
+            request_id: RefCell::default(),
         }
     }
 
     /// Whatever the answer will be, it says that nothing was run.
     pub(super) fn set_dry_run(&self) {
         self.dry_run.set(true);
+    }
+
+    /// The client gave the request an id, which goes back with the answer.
+    pub(super) fn set_request_id(&self, id: Option<HeaderValue>) {
+        *self.request_id.borrow_mut() = id;
     }
 
     /// Runs the work until it is done, the deadline passes, or the client cancels. Dropping the
@@ -102,7 +111,10 @@ impl Responder {
     }
 
     /// Starts the answer; with `end` it is the whole of it.
-    pub(super) fn head(&self, head: Response<()>, end: bool) -> Result<(), Stop> {
+    pub(super) fn head(&self, mut head: Response<()>, end: bool) -> Result<(), Stop> {
+        if let Some(id) = self.request_id.borrow_mut().take() {
+            head.headers_mut().entry(X_REQUEST_ID).or_insert(id);
+        }
         let mut state = self.state.borrow_mut();
         let State::Unanswered(respond) = &mut *state else { return Err(Stop::ClientCancelled) };
         let stream = respond.send_response(head, end).map_err(|_| Stop::ClientCancelled)?;
@@ -197,10 +209,10 @@ mod tests {
                     Ok(())
                 });
                 match responder.bounded(deadline, work).await {
-                    Err(Stop::Fault(fault)) => responder.fail(fault.trailers()),
+                    Err(Stop::Fault(fault)) => responder.fail(fault.trailers(None)),
                     outcome => {
                         outcome.unwrap();
-                        responder.fail(Fault::Draining.trailers());
+                        responder.fail(Fault::Draining.trailers(None));
                     }
                 }
             }

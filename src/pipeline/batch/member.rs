@@ -55,7 +55,7 @@ pub(in super::super) fn start_alone(
 }
 
 /// The rows of the request after its repairs.
-fn rows(view: &PredictView, verdict: &Verdict) -> u64 {
+pub(in super::super) fn rows(view: &PredictView, verdict: &Verdict) -> u64 {
     let steps = match verdict.action {
         Action::Apply => verdict.plan.steps.as_slice(),
         Action::Forward | Action::Refuse => &[],
@@ -123,6 +123,7 @@ pub(in super::super) async fn share(
     }
     match outcome {
         Outcome::Rows(rows) => {
+            cx.metrics.report.set_batch_rows(rows.common.rows);
             cx.ticket.charge(rows.message.len() as u64)?;
             Ok(Answer::Whole(answer(rows)?))
         }

@@ -4,7 +4,7 @@ mod key;
 mod member;
 mod run;
 
-pub(super) use member::{Candidate, share, start_alone};
+pub(super) use member::{Candidate, rows, share, start_alone};
 pub(crate) use run::make;
 
 use http::{HeaderMap, HeaderName, HeaderValue};

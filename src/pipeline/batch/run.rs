@@ -17,6 +17,7 @@ use super::super::trace::RequestTrace;
 use super::super::{Shard, stages};
 use super::without_encoding;
 use crate::batch::{Cause, Formed, Request, Slicer, join};
+use crate::config::AccessLog;
 use crate::explain::overload;
 use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
 use crate::limiter::Order;
@@ -50,7 +51,7 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let runs = Arc::clone(reserved.runs());
     let progress = Progress::new("waiting for the upstream");
     let since = Instant::now();
-    let mut metrics = RequestMetrics::new(Method::Predict, since, 1);
+    let mut metrics = RequestMetrics::new(Method::Predict, since, 1, AccessLog::Off);
     metrics.set_model(&runs.model_metrics);
     let config = shard.config();
     let attempts = match shard.limiter {

@@ -2,6 +2,7 @@
 mod agreement;
 mod hints;
 mod properties;
+mod values;
 mod verdicts;
 
 use super::*;
@@ -72,6 +73,11 @@ impl Case {
             let steps: Vec<String> = verdict.plan.steps.iter().map(report::repair_entry).collect();
             return if steps.is_empty() { "conforms".to_owned() } else { steps.join(" ") };
         }
-        verdict.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")
+        verdict
+            .problems
+            .iter()
+            .map(|problem| problem.for_client().to_string())
+            .collect::<Vec<_>>()
+            .join(" | ")
     }
 }

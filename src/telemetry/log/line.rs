@@ -2,12 +2,13 @@
 //!
 //! Names, texts and addresses of peers are logged in many places. Here is the only place that
 //! writes them, so that none can forget to escape.
+use std::cell::RefCell;
 use std::fmt::{self, Write};
+use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -23,109 +24,191 @@ const CUT: &str = "[...]";
 /// Writes events as text or JSON.
 pub(super) struct Line(pub LogFormat);
 
+thread_local! {
+    /// Kept, so that a line takes no memory of its own.
+    static FIELDS: RefCell<Fields> = RefCell::default();
+}
+
 impl<S, N> FormatEvent<S, N> for Line
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut fields = Fields { format: self.0, message: String::new(), others: Vec::new() };
-        event.record(&mut fields);
-        let mut time = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut time))?;
+    fn format_event(&self, _: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        FIELDS.with(|fields| match fields.try_borrow_mut() {
+            Ok(mut fields) => self.write(&mut fields, writer, event),
+            // What is formatted may log, too.
+            Err(_) => self.write(&mut Fields::default(), writer, event),
+        })
+    }
+}
+
+impl Line {
+    fn write(&self, fields: &mut Fields, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        fields.begin(self.0);
+        event.record(fields);
+        let Fields { message, others, truncated, .. } = fields;
         let level = *event.metadata().level();
-        let colour = writer.has_ansi_escapes();
-        writer.write_str(&match self.0 {
-            LogFormat::Text => fields.text(&time, level, colour),
-            LogFormat::Json => fields.json(&time, level),
+        let time = humantime::format_rfc3339_micros(SystemTime::now());
+        match self.0 {
+            LogFormat::Text if writer.has_ansi_escapes() => {
+                let (colour, level) = (colour_of(level), padded(level));
+                write!(writer, "\x1b[2m{time}\x1b[0m \x1b[{colour}m{level}\x1b[0m ")?;
+            }
+            LogFormat::Text => {
+                write!(writer, "{time} ")?;
+                writer.write_str(padded(level))?;
+                writer.write_char(' ')?;
+            }
+            LogFormat::Json => {
+                let target = event.metadata().target();
+                write!(writer, "{{\"timestamp\":\"{time}")?;
+                for part in
+                    ["\",\"level\":\"", level.as_str(), "\",\"target\":\"", target, "\",\"message\":\""]
+                {
+                    writer.write_str(part)?;
+                }
+            }
+        }
+        writer.write_str(message)?;
+        if self.0 == LogFormat::Json {
+            writer.write_char('"')?;
+        }
+        writer.write_str(others)?;
+        writer.write_str(match (self.0, *truncated) {
+            (LogFormat::Text, false) => "\n",
+            (LogFormat::Text, true) => " truncated=true\n",
+            (LogFormat::Json, false) => "}\n",
+            (LogFormat::Json, true) => ",\"truncated\":true}\n",
         })
     }
 }
 
 /// The fields of an event, escaped and bounded.
+#[derive(Debug, Default)]
 struct Fields {
     format: LogFormat,
     message: String,
-    others: Vec<(&'static str, String)>,
+    /// All but the message, as they are written.
+    others: String,
+    /// Whether fields were left out because the line would be too long.
+    truncated: bool,
 }
 
 impl Fields {
-    fn text(&self, time: &str, level: Level, colour: bool) -> String {
-        let mut line = if colour {
-            format!("\x1b[2m{time}\x1b[0m \x1b[{}m{level:>5}\x1b[0m {}", colour_of(level), self.message)
-        } else {
-            format!("{time} {level:>5} {}", self.message)
-        };
-        for (name, value) in &self.others {
-            if line.len() + name.len() + value.len() > MAX_LINE {
-                line += " truncated=true";
-                break;
-            }
-            line.extend([" ", name, "=", value]);
-        }
-        line + "\n"
-    }
-
-    fn json(&self, time: &str, level: Level) -> String {
-        let mut line = format!(r#"{{"timestamp":"{time}","level":"{level}","message":"{}""#, self.message);
-        for (name, value) in &self.others {
-            if line.len() + name.len() + value.len() > MAX_LINE {
-                line += r#","truncated":true"#;
-                break;
-            }
-            line.extend([",\"", name, "\":", value]);
-        }
-        line + "}\n"
+    fn begin(&mut self, format: LogFormat) {
+        self.format = format;
+        self.message.clear();
+        self.others.clear();
+        self.truncated = false;
     }
 
     /// Adds a field; `quoted` if its text has quotes also where the format does not need them.
-    fn add(&mut self, field: &Field, quoted: bool, value: fmt::Arguments<'_>) {
-        let is_message = field.name() == "message";
-        let quoted = !is_message && (quoted || self.format == LogFormat::Json);
-        let max = if is_message { MAX_MESSAGE } else { MAX_FIELD };
-        let mut text = Escaped { format: self.format, quoted, text: String::new(), max };
-        if quoted {
-            text.text.push('"');
+    fn add(&mut self, field: &Field, quoted: bool, write: impl FnOnce(&mut Escaped<'_>) -> fmt::Result) {
+        let format = self.format;
+        if field.name() == "message" {
+            let end = MAX_MESSAGE;
+            if write(&mut Escaped { format, quoted: false, text: &mut self.message, end }).is_err() {
+                self.message += CUT;
+            }
+            return;
         }
-        if text.write_fmt(value).is_err() {
-            text.text += CUT;
-        }
-        if quoted {
-            text.text.push('"');
-        }
-        if is_message { self.message = text.text } else { self.others.push((field.name(), text.text)) }
+        let quoted = quoted || format == LogFormat::Json;
+        self.other(field, |text| {
+            if quoted {
+                text.push('"');
+            }
+            let end = text.len() + MAX_FIELD;
+            if write(&mut Escaped { format, quoted, text, end }).is_err() {
+                *text += CUT;
+            }
+            if quoted {
+                text.push('"');
+            }
+        });
     }
 
     /// Adds a field that needs no escapes.
-    fn plain(&mut self, field: &Field, value: impl ToString) {
-        self.others.push((field.name(), value.to_string()));
+    fn plain(&mut self, field: &Field, value: impl fmt::Display) {
+        self.other(field, |text| {
+            // Writing to a string cannot fail.
+            write!(text, "{value}").ok();
+        });
     }
+
+    /// Adds a field if the line has room for it.
+    fn other(&mut self, field: &Field, write: impl FnOnce(&mut String)) {
+        if self.truncated {
+            return;
+        }
+        let (start, name) = (self.others.len(), field.name());
+        // Often all that the field takes.
+        self.others.reserve(name.len() + 64);
+        match self.format {
+            LogFormat::Text => {
+                self.others.push(' ');
+                self.others += name;
+                self.others.push('=');
+            }
+            LogFormat::Json => {
+                self.others += ",\"";
+                self.others += name;
+                self.others += "\":";
+            }
+        }
+        write(&mut self.others);
+        if self.message.len() + self.others.len() > MAX_LINE {
+            self.others.truncate(start);
+            self.truncated = true;
+        }
+    }
+}
+
+/// Writes a number in decimal digits, quicker than a formatter.
+fn number(text: &mut String, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    *text += std::str::from_utf8(&digits[start..]).unwrap_or_default();
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, false, format_args!("{value:?}"));
+        self.add(field, false, |text| write!(text, "{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, true, format_args!("{value}"));
+        self.add(field, true, |text| text.write_str(value));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.add(field, false, format_args!("{value}"));
+        self.add(field, false, |text| write!(text, "{value}"));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has no infinity.
-        if value.is_finite() {
+        let thousandths = (value * 1_000.0).round();
+        if (0.0..1e12).contains(&thousandths) && thousandths / 1_000.0 == value {
+            // Much quicker than the shortest form of any number: durations are such.
+            let whole = thousandths as u64;
+            self.other(field, |text| {
+                number(text, whole / 1_000);
+                text.push('.');
+                for digit in [whole / 100, whole / 10, whole] {
+                    text.push(char::from(b'0' + (digit % 10) as u8));
+                }
+            });
+        } else if value.is_finite() {
             self.plain(field, value);
         } else {
-            self.add(field, false, format_args!("{value}"));
+            // JSON has no infinity.
+            self.add(field, false, |text| write!(text, "{value}"));
         }
     }
 
@@ -134,7 +217,7 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field, value);
+        self.other(field, |text| number(text, value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -144,36 +227,55 @@ impl Visit for Fields {
 
 /// Escapes what is written to it. A text that becomes too long is an error, so that the rest of it
 /// is not even formatted.
-struct Escaped {
+struct Escaped<'a> {
     format: LogFormat,
     quoted: bool,
-    text: String,
-    max: usize,
+    text: &'a mut String,
+    /// The length of `text` at which it is cut.
+    end: usize,
 }
 
-impl Write for Escaped {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            if self.text.len() >= self.max {
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, mut text: &str) -> fmt::Result {
+        loop {
+            let plain = text.bytes().position(|byte| !is_plain(byte)).unwrap_or(text.len());
+            let room = self.end.saturating_sub(self.text.len());
+            *self.text += &text[..plain.min(room)];
+            let Some(c) = text[plain..].chars().next() else {
+                return if plain <= room { Ok(()) } else { Err(fmt::Error) };
+            };
+            if plain >= room {
                 return Err(fmt::Error);
             }
-            match (c, self.format) {
-                ('\n', _) => self.text += "\\n",
-                ('\r', _) => self.text += "\\r",
-                ('\t', _) => self.text += "\\t",
-                ('"' | '\\', LogFormat::Json) => self.text.extend(['\\', c]),
-                ('"' | '\\', LogFormat::Text) if self.quoted => self.text.extend(['\\', c]),
-                (c, LogFormat::Text) if is_deceptive(c) => self.text.extend(c.escape_unicode()),
-                (c, LogFormat::Json) if is_deceptive(c) => {
-                    for unit in c.encode_utf16(&mut [0; 2]) {
-                        write!(&mut self.text, "\\u{unit:04x}")?;
-                    }
+            self.escape(c)?;
+            text = &text[plain + c.len_utf8()..];
+        }
+    }
+}
+
+impl Escaped<'_> {
+    fn escape(&mut self, c: char) -> fmt::Result {
+        match (c, self.format) {
+            ('\n', _) => *self.text += "\\n",
+            ('\r', _) => *self.text += "\\r",
+            ('\t', _) => *self.text += "\\t",
+            ('"' | '\\', LogFormat::Json) => self.text.extend(['\\', c]),
+            ('"' | '\\', LogFormat::Text) if self.quoted => self.text.extend(['\\', c]),
+            (c, LogFormat::Text) if is_deceptive(c) => self.text.extend(c.escape_unicode()),
+            (c, LogFormat::Json) if is_deceptive(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(self.text, "\\u{unit:04x}")?;
                 }
-                (c, _) => self.text.push(c),
             }
+            (c, _) => self.text.push(c),
         }
         Ok(())
     }
+}
+
+/// Printable ASCII that is the same in every format.
+fn is_plain(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
 /// Whether a terminal or a viewer acts on the character instead of showing it: control characters,
@@ -182,6 +284,15 @@ fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// All of one width, so that messages are below each other.
+fn padded(level: Level) -> &'static str {
+    match level {
+        Level::INFO => " INFO",
+        Level::WARN => " WARN",
+        level => level.as_str(),
+    }
 }
 
 fn colour_of(level: Level) -> u8 {

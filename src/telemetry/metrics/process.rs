@@ -100,6 +100,13 @@ pub(crate) fn retry(cause: Cause) {
     table::RETRIES.counter([cause.as_str().into()]).increment(1);
 }
 
+/// Sets how many log lines and events are missing in the log so far.
+pub(crate) fn set_log_losses(lines: u64, events: u64) {
+    install();
+    table::LOG_LINES_LOST.counter([]).absolute(lines);
+    table::EVENTS_LEFT_OUT.counter([]).absolute(events);
+}
+
 /// Counts a panic that ended a request or a connection.
 pub(crate) fn panicked(task: PanickedTask) {
     install();
