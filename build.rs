@@ -23,17 +23,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// The commit is `BUILD_COMMIT` if that is set, as where the sources are built without their
 /// repository. Otherwise Git tells it, for release builds only: a debug build would be compiled
 /// anew after each commit.
+#[expect(clippy::disallowed_methods, reason = "Cargo passes everything in the environment")]
 fn set_version() {
     println!("cargo:rerun-if-env-changed=BUILD_COMMIT");
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let release = var("PROFILE").as_deref() == Some("release");
     let from_git = || if release { git_commit() } else { Some("debug build".to_owned()) };
     let commit = var("BUILD_COMMIT").or_else(from_git).unwrap_or_else(|| "commit unknown".to_owned());
-    let features: String = ["TLS", "DEMO"]
-        .iter()
-        .filter(|feature| var(&format!("CARGO_FEATURE_{feature}")).is_some())
-        .map(|feature| format!(", {}", feature.to_lowercase()))
-        .collect();
+    let mut features = String::new();
+    for feature in ["TLS", "DEMO"] {
+        if var(&format!("CARGO_FEATURE_{feature}")).is_some() {
+            features += ", ";
+            features += &feature.to_lowercase();
+        }
+    }
     println!("cargo:rustc-env=BUILD_COMMIT={commit}");
     println!("cargo:rustc-env=BUILD_FEATURES={features}");
 }

@@ -25,7 +25,8 @@ struct Fix {
     #[serde(default)]
     detail: String,
     meaning: String,
-    fix: String,
+    #[serde(rename = "fix")]
+    line: String,
 }
 
 pub(super) fn fixes(arguments: &FixesArgs) -> Result<(), Failure> {
@@ -91,7 +92,7 @@ impl Fix {
             &mut self.change,
             &mut self.detail,
             &mut self.meaning,
-            &mut self.fix,
+            &mut self.line,
         ] {
             *text = one_line(text);
         }
@@ -117,7 +118,7 @@ fn table(fixes: &[Fix]) -> String {
                 fix.model.clone(),
                 fix.input.clone(),
                 fix.kind.clone(),
-                fix.fix.clone(),
+                fix.line.clone(),
             ]
         })
         .collect();
@@ -163,10 +164,10 @@ fn ticket(client: &str, fixes: &[&Fix]) -> String {
             let _ = write!(text, "\n   > {}\n", fix.detail);
         }
         // A sentence is not code.
-        let _ = if fix.fix.ends_with('.') {
-            write!(text, "\n   **{}**\n", fix.fix)
+        let _ = if fix.line.ends_with('.') {
+            write!(text, "\n   **{}**\n", fix.line)
         } else {
-            write!(text, "\n   ```{}\n   {}\n   ```\n", fence(&fix.language), fix.fix)
+            write!(text, "\n   ```{}\n   {}\n   ```\n", fence(&fix.language), fix.line)
         };
     }
     text

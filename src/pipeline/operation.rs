@@ -86,7 +86,7 @@ impl Operation {
     pub(super) fn rows(&self, verdict: &Verdict) -> u64 {
         match self {
             Self::Predict(view) => batch::rows(view, verdict),
-            Self::Infer(view) => view.examples as u64,
+            Self::Infer(view) => view.examples,
         }
     }
 
