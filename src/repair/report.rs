@@ -31,28 +31,50 @@ pub fn refusal(model: &str, signature: &str, problems: &[Problem], reader: Reade
 
 /// One `tfs-sidecar-repair` value: `input_tensor;add_batch_dim;[128]->[1,128]`.
 pub fn repair_entry(step: &Step) -> String {
-    format!("{};{};{}", ascii(&step.input), step.rule.name, change(step))
+    let mut text = String::with_capacity(64);
+    for part in [&*ascii(&step.input), ";", step.rule.name, ";"] {
+        text.push_str(part);
+    }
+    write_change(&mut text, step);
+    text
 }
 
 /// A change as `old->new`, with shapes as `[1,2]`, dtypes and inputs by name, and ` lossy` after a
 /// cast that may round.
 pub fn change(step: &Step) -> String {
-    match &step.change {
-        Change::SignatureName { old, new } | Change::Key { old, new } => {
-            format!("{}->{}", ascii(old), ascii(new))
+    let mut text = String::with_capacity(32);
+    write_change(&mut text, step);
+    text
+}
+
+/// Without the formatting machinery: every repaired request has a few.
+fn write_change(text: &mut String, step: &Step) {
+    let mut from_to = |old: &str, new: &str| {
+        for part in [old, "->", new] {
+            text.push_str(part);
         }
-        Change::Rows { old, new } => format!("{old}->{new}"),
-        Change::Added { descriptor, .. } => format!("->{}{}", descriptor.dtype, descriptor.shape),
-        Change::Dropped { key } => format!("{}->", ascii(key)),
+    };
+    match &step.change {
+        Change::SignatureName { old, new } | Change::Key { old, new } => from_to(&ascii(old), &ascii(new)),
+        Change::Rows { old, new } => from_to(&old.to_string(), &new.to_string()),
+        Change::Added { descriptor, .. } => from_to("", &format!("{}{}", descriptor.dtype, descriptor.shape)),
+        Change::Dropped { key } => from_to(&ascii(key), ""),
         Change::Tensor { before, after, values } => {
-            let lossy =
-                if matches!(values, Some(ValueChange::Cast(Exactness::Round))) { " lossy" } else { "" };
+            let lossy = matches!(values, Some(ValueChange::Cast(Exactness::Round)));
             if before.dtype != after.dtype {
-                format!("{}->{}{lossy}", before.dtype, after.dtype)
+                from_to(&before.dtype.name(), &after.dtype.name());
             } else if before.shape != after.shape {
-                format!("{}->{}", before.shape, after.shape)
+                for (between, shape) in [("", &before.shape), ("->", &after.shape)] {
+                    text.push_str(between);
+                    // A string takes any text.
+                    shape.write_to(text).ok();
+                }
+                return;
             } else {
-                format!("{}->{}{lossy}", before.encoding, after.encoding)
+                from_to(&before.encoding.to_string(), &after.encoding.to_string());
+            }
+            if lossy {
+                text.push_str(" lossy");
             }
         }
     }

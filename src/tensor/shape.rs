@@ -113,14 +113,27 @@ impl FromIterator<i64> for Shape {
     }
 }
 
+impl Shape {
+    /// Writes `[1,2]`; faster than `Display`, since every repaired request has some.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_to(&self, to: &mut impl fmt::Write) -> fmt::Result {
+        let mut digits = itoa::Buffer::new();
+        to.write_str("[")?;
+        for (axis, size) in self.0.iter().enumerate() {
+            if axis > 0 {
+                to.write_str(",")?;
+            }
+            to.write_str(digits.format(*size))?;
+        }
+        to.write_str("]")
+    }
+}
+
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[")?;
-        for (axis, size) in self.0.iter().enumerate() {
-            let comma = if axis == 0 { "" } else { "," };
-            write!(f, "{comma}{size}")?;
-        }
-        f.write_str("]")
+        self.write_to(f)
     }
 }
 

@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::second::Second;
 use crate::config::LogFormat;
 
 /// Bounds in bytes, after escaping.
@@ -47,25 +48,32 @@ impl Line {
     fn write(&self, fields: &mut Fields, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         fields.begin(self.0);
         event.record(fields);
-        let Fields { message, others, truncated, .. } = fields;
+        let Fields { message, others, truncated, second, .. } = fields;
         let level = *event.metadata().level();
-        let time = humantime::format_rfc3339_micros(SystemTime::now());
+        second.with_micros(SystemTime::now());
+        let time = &*second.text;
         match self.0 {
             LogFormat::Text if writer.has_ansi_escapes() => {
                 let (colour, level) = (colour_of(level), padded(level));
                 write!(writer, "\x1b[2m{time}\x1b[0m \x1b[{colour}m{level}\x1b[0m ")?;
             }
             LogFormat::Text => {
-                write!(writer, "{time} ")?;
-                writer.write_str(padded(level))?;
-                writer.write_char(' ')?;
+                for part in [time, " ", padded(level), " "] {
+                    writer.write_str(part)?;
+                }
             }
             LogFormat::Json => {
                 let target = event.metadata().target();
-                write!(writer, "{{\"timestamp\":\"{time}")?;
-                for part in
-                    ["\",\"level\":\"", level.as_str(), "\",\"target\":\"", target, "\",\"message\":\""]
-                {
+                let level = level.as_str();
+                for part in [
+                    "{\"timestamp\":\"",
+                    time,
+                    "\",\"level\":\"",
+                    level,
+                    "\",\"target\":\"",
+                    target,
+                    "\",\"message\":\"",
+                ] {
                     writer.write_str(part)?;
                 }
             }
@@ -93,6 +101,7 @@ struct Fields {
     others: String,
     /// Whether fields were left out because the line would be too long.
     truncated: bool,
+    second: Second,
 }
 
 impl Fields {
@@ -238,7 +247,7 @@ struct Escaped<'a> {
 impl Write for Escaped<'_> {
     fn write_str(&mut self, mut text: &str) -> fmt::Result {
         loop {
-            let plain = text.bytes().position(|byte| !is_plain(byte)).unwrap_or(text.len());
+            let plain = plain(text.as_bytes());
             let room = self.end.saturating_sub(self.text.len());
             *self.text += &text[..plain.min(room)];
             let Some(c) = text[plain..].chars().next() else {
@@ -273,9 +282,23 @@ impl Escaped<'_> {
     }
 }
 
-/// Printable ASCII that is the same in every format.
-fn is_plain(byte: u8) -> bool {
-    (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\'
+/// Whether a byte is printable ASCII that is the same in every format.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
+
+/// How many bytes from the start are plain. Most texts are, so eight are looked at at a time.
+fn plain(text: &[u8]) -> usize {
+    let is_plain = |byte: &u8| PLAIN[usize::from(*byte)];
+    let (words, _) = text.as_chunks::<8>();
+    let whole = 8 * words.iter().take_while(|word| word.iter().all(is_plain)).count();
+    whole + text[whole..].iter().take_while(|byte| is_plain(byte)).count()
 }
 
 /// Whether a terminal or a viewer acts on the character instead of showing it: control characters,
@@ -318,6 +341,22 @@ mod tests {
         captured(format, "info", || {
             tracing::info!(name = HOSTILE, shown = %HOSTILE, debug = ?HOSTILE, count = 3, ok = true, "of {HOSTILE}");
         })
+    }
+
+    #[test]
+    fn plain_bytes_are_counted_up_to_the_first_that_is_not() {
+        for length in 0..40 {
+            let text = vec![b'x'; length];
+            assert_eq!(plain(&text), length);
+            for at in 0..length {
+                for byte in [b'"', b'\\', b'\n', 0x7f, 0x80, 0xff, 0] {
+                    let mut text = text.clone();
+                    text[at] = byte;
+                    assert_eq!(plain(&text), at);
+                }
+            }
+        }
+        assert_eq!(plain(b" !#[]~"), 6);
     }
 
     #[test]
