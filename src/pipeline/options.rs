@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName};
 use crate::fault::Fault;
 use crate::repair::Mode;
 
+const PREFIX: &str = "tfs-sidecar-";
 const MODE: HeaderName = HeaderName::from_static("tfs-sidecar-mode");
 pub(super) const DRY_RUN: HeaderName = HeaderName::from_static("tfs-sidecar-dry-run");
 
@@ -17,13 +18,17 @@ pub(crate) struct RequestOptions {
 }
 
 impl RequestOptions {
-    /// For a request that is not judged.
+    /// Nothing is asked for.
     pub(crate) const NONE: Self = Self { mode: Mode::Off, dry_run: false };
 
     /// # Errors
     /// An unknown mode. Ignoring it would check the request less strictly than the client asked
     /// for.
     pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Fault> {
+        // Nearly all requests have none, and a look at the names costs less than a search for each.
+        if !headers.keys().any(|name| name.as_str().starts_with(PREFIX)) {
+            return Ok(Self::NONE);
+        }
         let mode = match headers.get(MODE) {
             None => Mode::Off,
             Some(value) => {

@@ -17,6 +17,7 @@ use crate::repair::report::change;
 use crate::repair::{Reason, Verdict};
 use crate::telemetry::events::{Access, Event, RequestId, Why};
 use crate::telemetry::metrics::{OutcomeLabel, UNKNOWN};
+use crate::telemetry::trace_parent;
 use crate::transport::peer::Peer;
 
 /// Events of one request with the same rule or reason that are logged; the others are counted.
@@ -66,6 +67,8 @@ pub(super) struct End<'a> {
     pub(super) code: Code,
     pub(super) duration: Duration,
     pub(super) fault: Option<&'a Fault>,
+    /// The trace of its spans, if it is traced.
+    pub(super) trace_id: Option<[u8; 16]>,
 }
 
 /// Where a request was served, and for whom.
@@ -280,7 +283,9 @@ pub(super) fn log(metrics: &RequestMetrics, outcome: OutcomeLabel, end: End<'_>)
     }
     let caller = report.caller(|| Caller::unknown(shard));
     let (client, peer, request_id) = (caller.client.name(), peer.name(), report.request_id());
-    let trace_id = caller.trace_id();
+    let traced = end.trace_id.map(trace_parent::digits);
+    let traced = traced.as_ref().and_then(|digits| std::str::from_utf8(digits).ok());
+    let trace_id = traced.or_else(|| caller.trace_id());
     let (code, duration) = (end.code, end.duration);
     let [model, version, signature] = metrics.model().labels().map(|label| &**label);
     if let Some(events) = events {

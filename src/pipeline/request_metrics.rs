@@ -183,7 +183,8 @@ impl RequestMetrics {
         let duration = self.arrived.elapsed();
         model.request(self.method, self.outcome, code);
         model.request_seconds(self.method, duration.as_secs_f64());
-        log(&self, self.outcome, End { place, code, duration, fault });
+        let trace_id = trace.as_deref().map(|trace| trace.context().trace_id);
+        log(&self, self.outcome, End { place, code, duration, fault, trace_id });
         if let Some(trace) = trace {
             let client = self.report.client_name();
             let Self { method, outcome, .. } = self;

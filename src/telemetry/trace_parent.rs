@@ -14,6 +14,9 @@ pub(crate) struct TraceParent {
 const LENGTH: usize = 55;
 
 impl TraceParent {
+    /// Where the header has the trace's id.
+    pub(crate) const TRACE_ID: std::ops::Range<usize> = 3..35;
+
     /// Reads `00-TRACE-PARENT-FLAGS` in lowercase hexadecimal. What a later version adds behind a
     /// further `-` is ignored.
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
@@ -27,7 +30,7 @@ impl TraceParent {
         if !ends_well || [2, 35, 52].iter().any(|at| known[*at] != b'-') {
             return None;
         }
-        let (trace_id, parent_id) = (hex(&known[3..35])?, hex(&known[36..52])?);
+        let (trace_id, parent_id) = (hex(&known[Self::TRACE_ID])?, hex(&known[36..52])?);
         let [flags] = hex(&known[53..])?;
         let valid = trace_id != [0; 16] && parent_id != [0; 8];
         valid.then_some(Self { trace_id, parent_id, sampled: flags & 1 == 1 })
@@ -36,11 +39,18 @@ impl TraceParent {
     /// The header for a call that belongs to this one.
     pub(crate) fn write(&self) -> [u8; LENGTH] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&self.trace_id, &mut text[3..35]);
+        write_hex(&self.trace_id, &mut text[Self::TRACE_ID]);
         write_hex(&self.parent_id, &mut text[36..52]);
         write_hex(&[u8::from(self.sampled)], &mut text[53..]);
         text
     }
+}
+
+/// The id of a trace as the header has it.
+pub(crate) fn digits(trace_id: [u8; 16]) -> [u8; 32] {
+    let mut digits = [0; 32];
+    write_hex(&trace_id, &mut digits);
+    digits
 }
 
 /// Twice as many digits as there are bytes.

@@ -400,3 +400,21 @@ async fn an_id_is_made_for_a_refusal_and_not_for_an_answer() {
     // The id of a client is in the details too.
     assert_eq!(request_info(&setup.client.call(request(&narrow(), "mine")).await), "mine");
 }
+
+/// So that a line leads to the trace that the sidecar has begun, and to that of the client.
+#[tokio::test]
+async fn lines_name_the_trace_of_the_request() {
+    // Nothing listens on port 9; the spans are dropped.
+    let yaml = "otlp_endpoint: 127.0.0.1:9\notlp_sample: 1\notlp_sample_mismatches: 0\naccess_log: all\n";
+    let setup = Setup::new(dense::model(), yaml).await;
+    setup.client.predict(&good()).await.ok();
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{id}-00f067aa0ba902b7-00");
+    setup.client.call(Request::predict(&good()).metadata("traceparent", &parent)).await.ok();
+    let lines = setup.written("access", 2).await;
+    let begun = lines[0]["trace_id"].as_str().unwrap();
+    assert!(begun.len() == 32 && begun.bytes().all(|byte| byte.is_ascii_hexdigit()), "{begun}");
+    let sent = setup.fake.calls_of(PREDICT)[0].headers["traceparent"].to_str().unwrap().to_owned();
+    assert_eq!(&sent[3..35], begun);
+    assert_eq!(lines[1]["trace_id"], id, "that of the client, which is not sampled");
+}
