@@ -11,6 +11,9 @@ pub(super) enum Action<'a> {
     AddBatchDim(Vec<i64>),
     /// Send the tensor with this shape; -1 for any size.
     Shape(Vec<i64>),
+    /// Send a tensor of the declared shape. How to get there is not known: a `reshape` of other
+    /// values would be a wrong answer instead of an error.
+    DeclaredShape(Vec<i64>),
     /// Send the values as this dtype, which has all of them exactly or as near as the repair gets.
     Cast(DataType),
     /// Send this dtype, which is not a matter of a cast.
@@ -84,7 +87,7 @@ fn of_reason<'a>(reason: Reason, mistake: &Mistake<'a>) -> Action<'a> {
         | Reason::DimMismatch
         | Reason::ShapeMismatch
         | Reason::ShapeNotConcrete => match &info.shape {
-            PartialShape::Known(dims) => Action::Shape(dims.to_vec()),
+            PartialShape::Known(dims) => Action::DeclaredShape(dims.to_vec()),
             PartialShape::UnknownRank => advice,
         },
         Reason::DtypeMismatch => Action::Dtype(info.dtype),

@@ -20,6 +20,6 @@ pub(super) fn line(action: &Action<'_>) -> Option<String> {
         }
         Action::SignatureName(name) => format!("request.ModelSpec.SignatureName = {}", quoted(name)),
         Action::Drop(name) => format!("delete(request.Inputs, {}) // not in the signature", quoted(name)),
-        Action::Send { .. } | Action::Advice(_) => return None,
+        Action::DeclaredShape(_) | Action::Send { .. } | Action::Advice(_) => return None,
     })
 }

@@ -20,6 +20,6 @@ pub(super) fn line(action: &Action<'_>) -> Option<String> {
         }
         Action::SignatureName(name) => format!("modelSpec.setSignatureName({});", quoted(name)),
         Action::Drop(name) => format!("request.removeInputs({}); // not in the signature", quoted(name)),
-        Action::Send { .. } | Action::Advice(_) => return None,
+        Action::DeclaredShape(_) | Action::Send { .. } | Action::Advice(_) => return None,
     })
 }

@@ -18,6 +18,6 @@ pub(super) fn line(action: &Action<'_>) -> Option<String> {
         Action::Rename { old, new } => format!("inputs: {{{}: tensor}}, // not {}", quoted(new), quoted(old)),
         Action::SignatureName(name) => format!("signature_name: {},", quoted(name)),
         Action::Drop(name) => format!("delete request.inputs[{}]; // not in the signature", quoted(name)),
-        Action::Send { .. } | Action::Advice(_) => return None,
+        Action::DeclaredShape(_) | Action::Send { .. } | Action::Advice(_) => return None,
     })
 }

@@ -23,7 +23,7 @@ pub(super) fn line(action: &Action<'_>) -> Option<String> {
         }
         Action::SignatureName(name) => format!("request.model_spec.signature_name = {}", quoted(name)),
         Action::Drop(name) => format!("del request.inputs[{}]  # not in the signature", quoted(name)),
-        Action::Send { .. } | Action::Advice(_) => return None,
+        Action::DeclaredShape(_) | Action::Send { .. } | Action::Advice(_) => return None,
     })
 }
 

@@ -86,8 +86,15 @@ fn names_are_replaced_and_quoted() {
 fn the_number_of_rows_stays_open() {
     assert_eq!(lines("flatten", "[5,8,16]->[5,128]")[0], "x = np.reshape(x, [-1, 128])");
     assert_eq!(lines("flatten", "[8,16]->[1,128]")[0], "x = np.reshape(x, [1, 128])");
-    assert_eq!(lines("RANK_TOO_LOW", "")[0], "x = np.reshape(x, [-1, 128])");
-    assert_eq!(lines("RANK_TOO_LOW", "")[3], "tensor_shape: {dim: [{size: rows}, {size: 128}]},");
+    assert_eq!(lines("flatten", "[5,8,16]->[5,128]")[3], "tensor_shape: {dim: [{size: rows}, {size: 128}]},");
+}
+
+/// A `reshape` of values that do not fit would be a wrong answer, or another number of rows.
+#[test]
+fn a_refused_shape_is_not_reshaped() {
+    for kind in ["RANK_TOO_LOW", "RANK_TOO_HIGH", "DIM_MISMATCH", "SHAPE_MISMATCH"] {
+        assert_eq!(lines(kind, ""), ["Send shape [rows,128]."; 7], "{kind}");
+    }
 }
 
 /// A cast would hide what the refusal is about: values that the dtype does not have.

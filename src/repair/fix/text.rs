@@ -8,8 +8,12 @@ pub(super) fn line(action: &Action<'_>) -> String {
         Action::AddBatchDim(dims) => {
             format!("Add the batch dimension: send shape [{}].", sizes(dims, "", "", ","))
         }
-        Action::Shape(dims) if dims.is_empty() => "Send a scalar: a shape without dimensions.".to_owned(),
-        Action::Shape(dims) => format!("Send shape [{}].", sizes(dims, "", "", ",")),
+        Action::Shape(dims) | Action::DeclaredShape(dims) if dims.is_empty() => {
+            "Send a scalar: a shape without dimensions.".to_owned()
+        }
+        Action::Shape(dims) | Action::DeclaredShape(dims) => {
+            format!("Send shape [{}].", sizes(dims, "", "", ","))
+        }
         Action::Cast(dtype) | Action::Dtype(dtype) => match dtype.info() {
             Some(info) => {
                 format!("Send dtype {}, with the values in `{}`.", info.enum_name, info.list.name())
