@@ -19,6 +19,7 @@ use crate::telemetry::metrics::OutcomeLabel;
 use crate::telemetry::trace_parent::TraceParent;
 use crate::telemetry::traffic::Traffic;
 use crate::transport::peer::Peer;
+use crate::upstream::call::TRACEPARENT;
 
 /// Bytes of a name; more are cut off.
 const MAX_NAME: usize = 128;
@@ -145,7 +146,7 @@ impl Caller {
         Self {
             client: shard.identify(config, peer, headers),
             user_agent: headers.get(header::USER_AGENT).cloned(),
-            traceparent: headers.get("traceparent").cloned(),
+            traceparent: headers.get(TRACEPARENT).cloned(),
         }
     }
 

@@ -29,11 +29,14 @@ impl RequestId {
             LazyLock::new(|| format!("{:016x}-", RandomState::new().hash_one("request id")));
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Relaxed);
-        let mut id = SmallVec::from_slice(PROCESS.as_bytes());
-        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4);
-        for digit in (0..digits).rev() {
-            id.push(b"0123456789abcdef"[(number >> (4 * digit)) as usize & 0xf]);
+        let (mut digits, mut start, mut left) = ([0; 16], 16, number);
+        while left > 0 {
+            start -= 1;
+            digits[start] = b"0123456789abcdef"[left as usize & 0xf];
+            left >>= 4;
         }
+        let mut id = SmallVec::from_slice(PROCESS.as_bytes());
+        id.extend_from_slice(&digits[start..]);
         Self(id)
     }
 
