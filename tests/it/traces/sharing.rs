@@ -10,14 +10,20 @@ fn parent(number: usize, flags: &str) -> String {
     format!("00-{number:032x}-{number:016x}-{flags}")
 }
 
-#[tokio::test]
-async fn members_with_different_traces_share_a_run_that_is_linked_with_them() {
+/// A sidecar whose requests may share runs, and what it sends its traces to.
+async fn traced() -> (Collector, Setup) {
     let collector = Collector::start().await;
     let setup = Setup::with([model()], |config| {
         on(config);
         to(&collector)(config);
     })
     .await;
+    (collector, setup)
+}
+
+#[tokio::test]
+async fn members_with_different_traces_share_a_run_that_is_linked_with_them() {
+    let (collector, setup) = traced().await;
     let busy = Busy::new(&setup).await;
     let of = |number: usize, flags: &str| {
         let request = Request::predict(&rows(&[number as f32]));
@@ -59,12 +65,7 @@ async fn members_with_different_traces_share_a_run_that_is_linked_with_them() {
 
 #[tokio::test]
 async fn a_run_whose_members_are_not_traced_is_not_traced() {
-    let collector = Collector::start().await;
-    let setup = Setup::with([model()], |config| {
-        on(config);
-        to(&collector)(config);
-    })
-    .await;
+    let (collector, setup) = traced().await;
     let busy = Busy::new(&setup).await;
     let of = |number: usize| {
         Request::predict(&rows(&[number as f32])).metadata("traceparent", &parent(number, "00"))
@@ -80,12 +81,7 @@ async fn a_run_whose_members_are_not_traced_is_not_traced() {
 /// The run had the metadata of the first member, and another call is made with it.
 #[tokio::test]
 async fn a_member_that_is_sent_alone_later_has_its_own_trace_again() {
-    let collector = Collector::start().await;
-    let setup = Setup::with([model()], |config| {
-        on(config);
-        to(&collector)(config);
-    })
-    .await;
+    let (collector, setup) = traced().await;
     let busy = Busy::new(&setup).await;
     setup.fake.refuse(PREDICT, 1, 3, "no such run");
     let of = |number: usize, flags: &str| {
