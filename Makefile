@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python test-browser attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci image
+.PHONY: help demo demo-tf test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -32,6 +32,12 @@ test-browser: ## test the status page in Chromium (UPDATE=1 writes the screensho
 	if [ $$code = 3 ]; then echo "test-browser: skipped (see above)"; exit 0; elif [ $$code != 0 ]; then exit $$code; fi; \
 	$(CARGO) build --locked --bin tfs-sidecar; \
 	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" tests/browser/.venv/bin/python -m pytest -p no:cacheprovider tests/browser
+
+test-deploy: ## test the files in deploy/ with the tools of their field; tests whose tool is missing are skipped
+	@code=0; tests/deploy/setup.sh || code=$$?; \
+	if [ $$code = 3 ]; then echo "test-deploy: skipped (see above)"; exit 0; elif [ $$code != 0 ]; then exit $$code; fi; \
+	$(CARGO) build --locked --bin tfs-sidecar; \
+	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" tests/deploy/.venv/bin/python -m pytest -p no:cacheprovider -rs tests/deploy
 
 attacks: ## attack the release build beside an honest client (5 minutes)
 	$(CARGO) build --locked --release --bin tfs-sidecar
@@ -97,4 +103,4 @@ ci: lint deny ## what CI runs: lint, deny, the demo, instructions per request (i
 
 image: ## build a container image (podman or docker)
 	@engine=$$(command -v podman || command -v docker) || { echo "image: neither podman nor docker is installed"; exit 1; }; \
-	"$$engine" build --file deploy/Dockerfile --tag tfs-sidecar .
+	"$$engine" build --file deploy/docker/Dockerfile --tag tfs-sidecar .

@@ -4,8 +4,6 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-venv=$here/.venv
-stamp=$venv/.ok
 
 skip() {
     echo "setup.sh: $*" >&2
@@ -20,15 +18,4 @@ if ! browser >/dev/null; then
     apt-get install --yes --no-install-recommends chromium >/dev/null 2>&1 || skip "apt-get cannot install Chromium"
 fi
 
-wanted=$(cd "$here" && cat requirements.txt setup.sh | cksum)
-[ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
-rm -rf "$venv"
-uv=$(command -v uv || echo "$here/../../.venv/bin/uv")
-if "$uv" --version >/dev/null 2>&1; then
-    "$uv" venv --quiet --python "${PYTHON:-python3}" "$venv"
-    "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes -r "$here/requirements.txt" || skip "the Python packages cannot be installed"
-else
-    "${PYTHON:-python3}" -m venv "$venv" || skip "\`python3 -m venv\` failed (on Debian and Ubuntu: apt-get install python3-venv)"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.txt" || skip "the Python packages cannot be installed"
-fi
-printf '%s\n' "$wanted" >"$stamp"
+exec "$here/../support/venv.sh" "$here"
