@@ -119,7 +119,8 @@ pub(super) struct ConfigArgs {
     /// 0.0.0.0:8600]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_LISTEN", hide_env_values = true)]
     listen: Option<String>,
-    /// TF Serving's REST API: `off`, as it is not available yet [default: off]
+    /// Where clients use TF Serving's REST API: ip:port or unix:///path, by convention 0.0.0.0:8601
+    /// [default: off]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_REST_LISTEN", hide_env_values = true)]
     rest_listen: Option<String>,
     /// Where metrics, health checks, drain and the status page are served [default: 127.0.0.1:8602]

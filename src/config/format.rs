@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::cursor::Cursor;
 use super::problem::Problem;
-use super::scalars::{Number, OnOff, Text};
+use super::scalars::{Number, Text};
 use super::table::Reload;
 use super::yaml::Value;
 
@@ -127,33 +127,6 @@ impl Format<Vec<u64>> for Numbers {
 
     fn describe(&self, _: &Vec<u64>) -> Kind {
         Kind::Value(json!({"title": "numbers", "type": ["integer", "array"], "items": self.0.schema()}))
-    }
-}
-
-/// A key of a later release that only takes `off` until then.
-pub(super) struct Unavailable {
-    /// Why it cannot be on, such as "batching is not available yet".
-    pub why: &'static str,
-    pub hint: Option<&'static str>,
-}
-
-impl<T> Format<T> for Unavailable {
-    fn read(&self, at: &Cursor<'_>, _: &mut T) {
-        at.parse(|text, _| match OnOff.parse(text) {
-            Ok(false) => Ok(()),
-            _ => {
-                let problem = Problem::text(format!("expected `off`, got `{text}`: {}", self.why));
-                Err(Problem { hint: self.hint.map(str::to_owned), ..problem })
-            }
-        });
-    }
-
-    fn print(&self, _: &T, _: &T) -> Option<Tree> {
-        Some(Tree::Text("off".to_owned()))
-    }
-
-    fn describe(&self, _: &T) -> Kind {
-        Kind::Value(json!({"enum": ["off", false]}))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::cursor::Cursor;
-use super::format::{Maybe, Numbers, Texts, Unavailable, UnlessZero};
+use super::format::{Maybe, Numbers, Texts, UnlessZero};
 use super::identity::Sources;
 use super::problem::Problem;
 use super::rule_keys::RuleKeys;
@@ -33,7 +33,10 @@ pub(super) static CONFIG: Table<Config> = Table {
         drain_listen: Maybe(Address::new()), restart, "An address on which `GET /drain` starts a drain, and nothing else is served: for the preStop hook of Kubernetes (`httpGet`). Every client that can connect there can drain.";
         listen_socket_mode: FileMode, restart, "The permissions of the Unix socket of `listen`. A client needs write permission to connect.";
         admin_socket_mode: FileMode, restart, "The permissions of the Unix sockets of `admin_listen` and `drain_listen`. A program that may connect may drain.";
-        rest_listen = Unavailable { why: "the REST API is not available yet", hint: None }, restart, "TF Serving's REST API. Not available yet.";
+        rest_listen: OffOr(Address::new()), restart, "Where clients use TF Serving's REST API (JSON over HTTP): `ip:port` or `unix:///path`, by convention `0.0.0.0:8601`. TF Serving itself needs no REST port. See [rest.md](rest.md).";
+        rest_timeout: Time { zero: false }, live, "The time for a REST request that does not say how long it may take (`x-timeout`, `grpc-timeout`).";
+        rest_cors: Texts("origins"), live, "Origins of web pages that may use the REST API, such as `https://app.example.com`; `*` for all.";
+        rest_upstream: OffOr(Address::new()), restart, "TF Serving's own REST port (`host:port`). Paths outside of `/v1/` are passed to it, such as TF Serving's metrics. With `off`, they are not found.";
         workers: Number::new(1, 1024), restart, "Worker threads. A request stays on the thread of its client connection. One more thread accepts connections, polls TF Serving and serves `admin_listen`. The default respects CPU affinity and the CPU limit of a container.", default "one per CPU";
         upstream_connections: Number::new(1, 64), restart, "HTTP/2 connections to TF Serving per worker. The next one is used when 32 calls run on each of those before.";
         upstream_concurrency: Concurrency, restart, "How many Predict, Classify, Regress and MultiInference requests are sent to TF Serving at a time; the rest wait in a queue. `auto` finds the number with the most answers a second. `off` sets no limit. Requests that TF Serving refuses because all its threads are busy are sent again, except with `off`. See [overload.md](overload.md).";

@@ -227,7 +227,7 @@ upstream: 8500
 workers: 0
 limits: {max_message_bytes: 3GiB, max_inflight_bytes: lots}
 poll_interval: 5
-rest_listen: 0.0.0.0:8601
+rest_listen: nowhere
 defaults:
   mode: repiar
   rules: {flatten: on}
@@ -258,7 +258,7 @@ models:
           c.yaml:4:29: `limits.max_message_bytes`: expected at most 2147483647 bytes, got `3GiB`
           c.yaml:4:55: `limits.max_inflight_bytes`: expected a size such as `512MiB`, got `lots`
           c.yaml:5:16: `poll_interval`: expected a time with its unit such as `50ms` or `5s`, got `5`
-          c.yaml:6:14: `rest_listen`: expected `off`, got `0.0.0.0:8601`: the REST API is not available yet
+          c.yaml:6:14: `rest_listen`: PLACE
           c.yaml:8:9: `defaults.mode`: expected `off`, `observe`, `repair` or `strict`, got `repiar`
             hint: did you mean `repair`?
           c.yaml:9:11: `defaults.rules.flatten`: not allowed in `defaults`: rules of tier 2 assume something about one model

@@ -44,6 +44,14 @@ pub struct Config {
     pub upstream: UpstreamAddr,
     /// Where clients connect with gRPC.
     pub listen: ListenAddr,
+    /// Where clients connect with TF Serving's REST API; `None` for nowhere.
+    pub rest_listen: Option<ListenAddr>,
+    /// The time for a REST request that asks for none.
+    pub rest_timeout: Duration,
+    /// Origins of web pages that may use the REST API; `*` for all.
+    pub rest_cors: Vec<String>,
+    /// Where TF Serving serves REST, for what the REST listener does not know.
+    pub rest_upstream: Option<UpstreamAddr>,
     /// Where metrics, health checks, drain and the status page are served.
     pub admin_listen: ListenAddr,
     /// The file of the token that lets other machines change something over `admin_listen`.
@@ -228,6 +236,10 @@ impl Default for Config {
         Self {
             upstream: UpstreamAddr::Tcp { host: "127.0.0.1".to_owned(), port: 8500 },
             listen: ListenAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8600)),
+            rest_listen: None,
+            rest_timeout: Duration::from_secs(30),
+            rest_cors: Vec::new(),
+            rest_upstream: None,
             admin_listen: ListenAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8602)),
             admin_token_file: None,
             admin_hosts: Vec::new(),

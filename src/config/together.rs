@@ -8,10 +8,30 @@ pub(super) fn check_together(config: &Config, problems: &mut Vec<Problem>) {
         let text = format!("`listen` already uses the address `{}`", config.admin_listen);
         problems.push(Problem::new("admin_listen", text));
     }
-    for (key, address) in [("listen", &config.listen), ("admin_listen", &config.admin_listen)] {
-        if let Some(drain) = config.drain_listen.as_ref().filter(|drain| same_address(drain, address)) {
-            let text = format!("`{key}` already uses the address `{drain}`");
-            problems.push(Problem::new("drain_listen", text));
+    let mut before = vec![("listen", &config.listen), ("admin_listen", &config.admin_listen)];
+    for (key, own) in [("rest_listen", &config.rest_listen), ("drain_listen", &config.drain_listen)] {
+        let Some(own) = own else { continue };
+        for (other, _) in before.iter().filter(|(_, address)| same_address(own, address)) {
+            problems.push(Problem::new(key, format!("`{other}` already uses the address `{own}`")));
+        }
+        before.push((key, own));
+    }
+    if config.rest_listen.as_ref().is_some_and(|rest| {
+        config.rest_upstream.as_ref().is_some_and(|upstream| is_own_address(rest, upstream))
+    }) {
+        let text = "this is the address that the sidecar itself listens on (`rest_listen`)";
+        problems.push(Problem::new("rest_upstream", text));
+    }
+    if let Some(upstream @ (UpstreamAddr::Tls { .. } | UpstreamAddr::Unix(_))) = &config.rest_upstream {
+        let text = format!("expected `host:port`, got `{upstream}`: TF Serving serves REST over plain TCP");
+        problems.push(Problem::new("rest_upstream", text));
+    }
+    for origin in config.rest_cors.iter().filter(|origin| *origin != "*") {
+        let is_origin =
+            origin.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'));
+        if !is_origin || !origin.is_ascii() {
+            let text = format!("expected `*` or an origin such as `https://app.example.com`, got `{origin}`");
+            problems.push(Problem::new("rest_cors", text));
         }
     }
     if is_own_address(&config.listen, &config.upstream) {
@@ -103,6 +123,13 @@ mod tests {
         assert!(together.contains("`upstream_tls`: `cert` and `key` must be set together"), "{together}");
         assert!(problem("listen_tls: {client_ca: /c.pem}").contains("`cert` and `key` are required"));
         assert!(problem("drain_listen: :8602").contains("`drain_listen`: `admin_listen` already uses"));
+        assert!(problem("rest_listen: :8600").contains("`rest_listen`: `listen` already uses"));
+        let both = problem("rest_listen: :8603\ndrain_listen: :8603");
+        assert!(both.contains("`drain_listen`: `rest_listen` already uses"), "{both}");
+        let own = problem("rest_listen: :8601\nrest_upstream: localhost:8601");
+        assert!(own.contains("`rest_upstream`: this is the address"), "{own}");
+        assert!(problem("rest_upstream: https://tfs").contains("serves REST over plain TCP"));
+        assert!(problem("rest_cors: [\"https://a/b\"]").contains("got `https://a/b`"));
         assert!(problem("otlp_resource: [a=b, c]").contains("expected `key=value`, got `c`"));
         assert!(from("listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n").is_ok());
         assert!(from("upstream: tfs:8600").is_ok());

@@ -2,3 +2,4 @@
 pub(crate) mod admin;
 pub(crate) mod bind;
 pub(crate) mod grpc;
+pub(crate) mod rest;

@@ -15,7 +15,7 @@ use crate::config::AccessLog;
 use crate::fault::Fault;
 use crate::repair::{Outcome, Reason, Verdict};
 use crate::telemetry::clients::Client;
-use crate::telemetry::metrics::{self, Method, ModelMetrics, OutcomeLabel, Stage};
+use crate::telemetry::metrics::{self, Door, Method, ModelMetrics, OutcomeLabel, Stage};
 use crate::telemetry::traces::Tracer;
 
 /// One request in this many has its stages timed: that takes two clock readings a stage.
@@ -25,6 +25,7 @@ const SAMPLE: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct RequestMetrics {
     pub method: Method,
+    door: Door,
     arrived: Instant,
     model: Option<Arc<ModelMetrics>>,
     /// What the log will say.
@@ -51,9 +52,10 @@ pub(crate) struct CallMetrics<'a> {
 
 impl RequestMetrics {
     /// `number` numbers the requests of a thread.
-    pub(crate) fn new(method: Method, arrived: Instant, number: u32, access: AccessLog) -> Self {
+    pub(crate) fn new(door: Door, method: Method, arrived: Instant, number: u32, access: AccessLog) -> Self {
         Self {
             method,
+            door,
             arrived,
             model: None,
             report: Report::new(access),
@@ -68,7 +70,7 @@ impl RequestMetrics {
 
     /// The model and signature are in the catalog.
     pub(crate) fn set_model(&mut self, model: &Arc<ModelMetrics>) {
-        self.model = Some(Arc::clone(model));
+        self.model = Some(Arc::clone(model.through(self.door)));
     }
 
     /// Nothing is run: repairs and rejections are counted as those that would have been.
@@ -164,7 +166,7 @@ impl RequestMetrics {
     }
 
     pub(crate) fn model(&self) -> &ModelMetrics {
-        self.model.as_deref().unwrap_or_else(|| metrics::unknown())
+        self.model.as_deref().unwrap_or_else(|| metrics::unknown().through(self.door))
     }
 
     pub(crate) fn call(&self) -> CallMetrics<'_> {

@@ -40,6 +40,13 @@ labels! {
     }
 }
 labels! {
+    /// The listener that a request came through.
+    pub(crate) enum Door {
+        Grpc = "grpc",
+        Rest = "rest",
+    }
+}
+labels! {
     /// What a panic ended. A panic anywhere else ends the process.
     pub(crate) enum PanickedTask {
         Request = "request",

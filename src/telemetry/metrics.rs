@@ -22,8 +22,8 @@ pub(crate) use process::{
 };
 
 pub(crate) use super::labels::{
-    Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask, ReloadResult,
-    SpanResult, Stage, code_name,
+    Cause, ConnectionLimit, Door, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask,
+    ReloadResult, SpanResult, Stage, code_name,
 };
 pub(crate) use super::replaced::{SignatureInput, set_mode_override, set_model_problems, set_signature_info};
 

@@ -49,13 +49,13 @@ macro_rules! metrics_table {
 const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 metrics_table! {
-    Counter REQUESTS "requests_total" [model, version, signature, method, outcome, code] "Answered requests, by outcome and by the gRPC code that the client received.";
-    Counter REPAIRS "repairs_total" [model, signature, input, rule, client] "Repairs; input is empty for a rule about the whole request.";
-    Counter REJECTIONS "rejections_total" [model, signature, input, reason, client] "Requests that the sidecar rejected because of what was sent, by their first reason and its input, which is empty for the whole request. Overload and outages are not counted.";
-    Counter WARNINGS "warnings_total" [model, signature, reason, client] "Warnings about requests that were forwarded. A request can have several.";
-    Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule, client] "Repairs that mode repair would have made (mode observe and dry runs).";
-    Counter WOULD_REJECT "would_reject_total" [model, signature, input, reason, client] "Requests that mode repair would have rejected (mode observe and dry runs), by their first reason.";
-    Histogram REQUEST_SECONDS "request_duration_seconds" [model, method] "Time from the first byte of a request to the last byte of its answer." CALL;
+    Counter REQUESTS "requests_total" [model, version, signature, method, outcome, code, door] "Answered requests, by outcome and by the gRPC code that the client received.";
+    Counter REPAIRS "repairs_total" [model, signature, input, rule, client, door] "Repairs; input is empty for a rule about the whole request.";
+    Counter REJECTIONS "rejections_total" [model, signature, input, reason, client, door] "Requests that the sidecar rejected because of what was sent, by their first reason and its input, which is empty for the whole request. Overload and outages are not counted.";
+    Counter WARNINGS "warnings_total" [model, signature, reason, client, door] "Warnings about requests that were forwarded. A request can have several.";
+    Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule, client, door] "Repairs that mode repair would have made (mode observe and dry runs).";
+    Counter WOULD_REJECT "would_reject_total" [model, signature, input, reason, client, door] "Requests that mode repair would have rejected (mode observe and dry runs), by their first reason.";
+    Histogram REQUEST_SECONDS "request_duration_seconds" [model, method, door] "Time from the first byte of a request to the last byte of its answer." CALL;
     Histogram UPSTREAM_SECONDS "upstream_duration_seconds" [model, method] "Time that a request spent in TF Serving, network included." CALL;
     Histogram STAGE_SECONDS "stage_duration_seconds" [stage] "Time that a request spent in each stage." STAGE;
     Gauge INFLIGHT_REQUESTS "inflight_requests" [] "Requests in flight, those that wait for their client included.";

@@ -42,6 +42,11 @@ pub struct ModelSpec {
 }
 
 impl ModelSpec {
+    /// A spec that was not read from a message.
+    pub(crate) fn of(name: String, version: VersionChoice) -> Self {
+        Self { present: true, name, version, ..Self::default() }
+    }
+
     /// The signature that TF Serving will use (`predict_util.cc`: an empty name is
     /// `serving_default`).
     pub fn effective_signature(&self) -> &str {

@@ -25,7 +25,7 @@ use crate::pipeline::trace::RequestTrace;
 use crate::pipeline::{Answer, RequestContext, Shard, forward, run};
 use crate::retry::policy::Attempts;
 use crate::telemetry::events::{RequestId, X_REQUEST_ID};
-use crate::telemetry::metrics::OutcomeLabel;
+use crate::telemetry::metrics::{Door, OutcomeLabel};
 use crate::transport::body::BodyReader;
 use crate::transport::deadline::Deadline;
 use crate::upstream::call::CallHead;
@@ -59,7 +59,8 @@ pub(super) async fn serve(
     let arrived = Instant::now();
     let route = Route::of(request.uri());
     let config = shard.config();
-    let mut metrics = RequestMetrics::new(route.method(), arrived, shard.next_number(), config.access_log);
+    let mut metrics =
+        RequestMetrics::new(Door::Grpc, route.method(), arrived, shard.next_number(), config.access_log);
     let responder = Responder::new(respond, Rc::clone(&client.backlog));
     if let Some(id) = request.headers().get(X_REQUEST_ID) {
         responder.set_request_id(RequestId::echo(id));

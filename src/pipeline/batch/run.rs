@@ -25,7 +25,7 @@ use crate::retry::policy::Attempts;
 use crate::runs::{
     Brings, Check, Common, Member, Outcome, Refused, Reserved, Rows, RunHandle, Running, Runs,
 };
-use crate::telemetry::metrics::{FlushCause, Method};
+use crate::telemetry::metrics::{Door, FlushCause, Method};
 use crate::telemetry::traces::{Kind, SpanContext};
 use crate::transport::deadline::Deadline;
 use crate::upstream::call::{CallHead, Collected, First, Reply, code};
@@ -51,7 +51,7 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let runs = Arc::clone(reserved.runs());
     let progress = Progress::new("waiting for the upstream");
     let since = Instant::now();
-    let mut metrics = RequestMetrics::new(Method::Predict, since, 1, AccessLog::Off);
+    let mut metrics = RequestMetrics::new(Door::Grpc, Method::Predict, since, 1, AccessLog::Off);
     metrics.set_model(&runs.model_metrics);
     let config = shard.config();
     let attempts = match shard.limiter {

@@ -7,6 +7,7 @@ use metrics::{Counter, SharedString};
 
 use super::model::UNKNOWN;
 use crate::telemetry::clients::{Client, Slot};
+use crate::telemetry::labels::Door;
 use crate::telemetry::table::Metric;
 
 /// Inputs with counters of their own, more than any signature has. It bounds the series even if a
@@ -17,14 +18,15 @@ const MAX_INPUTS: usize = 1024;
 /// its input.
 pub(super) struct ByClient {
     metric: &'static Metric,
+    door: Door,
     counters: ArcSwap<HashMap<&'static str, Inputs>>,
 }
 
 type Inputs = HashMap<Arc<str>, Arc<BTreeMap<Slot, Counter>>>;
 
 impl ByClient {
-    pub(super) fn new(metric: &'static Metric) -> Self {
-        Self { metric, counters: ArcSwap::default() }
+    pub(super) fn new(metric: &'static Metric, door: Door) -> Self {
+        Self { metric, door, counters: ArcSwap::default() }
     }
 
     /// `of`: the model and the signature. `word`: the rule or the reason.
@@ -46,7 +48,7 @@ impl ByClient {
         let full = |inputs: &Inputs| inputs.len() >= MAX_INPUTS && !inputs.contains_key(input);
         let input = if self.counters.load().get(word).is_some_and(full) { UNKNOWN } else { input };
         let [model, signature] = of;
-        let client = client.for_series((self.metric.name, model, signature, input, word));
+        let client = client.for_series((self.metric.name, model, signature, input, word, self.door));
         if self.increment(input, word, &client) {
             return;
         }
@@ -57,6 +59,7 @@ impl ByClient {
             "signature" => shared(signature),
             "input" => shared(&input),
             "client" => SharedString::from_shared(client.label()),
+            "door" => SharedString::const_str(self.door.as_str()),
             _ => SharedString::const_str(word),
         };
         let counter = self.metric.counter_of(self.metric.labels.iter().map(value));

@@ -8,7 +8,7 @@ use tonic::Code;
 use super::by_client::ByClient;
 use super::install;
 use crate::telemetry::clients::Client;
-use crate::telemetry::labels::{CODES, Method, OutcomeLabel, code_name};
+use crate::telemetry::labels::{CODES, Door, Method, OutcomeLabel, code_name};
 use crate::telemetry::table;
 use crate::telemetry::traffic::{self, Traffic};
 use crate::telemetry::versions::version_label;
@@ -42,6 +42,9 @@ pub(crate) struct ModelMetrics {
     would_reject: ByClient,
     /// Of the model.
     traffic: Arc<Traffic>,
+    door: Door,
+    /// The same for requests that came through the REST listener.
+    rest: OnceLock<Arc<ModelMetrics>>,
 }
 
 impl std::fmt::Debug for ModelMetrics {
@@ -55,26 +58,44 @@ impl ModelMetrics {
     /// is `None` then.
     pub(crate) fn new(model: &str, version: Option<i64>, signature: &str) -> Self {
         install();
-        let made = Self {
-            model: model.into(),
-            version: version.map_or_else(|| UNKNOWN.into(), |version| version_label(model, version)),
-            signature: signature.into(),
-            requests: [const { OnceLock::new() }; Method::ALL.len()],
-            request_seconds: [const { OnceLock::new() }; Method::ALL.len()],
-            upstream_seconds: [const { OnceLock::new() }; Method::ALL.len()],
-            repairs: ByClient::new(&table::REPAIRS),
-            rejections: ByClient::new(&table::REJECTIONS),
-            warnings: ByClient::new(&table::WARNINGS),
-            would_repair: ByClient::new(&table::WOULD_REPAIR),
-            would_reject: ByClient::new(&table::WOULD_REJECT),
-            traffic: traffic::of_model(model),
-        };
+        let version_name = version.map_or_else(|| UNKNOWN.into(), |version| version_label(model, version));
+        let made = Self::of_door([model.into(), version_name, signature.into()], Door::Grpc);
         if version.is_some() && signature != UNKNOWN {
             for (outcome, code) in FROM_ZERO {
                 made.requests(Method::Predict, outcome, code);
             }
         }
         made
+    }
+
+    fn of_door([model, version, signature]: [Arc<str>; 3], door: Door) -> Self {
+        Self {
+            traffic: traffic::of_model(&model),
+            model,
+            version,
+            signature,
+            requests: [const { OnceLock::new() }; Method::ALL.len()],
+            request_seconds: [const { OnceLock::new() }; Method::ALL.len()],
+            upstream_seconds: [const { OnceLock::new() }; Method::ALL.len()],
+            repairs: ByClient::new(&table::REPAIRS, door),
+            rejections: ByClient::new(&table::REJECTIONS, door),
+            warnings: ByClient::new(&table::WARNINGS, door),
+            would_repair: ByClient::new(&table::WOULD_REPAIR, door),
+            would_reject: ByClient::new(&table::WOULD_REJECT, door),
+            door,
+            rest: OnceLock::new(),
+        }
+    }
+
+    /// The handles for requests that came through this listener.
+    pub(crate) fn through(self: &Arc<Self>, door: Door) -> &Arc<Self> {
+        match door {
+            Door::Grpc => self,
+            Door::Rest => self.rest.get_or_init(|| {
+                let names = [&self.model, &self.version, &self.signature].map(Arc::clone);
+                Arc::new(Self::of_door(names, Door::Rest))
+            }),
+        }
     }
 
     /// The model's name, or [`UNKNOWN`].
@@ -113,13 +134,17 @@ impl ModelMetrics {
             let [method, outcome, code] = fixed;
             let names = [owned(&self.model), owned(&self.version), owned(&self.signature)];
             let [model, version, signature] = names;
-            table::REQUESTS.counter([model, version, signature, method, outcome, code])
+            let door = self.door.as_str().into();
+            table::REQUESTS.counter([model, version, signature, method, outcome, code, door])
         };
         of_method[cell].get_or_init(make)
     }
 
     pub(crate) fn request_seconds(&self, method: Method, seconds: f64) {
-        let make = || table::REQUEST_SECONDS.histogram([owned(&self.model), method.as_str().into()]);
+        let make = || {
+            let labels = [owned(&self.model), method.as_str().into(), self.door.as_str().into()];
+            table::REQUEST_SECONDS.histogram(labels)
+        };
         self.request_seconds[method as usize].get_or_init(make).record(seconds);
     }
 
