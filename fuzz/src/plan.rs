@@ -95,7 +95,7 @@ pub fn judged(
 ) -> Option<Verdict> {
     // Without a model spec there is no signature. Such requests are refused before they are judged.
     let view = PredictView::scan(message).ok().filter(|view| view.model_spec.present)?;
-    let verdict = judge(&Request { message, view: &view, signatures, policy, limits, raised });
+    let verdict = judge(&Request { message, view: &view, signatures, policy, limits, raised, text: None });
     let is_line = |text: &str| text.chars().all(|char| (' '..='~').contains(&char));
     for reader in [report::Reader::Client, report::Reader::Operator] {
         let (model, signature) = (&view.model_spec.name, view.model_spec.effective_signature());

@@ -109,6 +109,7 @@ mod tests {
             policy: config.policy("m"),
             limits: config.request_limits(),
             raised: None,
+            text: None,
         });
         line(&verdict, config.policy("m").for_signature(DEFAULT_SIGNATURE), &message, &view)
     }

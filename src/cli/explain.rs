@@ -32,6 +32,7 @@ pub(super) fn explain(arguments: &ExplainArgs, matches: &ArgMatches) -> Result<E
         policy: config.policy(&model),
         limits: config.request_limits(),
         raised: None,
+        text: None,
     });
     let version = version.map_or_else(String::new, |version| format!(" version {version}"));
     let mut text = format!("model '{}'{version}\n", report::ascii(&model));
@@ -141,7 +142,7 @@ mod tests {
         let signatures = notation::signature(signature).unwrap();
         let (policy, limits) = (config.policy("m"), config.request_limits());
         let (message, signatures) = (&message, &signatures);
-        let request = Request { message, view: &view, signatures, policy, limits, raised: None };
+        let request = Request { message, view: &view, signatures, policy, limits, raised: None, text: None };
         let verdict = repair::judge(&request);
         not_sent(&verdict, &view) + &fed(&verdict, &view)
     }

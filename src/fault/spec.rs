@@ -82,6 +82,7 @@ impl<'a> Spec<'a> {
             | Reason::ValueCount
             | Reason::ValueField
             | Reason::StringInContent
+            | Reason::Ragged
             | Reason::NameUnknown
             | Reason::NameAmbiguous
             | Reason::InputMissing

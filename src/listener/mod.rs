@@ -1,5 +1,7 @@
-//! Where clients and operators connect: the addresses, the gRPC listener and the admin listener.
+//! Where clients and operators connect: the addresses, the gRPC, REST and admin listeners.
 pub(crate) mod admin;
+mod arrival;
 pub(crate) mod bind;
 pub(crate) mod grpc;
+mod inflate;
 pub(crate) mod rest;

@@ -10,6 +10,7 @@ use super::options::RequestOptions;
 use super::request_metrics::RequestMetrics;
 use crate::config::Config;
 use crate::limiter::admission::Ticket;
+use crate::repair::text::TextFindings;
 use crate::retry::policy::{Attempts, Cause, Decision};
 use crate::transport::deadline::Deadline;
 use crate::transport::peer::Peer;
@@ -33,6 +34,8 @@ pub(crate) struct RequestContext<'a> {
     pub attempts: Attempts,
     /// What goes to TF Serving beside the message: the method's path and the forwarded metadata.
     pub head: CallHead,
+    /// What was found in the text that the message was made of, if it was a text.
+    pub text: Option<Arc<TextFindings>>,
 }
 
 /// The message of a request.

@@ -4,6 +4,7 @@ use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::repair::infer::{apply_infer, judge_infer};
 use crate::repair::policy::ModelPolicy;
+use crate::repair::text::TextFindings;
 use crate::repair::{self, Cost, Limits, Mode, Plan, Verdict, apply, judge};
 use crate::telemetry::metrics::Method;
 use crate::wire::infer::InferView;
@@ -99,6 +100,7 @@ impl Operation {
         policy: &ModelPolicy,
         limits: Limits,
         mode: Mode,
+        text: Option<&TextFindings>,
     ) -> Verdict {
         let raised = (mode > Mode::Off).then_some(mode);
         match self {
@@ -109,6 +111,7 @@ impl Operation {
                 policy,
                 limits,
                 raised,
+                text,
             }),
             Self::Infer(view) => judge_infer(view, &version.signatures, policy, raised),
         }

@@ -102,6 +102,7 @@ mod tests {
             policy: &policy,
             limits: crate::repair::Limits::default(),
             raised: None,
+            text: None,
         };
         let verdict = judge(&request);
         let sent = SentRequest { message: &message, view: &view, verdict: &verdict, rows_differ: false };
@@ -147,6 +148,7 @@ mod tests {
             policy: &ModelPolicy::default(),
             limits: crate::repair::Limits::default(),
             raised: None,
+            text: None,
         });
         let text = |error: &str, rows_differ: bool| {
             let sent = SentRequest { message: &message, view: &view, verdict: &verdict, rows_differ };

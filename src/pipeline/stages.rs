@@ -66,7 +66,11 @@ pub(super) fn judge(
         return None;
     }
     let (limits, mode) = (cx.config.request_limits(), cx.options.mode);
-    Some(cx.metrics.stage(Stage::Plan, || operation.judge(message, version, policy, limits, mode)))
+    Some(
+        cx.metrics.stage(Stage::Plan, || {
+            operation.judge(message, version, policy, limits, mode, cx.text.as_deref())
+        }),
+    )
 }
 
 /// Decides on the request on another thread.
@@ -80,10 +84,11 @@ pub(super) async fn judge_elsewhere(
     version: &Arc<ModelVersion>,
 ) -> Result<Verdict, Fault> {
     let (limits, mode, config) = (cx.config.request_limits(), cx.options.mode, Arc::clone(cx.config));
+    let text = cx.text.clone();
     let (operation, message, version) = (operation.clone(), message.clone(), Arc::clone(version));
     let judge = move || {
         let policy = config.policy(&version.model);
-        operation.judge(&message, &version, policy, limits, mode)
+        operation.judge(&message, &version, policy, limits, mode, text.as_deref())
     };
     elsewhere(cx, Stage::Plan, judge).await
 }

@@ -90,7 +90,11 @@ pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, Ap
             }
             (Change::Dropped { .. }, Some(index)) => edit.entries.push((index, EntryEdit::Drop)),
             (
-                Change::Key { .. } | Change::Tensor { .. } | Change::Dropped { .. } | Change::Rows { .. },
+                Change::Key { .. }
+                | Change::Tensor { .. }
+                | Change::Dropped { .. }
+                | Change::Rows { .. }
+                | Change::Text { .. },
                 _,
             ) => {}
         }

@@ -157,7 +157,9 @@ pub(super) fn of_step(step: &Step) -> Problem {
         Change::Key { new, .. } => format!("send it as '{new}'"),
         Change::SignatureName { new, .. } => format!("send signature_name '{new}'"),
         Change::Dropped { .. } => "leave it out".to_owned(),
-        Change::Tensor { .. } | Change::Rows { .. } | Change::Added { .. } => return problem,
+        Change::Tensor { .. } | Change::Rows { .. } | Change::Added { .. } | Change::Text { .. } => {
+            return problem;
+        }
     };
     problem.hint(hint)
 }

@@ -5,6 +5,7 @@ use super::policy::{Limits, MissingInputs, Mode, ModelPolicy, Policy, Unrepairab
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::rows::{self, Rows};
+use super::text::TextFindings;
 use super::warning::Warning;
 use super::{Change, Plan, Propose, REPAIRS, Stage, Step, calls, encoding, hints, missing, names, tensor};
 use crate::signature::{Signature, Signatures};
@@ -21,6 +22,8 @@ pub struct Request<'a> {
     pub limits: Limits,
     /// The mode that the client requested; it can only raise the policy's mode.
     pub raised: Option<Mode>,
+    /// What was found in the text that the message was made of, if it was a text.
+    pub text: Option<&'a TextFindings>,
 }
 
 /// What to do with the request.
@@ -169,6 +172,12 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, mode: 
     let filter = &request.view.output_filter;
     found.calls = calls::plan(signature, policy, rules, limits, filter, &shapes, steps, problems);
     hints::add(&mut found.problems, signature, request, &names.bound);
+    if let Some(text) = request.text {
+        text.keep_rows(&mut found.steps, &mut found.problems);
+        found.steps.splice(0..0, text.steps.iter().cloned());
+        found.problems.extend(text.problems.iter().cloned());
+        found.warnings.extend(text.warnings.iter().cloned());
+    }
 }
 
 fn check_outputs(

@@ -36,6 +36,7 @@ pub(crate) mod rules;
 mod tensor;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod warning;
 
 pub use apply::{ApplyError, Cost, apply, cost};
@@ -166,11 +167,18 @@ pub(crate) enum Propose {
     Tensor(fn(&TensorCase<'_>) -> Proposal),
     /// An input that was not sent: what to send.
     Missing(fn(&MissingCase<'_>) -> Option<Descriptor>),
+    /// The text of a request, such as JSON: the reader of the text applies it.
+    Text,
     /// A request that conforms except for its number of rows: the upstream calls to make.
     Calls(fn(&CallsCase<'_>) -> Option<Calls>),
 }
 
 impl Repair {
+    /// Whether the rule is for requests in a text format, such as JSON.
+    pub fn is_for_text(&self) -> bool {
+        matches!(self.propose, Propose::Text)
+    }
+
     /// The rule of this name.
     pub fn find(name: &str) -> Option<&'static Self> {
         REPAIRS.iter().find(|repair| repair.name == name).copied()
@@ -190,6 +198,7 @@ impl std::fmt::Debug for Propose {
             Self::Names(_) => "Names",
             Self::Tensor(_) => "Tensor",
             Self::Missing(_) => "Missing",
+            Self::Text => "Text",
             Self::Calls(_) => "Calls",
         })
     }
@@ -242,6 +251,11 @@ pub enum Change {
     },
     Dropped {
         key: String,
+    },
+    /// The text of the request is read in another way than it is written.
+    Text {
+        old: &'static str,
+        new: &'static str,
     },
     /// A call has a different number of rows than the request.
     Rows {

@@ -66,6 +66,8 @@ reasons! {
     ValueCount = "VALUE_COUNT", Encoding: "Send one value for each element, or exactly one for all.",
     /// The values are in a field that TensorFlow does not read, or two fields differ.
     ValueField = "VALUE_FIELD", Encoding: "Put the values into the field of the dtype, such as `float_val` for float, and into no other.",
+    /// Lists of different lengths or depths, which are no tensor.
+    Ragged = "RAGGED", Encoding: "Send lists of one length at each level. The place is the first that differs.",
     /// A string tensor's `tensor_content` is not in TensorFlow's encoding.
     StringInContent = "STRING_IN_CONTENT", Encoding: "Put strings into `string_val`.",
     /// The signature has no input of this name, and another input is missing.

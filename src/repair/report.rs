@@ -59,6 +59,7 @@ fn write_change(text: &mut String, step: &Step) {
         Change::Rows { old, new } => from_to(&old.to_string(), &new.to_string()),
         Change::Added { descriptor, .. } => from_to("", &format!("{}{}", descriptor.dtype, descriptor.shape)),
         Change::Dropped { key } => from_to(&ascii(key), ""),
+        Change::Text { old, new } => from_to(old, new),
         Change::Tensor { before, after, values } => {
             let lossy = matches!(values, Some(ValueChange::Cast(Exactness::Round)));
             if before.dtype != after.dtype {

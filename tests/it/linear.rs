@@ -86,6 +86,7 @@ fn repaired(message: &Rope, signature: &str) -> Rope {
         policy: &policy,
         limits: Limits::default(),
         raised: None,
+        text: None,
     });
     assert_eq!(verdict.action, Action::Apply, "{:?}", verdict.problems);
     apply(message, &view, &verdict.plan).unwrap()
@@ -182,8 +183,15 @@ fn a_signature_of_many_inputs_is_judged_and_repaired_in_linear_time() {
     let work = |message: &Rope, signatures: &tfs_sidecar::signature::Signatures| {
         let view = PredictView::scan(message).unwrap();
         let limits = Limits::default();
-        let verdict =
-            judge(&Request { message, view: &view, signatures, policy: &policy, limits, raised: None });
+        let verdict = judge(&Request {
+            message,
+            view: &view,
+            signatures,
+            policy: &policy,
+            limits,
+            raised: None,
+            text: None,
+        });
         assert_eq!(verdict.plan.steps.len(), view.inputs.len());
         apply(message, &view, &verdict.plan).unwrap();
     };

@@ -28,6 +28,7 @@ pub(crate) fn decide(message: &Rope, signatures: &Signatures, policy: &ModelPoli
         policy,
         limits: Limits::default(),
         raised: None,
+        text: None,
     }))
 }
 

@@ -128,6 +128,7 @@ fn conforming(
         limits: config.request_limits(),
         // Only a request that conforms can share a run, whatever the mode.
         raised: Some(Mode::Repair),
+        text: None,
     });
     match verdict.action {
         Action::Refuse => {

@@ -248,6 +248,7 @@ impl<'a> Call<'a> {
             metrics,
             attempts,
             head: call_head(shard, head),
+            text: None,
         }
     }
 }

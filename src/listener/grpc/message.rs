@@ -1,20 +1,16 @@
 //! Reads the one message of a unary request, within its limits, and decompresses it for judging.
-use std::future::poll_fn;
-use std::io::Read as _;
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::Bytes;
 use flate2::read::{GzDecoder, ZlibDecoder};
 use h2::RecvStream;
 use http::HeaderMap;
-use tokio::time::{Instant, sleep_until};
 
 use super::responder::Stop;
 use crate::config::Limits;
 use crate::fault::Fault;
 use crate::limiter::admission::Ticket;
+use crate::listener::arrival::{Arriving, arrive};
+use crate::listener::inflate::{Source, check, inflate};
 use crate::pipeline::RequestMessage;
 use crate::pipeline::offload::Offload;
 use crate::transport::body::BodyReader;
@@ -22,11 +18,6 @@ use crate::transport::framing::Assembler;
 use crate::upstream::call::GRPC_ENCODING;
 use crate::wire::Rope;
 
-/// Decompressed in place, which takes less than a millisecond. The rest of a message is
-/// decompressed on another thread.
-const INLINE: usize = 64 << 10;
-/// Decompressed at a time there, before it is charged.
-const SLICE: usize = 1 << 20;
 /// Frames that are read before other requests get their turn.
 const FRAMES_A_TURN: u32 = 256;
 
@@ -45,13 +36,9 @@ pub(super) async fn read(
     ticket: &mut Ticket,
 ) -> Result<RequestMessage, Stop> {
     let limit = limits.max_message_bytes;
-    let mut incoming = Incoming { body: BodyReader::new(body), assembler: Assembler::default(), arrived: 0 };
-    // Usually all of it is here already.
-    match poll_fn(|cx| Poll::Ready(incoming.poll(cx, limit, ticket))).await {
-        Poll::Ready(outcome) => outcome?,
-        // Boxed, as every rare path is: it need not size the task of every request.
-        Poll::Pending => Box::pin(incoming.rest(limits, ticket)).await?,
-    }
+    let assembler = Assembler::default();
+    let mut incoming = Incoming { body: BodyReader::new(body), assembler, arrived: 0, limit };
+    arrive(&mut incoming, limits, ticket).await?;
     let message = incoming.assembler.finish().map_err(|error| Fault::malformed(error.to_string()))?;
     let payload = match offload {
         Some(offload) if message.compressed => {
@@ -67,11 +54,13 @@ struct Incoming {
     body: BodyReader,
     assembler: Assembler,
     arrived: u64,
+    limit: usize,
 }
 
-impl Incoming {
-    /// Takes what has arrived; ready at the end of the body.
-    fn poll(&mut self, cx: &mut Context<'_>, limit: usize, ticket: &mut Ticket) -> Poll<Result<(), Stop>> {
+impl Arriving for Incoming {
+    type Error = Stop;
+
+    fn poll(&mut self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<Result<(), Stop>> {
         for _ in 0..FRAMES_A_TURN {
             let next = ready!(self.body.poll_next(cx)).map_err(|_| Stop::ClientCancelled)?;
             let Some(frame) = next else { return Poll::Ready(Ok(())) };
@@ -79,7 +68,7 @@ impl Incoming {
             self.arrived += length;
             self.assembler.push(frame).map_err(|error| Fault::malformed(error.to_string()))?;
             if let Some(announced) = self.assembler.announced() {
-                check(u64::from(announced), limit)?;
+                check(u64::from(announced), self.limit)?;
             }
             ticket.charge(length)?;
         }
@@ -88,46 +77,8 @@ impl Incoming {
         Poll::Pending
     }
 
-    /// Waits for the rest, as long as it keeps arriving.
-    async fn rest(&mut self, limits: &Limits, ticket: &mut Ticket) -> Result<(), Stop> {
-        ticket.set_waiting()?;
-        let Limits { body_idle_timeout: idle, body_timeout, max_message_bytes, .. } = *limits;
-        let start = Instant::now();
-        let mut timer = pin!(sleep_until(start + idle.min(body_timeout)));
-        let mut before = self.arrived;
-        poll_fn(|cx| {
-            if let Poll::Ready(outcome) = self.poll(cx, max_message_bytes, ticket) {
-                return Poll::Ready(outcome);
-            }
-            // A clock is only read, and the progress only judged, when the timer fires.
-            while timer.as_mut().poll(cx).is_ready() {
-                let now = timer.deadline();
-                let elapsed = now - start;
-                if let Some(fault) = too_slow(limits, elapsed, self.arrived, before) {
-                    return Poll::Ready(Err(fault.into()));
-                }
-                before = self.arrived;
-                timer.as_mut().reset((now + idle).min(start + body_timeout));
-            }
-            Poll::Pending
-        })
-        .await?;
-        Ok(ticket.set_running()?)
-    }
-}
-
-/// Why a request that takes this long is given up: `arrived` bytes of it are here, `before` were at
-/// the last check.
-fn too_slow(limits: &Limits, elapsed: Duration, arrived: u64, before: u64) -> Option<Fault> {
-    let stalled = |what, setting| Some(Fault::ClientStalled { what, setting });
-    if elapsed >= limits.body_timeout {
-        stalled("the request took too long to arrive", "limits.body_timeout")
-    } else if arrived == before {
-        stalled("nothing of the request arrived for too long", "limits.body_idle_timeout")
-    } else if (arrived as f64) < limits.min_body_rate as f64 * elapsed.as_secs_f64() {
-        stalled("the request arrives too slowly", "limits.min_body_rate")
-    } else {
-        None
+    fn arrived(&self) -> u64 {
+        self.arrived
     }
 }
 
@@ -139,10 +90,10 @@ async fn decompress(
     offload: &Offload,
     ticket: &mut Ticket,
 ) -> Result<Rope, Stop> {
-    let source = Source { rope: payload, segment: 0, offset: 0 };
+    let source = Source::new(payload);
     match headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
-        Some(b"gzip") => inflate(GzDecoder::new(source), limit, offload, ticket).await,
-        Some(b"deflate") => inflate(ZlibDecoder::new(source), limit, offload, ticket).await,
+        Some(b"gzip") => Ok(inflate(GzDecoder::new(source), limit, offload, ticket).await?),
+        Some(b"deflate") => Ok(inflate(ZlibDecoder::new(source), limit, offload, ticket).await?),
         None | Some(b"identity") => {
             let problem = "the message is compressed, but grpc-encoding is not set";
             Err(Fault::malformed(problem).into())
@@ -155,71 +106,11 @@ async fn decompress(
     }
 }
 
-async fn inflate(
-    mut decoder: impl std::io::Read + Send + 'static,
-    limit: usize,
-    offload: &Offload,
-    ticket: &mut Ticket,
-) -> Result<Rope, Stop> {
-    let mut plain = Rope::new();
-    let mut slice = next_slice(&mut decoder, INLINE);
-    loop {
-        let read = slice
-            .map_err(|error| Fault::malformed(format!("the message cannot be decompressed: {error}")))?;
-        if read.is_empty() {
-            return Ok(plain);
-        }
-        ticket.reserve(read.len() as u64)?;
-        plain.push(Bytes::from(read));
-        check(plain.len() as u64, limit)?;
-        (decoder, slice) = offload
-            .run(move || {
-                let slice = next_slice(&mut decoder, SLICE);
-                (decoder, slice)
-            })
-            .await?;
-    }
-}
-
-/// The next bytes, in a buffer of their size; none at the end.
-fn next_slice(decoder: &mut impl std::io::Read, size: usize) -> std::io::Result<Vec<u8>> {
-    let mut slice = Vec::with_capacity(size);
-    decoder.take(size as u64).read_to_end(&mut slice)?;
-    slice.shrink_to_fit();
-    Ok(slice)
-}
-
-fn check(size: u64, limit: usize) -> Result<(), Fault> {
-    let limit = limit as u64;
-    let setting = "limits.max_message_bytes";
-    if size > limit { Err(Fault::TooLarge { size, limit, setting }) } else { Ok(()) }
-}
-
-/// The payload as one stream of bytes.
-struct Source {
-    rope: Rope,
-    segment: usize,
-    offset: usize,
-}
-
-impl std::io::Read for Source {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let Some(segment) = self.rope.segments().get(self.segment) else { return Ok(0) };
-        let rest = segment.get(self.offset..).unwrap_or_default();
-        let length = rest.len().min(buf.len());
-        buf[..length].copy_from_slice(&rest[..length]);
-        self.offset += length;
-        if self.offset == segment.len() {
-            self.segment += 1;
-            self.offset = 0;
-        }
-        Ok(length)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+
     use crate::limiter::admission::tests::ticket;
     use std::io::Write as _;
 

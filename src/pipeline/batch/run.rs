@@ -69,6 +69,7 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
         metrics: &mut metrics,
         attempts,
         head: CallHead::default(),
+        text: None,
     };
     let permit = match acquire(&cx, Order::Back, None).await {
         Ok(permit) => permit,

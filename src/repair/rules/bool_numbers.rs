@@ -2,7 +2,7 @@
 use crate::repair::{Example, Proposal, Propose, Repair, Stage, Switch, TensorCase, Tier};
 use crate::tensor::{Exactness, Relation, relation};
 
-pub(super) static REPAIR: Repair = Repair {
+pub(in crate::repair) static REPAIR: Repair = Repair {
     name: "bool_numbers",
     tier: Tier::Two,
     switch: Switch::On,

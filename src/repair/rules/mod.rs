@@ -7,6 +7,11 @@ pub(crate) use pad_ragged::{PAD, PAD_MASK, PAD_VALUE};
 pub(crate) use rank1_is::RANK1_IS;
 pub(crate) use scalar_inputs::SCALAR;
 pub(in crate::repair) use split_oversize::REPAIR as SPLIT_OVERSIZE;
+pub(in crate::repair) use {
+    bool_numbers::REPAIR as BOOL_NUMBERS, integral_floats::REPAIR as INTEGRAL_FLOATS,
+    list_of_one::REPAIR as LIST_OF_ONE, names_at_top::REPAIR as NAMES_AT_TOP,
+    string_numbers::REPAIR as STRING_NUMBERS,
+};
 
 use super::Repair;
 use crate::tensor::{PartialShape, Shape};
@@ -28,6 +33,9 @@ rules! {
     suffix_match,
     drop_extra,
     rename_single,
+    list_of_one,
+    names_at_top,
+    string_numbers,
     infer_dim,
     move_values,
     string_content,

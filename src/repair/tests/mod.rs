@@ -58,6 +58,7 @@ impl Case {
             policy: &self.policy,
             limits: self.limits,
             raised: None,
+            text: None,
         })
     }
 

@@ -122,7 +122,7 @@ proptest! {
         let case = Case::new("x:float[-1,2]", "");
         if let Ok(view) = PredictView::scan(&message) {
             let request =
-                Request { message: &message, view: &view, signatures: &case.signatures, policy: &case.policy, limits: case.limits, raised: None };
+                Request { message: &message, view: &view, signatures: &case.signatures, policy: &case.policy, limits: case.limits, raised: None , text: None};
             let verdict = judge(&request);
             if verdict.action == Action::Apply {
                 prop_assert!(apply(&message, &view, &verdict.plan).is_ok());

@@ -1,0 +1,154 @@
+//! Reads the body of a request into one buffer, within its limits, and decompresses it.
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use http::{HeaderMap, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::config::Limits;
+use crate::fault::Fault;
+use crate::limiter::admission::Ticket;
+use crate::listener::arrival::{Arriving, arrive};
+use crate::listener::inflate::{Source, check, inflate};
+use crate::pipeline::offload::Offload;
+use crate::wire::Rope;
+
+/// Allocated for a length that is only announced.
+const MAX_AHEAD: usize = 1 << 20;
+/// Chunks that are read before other requests get their turn.
+const CHUNKS_A_TURN: u32 = 64;
+
+/// Why there is no body.
+#[derive(Debug)]
+pub(super) enum BodyError {
+    Fault(Fault),
+    /// The connection ended before the body did.
+    Lost,
+}
+
+impl From<Fault> for BodyError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Reads to the end of the request. Bytes are charged as they arrive.
+///
+/// # Errors
+/// The client is gone or too slow, the body is too large, or it cannot be decompressed.
+pub(super) async fn read(
+    body: Incoming,
+    headers: &HeaderMap,
+    limits: &Limits,
+    offload: &Offload,
+    ticket: &mut Ticket,
+) -> Result<Bytes, BodyError> {
+    let limit = limits.max_message_bytes;
+    let announced = body.size_hint().exact();
+    check(announced.unwrap_or(0), limit)?;
+    let announced = announced.map_or(0, |length| length as usize);
+    let mut reading = Reading { body, announced, buffer: Vec::with_capacity(announced.min(MAX_AHEAD)), limit };
+    arrive(&mut reading, limits, ticket).await?;
+    let body = Bytes::from(reading.buffer);
+    match encoding(headers)? {
+        Encoding::Identity => Ok(body),
+        encoding => Ok(Box::pin(decompressed(encoding, body, limit, offload, ticket)).await?),
+    }
+}
+
+/// A body while it arrives.
+struct Reading {
+    body: Incoming,
+    /// The length that the client announced; 0 for none.
+    announced: usize,
+    buffer: Vec<u8>,
+    limit: usize,
+}
+
+impl Arriving for Reading {
+    type Error = BodyError;
+
+    fn poll(&mut self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<Result<(), BodyError>> {
+        for _ in 0..CHUNKS_A_TURN {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Ok(frame)) => frame,
+                Some(Err(_)) => return Poll::Ready(Err(BodyError::Lost)),
+            };
+            let Ok(chunk) = frame.into_data() else { continue };
+            let length = self.buffer.len() + chunk.len();
+            check(length as u64, self.limit)?;
+            ticket.charge(chunk.len() as u64)?;
+            if length > self.buffer.capacity() {
+                // Twice as much, but not more than what was announced.
+                let wanted = (2 * self.buffer.capacity()).min(self.announced).max(length);
+                self.buffer.reserve_exact(wanted - self.buffer.len());
+            }
+            self.buffer.extend_from_slice(&chunk);
+        }
+        // Other requests get their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn arrived(&self) -> u64 {
+        self.buffer.len() as u64
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Gzip,
+    Deflate,
+    Zstd,
+}
+
+/// How the body is compressed. TF Serving inflates whatever has `gzip` in its header, and takes
+/// every other encoding for none.
+///
+/// # Errors
+/// An encoding that cannot be undone: several, or an unknown one.
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Fault> {
+    let mut found = Encoding::Identity;
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    for name in names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
+        let next = match name.to_ascii_lowercase().as_slice() {
+            b"identity" => continue,
+            b"gzip" | b"x-gzip" => Encoding::Gzip,
+            b"deflate" => Encoding::Deflate,
+            b"zstd" => Encoding::Zstd,
+            _ => Encoding::Identity,
+        };
+        if next == Encoding::Identity || found != Encoding::Identity {
+            let name = String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).take(32).collect();
+            return Err(Fault::Encoding { name });
+        }
+        found = next;
+    }
+    Ok(found)
+}
+
+async fn decompressed(
+    encoding: Encoding,
+    body: Bytes,
+    limit: usize,
+    offload: &Offload,
+    ticket: &mut Ticket,
+) -> Result<Bytes, Fault> {
+    let source = Source::new(Rope::from(body));
+    let plain = match encoding {
+        Encoding::Gzip => inflate(MultiGzDecoder::new(source), limit, offload, ticket).await?,
+        Encoding::Zstd => {
+            let decoder = ruzstd::decoding::StreamingDecoder::new(source)
+                .map_err(|error| Fault::malformed(format!("the body cannot be decompressed: {error}")))?;
+            inflate(decoder, limit, offload, ticket).await?
+        }
+        _ => inflate(ZlibDecoder::new(source), limit, offload, ticket).await?,
+    };
+    Ok(plain.to_bytes())
+}
