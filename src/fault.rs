@@ -11,10 +11,11 @@ mod trailers;
 
 use std::time::Duration;
 
+use http::StatusCode;
 use tonic::Code;
 
-pub(crate) use spec::code_of;
 use spec::{Blame, Spec};
+pub(crate) use spec::{code_of, http_status};
 use text::fit_problems;
 pub(crate) use text::{percent_decode, percent_encode};
 pub(crate) use trailers::{ACCEPTED_ENCODINGS, GRPC_MESSAGE, TRAILERS_LIMIT};
@@ -29,7 +30,14 @@ use crate::telemetry::metrics::OutcomeLabel;
 pub enum Fault {
     /// The request does not match the signature, and no repair may fix it.
     #[error("{}", fit_problems(model, signature, problems, Reader::Operator))]
-    Refused { model: String, signature: String, problems: Vec<Problem>, code: Code },
+    Refused {
+        model: String,
+        signature: String,
+        problems: Vec<Problem>,
+        code: Code,
+        /// What TF Serving's REST API says of the same request.
+        theirs: Option<Box<Theirs>>,
+    },
     #[error("malformed request: {problem}")]
     Malformed { problem: String },
     /// The request names no model; `text` is TF Serving's own message for that.
@@ -105,6 +113,13 @@ pub enum Fault {
     Internal { problem: String },
 }
 
+/// The answer of TF Serving's REST API to a request that it refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Theirs {
+    pub code: Code,
+    pub text: String,
+}
+
 impl Fault {
     pub(crate) fn malformed(problem: impl Into<String>) -> Self {
         Self::Malformed { problem: problem.into() }
@@ -117,6 +132,27 @@ impl Fault {
                 fit_problems(model, signature, problems, Reader::Client)
             }
             _ => self.to_string(),
+        }
+    }
+
+    /// The status of the same error over HTTP.
+    pub(crate) fn http_status(&self) -> StatusCode {
+        match self {
+            Self::Refused { theirs: Some(theirs), .. } => http_status(theirs.code),
+            _ => self.spec().http,
+        }
+    }
+
+    /// How long to wait before sending the request again, if that may help.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.spec().retry
+    }
+
+    /// The text over HTTP: TF Serving's own, if it has one for the same request.
+    pub(crate) fn http_text(&self) -> String {
+        match self {
+            Self::Refused { theirs: Some(theirs), .. } => theirs.text.clone(),
+            _ => self.text(),
         }
     }
 
@@ -148,7 +184,7 @@ impl Fault {
     /// it from here.
     fn spec(&self) -> Spec<'_> {
         match self {
-            Self::Refused { model, signature, problems, code } => {
+            Self::Refused { model, signature, problems, code, .. } => {
                 let spec = match problems.first() {
                     Some(problem) if problem.input.is_empty() => Spec::of(problem.reason),
                     Some(problem) => Spec::of(problem.reason).fact("input", &problem.input),

@@ -51,6 +51,9 @@ pub(super) fn run(source: Source, warnings: &[String]) -> Result<Exit, Failure> 
     tracing::info!(version = env!("CARGO_PKG_VERSION"), upstream = %config.upstream, workers = config.workers, "starting");
     let sidecar = Sidecar::start_from(config, Some(source)).context("cannot start the sidecar")?;
     tracing::info!(server = "grpc", addr = %sidecar.grpc_addr(), "listening");
+    if let Some(addr) = sidecar.rest_addr() {
+        tracing::info!(server = "rest", %addr, "listening");
+    }
     tracing::info!(server = "admin", addr = %sidecar.admin_addr(), "listening");
     if let Some(addr) = sidecar.drain_addr() {
         tracing::info!(server = "drain", %addr, "listening");

@@ -15,6 +15,7 @@ fn samples() -> impl Iterator<Item = Fault> {
         signature: "serving_default".into(),
         problems: vec![problem.hint("send shape [1,100]")],
         code: Code::InvalidArgument,
+        theirs: None,
     };
     std::iter::successors(Some(first), |fault| {
         Some(match fault {

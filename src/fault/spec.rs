@@ -26,7 +26,6 @@ pub(super) enum Blame {
 pub(super) struct Spec<'a> {
     pub code: Code,
     /// The status of the same error over HTTP.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for docs/errors.md and the REST listener to come"))]
     pub http: StatusCode,
     pub reason: Option<Reason>,
     pub blame: Blame,
@@ -139,7 +138,7 @@ pub(crate) fn code_of(reason: Reason, predict: bool) -> Code {
 
 /// The HTTP status for a gRPC code, as in `ToHTTPStatusCode` of TensorFlow Serving's
 /// `model_servers/http_server.cc`.
-fn http_status(code: Code) -> StatusCode {
+pub(crate) fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,

@@ -145,6 +145,7 @@ mod tests {
             signature: "serving_default".into(),
             problems,
             code: Code::InvalidArgument,
+            theirs: None,
         }
     }
 

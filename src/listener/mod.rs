@@ -4,4 +4,5 @@ mod arrival;
 pub(crate) mod bind;
 pub(crate) mod grpc;
 mod inflate;
+mod lifetime;
 pub(crate) mod rest;

@@ -1,11 +1,12 @@
 //! What a listener gives back to its client: TF Serving's answer as it comes, or one made here.
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, response};
+use http::{HeaderMap, HeaderValue, Response, response};
 use smallvec::{SmallVec, smallvec};
 
 use super::annotations::ResponseAnnotations;
 use super::operation::Operation;
 use super::repair_metadata::mark_dry_run;
+use crate::fault::{GRPC_MESSAGE, Theirs, percent_encode};
 use crate::repair::Verdict;
 use crate::upstream::call::Reply;
 use crate::wire::Rope;
@@ -64,6 +65,17 @@ impl Answer {
             Self::Failed { head, annotations, .. } => annotations.add_metadata(&mut head.headers),
             Self::Whole(_) => {}
         }
+    }
+
+    /// A refusal of TF Serving's REST API.
+    pub(super) fn refused(theirs: &Theirs) -> Self {
+        let mut trailers = HeaderMap::with_capacity(2);
+        trailers.insert("grpc-status", HeaderValue::from(theirs.code as i32));
+        if let Ok(text) = HeaderValue::try_from(percent_encode(&theirs.text)) {
+            trailers.insert(GRPC_MESSAGE, text);
+        }
+        let (head, ()) = Response::new(()).into_parts();
+        Self::Failed { head, trailers, annotations: ResponseAnnotations::default() }
     }
 
     /// An empty message, and what would have been repaired or warned about.

@@ -9,6 +9,7 @@ use super::Shard;
 use super::options::RequestOptions;
 use super::request_metrics::RequestMetrics;
 use crate::config::Config;
+use crate::fault::Theirs;
 use crate::limiter::admission::Ticket;
 use crate::repair::text::TextFindings;
 use crate::retry::policy::{Attempts, Cause, Decision};
@@ -36,6 +37,9 @@ pub(crate) struct RequestContext<'a> {
     pub head: CallHead,
     /// What was found in the text that the message was made of, if it was a text.
     pub text: Option<Arc<TextFindings>>,
+    /// The answer to give in place of TF Serving's, in the modes that change nothing: its REST API
+    /// refuses what its gRPC API would run.
+    pub refusal: Option<Box<Theirs>>,
 }
 
 /// The message of a request.

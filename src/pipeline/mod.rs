@@ -8,6 +8,7 @@ pub(crate) mod batch;
 mod context;
 mod fan_out;
 pub(crate) mod identity;
+pub(crate) mod json;
 mod mistakes;
 pub(crate) mod offload;
 mod operation;
@@ -20,6 +21,7 @@ mod run;
 mod send;
 mod sent;
 mod stages;
+mod text_findings;
 pub(crate) mod trace;
 mod verdict;
 

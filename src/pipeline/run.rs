@@ -63,6 +63,9 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         {
             cx.metrics.set_model(version.metrics(spec.effective_signature()));
         }
+        if let Some(theirs) = cx.refusal.take() {
+            return Ok(Answer::refused(&theirs));
+        }
         return Ok(Answer::from(send(cx, &message.frames).await?));
     };
 
@@ -136,6 +139,11 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         }
 
         // send
+        if let Some(theirs) = cx.refusal.take() {
+            count(cx, &verdict);
+            remember(cx, &version, &verdict);
+            return Ok(Answer::refused(&theirs));
+        }
         let sent = Instant::now();
         let runs = operation.predict().and_then(|view| Some((version.runs(signature)?, view)));
         let alone = runs.and_then(|(runs, view)| batch::start_alone(cx, runs, view, &verdict, sent));

@@ -39,7 +39,7 @@ pub(super) fn refusal(version: &ModelVersion, spec: &ModelSpec, verdict: Verdict
     let signature = effective_signature(spec, &verdict).to_owned();
     let code =
         verdict.problems.first().map_or(Code::InvalidArgument, |problem| code_of(problem.reason, predict));
-    Fault::Refused { model: version.model.clone(), signature, problems: verdict.problems, code }
+    Fault::Refused { model: version.model.clone(), signature, problems: verdict.problems, code, theirs: None }
 }
 
 /// Counts what was done, or what a dry run or mode observe would have done. A refusal is counted

@@ -10,7 +10,7 @@ use super::warning::Warning;
 use super::{Change, Plan, Propose, REPAIRS, Stage, Step, calls, encoding, hints, missing, names, tensor};
 use crate::signature::{Signature, Signatures};
 use crate::tensor::Shape;
-use crate::wire::{InputView, ModelSpec, PredictView, Rope};
+use crate::wire::{InputView, ModelSpec, PredictView, Rope, VersionChoice};
 
 /// Everything that the decision depends on.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +106,12 @@ pub fn unlike(view: &PredictView, signatures: &Signatures) -> usize {
         info.is_some_and(|info| encoding::is_plain(&input.tensor, info.dtype))
     };
     view.inputs.iter().filter(|input| !is_like(input)).map(|input| input.entry.len()).sum()
+}
+
+/// The signature that a request for one of this name is judged by, after the rules of the policy.
+pub fn signature_of(name: &str, signatures: &Signatures, policy: &ModelPolicy) -> Option<Arc<Signature>> {
+    let spec = ModelSpec::of(String::new(), VersionChoice::Latest).for_signature(name);
+    choose_signature(&spec, signatures, policy).ok().map(|(signature, _)| signature)
 }
 
 /// The signature that the request means, with the step that renames it if the names differ.

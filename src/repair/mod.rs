@@ -43,7 +43,7 @@ pub use apply::{ApplyError, Cost, apply, cost};
 pub use calls::Calls;
 pub(crate) use calls::CallsCase;
 pub use descriptor::{Descriptor, Encoding};
-pub use judge::{Action, Outcome, Request, Verdict, judge, unlike};
+pub use judge::{Action, Outcome, Request, Verdict, judge, signature_of, unlike};
 pub(crate) use missing::MissingCase;
 pub(crate) use names::{NameCase, Naming};
 pub use policy::{Limits, Mode, ModelPolicy, Policy};

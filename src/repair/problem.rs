@@ -24,6 +24,17 @@ pub struct Problem {
     /// A rule that would fix it if the operator switched it on.
     pub switch: Option<&'static Repair>,
     pub weight: Weight,
+    /// Where it is in a request that was a text.
+    pub place: Option<Box<Place>>,
+}
+
+/// A place in the text of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// JSON pointer, such as `/instances/3/age`; empty for the whole text.
+    pub pointer: String,
+    /// Bytes before it.
+    pub offset: usize,
 }
 
 /// Whether modes treat a problem specially.
@@ -45,6 +56,7 @@ impl Problem {
             hint: String::new(),
             switch: None,
             weight: Weight::Plain,
+            place: None,
         }
     }
 

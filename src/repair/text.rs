@@ -1,6 +1,6 @@
 //! What the reader of a text format, such as JSON, found in a request before it was a message.
 use super::policy::Policy;
-use super::problem::Problem;
+use super::problem::{Place, Problem};
 use super::reason::Reason;
 use super::rules::{BOOL_NUMBERS, INTEGRAL_FLOATS, LIST_OF_ONE, NAMES_AT_TOP, STRING_NUMBERS};
 use super::warning::Warning;
@@ -118,9 +118,10 @@ impl TextFindings {
 }
 
 /// A problem with a place in the text. `value` is told only to the client.
-pub fn problem(reason: Reason, input: &str, what: &str, value: Option<&str>) -> Problem {
-    match value {
+pub fn problem(reason: Reason, input: &str, what: &str, value: Option<&str>, place: Place) -> Problem {
+    let problem = match value {
         Some(value) => Problem::of_value(reason, input, value, what),
         None => Problem::new(reason, input, what),
-    }
+    };
+    Problem { place: Some(Box::new(place)), ..problem }
 }

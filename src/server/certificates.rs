@@ -5,13 +5,38 @@ use std::sync::Arc;
 
 use super::{Shared, StartError};
 use crate::config::Config;
+#[cfg(feature = "tls")]
+use crate::telemetry::metrics::Door;
 use crate::upstream::target::Dial;
 
 /// What new connections use.
 pub(super) struct Certificates {
     #[cfg(feature = "tls")]
-    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    acceptor: Option<Acceptors>,
     dial: Dial,
+}
+
+/// What accepts the connections of clients.
+#[cfg(feature = "tls")]
+#[derive(Clone)]
+pub(super) struct Acceptors {
+    grpc: tokio_rustls::TlsAcceptor,
+    rest: tokio_rustls::TlsAcceptor,
+}
+
+#[cfg(feature = "tls")]
+impl Acceptors {
+    fn new(files: &crate::config::ListenTls) -> Result<Self, crate::transport::tls::TlsError> {
+        use crate::transport::tls::{HTTP_1, HTTP_2, acceptor};
+        Ok(Self { grpc: acceptor(files, &[HTTP_2])?, rest: acceptor(files, &[HTTP_2, HTTP_1])? })
+    }
+
+    pub(super) fn of(&self, door: Door) -> &tokio_rustls::TlsAcceptor {
+        match door {
+            Door::Grpc => &self.grpc,
+            Door::Rest => &self.rest,
+        }
+    }
 }
 
 /// The files that a configuration names.
@@ -33,7 +58,7 @@ impl Certificates {
         }
         Ok(Self {
             #[cfg(feature = "tls")]
-            acceptor: config.listen_tls.as_ref().map(crate::transport::tls::acceptor).transpose()?,
+            acceptor: config.listen_tls.as_ref().map(Acceptors::new).transpose()?,
             dial: Dial::new(config)?,
         })
     }
@@ -48,7 +73,7 @@ impl Certificates {
     }
 
     #[cfg(feature = "tls")]
-    pub(super) fn acceptor(&self) -> Option<Arc<tokio_rustls::TlsAcceptor>> {
+    pub(super) fn acceptor(&self) -> Option<Arc<Acceptors>> {
         self.acceptor.clone().map(Arc::new)
     }
 }

@@ -30,7 +30,7 @@ fn file_problems(config: &Config) -> Vec<Problem> {
             ("key", key(&tls.key).err()),
             ("client_ca", tls.client_ca.as_ref().and_then(|path| authorities(path).err())),
         ];
-        add(&mut list, "listen_tls", each, || acceptor(tls).err());
+        add(&mut list, "listen_tls", each, || acceptor(tls, &[crate::transport::tls::HTTP_2]).err());
     }
     if let UpstreamAddr::Tls { host, .. } = &config.upstream {
         let tls = &config.upstream_tls;

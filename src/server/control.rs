@@ -21,7 +21,7 @@ use crate::models::refresher::{CommandReceiver, Worker};
 use crate::retry::backoff::Backoff;
 use crate::tasks::spawn_critical;
 use crate::telemetry::log::FILTER;
-use crate::telemetry::metrics::{ConnectionLimit, Exporter};
+use crate::telemetry::metrics::{ConnectionLimit, Door, Exporter};
 use crate::telemetry::traffic::STEP;
 use crate::upstream::pool::Pool;
 
@@ -30,10 +30,11 @@ const UPKEEP: Duration = Duration::from_secs(1);
 /// What only the control thread owns.
 pub(super) struct Control {
     pub shared: Arc<Shared>,
-    pub listener: Listener,
+    /// The listeners for clients.
+    pub listeners: Vec<(Door, Listener)>,
     /// The admin listener and the one that takes only a drain.
     pub http: Vec<(Listener, Router)>,
-    pub shards: Vec<(Arc<Live>, mpsc::Sender<Accepted>)>,
+    pub shards: Vec<(Arc<Live>, mpsc::Sender<(Door, Accepted)>)>,
     pub commands: CommandReceiver,
     pub health: Health,
     pub exporter: Exporter,
@@ -45,7 +46,7 @@ pub(super) struct Control {
 
 /// Runs until the sidecar stops.
 pub(super) async fn run(control: Control) {
-    let Control { shared, listener, http, shards, commands, health, exporter, source, files } = control;
+    let Control { shared, listeners, http, shards, commands, health, exporter, source, files } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
     let worker = Worker::new(
         Rc::clone(&pool),
@@ -67,7 +68,10 @@ pub(super) async fn run(control: Control) {
             of_modes.activate();
         }
     });
-    spawn_critical("accept", accept(Arc::clone(&shared), listener, shards));
+    for (door, listener) in listeners {
+        spawn_critical("accept", accept(Arc::clone(&shared), door, listener, shards.clone()));
+    }
+    drop(shards);
     for (listener, router) in http {
         let config = Arc::clone(&shared.config);
         let header_timeout = move || config.load().limits.handshake_timeout;
@@ -106,10 +110,10 @@ fn return_memory() {
 }
 
 /// Gives a connection to the shard with the fewest that takes it; false if none does.
-fn hand_over(shards: &[(Arc<Live>, mpsc::Sender<Accepted>)], accepted: Accepted) -> bool {
+fn hand_over(shards: &[(Arc<Live>, mpsc::Sender<(Door, Accepted)>)], door: Door, accepted: Accepted) -> bool {
     let mut by_load: SmallVec<[_; 16]> = shards.iter().map(|shard| (shard.0.count(), shard)).collect();
     by_load.sort_by_key(|(count, _)| *count);
-    let mut accepted = accepted;
+    let mut accepted = (door, accepted);
     for (_, (live, shard)) in by_load {
         // Counted first: the shard may end it at once.
         live.add();
@@ -125,7 +129,12 @@ fn hand_over(shards: &[(Arc<Live>, mpsc::Sender<Accepted>)], accepted: Accepted)
 
 /// Hands each connection to the shard with the fewest connections, until the process stops. While
 /// an operator's drain lasts, connections are closed at once, so that clients go elsewhere.
-async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>, mpsc::Sender<Accepted>)>) {
+async fn accept(
+    shared: Arc<Shared>,
+    door: Door,
+    listener: Listener,
+    shards: Vec<(Arc<Live>, mpsc::Sender<(Door, Accepted)>)>,
+) {
     let mut backoff = Backoff::new(1);
     let mut stopping = std::pin::pin!(shared.drain.stopping());
     loop {
@@ -140,7 +149,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
                 backoff.reset();
                 if shards.iter().map(|(live, _)| live.count()).sum::<usize>() >= shared.connections.max() {
                     shared.connections.refused(ConnectionLimit::All);
-                } else if !hand_over(&shards, accepted) {
+                } else if !hand_over(&shards, door, accepted) {
                     shared.connections.refused(ConnectionLimit::Busy);
                 }
             }
@@ -166,15 +175,15 @@ mod tests {
         let (other, mut taken) = mpsc::channel(1);
         let shards = [(Arc::new(Live::default()), stuck), (Arc::new(Live::default()), other)];
         let accepted = || Accepted::Unix(UnixStream::pair().unwrap().0);
-        assert!(hand_over(&shards, accepted()));
+        assert!(hand_over(&shards, Door::Grpc, accepted()));
         // The other one has more connections, but the first one is full.
         shards[1].0.add();
         shards[1].0.add();
-        assert!(hand_over(&shards, accepted()));
-        assert!(!hand_over(&shards, accepted()));
+        assert!(hand_over(&shards, Door::Grpc, accepted()));
+        assert!(!hand_over(&shards, Door::Grpc, accepted()));
         assert_eq!(shards.each_ref().map(|(live, _)| live.count()), [1, 3]);
         assert!(full.try_recv().is_ok() && taken.try_recv().is_ok());
         drop(full);
-        assert!(hand_over(&shards, accepted()), "a shard that has ended is passed over");
+        assert!(hand_over(&shards, Door::Grpc, accepted()), "a shard that has ended is passed over");
     }
 }

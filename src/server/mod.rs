@@ -43,11 +43,13 @@ use crate::tasks::{self, Failures};
 use crate::telemetry;
 use crate::telemetry::clients::Clients;
 use crate::telemetry::events::Events;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Door};
 use crate::telemetry::mistakes::Mistakes;
 use crate::telemetry::recent::Recent;
 use crate::upstream::target::{Target, TargetError};
 use crate::upstream::up::Up;
+#[cfg(feature = "tls")]
+use certificates::Acceptors;
 use certificates::Certificates;
 use connections::Connections;
 use control::Control;
@@ -124,7 +126,7 @@ pub(crate) struct Shared {
     failures: Failures,
     pings: Pings,
     #[cfg(feature = "tls")]
-    acceptor: arc_swap::ArcSwapOption<tokio_rustls::TlsAcceptor>,
+    acceptor: arc_swap::ArcSwapOption<Acceptors>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -138,6 +140,7 @@ impl std::fmt::Debug for Shared {
 pub struct Sidecar {
     shared: Arc<Shared>,
     grpc: ListenAddr,
+    rest: Option<ListenAddr>,
     admin: ListenAddr,
     drain: Option<ListenAddr>,
     threads: Vec<JoinHandle<()>>,
@@ -169,11 +172,14 @@ impl Sidecar {
         let certificates = Certificates::read(&config)?;
         let admin_mode = config.admin_socket_mode;
         let listener = bind(&config.listen, config.listen_socket_mode)?;
+        let rest =
+            config.rest_listen.as_ref().map(|addr| bind(addr, config.listen_socket_mode)).transpose()?;
         let admin = bind(&config.admin_listen, admin_mode)?;
         let drain_listener = config.drain_listen.as_ref().map(|addr| bind(addr, admin_mode)).transpose()?;
         let access = Access::new(&config);
         access.token()?;
         let (grpc, admin_addr) = (listener.addr()?, admin.addr()?);
+        let rest_addr = rest.as_ref().map(Bound::addr).transpose()?;
         let drain_addr = drain_listener.as_ref().map(Bound::addr).transpose()?;
         let exporter = metrics::install();
         #[cfg(feature = "tls")]
@@ -237,6 +243,7 @@ impl Sidecar {
         let mut sidecar = Self {
             shared: Arc::clone(&shared),
             grpc,
+            rest: rest_addr,
             admin: admin_addr,
             drain: drain_addr,
             threads: Vec::new(),
@@ -260,14 +267,17 @@ impl Sidecar {
         let view = Arc::new(view::ServerView(Arc::clone(&shared)));
         let state = AdminState { view, access, metrics: exporter.clone() };
         sidecar.spawn("control".to_owned(), move || {
-            let listener = Listener::new(listener)?;
+            let mut listeners = vec![(Door::Grpc, Listener::new(listener)?)];
+            if let Some(rest) = rest {
+                listeners.push((Door::Rest, Listener::new(rest)?));
+            }
             let mut http = vec![(Listener::new(admin)?, router(state.clone()))];
             if let Some(drain) = drain_listener {
                 http.push((Listener::new(drain)?, drain_router(state)));
             }
             Ok(control::run(Control {
                 shared,
-                listener,
+                listeners,
                 http,
                 shards,
                 commands,
@@ -283,6 +293,11 @@ impl Sidecar {
     /// The address for clients, with the actual port.
     pub fn grpc_addr(&self) -> &ListenAddr {
         &self.grpc
+    }
+
+    /// The address of the REST listener, with the actual port; none if it is not configured.
+    pub fn rest_addr(&self) -> Option<&ListenAddr> {
+        self.rest.as_ref()
     }
 
     /// The address of the admin listener, with the actual port.

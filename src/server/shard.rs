@@ -10,11 +10,11 @@ use tokio::sync::{Notify, mpsc};
 use super::Shared;
 use super::liveness::PingReceiver;
 use crate::listener::bind::Accepted;
-use crate::listener::grpc;
+use crate::listener::{grpc, rest};
 use crate::pipeline::offload::Offload;
 use crate::pipeline::{Identities, Shard, batch};
 use crate::tasks::{spawn_critical, spawn_isolated};
-use crate::telemetry::metrics::{ConnectionLimit, PanickedTask};
+use crate::telemetry::metrics::{ConnectionLimit, Door, PanickedTask};
 use crate::telemetry::traces::{TraceSender, Tracer};
 use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
@@ -59,7 +59,7 @@ impl Drop for Counted {
 pub(super) async fn run(
     shared: Arc<Shared>,
     live: Arc<Live>,
-    mut accepted: mpsc::Receiver<Accepted>,
+    mut accepted: mpsc::Receiver<(Door, Accepted)>,
     pings: PingReceiver,
     traces: Option<TraceSender>,
 ) {
@@ -106,6 +106,7 @@ pub(super) async fn run(
             of_drain.set_draining(false);
         }
     });
+    let rest_upstream = shared.config.load().rest_upstream.as_ref().and_then(rest::Upstream::new);
     let mut stopped = shared.stop.subscribe();
     loop {
         let connection = tokio::select! {
@@ -113,24 +114,29 @@ pub(super) async fn run(
             _ = stopped.wait_for(|stop| *stop) => return,
             connection = accepted.recv() => connection,
         };
-        let Some(connection) = connection else {
+        let Some((door, connection)) = connection else {
             // The listener is closed. Open connections are served until the stop.
             stopped.wait_for(|stop| *stop).await.ok();
             return;
         };
         let counted = Counted { live: Arc::clone(&live), ended: Arc::clone(&shared.ended) };
         let (shard, shared) = (Rc::clone(&shard), Arc::clone(&shared));
+        let rest_upstream = rest_upstream.clone();
         let connection = async move {
             let _counted = counted;
             let (socket, peer) = match connection.into_socket() {
                 Ok(socket) => socket,
                 Err(error) => return tracing::debug!(%error, "a client connection closed at once"),
             };
-            match secure(&shared, socket, peer.clone()).await {
+            match secure(&shared, door, socket, peer.clone()).await {
                 Ok((socket, peer)) => match shared.admission.connect(&peer) {
                     Some(connected) => {
                         let share = Arc::clone(&connected.0);
-                        grpc::serve(shard, shared.local.clone(), socket, share).await;
+                        match door {
+                            Door::Grpc => grpc::serve(shard, shared.local.clone(), socket, share).await,
+                            // Boxed: gRPC connections need not be as large.
+                            Door::Rest => Box::pin(rest::serve(shard, socket, share, rest_upstream)).await,
+                        }
                     }
                     None => shared.connections.refused(ConnectionLimit::Peer),
                 },
@@ -147,14 +153,14 @@ pub(super) async fn run(
 
 /// Performs the TLS handshake, if TLS is configured. The certificate names the peer.
 #[cfg(feature = "tls")]
-async fn secure(shared: &Shared, socket: Socket, peer: Peer) -> std::io::Result<(Socket, Peer)> {
-    let Some(acceptor) = shared.acceptor.load_full() else { return Ok((socket, peer)) };
+async fn secure(shared: &Shared, door: Door, socket: Socket, peer: Peer) -> std::io::Result<(Socket, Peer)> {
+    let Some(acceptors) = shared.acceptor.load_full() else { return Ok((socket, peer)) };
     let Socket::Tcp(stream) = socket else {
         // A Unix socket is protected by file permissions.
         return Ok((socket, peer));
     };
     let within = shared.config.load().limits.handshake_timeout;
-    let stream = tokio::time::timeout(within, acceptor.accept(stream)).await??;
+    let stream = tokio::time::timeout(within, acceptors.of(door).accept(stream)).await??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let peer = match certificate {
         Some(certificate) => peer.with_certificate(certificate),
@@ -165,6 +171,11 @@ async fn secure(shared: &Shared, socket: Socket, peer: Peer) -> std::io::Result<
 
 #[cfg(not(feature = "tls"))]
 #[expect(clippy::unused_async, reason = "async only for the handshake of builds with TLS")]
-async fn secure(_shared: &Shared, socket: Socket, peer: Peer) -> std::io::Result<(Socket, Peer)> {
+async fn secure(
+    _shared: &Shared,
+    _door: Door,
+    socket: Socket,
+    peer: Peer,
+) -> std::io::Result<(Socket, Peer)> {
     Ok((socket, peer))
 }

@@ -15,7 +15,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::config::{ListenTls, UpstreamTls};
 pub(crate) use expiry::expiries;
 
-const ALPN: &[u8] = b"h2";
+/// Protocols, as ALPN names them.
+pub(crate) const HTTP_2: &[u8] = b"h2";
+pub(crate) const HTTP_1: &[u8] = b"http/1.1";
 
 /// What is wrong with the certificates, keys and names.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// A file cannot be read, holds no certificate, or holds one that cannot be used.
-pub(crate) fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
+pub(crate) fn acceptor(files: &ListenTls, protocols: &[&[u8]]) -> Result<TlsAcceptor, TlsError> {
     let builder = match &files.client_ca {
         Some(path) => {
             let verifier = WebPkiClientVerifier::builder(Arc::new(authorities(path)?)).build()?;
@@ -55,7 +57,7 @@ pub(crate) fn acceptor(files: &ListenTls) -> Result<TlsAcceptor, TlsError> {
     let mut config = builder
         .with_single_cert(certificates(&files.cert)?, key(&files.key)?)
         .map_err(|error| identity_error(error, &files.cert, &files.key))?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -87,7 +89,7 @@ pub(crate) fn connector(
         (None, None) => builder.with_no_client_auth(),
         _ => return Err(TlsError::HalfIdentity),
     };
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![HTTP_2.to_vec()];
     let name = files.domain.as_deref().unwrap_or(host).to_owned();
     let server = ServerName::try_from(name.clone()).map_err(|source| TlsError::Name { name, source })?;
     Ok((TlsConnector::from(Arc::new(config)), server))
@@ -174,7 +176,7 @@ mod tests {
         host: &str,
     ) -> io::Result<Option<Vec<u8>>> {
         let (near, far) = tokio::io::duplex(1 << 16);
-        let acceptor = acceptor(listen).unwrap();
+        let acceptor = acceptor(listen, &[HTTP_2]).unwrap();
         let (connector, name) = connector(upstream, host).unwrap();
         let (server, client) = tokio::join!(acceptor.accept(far), connector.connect(name, near));
         // With TLS 1.3 the client is done before the server has judged its certificate.
@@ -187,7 +189,7 @@ mod tests {
     async fn a_server_signed_by_the_configured_ca_is_trusted_and_speaks_http2() {
         let upstream = UpstreamTls { ca: Some(fixture("ca.pem")), ..UpstreamTls::default() };
         let agreed = handshake(&listen(None), &upstream, "localhost").await.unwrap();
-        assert_eq!(agreed.as_deref(), Some(ALPN));
+        assert_eq!(agreed.as_deref(), Some(HTTP_2));
     }
 
     #[tokio::test]
@@ -214,7 +216,7 @@ mod tests {
         {
             let (mut near, far) = tokio::io::duplex(1 << 10);
             tokio::io::AsyncWriteExt::write_all(&mut near, sent).await.unwrap();
-            let error = acceptor(&listen(None)).unwrap().accept(far).await.map(drop).unwrap_err();
+            let error = acceptor(&listen(None), &[HTTP_2]).unwrap().accept(far).await.map(drop).unwrap_err();
             assert_eq!(is_plain_text(&error), expected, "{error}");
         }
     }

@@ -281,7 +281,8 @@ mod tests {
             Server::Tls { client_ca } => {
                 let (cert, key) = (fixture("server.pem"), fixture("server.key"));
                 let client_ca = client_ca.then(|| fixture("ca.pem"));
-                let acceptor = acceptor(&ListenTls { cert, key, client_ca }).unwrap();
+                let acceptor =
+                    acceptor(&ListenTls { cert, key, client_ca }, &[crate::transport::tls::HTTP_2]).unwrap();
                 let Ok(stream) = acceptor.accept(socket).await else { return };
                 if let Ok(mut connection) = h2::server::handshake(stream).await {
                     while connection.accept().await.is_some() {}
@@ -389,7 +390,11 @@ mod tests {
                     key: fixture("server.key"),
                     client_ca: Some(fixture("ca.pem")),
                 };
-                let Ok(stream) = acceptor(&tls).unwrap().accept(socket).await else { return };
+                let Ok(stream) =
+                    acceptor(&tls, &[crate::transport::tls::HTTP_2]).unwrap().accept(socket).await
+                else {
+                    return;
+                };
                 if let Ok(mut connection) = h2::server::handshake(stream).await {
                     while connection.accept().await.is_some() {}
                 }

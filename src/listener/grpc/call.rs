@@ -249,6 +249,7 @@ impl<'a> Call<'a> {
             attempts,
             head: call_head(shard, head),
             text: None,
+            refusal: None,
         }
     }
 }

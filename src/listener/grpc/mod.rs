@@ -1,7 +1,7 @@
 //! The gRPC listener: serves HTTP/2 connections and dispatches their calls by method.
 mod call;
 mod keepalive;
-mod lifetime;
+
 pub(crate) mod local;
 mod message;
 mod passthrough;
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::limiter::admission::Share;
+use crate::listener::lifetime::{Due, Lifetime};
 use crate::pipeline::Shard;
 use crate::tasks::spawn_isolated;
 use crate::telemetry::metrics::PanickedTask;
@@ -29,7 +30,6 @@ use crate::transport::http2;
 use crate::transport::peer::Peer;
 use crate::transport::socket::Socket;
 use keepalive::Keepalive;
-use lifetime::{Due, Lifetime};
 use local::Local;
 
 /// What the calls of one connection share.

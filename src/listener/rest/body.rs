@@ -50,7 +50,8 @@ pub(super) async fn read(
     let announced = body.size_hint().exact();
     check(announced.unwrap_or(0), limit)?;
     let announced = announced.map_or(0, |length| length as usize);
-    let mut reading = Reading { body, announced, buffer: Vec::with_capacity(announced.min(MAX_AHEAD)), limit };
+    let mut reading =
+        Reading { body, announced, buffer: Vec::with_capacity(announced.min(MAX_AHEAD)), limit };
     arrive(&mut reading, limits, ticket).await?;
     let body = Bytes::from(reading.buffer);
     match encoding(headers)? {
@@ -125,7 +126,8 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Fault> {
             _ => Encoding::Identity,
         };
         if next == Encoding::Identity || found != Encoding::Identity {
-            let name = String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).take(32).collect();
+            let name =
+                String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).take(32).collect();
             return Err(Fault::Encoding { name });
         }
         found = next;

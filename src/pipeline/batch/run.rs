@@ -70,6 +70,7 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
         attempts,
         head: CallHead::default(),
         text: None,
+        refusal: None,
     };
     let permit = match acquire(&cx, Order::Back, None).await {
         Ok(permit) => permit,

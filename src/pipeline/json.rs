@@ -1,0 +1,289 @@
+//! Requests in JSON: read into a message by the signature of their model, and run as any other.
+//!
+//! In the modes that change nothing, the answer is the one of TF Serving's own REST API, also where
+//! it refuses the body or reads it silently wrong.
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tonic::Code;
+
+use super::answer::Answer;
+use super::context::{RequestContext, RequestMessage};
+use super::offload::MAX_INLINE;
+use super::resolve::resolve;
+use super::run::run;
+use super::stages;
+use super::text_findings::{problems, text_findings};
+use super::verdict::{count, first_input, remember};
+use crate::fault::{Fault, Theirs};
+use crate::models::catalog::ModelVersion;
+use crate::repair::text::{Allowed, TextFindings};
+use crate::repair::{Action, Mode, Outcome, Plan, Problem, Reason, Verdict, signature_of};
+use crate::rest::read::{self, Findings, Options, Read};
+use crate::rest::theirs;
+use crate::rest::write::Format;
+use crate::telemetry::metrics::Method;
+use crate::wire::{DEFAULT_SIGNATURE, ModelSpec, Rope};
+
+/// A request whose body is JSON.
+#[derive(Debug)]
+pub(crate) struct JsonRequest {
+    pub method: Method,
+    /// Without the signature, which the body names.
+    pub spec: ModelSpec,
+    pub body: Bytes,
+}
+
+/// How the answer is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    Predict(Format),
+    Classify,
+    Regress,
+}
+
+/// Serves a request.
+///
+/// # Errors
+/// The request is refused, or it cannot be answered.
+pub(crate) async fn run_json(
+    cx: &mut RequestContext<'_>,
+    request: &JsonRequest,
+) -> Result<(Answer, Layout), Fault> {
+    match request.method {
+        Method::Classify => Ok((run_examples(cx, request).await?, Layout::Classify)),
+        Method::Regress => Ok((run_examples(cx, request).await?, Layout::Regress)),
+        _ => run_predict(cx, request).await,
+    }
+}
+
+async fn run_examples(cx: &mut RequestContext<'_>, request: &JsonRequest) -> Result<Answer, Fault> {
+    let (body, spec) = (request.body.clone(), request.spec.clone());
+    let max_bytes = cx.config.limits.max_message_bytes;
+    let read = work(cx, body.len(), move || {
+        let spec = |name: &[u8]| spec.for_signature(&String::from_utf8_lossy(name)).encode();
+        theirs::examples(&body, spec, max_bytes)
+    })
+    .await?;
+    match read {
+        Ok(examples) => {
+            let message = message(cx, examples.message)?;
+            run(cx, &message).await
+        }
+        Err(refusal) => {
+            let version = resolve(cx, &request.spec).await?;
+            let problem = Problem::new(Reason::Malformed, "", refusal.lossy());
+            unreadable(cx, &version, DEFAULT_SIGNATURE, vec![problem], Some(of(&refusal)))
+        }
+    }
+}
+
+async fn run_predict(cx: &mut RequestContext<'_>, request: &JsonRequest) -> Result<(Answer, Layout), Fault> {
+    let mut version = match resolve(cx, &request.spec).await {
+        Ok(version) => version,
+        Err(fault) => return Err(syntax_first(cx, request, fault).await?),
+    };
+    loop {
+        let outcome = run_for(cx, request, &version).await;
+        // The message may have been made for a signature that is not served any more.
+        if let Err(Fault::Refused { .. }) = &outcome
+            && let Some(newer) = cx.shard.catalog.lookup(&request.spec)
+            && newer.signatures != version.signatures
+        {
+            version = newer;
+            continue;
+        }
+        return outcome;
+    }
+}
+
+async fn run_for(
+    cx: &mut RequestContext<'_>,
+    request: &JsonRequest,
+    version: &Arc<ModelVersion>,
+) -> Result<(Answer, Layout), Fault> {
+    let (read, name) = read_body(cx, request, version, false).await?;
+    let policy = Arc::clone(cx.config);
+    let policy = policy.policy(&version.model).for_signature(&name);
+    let repairs = cx.options.mode.max(policy.mode) >= Mode::Repair || cx.options.dry_run;
+    let (read, text) = match read {
+        Ok(read) => {
+            let text = text_findings(&read, policy);
+            if !repairs && !read.findings.is_empty() {
+                // TF Serving's REST API may refuse what its gRPC API would run.
+                cx.refusal = served(cx, request, version).await?;
+            }
+            (read, text)
+        }
+        Err(findings) => {
+            let (wrong, theirs) = (problems(&findings), served(cx, request, version).await?);
+            let as_served = match theirs {
+                None if !repairs => read_body(cx, request, version, true).await?.0.ok(),
+                _ => None,
+            };
+            let Some(read) = as_served else {
+                let answer = unreadable(cx, version, &name, wrong, theirs)?;
+                return Ok((answer, Layout::Predict(Format::Column)));
+            };
+            // TF Serving reads it silently wrong.
+            let text = TextFindings { problems: wrong, ..text_findings(&read, policy) };
+            (read, text)
+        }
+    };
+    let layout = Layout::Predict(match read.format {
+        read::Format::Row { .. } => Format::Row,
+        read::Format::Column => Format::Column,
+    });
+    let spec = request.spec.clone().for_signature(&read.signature_name).encode();
+    let message = message(cx, read.message(&spec))?;
+    drop(read);
+    cx.text = Some(Arc::new(text));
+    match run(cx, &message).await {
+        Ok(answer) => Ok((answer, layout)),
+        Err(Fault::Refused { model, signature, problems, code, theirs: None }) => {
+            let theirs = served(cx, request, version).await?;
+            Err(Fault::Refused { model, signature, problems, code, theirs })
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Reads the body, as TF Serving does with `as_served`. Also gives the name of the signature that
+/// it is read by.
+async fn read_body(
+    cx: &RequestContext<'_>,
+    request: &JsonRequest,
+    version: &Arc<ModelVersion>,
+    as_served: bool,
+) -> Result<(Result<Read, Findings>, String), Fault> {
+    let (config, version, body) = (Arc::clone(cx.config), Arc::clone(version), request.body.clone());
+    let limits = cx.config.request_limits();
+    let max_bytes = cx.config.limits.max_message_bytes as u64;
+    work(cx, body.len(), move || {
+        let policy = config.policy(&version.model);
+        let mut name = DEFAULT_SIGNATURE.to_owned();
+        loop {
+            let Allowed { string_numbers, bool_numbers } = Allowed::by(policy.for_signature(&name));
+            let options = Options {
+                integral_floats: true,
+                string_numbers,
+                bool_numbers,
+                max_elements: limits.max_elements,
+                max_bytes,
+                as_served,
+            };
+            let chosen = std::cell::RefCell::new(name.clone());
+            let choose = |sent: &str| {
+                let found = signature_of(sent, &version.signatures, policy)?;
+                found.name.clone_into(&mut chosen.borrow_mut());
+                Some(found)
+            };
+            let read = read::read(&body, &choose, &options);
+            let chosen = chosen.into_inner();
+            // Options are those of the signature, which the body names.
+            let same = Allowed::by(policy.for_signature(&chosen)) == Allowed { string_numbers, bool_numbers };
+            if same || chosen == name {
+                return (read, chosen);
+            }
+            name = chosen;
+        }
+    })
+    .await
+}
+
+/// The refusal of the body by TF Serving's REST API, if it is refused before the model runs.
+async fn served(
+    cx: &RequestContext<'_>,
+    request: &JsonRequest,
+    version: &Arc<ModelVersion>,
+) -> Result<Option<Box<Theirs>>, Fault> {
+    let (version, body) = (Arc::clone(version), request.body.clone());
+    let refusal = work(cx, body.len(), move || theirs::refusal(&body, &version.signatures)).await?;
+    Ok(refusal.as_ref().map(of).map(Box::new))
+}
+
+/// The fault for a model that cannot be resolved. TF Serving reads the body before it looks for the
+/// model, so its refusal of a body that is no JSON comes first.
+async fn syntax_first(cx: &RequestContext<'_>, request: &JsonRequest, fault: Fault) -> Result<Fault, Fault> {
+    let body = request.body.clone();
+    let refusal = work(cx, body.len(), move || theirs::Document::read(&body).err()).await?;
+    let Some(refusal) = refusal else { return Ok(fault) };
+    let problems = vec![Problem::new(Reason::Malformed, "", refusal.lossy())];
+    Ok(Fault::Refused {
+        model: request.spec.name.clone(),
+        signature: String::new(),
+        problems,
+        code: Code::InvalidArgument,
+        theirs: Some(Box::new(of(&refusal))),
+    })
+}
+
+/// What becomes of a body that cannot be read: refused, or in the modes that change nothing
+/// answered as by TF Serving.
+fn unreadable(
+    cx: &mut RequestContext<'_>,
+    version: &Arc<ModelVersion>,
+    signature: &str,
+    problems: Vec<Problem>,
+    theirs: Option<impl Into<Box<Theirs>>>,
+) -> Result<Answer, Fault> {
+    let theirs = theirs.map(Into::into);
+    cx.count_request();
+    cx.metrics.set_model(version.metrics(signature));
+    let policy = cx.config.policy(&version.model).for_signature(signature);
+    let mode = cx.options.mode.max(policy.mode);
+    let answers = mode <= Mode::Observe && !cx.options.dry_run && theirs.is_some();
+    let (action, outcome) = match mode {
+        Mode::Off if answers => (Action::Forward, Outcome::Passed),
+        _ if answers => (Action::Forward, Outcome::WouldReject),
+        _ => (Action::Refuse, Outcome::Rejected),
+    };
+    let verdict = Verdict {
+        signature: version.signatures.get(signature).cloned(),
+        mode,
+        plan: Plan::default(),
+        problems,
+        warnings: Vec::new(),
+        action,
+        outcome,
+    };
+    cx.metrics.set_outcome(&verdict);
+    if mode > Mode::Off || !answers {
+        remember(cx, version, &verdict);
+    }
+    match theirs {
+        Some(theirs) if answers => {
+            count(cx, &verdict);
+            Ok(Answer::refused(&theirs))
+        }
+        theirs => {
+            cx.metrics.set_rejected_input(first_input(&verdict));
+            let code = theirs.as_ref().map_or(Code::InvalidArgument, |theirs| theirs.code);
+            let (model, signature) = (version.model.clone(), signature.to_owned());
+            Err(Fault::Refused { model, signature, problems: verdict.problems, code, theirs })
+        }
+    }
+}
+
+/// The message to run, charged.
+fn message(cx: &mut RequestContext<'_>, payload: Rope) -> Result<RequestMessage, Fault> {
+    cx.ticket.reserve(payload.len() as u64)?;
+    Ok(RequestMessage { frames: stages::frames(cx, payload.clone())?, payload })
+}
+
+/// Pure work on a body of so many bytes.
+async fn work<T: Send + 'static>(
+    cx: &RequestContext<'_>,
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Fault> {
+    if bytes <= MAX_INLINE {
+        return Ok(work());
+    }
+    cx.progress.set("reading the JSON");
+    cx.shard.offload.run(work).await
+}
+
+fn of(refusal: &theirs::Refusal) -> Theirs {
+    Theirs { code: Code::from_i32(refusal.code.number()), text: refusal.lossy().into_owned() }
+}
