@@ -16,6 +16,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("concurrency", 2),
     ("batch", 2),
     ("retry", 2),
+    ("rest", 2),
     ("proto", 3),
     ("fault", 3),
     ("telemetry", 3),
@@ -41,6 +42,8 @@ const LAYERS: &[(&str, usize)] = &[
 const ALLOWED: &[(&str, &str)] = &[
     // The metadata response is a protobuf message.
     ("signature", "proto"),
+    // Model status and metadata are protobuf messages.
+    ("rest", "proto"),
     // The `Any` in the metadata response is read as wire format.
     ("signature", "wire"),
     // Time is counted alike.

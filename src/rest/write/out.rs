@@ -1,0 +1,129 @@
+//! The text that is written: one buffer, made once as large as it will probably be.
+use super::Refusal;
+use super::digits::ROOM;
+use super::layout::Separator;
+
+/// So many numbers are written before the room for them is looked at again.
+const BLOCK: usize = 16;
+/// The room for a block of numbers and separators, which is kept free behind the text.
+const SLACK: usize = BLOCK * 2 * ROOM;
+
+/// Text of JSON, no longer than a limit.
+#[derive(Debug)]
+pub(super) struct Out {
+    /// The text up to `at`, and zeros.
+    bytes: Vec<u8>,
+    at: usize,
+    max: usize,
+}
+
+impl Out {
+    /// An empty text. Room for `expected` bytes is taken at once.
+    pub(super) fn new(expected: usize, max: usize) -> Self {
+        Self { bytes: vec![0; expected.min(max).saturating_add(SLACK)], at: 0, max }
+    }
+
+    /// The text.
+    ///
+    /// # Errors
+    /// If it is longer than the limit.
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, Refusal> {
+        if self.at > self.max {
+            return Err(Refusal::too_long(self.max));
+        }
+        self.bytes.truncate(self.at);
+        Ok(self.bytes)
+    }
+
+    /// The bytes behind the text: at least `bytes` of them.
+    #[inline]
+    pub(super) fn room(&mut self, bytes: usize) -> Result<&mut [u8], Refusal> {
+        if self.bytes.len() - self.at < bytes {
+            self.grow(bytes)?;
+        }
+        Ok(self.bytes.get_mut(self.at..).unwrap_or_default())
+    }
+
+    /// Moves the end of the text over bytes that were written into its room.
+    #[inline]
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let needed = self.at.saturating_add(bytes);
+        if self.at > self.max || needed - bytes.min(SLACK) > self.max {
+            return Err(Refusal::too_long(self.max));
+        }
+        let doubled = self.bytes.len().saturating_mul(2).min(self.max.saturating_add(SLACK));
+        self.bytes.resize(needed.max(doubled), 0);
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn put(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        self.room(text.len())?[..text.len()].copy_from_slice(text);
+        self.at += text.len();
+        Ok(())
+    }
+
+    /// Writes numbers, each with the separator behind it.
+    #[inline]
+    pub(super) fn numbers<T: Copy>(
+        &mut self,
+        numbers: &[T],
+        between: &Separator,
+        write: impl Fn(T, &mut [u8; ROOM]) -> usize,
+    ) -> Result<(), Refusal> {
+        let Separator::Short { bytes: separator, length: separator_length } = between else {
+            return self.numbers_apart(numbers, between, write);
+        };
+        for block in numbers.chunks(BLOCK) {
+            let room = self.room(SLACK)?;
+            let mut at = 0;
+            for number in block {
+                let Some(slot) = room.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<{ 2 * ROOM }>) else {
+                    break;
+                };
+                let Some(digits) = slot.first_chunk_mut() else { break };
+                // The mask changes nothing: no number takes all of its room.
+                let length = write(*number, digits) & (ROOM - 1);
+                slot[length..length + ROOM].copy_from_slice(separator);
+                at += length + separator_length;
+            }
+            self.at += at;
+        }
+        Ok(())
+    }
+
+    fn numbers_apart<T: Copy>(
+        &mut self,
+        numbers: &[T],
+        between: &Separator,
+        write: impl Fn(T, &mut [u8; ROOM]) -> usize,
+    ) -> Result<(), Refusal> {
+        let mut room = [0; ROOM];
+        for number in numbers {
+            let length = write(*number, &mut room);
+            self.put(&room[..length])?;
+            between.put(self)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the separator behind the last number.
+    pub(super) fn drop_separator(&mut self, between: &Separator) {
+        self.at = self.at.saturating_sub(between.len());
+    }
+
+    /// A line break, and the indentation of TF Serving: four spaces a level (`PrettyWriter`).
+    pub(super) fn line(&mut self, level: usize) -> Result<(), Refusal> {
+        let length = 1 + 4 * level;
+        let room = &mut self.room(length)?[..length];
+        room.fill(b' ');
+        room[0] = b'\n';
+        self.at += length;
+        Ok(())
+    }
+}
