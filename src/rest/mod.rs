@@ -1,7 +1,6 @@
-//! TF Serving's REST API without the network: JSON bodies to messages, and messages to JSON.
-pub mod read;
-//! Layer 2: TF Serving's REST API: JSON bodies to tensors, and answers to JSON.
-pub mod openapi;
-pub mod write;
+//! Layer 2: TF Serving's REST API as messages: JSON bodies become requests, and answers become JSON.
 pub mod json;
+pub mod openapi;
+pub mod read;
 pub mod theirs;
+pub mod write;

@@ -74,9 +74,14 @@ fn write(message: &Rope, form: Form, max_bytes: usize) -> Result<Written, Refusa
         Form::Run(Layout::Predict(format)) => write::predict(message, format, max_bytes),
         Form::Run(Layout::Classify) => write::classify(message, max_bytes),
         Form::Run(Layout::Regress) => write::regress(message, max_bytes),
-        Form::Status => write::status(message, max_bytes),
-        Form::Metadata => write::metadata(message, max_bytes),
+        Form::Status => write::status(message, max_bytes).map(whole),
+        Form::Metadata => write::metadata(message, max_bytes).map(whole),
     }
+}
+
+/// An answer that is about no single version.
+fn whole(json: Vec<u8>) -> Written {
+    Written { json, version: None, replaced: None }
 }
 
 fn answered(written: Written, mut headers: HeaderMap) -> respond::Answer {

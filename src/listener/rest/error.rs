@@ -22,14 +22,15 @@ pub(super) fn of_fault(fault: &Fault) -> Answer {
     let mut details: Vec<Detail> = meaning.into_iter().map(explained).collect();
     match fault {
         Fault::Refused { problems, .. } => details.extend(problems.iter().map(|problem| Detail {
-            reason: Some(problem.reason.as_str()),
-            input: problem.input.clone(),
+            reason: Some(problem.reason.as_str().to_owned()),
+            input: (!problem.input.is_empty()).then(|| problem.input.clone()),
             pointer: problem.place.as_ref().map(|place| place.pointer.clone()),
-            offset: problem.place.as_ref().map(|place| place.offset),
+            offset: problem.place.as_ref().map(|place| place.offset as u64),
             text: problem.for_client().to_string(),
+            fix: (!problem.hint.is_empty()).then(|| problem.hint.clone()),
         })),
         _ => details.extend(fault.reason().map(|reason| Detail {
-            reason: Some(reason.as_str()),
+            reason: Some(reason.as_str().to_owned()),
             text: reason.remedy().to_owned(),
             ..Detail::default()
         })),

@@ -2,7 +2,14 @@
 use bytes::Bytes;
 
 use crate::pipeline::Shard;
+use crate::rest::openapi::{Model, openapi};
 
-pub(super) fn document(_shard: &Shard) -> Bytes {
-    Bytes::from_static(b"{}")
+/// An OpenAPI document.
+pub(super) fn document(shard: &Shard) -> Bytes {
+    let catalog = shard.catalog.snapshot();
+    let models = catalog.iter().flat_map(|(name, entry)| {
+        let versions = entry.versions.iter();
+        versions.map(move |(version, model)| Model { name, version: *version, signatures: &model.signatures })
+    });
+    openapi(&models.collect::<Vec<_>>()).into()
 }

@@ -108,7 +108,13 @@ impl Reader<'_> {
             return Ok(Ok(None));
         };
         if signature.inputs.is_empty() {
-            self.note(Kind::NoInputs, "/signature_name", start, "the signature has no inputs".to_owned(), None);
+            self.note(
+                Kind::NoInputs,
+                "/signature_name",
+                start,
+                "the signature has no inputs".to_owned(),
+                None,
+            );
             return Ok(Ok(None));
         }
         if keys.values.is_none() {
@@ -177,7 +183,7 @@ impl Reader<'_> {
         };
         let mut slots = Slots::new(&signature);
         let format = if row {
-            Format::Row { instances: self.instances(&mut slots)? }
+            self.instances(&mut slots)?
         } else {
             self.inputs(&mut slots)?;
             Format::Column
@@ -186,33 +192,40 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads the list at the cursor: how many instances there are.
-    fn instances(&mut self, slots: &mut Slots<'_>) -> Result<u64, Stop> {
+    /// Reads the list at the cursor.
+    fn instances(&mut self, slots: &mut Slots<'_>) -> Result<Format, Stop> {
+        let row = |instances, plain| Ok(Format::Row { instances, plain });
         let start = self.cursor.at;
         let mut place = Place { root: "/instances", instance: None, named: true, outer: 1 };
         if self.is_object() {
-            self.note(Kind::BareObject, "/instances", start, "read as a list of one instance".to_owned(), None);
+            self.note(
+                Kind::BareObject,
+                "/instances",
+                start,
+                "read as a list of one instance".to_owned(),
+                None,
+            );
             self.members(slots, &Scope { place, number: 0, form: Form::Instance })?;
-            return Ok(1);
+            return row(1, false);
         }
         if !self.cursor.take(b'[') {
             self.cursor.skip()?;
             let value = start..self.cursor.at;
             let what = "expected a list of instances".to_owned();
             self.note(Kind::NotAList, "/instances", start, what, Some(value));
-            return Ok(0);
+            return row(0, false);
         }
         self.cursor.space();
         if self.cursor.take(b']') {
             self.note(Kind::NoInstances, "/instances", start, "the list is empty".to_owned(), None);
-            return Ok(0);
+            return row(0, false);
         }
         // The first element alone decides (`FillTensorMapFromInstancesList`, json_tensor.cc).
         let objects = self.is_object();
         if !objects && slots.slots.len() > 1 {
             self.cursor.at = start;
             self.names_needed(slots, "/instances")?;
-            return Ok(0);
+            return row(0, false);
         }
         let mut number = 0;
         loop {
@@ -237,7 +250,7 @@ impl Reader<'_> {
             }
             number += 1;
             if !self.cursor.more(b']')? {
-                return Ok(number);
+                return row(number, !objects);
             }
         }
     }
@@ -316,7 +329,13 @@ impl Reader<'_> {
     }
 
     fn repeated(&mut self, pointer: &str, at: usize) {
-        self.note(Kind::RepeatedKey, pointer, at, "the key was there before: the first counts".to_owned(), None);
+        self.note(
+            Kind::RepeatedKey,
+            pointer,
+            at,
+            "the key was there before: the first counts".to_owned(),
+            None,
+        );
     }
 
     fn note(

@@ -50,8 +50,12 @@ impl Codec {
             (DataType::DOUBLE | DataType::COMPLEX128, ..) => Self::Double,
             (_, Class::Bool, _) => Self::Bool,
             (_, Class::String, _) => Self::Text,
-            (_, Class::Float, Some(size)) => Format::of(dtype).map_or(Self::None, |format| Self::Narrow(format, size)),
-            (_, Class::Signed | Class::Unsigned | Class::Quantized, Some(size)) => Self::Int(Int::of(dtype, size)),
+            (_, Class::Float, Some(size)) => {
+                Format::of(dtype).map_or(Self::None, |format| Self::Narrow(format, size))
+            }
+            (_, Class::Signed | Class::Unsigned | Class::Quantized, Some(size)) => {
+                Self::Int(Int::of(dtype, size))
+            }
             _ => Self::None,
         }
     }
@@ -137,8 +141,7 @@ impl Int {
             DataType::QINT8 | DataType::QINT16 | DataType::QINT32 => (true, 8 * size),
             _ => (dtype.info().is_some_and(|info| info.class == Class::Signed), 8 * size),
         };
-        let wraps =
-            matches!(dtype, DataType::INT32 | DataType::INT16 | DataType::INT8 | DataType::UINT8);
+        let wraps = matches!(dtype, DataType::INT32 | DataType::INT16 | DataType::INT8 | DataType::UINT8);
         let all = u64::MAX >> (64 - bits);
         let (min, max) = if signed { (-((all / 2) as i64) - 1, all / 2) } else { (0, all) };
         Self { size, min, max, wraps }
@@ -165,7 +168,8 @@ impl Int {
             return Err(Kind::Inexact);
         }
         let int32 = Self { size: 4, min: i64::from(i32::MIN), max: i32::MAX as u64, wraps: true };
-        let served = options.as_served && self.wraps && number.integer && int32.has(value.negative, magnitude);
+        let served =
+            options.as_served && self.wraps && number.integer && int32.has(value.negative, magnitude);
         if !self.has(value.negative, magnitude) && !served {
             return Err(Kind::OutOfRange);
         }

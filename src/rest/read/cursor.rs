@@ -275,9 +275,7 @@ fn plain_end(body: &[u8], mut at: usize) -> usize {
         let is = |value: u8| (word ^ (ONES * u64::from(value))).wrapping_sub(ONES);
         let not = |value: u8| !(word ^ (ONES * u64::from(value)));
         // A borrow can set a bit above a true hit, never below: the lowest bit is right.
-        let hits = (is(b'"') & not(b'"')
-            | is(b'\\') & not(b'\\')
-            | word.wrapping_sub(ONES * 0x20) & !word)
+        let hits = (is(b'"') & not(b'"') | is(b'\\') & not(b'\\') | word.wrapping_sub(ONES * 0x20) & !word)
             & HIGH_BITS;
         if hits != 0 {
             return at + hits.trailing_zeros() as usize / 8;

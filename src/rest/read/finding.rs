@@ -189,7 +189,8 @@ impl Findings {
 pub(super) fn shown(bytes: &[u8]) -> String {
     match bytes.get(..MAX_SHOWN) {
         Some(begin) if bytes.len() > MAX_SHOWN => {
-            let end = (0..4).map(|back| begin.len() - back).find(|end| std::str::from_utf8(&begin[..*end]).is_ok());
+            let end =
+                (0..4).map(|back| begin.len() - back).find(|end| std::str::from_utf8(&begin[..*end]).is_ok());
             format!("{}...", String::from_utf8_lossy(&begin[..end.unwrap_or(MAX_SHOWN)]))
         }
         _ => String::from_utf8_lossy(bytes).into_owned(),

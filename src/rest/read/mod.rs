@@ -37,7 +37,11 @@ const INPUTS: u32 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `instances`: a list, each element with all inputs.
-    Row { instances: u64 },
+    Row {
+        instances: u64,
+        /// The elements are values, not objects with names.
+        plain: bool,
+    },
     /// `inputs`: whole tensors.
     Column,
 }
@@ -93,8 +97,7 @@ pub fn read(
     choose: &dyn Fn(&str) -> Option<Arc<Signature>>,
     options: &Options,
 ) -> Result<Read, Findings> {
-    let mut reader =
-        Reader { cursor: Cursor::new(body), options, findings: Findings::default(), bytes: 0 };
+    let mut reader = Reader { cursor: Cursor::new(body), options, findings: Findings::default(), bytes: 0 };
     let outcome = reader.body(choose);
     if let Err(Stop::Syntax(syntax)) = outcome {
         reader.syntax(syntax);

@@ -235,12 +235,7 @@ impl<'a> Decimal<'a> {
         let end = text.iter().rposition(is_significant).map_or(first, |last| last + 1);
         let point = if first < whole { (whole - first) as i64 } else { whole as i64 + 1 - first as i64 };
         let count = (end - first - usize::from(first < whole && whole < end)) as i64;
-        Self {
-            negative,
-            text: &text[first..end],
-            count,
-            point: point + if minus { -power } else { power },
-        }
+        Self { negative, text: &text[first..end], count, point: point + if minus { -power } else { power } }
     }
 
     fn digits(&self) -> impl Iterator<Item = u8> {

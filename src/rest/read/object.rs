@@ -181,7 +181,12 @@ impl Reader<'_> {
     }
 
     /// After the first object: what is missing, and what becomes of names that are not declared.
-    fn settle(&mut self, slots: &mut Slots<'_>, scope: &Scope, undeclared: Vec<Undeclared>) -> Result<(), Stop> {
+    fn settle(
+        &mut self,
+        slots: &mut Slots<'_>,
+        scope: &Scope,
+        undeclared: Vec<Undeclared>,
+    ) -> Result<(), Stop> {
         let mut missing = None;
         let mut count = 0;
         for slot in slots.slots.iter_mut().filter(|slot| slot.last.is_none()) {
@@ -203,14 +208,32 @@ impl Reader<'_> {
         for Undeclared { name, key_at, value } in undeclared {
             if count == 0 && scope.form != Form::Instance {
                 // As in TF Serving, which looks up the declared names (json_tensor.cc).
-                self.name(Kind::IgnoredKey, scope, name.as_bytes(), key_at, "the signature has no such input");
+                self.name(
+                    Kind::IgnoredKey,
+                    scope,
+                    name.as_bytes(),
+                    key_at,
+                    "the signature has no such input",
+                );
                 continue;
             }
             if slots.slots.iter().any(|slot| slot.name == name) {
-                self.name(Kind::DuplicateKey, scope, name.as_bytes(), key_at, "the object has this key twice");
+                self.name(
+                    Kind::DuplicateKey,
+                    scope,
+                    name.as_bytes(),
+                    key_at,
+                    "the object has this key twice",
+                );
                 continue;
             }
-            self.name(Kind::UndeclaredInput, scope, name.as_bytes(), key_at, "the signature has no such input");
+            self.name(
+                Kind::UndeclaredInput,
+                scope,
+                name.as_bytes(),
+                key_at,
+                "the signature has no such input",
+            );
             let dtype = renamed.unwrap_or_else(|| guess(self.cursor.body, value.clone()));
             let mut slot = Slot::new(name, dtype, None);
             slot.last = Some(0);

@@ -92,12 +92,8 @@ impl Slot {
     /// the chunk has room.
     pub(super) fn run(&mut self, cursor: &mut Cursor<'_>) -> Run {
         match self.codec {
-            Codec::Float => {
-                self.run_of(cursor, |plain| float::quick_float(plain).map(f32::to_le_bytes))
-            }
-            Codec::Double => {
-                self.run_of(cursor, |plain| float::quick_double(plain).map(f64::to_le_bytes))
-            }
+            Codec::Float => self.run_of(cursor, |plain| float::quick_float(plain).map(f32::to_le_bytes)),
+            Codec::Double => self.run_of(cursor, |plain| float::quick_double(plain).map(f64::to_le_bytes)),
             Codec::Int(int) => match self.codec.size() {
                 1 => self.run_of(cursor, low::<1>(int)),
                 2 => self.run_of(cursor, low::<2>(int)),
@@ -147,12 +143,13 @@ impl Slot {
     /// The finished input. With `limit`, surplus values are dropped as TF Serving's are.
     pub(super) fn finish(mut self, format: Format, limit: bool) -> Input {
         let rows = match format {
-            Format::Row { instances } => Some(instances),
+            Format::Row { instances, .. } => Some(instances),
             Format::Column => None,
         };
         // A list that an error has ended is open.
         let rank = self.rank.unwrap_or(0).min(self.dims.len());
-        let mut dims: Shape = rows.into_iter().chain(self.dims[..rank].iter().copied()).map(|size| size as i64).collect();
+        let mut dims: Shape =
+            rows.into_iter().chain(self.dims[..rank].iter().copied()).map(|size| size as i64).collect();
         let complex = self.dtype.info().is_some_and(|info| info.class == Class::Complex);
         if complex && self.has_pairs(&dims) {
             dims = dims.iter().take(dims.rank() - 1).copied().collect();

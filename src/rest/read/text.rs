@@ -1,8 +1,8 @@
 //! Strings: escapes resolved, and base64 decoded as TF Serving decodes it.
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::cursor::hex;
 
@@ -92,7 +92,8 @@ pub(super) fn append(raw: &[u8], escaped: bool, out: &mut Vec<u8>) {
 /// padding or all of it, in which a dot counts as `=`.
 pub(super) fn base64_length(raw: &[u8], escaped: bool) -> Option<usize> {
     if let Some(letters) = bare(raw, escaped) {
-        let whole = letters.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/'));
+        let whole =
+            letters.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/'));
         if whole {
             return (letters.len() % 4 != 1).then_some(letters.len() * 3 / 4);
         }

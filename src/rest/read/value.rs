@@ -278,7 +278,8 @@ impl Reader<'_> {
                 return self.number(at, &number, shown, Some(Kind::NumberInString));
             }
         }
-        let kind = if matches!(at.slot.codec, Codec::None) { Kind::UnsupportedDtype } else { Kind::StringForNumber };
+        let kind =
+            if matches!(at.slot.codec, Codec::None) { Kind::UnsupportedDtype } else { Kind::StringForNumber };
         let expected = if matches!(at.slot.codec, Codec::Bool) { "true or false" } else { "a number" };
         self.fault(at, kind, shown, || format!("expected {expected}, got a string"));
         self.push(at, 0)

@@ -39,7 +39,17 @@ fn bytes(record: &Value) -> Option<Vec<u8>> {
 /// The requests whose body alone decides what becomes of them.
 fn records() -> Vec<Record> {
     let kinds = [
-        "number", "json", "predict", "shape", "signature", "coerce", "b64", "outputs", "strings", "format", "crash",
+        "number",
+        "json",
+        "predict",
+        "shape",
+        "signature",
+        "coerce",
+        "b64",
+        "outputs",
+        "strings",
+        "format",
+        "crash",
     ];
     let lines = RECORDS.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let chosen = lines.filter(|record| {
@@ -51,7 +61,8 @@ fn records() -> Vec<Record> {
         .map(|record| {
             let path = record["path"].as_str().unwrap();
             let name = path.trim_start_matches("/v1/models/").trim_end_matches(":predict");
-            let made = record["grpc"]["request_b64"].as_str().map(|text| tensors(&STANDARD.decode(text).unwrap()));
+            let made =
+                record["grpc"]["request_b64"].as_str().map(|text| tensors(&STANDARD.decode(text).unwrap()));
             let answer = &record["responses"][0];
             Record {
                 id: record["id"].as_str().unwrap().to_owned(),
@@ -65,7 +76,11 @@ fn records() -> Vec<Record> {
         .collect()
 }
 
-fn read_record(models: &BTreeMap<String, Signatures>, record: &Record, options: &Options) -> Result<Read, Findings> {
+fn read_record(
+    models: &BTreeMap<String, Signatures>,
+    record: &Record,
+    options: &Options,
+) -> Result<Read, Findings> {
     let choose = |name: &str| {
         let name = if name.is_empty() { "serving_default" } else { name };
         models.get(&record.model)?.get(name).cloned()
@@ -146,19 +161,22 @@ const REASONED: &[(&str, Kind, &str)] = &[
     ("json.nulname", Kind::MissingInput, "the name ends at a NUL for TF Serving"),
     ("number.hard.f32.08", Kind::OutOfRange, "TF Serving reads infinity"),
     ("number.hard.f32.11", Kind::OutOfRange, "TF Serving reads infinity"),
-    ("shape.any.col.dim1000", Kind::TooDeep, "more dimensions than TensorFlow has: TF Serving refuses it one step later"),
-    ("shape.any.col.dim255", Kind::TooDeep, "more dimensions than TensorFlow has: TF Serving refuses it one step later"),
+    (
+        "shape.any.col.dim1000",
+        Kind::TooDeep,
+        "more dimensions than TensorFlow has: TF Serving refuses it one step later",
+    ),
+    (
+        "shape.any.col.dim255",
+        Kind::TooDeep,
+        "more dimensions than TensorFlow has: TF Serving refuses it one step later",
+    ),
 ];
 
 /// What TF Serving refuses and we read without any finding, by the beginning of the id: dtypes that
 /// it cannot read from JSON.
-const READ: &[&str] = &[
-    "coerce.float16.",
-    "coerce.bfloat16.",
-    "coerce.uint16.",
-    "coerce.complex64.",
-    "coerce.complex128.",
-];
+const READ: &[&str] =
+    &["coerce.float16.", "coerce.bfloat16.", "coerce.uint16.", "coerce.complex64.", "coerce.complex128."];
 
 fn first(findings: &Findings) -> Kind {
     let mut findings: Vec<_> = findings.iter().collect();
@@ -246,7 +264,9 @@ fn recorded_numbers_are_rounded_correctly() {
         let texts = values.split(['[', ']', ',', '}', ' ']).filter(|text| !text.is_empty());
         let found = &tensors(&read.message(b"").to_bytes())["x"];
         let expected: Vec<Vec<u8>> = match found.dtype {
-            DataType::FLOAT => texts.map(|text| text.parse::<f32>().unwrap().to_le_bytes().to_vec()).collect(),
+            DataType::FLOAT => {
+                texts.map(|text| text.parse::<f32>().unwrap().to_le_bytes().to_vec()).collect()
+            }
             _ => texts.map(|text| text.parse::<f64>().unwrap().to_le_bytes().to_vec()).collect(),
         };
         assert_eq!(found.values, expected, "{}", record.id);

@@ -29,7 +29,8 @@ pub(super) fn models() -> BTreeMap<String, Signatures> {
         let inputs = columns.map(|input| {
             let mut words = input.rsplitn(3, ' ');
             let (shape, dtype, alias) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
-            let shape = if shape == "?" { PartialShape::UnknownRank } else { PartialShape::parse(shape).unwrap() };
+            let shape =
+                if shape == "?" { PartialShape::UnknownRank } else { PartialShape::parse(shape).unwrap() };
             info(alias, DataType::from_number(dtype.parse().unwrap()), shape)
         });
         let signature = signature(name, inputs.collect());
@@ -39,7 +40,13 @@ pub(super) fn models() -> BTreeMap<String, Signatures> {
 }
 
 pub(super) fn info(alias: &str, dtype: DataType, shape: PartialShape) -> TensorInfo {
-    TensorInfo { alias: alias.to_owned(), tensor_name: format!("{alias}:0"), dtype, shape, has_default: false }
+    TensorInfo {
+        alias: alias.to_owned(),
+        tensor_name: format!("{alias}:0"),
+        dtype,
+        shape,
+        has_default: false,
+    }
 }
 
 pub(super) fn signature(name: &str, mut inputs: Vec<TensorInfo>) -> Signature {
