@@ -1,0 +1,218 @@
+//! Classify and Regress bodies as messages with tf.Examples.
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::document::Document;
+use super::feature::Feature;
+use super::refusal::{Code, Refusal};
+use crate::rest::json::{Event, Kind, Walk};
+use crate::wire::Rope;
+use crate::wire::emit;
+
+/// A Classify or Regress body as a message.
+#[derive(Debug, Clone)]
+pub struct Examples {
+    /// A `ClassificationRequest` or `RegressionRequest`, which have the same fields.
+    pub message: Rope,
+    /// The member `signature_name`; empty if there is none. It is the caller's to put it into the
+    /// `model_spec`. It need not be UTF-8.
+    pub signature_name: Vec<u8>,
+    /// How many examples the message has, without the context.
+    pub examples: u64,
+    pub doubts: Doubts,
+}
+
+/// What TF Serving reads otherwise than its client can mean it: the byte offsets of the first such
+/// places.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// The value of a feature that its example has already. TF Serving takes this one, the last.
+    pub doubled: Option<usize>,
+    /// A finite number that is beyond float. TF Serving takes an infinity.
+    pub overflow: Option<usize>,
+}
+
+/// Reads a Classify or Regress body, whose layout and errors are the same.
+///
+/// `model_spec` gets the member `signature_name` (empty if there is none) and returns the payload
+/// of the message's `model_spec`. Numbers are rounded to the nearest float once; TF Serving rounds
+/// them to a double before.
+///
+/// # Errors
+/// TF Serving's refusal of the body (`FillClassifyRegressRequestFromJson` in `json_tensor.cc`), or
+/// `RESOURCE_EXHAUSTED` if the message would be longer than `max_bytes`.
+pub fn examples(
+    body: &[u8],
+    model_spec: impl FnOnce(&[u8]) -> Vec<u8>,
+    max_bytes: usize,
+) -> Result<Examples, Refusal> {
+    let document = Document::read(body)?;
+    let members = document.members();
+    let mut writer = Writer::new(max_bytes);
+    let mut context = None;
+    if let Some(at) = members.context {
+        writer.example(&mut Walk::at(document.body(), at))?;
+        context = Some(std::mem::take(&mut writer.example));
+    }
+    let Some(at) = members.examples else {
+        return Err(
+            document.malformed(" When method is classify, key 'examples' is expected and was not found")
+        );
+    };
+    let mut walk = Walk::at(document.body(), at);
+    if walk.peek() != Kind::Array {
+        return Err(document.malformed(" Expecting 'examples' value to be an list/array"));
+    }
+    walk.step();
+    if walk.peek() == Kind::End {
+        return Err(document.malformed(" 'examples' value is an empty array"));
+    }
+    let mut list = Vec::new();
+    let mut examples = 0;
+    while walk.peek() != Kind::End {
+        writer.example(&mut walk)?;
+        put_field(&mut list, EXAMPLES, &writer.example);
+        writer.limit(list.len())?;
+        examples += 1;
+    }
+    let kind = if let Some(context) = context {
+        put_field(&mut list, CONTEXT, &context);
+        EXAMPLE_LIST_WITH_CONTEXT
+    } else {
+        EXAMPLE_LIST
+    };
+    let spec = model_spec(document.signature_name());
+    let list = emit::field(kind, Rope::from(Bytes::from(list)));
+    let mut message = emit::field(MODEL_SPEC, Rope::from(spec));
+    message.append(emit::field(INPUT, list));
+    writer.limit(message.len())?;
+    let signature_name = document.signature_name().to_vec();
+    Ok(Examples { message, signature_name, examples, doubts: writer.doubts })
+}
+
+/// `ClassificationRequest.model_spec`
+const MODEL_SPEC: u32 = 1;
+/// `ClassificationRequest.input`
+const INPUT: u32 = 2;
+/// `Input.example_list`
+const EXAMPLE_LIST: u32 = 1;
+/// `Input.example_list_with_context`
+const EXAMPLE_LIST_WITH_CONTEXT: u32 = 2;
+/// `ExampleList.examples` and `ExampleListWithContext.examples`
+const EXAMPLES: u32 = 1;
+/// `ExampleListWithContext.context`
+const CONTEXT: u32 = 2;
+/// `Example.features`
+const FEATURES: u32 = 1;
+/// `Features.feature`, a map
+const FEATURE: u32 = 1;
+
+/// Appends a field with bytes.
+fn put_field(out: &mut Vec<u8>, number: u32, payload: &[u8]) {
+    emit::put_varint(out, u64::from(number << 3 | 2));
+    emit::put_varint(out, payload.len() as u64);
+    out.extend_from_slice(payload);
+}
+
+/// The buffers are reused from example to example.
+#[derive(Debug)]
+struct Writer<'a> {
+    max_bytes: usize,
+    feature: Feature,
+    /// The features of the last example, then the example.
+    features: Vec<u8>,
+    example: Vec<u8>,
+    names: Names<'a>,
+    doubts: Doubts,
+}
+
+impl<'a> Writer<'a> {
+    fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            feature: Feature::default(),
+            features: Vec::new(),
+            example: Vec::new(),
+            names: Names::default(),
+            doubts: Doubts::default(),
+        }
+    }
+
+    fn limit(&self, bytes: usize) -> Result<(), Refusal> {
+        if bytes <= self.max_bytes {
+            return Ok(());
+        }
+        let text = format!("the examples take too many bytes (limit {})", self.max_bytes);
+        Err(Refusal { code: Code::ResourceExhausted, text: text.into_bytes() })
+    }
+
+    /// Reads the next value as a tf.Example into `example` (`MakeExampleFromJsonObject`).
+    fn example(&mut self, walk: &mut Walk<'a>) -> Result<(), Refusal> {
+        let kind = walk.peek();
+        if kind != Kind::Object {
+            let text = format!("Example must be JSON object but got JSON {}", kind.name());
+            return Err(Refusal::invalid(text));
+        }
+        self.features.clear();
+        self.names.clear();
+        walk.step();
+        while let Event::Key(name) = walk.step() {
+            let name = name.c_string();
+            let at = walk.offset();
+            self.feature.read(walk, &name)?;
+            if let Some(at) = self.feature.overflow() {
+                self.doubts.overflow.get_or_insert(at);
+            }
+            self.feature.put_entry(&mut self.features, FEATURE, &name);
+            self.limit(self.features.len())?;
+            if !self.names.insert(name) {
+                self.doubts.doubled.get_or_insert(at);
+            }
+        }
+        self.example.clear();
+        if !self.features.is_empty() {
+            put_field(&mut self.example, FEATURES, &self.features);
+        }
+        Ok(())
+    }
+}
+
+/// The names of the features of one example.
+#[derive(Debug, Default)]
+struct Names<'a>(HashSet<Cow<'a, [u8]>>);
+
+/// So many names are kept for the next example. Clearing a set takes time for its capacity, and a
+/// big example can be followed by many small ones.
+const MAX_KEPT: usize = 256;
+
+impl<'a> Names<'a> {
+    fn clear(&mut self) {
+        if self.0.capacity() > MAX_KEPT {
+            self.0 = HashSet::new();
+        }
+        self.0.clear();
+    }
+
+    /// Returns false if the name was there already.
+    fn insert(&mut self, name: Cow<'a, [u8]>) -> bool {
+        self.0.insert(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_big_example_are_not_cleared_for_each_small_one() {
+        let mut names = Names::default();
+        for name in 0..10_000_u32 {
+            assert!(names.insert(Cow::Owned(name.to_le_bytes().to_vec())));
+        }
+        assert!(!names.insert(Cow::Owned(vec![0; 4])));
+        names.clear();
+        assert!(names.0.capacity() <= MAX_KEPT && names.insert(Cow::Owned(vec![0; 4])));
+    }
+}
