@@ -71,9 +71,12 @@ async fn run_examples(cx: &mut RequestContext<'_>, request: &JsonRequest) -> Res
             run(cx, &message).await
         }
         Err(refusal) => {
-            let version = resolve(cx, &request.spec).await?;
-            let problem = Problem::new(Reason::Malformed, "", refusal.lossy());
-            unreadable(cx, &version, DEFAULT_SIGNATURE, vec![problem], Some(of(&refusal)))
+            let (problem, theirs) = (malformed(&refusal), Some(Box::new(of(&refusal))));
+            // TF Serving refuses the body before it looks for the model.
+            let Ok(version) = resolve(cx, &request.spec).await else {
+                return Err(refused(request, problem, theirs));
+            };
+            unreadable(cx, &version, DEFAULT_SIGNATURE, vec![problem], theirs)
         }
     }
 }
@@ -109,11 +112,19 @@ async fn run_for(
     let (read, text) = match read {
         Ok(read) => {
             let text = text_findings(&read, policy);
-            if !repairs && !read.findings.is_empty() {
-                // TF Serving's REST API may refuse what its gRPC API would run.
+            let sent = Some(read.signature_name.as_str()).filter(|name| !name.is_empty());
+            let renamed = sent.unwrap_or(DEFAULT_SIGNATURE) != read.signature.name;
+            if repairs || (read.findings.is_empty() && !renamed) {
+                (read, text)
+            } else {
+                // TF Serving's REST API may refuse what its gRPC API would run, or read it otherwise.
                 cx.refusal = served(cx, request, version).await?;
+                let as_served = match cx.refusal {
+                    None => read_body(cx, request, version, true).await?.0.ok(),
+                    Some(_) => None,
+                };
+                (as_served.unwrap_or(read), text)
             }
-            (read, text)
         }
         Err(findings) => {
             let (wrong, theirs) = (problems(&findings), served(cx, request, version).await?);
@@ -208,14 +219,17 @@ async fn syntax_first(cx: &RequestContext<'_>, request: &JsonRequest, fault: Fau
     let body = request.body.clone();
     let refusal = work(cx, body.len(), move || theirs::Document::read(&body).err()).await?;
     let Some(refusal) = refusal else { return Ok(fault) };
-    let problems = vec![Problem::new(Reason::Malformed, "", refusal.lossy())];
-    Ok(Fault::Refused {
-        model: request.spec.name.clone(),
-        signature: String::new(),
-        problems,
-        code: Code::InvalidArgument,
-        theirs: Some(Box::new(of(&refusal))),
-    })
+    Ok(refused(request, malformed(&refusal), Some(Box::new(of(&refusal)))))
+}
+
+/// The fault for a body of a model that is not known.
+fn refused(request: &JsonRequest, problem: Problem, theirs: Option<Box<Theirs>>) -> Fault {
+    let (model, signature) = (request.spec.name.clone(), String::new());
+    Fault::Refused { model, signature, problems: vec![problem], code: Code::InvalidArgument, theirs }
+}
+
+fn malformed(refusal: &theirs::Refusal) -> Problem {
+    Problem::new(Reason::Malformed, "", refusal.lossy())
 }
 
 /// What becomes of a body that cannot be read: refused, or in the modes that change nothing
@@ -225,9 +239,8 @@ fn unreadable(
     version: &Arc<ModelVersion>,
     signature: &str,
     problems: Vec<Problem>,
-    theirs: Option<impl Into<Box<Theirs>>>,
+    theirs: Option<Box<Theirs>>,
 ) -> Result<Answer, Fault> {
-    let theirs = theirs.map(Into::into);
     cx.count_request();
     cx.metrics.set_model(version.metrics(signature));
     let policy = cx.config.policy(&version.model).for_signature(signature);

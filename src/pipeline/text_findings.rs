@@ -5,6 +5,9 @@ use crate::repair::text::{Reading, TextFindings, TextRows, problem};
 use crate::repair::{Problem, Reason, Warning};
 use crate::rest::read::{Finding, Findings, Format, Kind, Read, Severity};
 
+/// Characters of a JSON pointer in a text.
+const MAX_SHOWN: usize = 80;
+
 /// The findings about a body that was read.
 pub(super) fn text_findings(read: &Read, policy: &Policy) -> TextFindings {
     let mut found = TextFindings { rows: rows(read), ..TextFindings::default() };
@@ -46,10 +49,10 @@ fn as_problem(finding: &Finding) -> Problem {
 
 /// Where it is, for people.
 fn place(finding: &Finding) -> String {
-    if finding.pointer.is_empty() {
-        format!("byte {}", finding.offset)
-    } else {
-        format!("{}, byte {}", finding.pointer, finding.offset)
+    match finding.pointer.char_indices().nth(MAX_SHOWN) {
+        None if finding.pointer.is_empty() => format!("byte {}", finding.offset),
+        None => format!("{}, byte {}", finding.pointer, finding.offset),
+        Some((end, _)) => format!("{}..., byte {}", &finding.pointer[..end], finding.offset),
     }
 }
 

@@ -7,13 +7,15 @@ use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tonic::Code;
 
 use crate::config::Limits;
-use crate::fault::Fault;
+use crate::fault::{Fault, Theirs};
 use crate::limiter::admission::Ticket;
 use crate::listener::arrival::{Arriving, arrive};
 use crate::listener::inflate::{Source, check, inflate};
 use crate::pipeline::offload::Offload;
+use crate::repair::{Problem, Reason};
 use crate::wire::Rope;
 
 /// Allocated for a length that is only announced.
@@ -54,9 +56,11 @@ pub(super) async fn read(
         Reading { body, announced, buffer: Vec::with_capacity(announced.min(MAX_AHEAD)), limit };
     arrive(&mut reading, limits, ticket).await?;
     let body = Bytes::from(reading.buffer);
-    match encoding(headers)? {
+    match encoding(headers, &body)? {
         Encoding::Identity => Ok(body),
-        encoding => Ok(Box::pin(decompressed(encoding, body, limit, offload, ticket)).await?),
+        encoding => {
+            Ok(Box::pin(decompressed(encoding, body, limit, offload, ticket)).await.map_err(as_empty)?)
+        }
     }
 }
 
@@ -108,12 +112,13 @@ enum Encoding {
     Zstd,
 }
 
-/// How the body is compressed. TF Serving inflates whatever has `gzip` in its header, and takes
-/// every other encoding for none.
+/// How the body is compressed. TF Serving inflates whatever has `gzip` in its header, and reads all
+/// else as it is. So a body that is JSON is never refused for the name of its encoding.
 ///
 /// # Errors
-/// An encoding that cannot be undone: several, or an unknown one.
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Fault> {
+/// The body is compressed more than once, or in an unknown way.
+fn encoding(headers: &HeaderMap, body: &[u8]) -> Result<Encoding, Fault> {
+    let is_json = body.trim_ascii_start().first() == Some(&b'{');
     let mut found = Encoding::Identity;
     let values = headers.get_all(header::CONTENT_ENCODING).iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -125,6 +130,9 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Fault> {
             b"zstd" => Encoding::Zstd,
             _ => Encoding::Identity,
         };
+        if is_json && next != Encoding::Gzip {
+            continue;
+        }
         if next == Encoding::Identity || found != Encoding::Identity {
             let name =
                 String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).take(32).collect();
@@ -133,6 +141,19 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Fault> {
         found = next;
     }
     Ok(found)
+}
+
+/// TF Serving reads a body that it cannot inflate as an empty one.
+fn as_empty(fault: Fault) -> Fault {
+    let Fault::Malformed { problem } = fault else { return fault };
+    let text = "JSON Parse error: The document is empty".to_owned();
+    Fault::Refused {
+        model: String::new(),
+        signature: String::new(),
+        problems: vec![Problem::new(Reason::Malformed, "", problem)],
+        code: Code::InvalidArgument,
+        theirs: Some(Box::new(Theirs { code: Code::InvalidArgument, text })),
+    }
 }
 
 async fn decompressed(

@@ -88,10 +88,17 @@ pub(super) async fn serve(client: &Client, request: Request<Incoming>) -> Result
         _ if request.method() == Method::OPTIONS && !matches!(target, Ok(Target::Other)) => {
             accepts.preflight(request.headers())
         }
+        _ if !is_known(request.method()) => error::plain(StatusCode::NOT_IMPLEMENTED, "Not Implemented", &[]),
         Ok(Target::Other) => return Ok(other(client, &accepts, request).await),
         target => counted(client, &config, target, request).await?,
     };
     accepts.respond(answer, &shard.offload).await.map_err(|_| Gone)
+}
+
+/// Whether TF Serving's HTTP library knows the method.
+fn is_known(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS]
+        .contains(method)
 }
 
 /// A request for something that the API does not have: for TF Serving's own port, if there is one.

@@ -64,7 +64,6 @@ pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, share: Arc<Share>, u
         .timer(TokioTimer::new())
         .header_read_timeout(limits.handshake_timeout)
         .half_close(true)
-        .pipeline_flush(true)
         .max_buf_size(MAX_BUFFER);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
     let connection = builder.serve_connection(TokioIo::new(socket), service);

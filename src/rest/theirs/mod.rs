@@ -2,13 +2,8 @@
 //!
 //! It evaluates a body in TF Serving's order: syntax, `signature_name`, the signature, then
 //! `instances` or `inputs` (`http_rest_api_handler.cc`, `json_tensor.cc`). No tree of values is
-<<<<<<< HEAD
-//! made: each step walks over the bytes again, so that time is linear in the body, and memory does
-//! not depend on it but for one bit for each open bracket.
-=======
 //! made: each step walks over the bytes again. Time is linear in the body. Memory beside the result
 //! is a bit for each open bracket, the names of one example, and a quoted string.
->>>>>>> rtheirs
 mod base64;
 mod decimal;
 mod document;

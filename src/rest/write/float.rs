@@ -78,7 +78,7 @@ struct Fixed {
 }
 
 impl Fixed {
-    #[inline(always)]
+    #[inline]
     fn new(m: u32, e: i32) -> Self {
         let row = (e - LOWEST) as usize;
         let scale = &SCALES[row][usize::from(m >= THRESHOLDS[row])];
@@ -87,7 +87,7 @@ impl Fixed {
     }
 
     /// The value rounded to nine digits, to even digits in the middle. It can be 10^9.
-    #[inline(always)]
+    #[inline]
     fn nine_digits(&self) -> u32 {
         let (whole, fraction) = ((self.product >> 64) as u32, self.product as u64);
         if (1_u64 << 63).wrapping_sub(fraction) <= u64::from(self.m) << self.scale.shift {
@@ -104,7 +104,7 @@ impl Fixed {
 
     /// Whether `digits` are nearer to the value than to its neighbours, which are as far away as
     /// one of m, or 2^`subnormal`. `parsed` decides if that is not certain.
-    #[inline(always)]
+    #[inline]
     fn gives_back(&self, digits: u32, subnormal: u32, parsed: impl FnOnce() -> bool) -> bool {
         // In units of the ninth digit, with 32 bits behind the point; one unit off at most.
         let value = (self.product >> 32) as u64;
@@ -131,47 +131,107 @@ fn near_the_middle(whole: u32, middle: bool, m: u32, e: i32, exponent: i32) -> u
     digits.parse().map_or(whole, |digits: u32| if digits < whole { NINE_DIGITS } else { digits })
 }
 
+/// The digits of a number, before they are laid out.
+#[derive(Debug, Clone, Copy)]
+struct Prepared {
+    /// The digits but the first, as text.
+    text: u64,
+    value: f32,
+    first: u8,
+    /// How many digits are left when trailing zeros are cut.
+    count: u8,
+    exponent: i8,
+    /// The precision that `%g` is given. 0 if the number is not normal and nothing is prepared.
+    precision: u8,
+}
+
+impl Prepared {
+    const NONE: Self = Self { text: 0, value: 0.0, first: 0, count: 0, exponent: 0, precision: 0 };
+
+    #[inline]
+    fn new(value: f32) -> Self {
+        let bits = value.to_bits();
+        let biased = (bits >> 23 & 0xff) as i32;
+        if biased == 0 || biased == 255 {
+            return Self { value, ..Self::NONE };
+        }
+        Self::of(&Fixed::new(bits & (HIDDEN - 1) | HIDDEN, biased - 150), 0, value)
+    }
+
+    /// `subnormal` is how far m was moved to have its high bit set.
+    #[inline]
+    fn of(fixed: &Fixed, subnormal: u32, value: f32) -> Self {
+        let digits = fixed.nine_digits();
+        let exponent = i32::from(fixed.scale.exponent);
+        let six = (digits + 500) / 1000;
+        if u64::from((six * 1000).abs_diff(digits)) < u64::from(fixed.scale.reach) << subnormal
+            && fixed.gives_back(six * 1000, subnormal, || parses_to(six, exponent - 5, value))
+        {
+            return Self::digits(six * 1000, exponent, 6, value);
+        }
+        Self::digits(digits, exponent, 9, value)
+    }
+
+    #[inline]
+    fn digits(digits: u32, exponent: i32, precision: u8, value: f32) -> Self {
+        let (digits, exponent) =
+            if digits >= NINE_DIGITS { (NINE_DIGITS / 10, exponent + 1) } else { (digits, exponent) };
+        let rest = eight(digits % 100_000_000);
+        Self {
+            text: rest | ZEROS,
+            value,
+            first: b'0' + (digits / 100_000_000) as u8,
+            count: 9 - (rest.leading_zeros() / 8) as u8,
+            exponent: exponent as i8,
+            precision,
+        }
+    }
+
+    /// Writes the number and returns its length.
+    #[inline]
+    fn write(self, out: &mut [u8; ROOM]) -> usize {
+        let index = (self.exponent + 4) as u8;
+        if index >= PLACED.min(self.precision + 4) || self.precision == 0 {
+            return self.write_unusual(out);
+        }
+        let place = &PLACES[usize::from(index) & 15];
+        out[0] = b'-';
+        let at = usize::from(self.value.is_sign_negative());
+        // The masks change nothing: they show that all of it fits.
+        let to = |offset: u8| (at + usize::from(offset)) & 15;
+        put(out, at, ZEROS);
+        out[to(place.first)] = self.first;
+        put(out, to(place.first + 1), self.text);
+        put(out, to(place.rest), self.text >> (place.whole & 63));
+        out[to(place.point)] = b'.';
+        at + usize::from((self.count + place.around).max(place.least))
+    }
+
+    /// Writes a number in exponent form, without a fraction, or that is not normal.
+    #[inline(never)]
+    fn write_unusual(self, out: &mut [u8; ROOM]) -> usize {
+        if self.precision > 0 {
+            let mut all = [b'0'; 24];
+            all[0] = self.first;
+            all[1..9].copy_from_slice(&self.text.to_le_bytes());
+            let negative = self.value.is_sign_negative();
+            let (count, exponent) = (usize::from(self.count), i32::from(self.exponent));
+            return layout(&all, count, exponent, i32::from(self.precision), negative, out);
+        }
+        if let Some(text) = special(f64::from(self.value)) {
+            out[..text.len()].copy_from_slice(text.as_bytes());
+            return text.len();
+        }
+        let m = self.value.to_bits() & (HIDDEN - 1);
+        let shift = m.leading_zeros() - 8;
+        Self::of(&Fixed::new(m << shift, -149 - shift as i32), shift, self.value).write(out)
+    }
+}
+
 /// Writes a number and returns its length.
-#[inline(always)]
+#[inline]
 pub(super) fn write(value: f32, out: &mut [u8; ROOM]) -> usize {
-    let bits = value.to_bits();
-    let biased = (bits >> 23 & 0xff) as i32;
-    if biased == 0 || biased == 255 {
-        return write_unusual(value, out);
-    }
-    write_fixed(&Fixed::new(bits & (HIDDEN - 1) | HIDDEN, biased - 150), 0, value, out)
-}
-
-#[cold]
-#[inline(never)]
-fn write_unusual(value: f32, out: &mut [u8; ROOM]) -> usize {
-    if let Some(text) = special(f64::from(value)) {
-        out[..text.len()].copy_from_slice(text.as_bytes());
-        return text.len();
-    }
-    let m = value.to_bits() & (HIDDEN - 1);
-    let shift = m.leading_zeros() - 8;
-    write_fixed(&Fixed::new(m << shift, -149 - shift as i32), shift, value, out)
-}
-
-/// `subnormal` is how far m was moved to have its high bit set.
-#[inline(always)]
-fn write_fixed(fixed: &Fixed, subnormal: u32, value: f32, out: &mut [u8; ROOM]) -> usize {
-    let mut digits = fixed.nine_digits();
-    let mut exponent = i32::from(fixed.scale.exponent);
-    let mut precision = 9;
-    let six = (digits + 500) / 1000;
-    if u64::from((six * 1000).abs_diff(digits)) < u64::from(fixed.scale.reach) << subnormal
-        && fixed.gives_back(six * 1000, subnormal, || parses_to(six, exponent - 5, value))
-    {
-        digits = six * 1000;
-        precision = 6;
-    }
-    if digits >= NINE_DIGITS {
-        digits = NINE_DIGITS / 10;
-        exponent += 1;
-    }
-    write_digits(digits, exponent, precision, value.is_sign_negative(), out)
+    Prepared::new(value).write(out)
 }
 
 #[cold]
@@ -196,12 +256,12 @@ struct Place {
 
 /// For the exponents from -4 to 7. With 8 there is nothing behind the point.
 static PLACES: [Place; 16] = places();
-const PLACED: usize = 12;
+const PLACED: u8 = 12;
 
 const fn places() -> [Place; 16] {
     let mut places = [Place { first: 0, point: 1, whole: 0, rest: 0, around: 0, least: 0 }; 16];
     let mut at = 0;
-    while at < PLACED {
+    while at < PLACED as usize {
         places[at] = if at < 4 {
             // 0.000123456789
             let first = 5 - at as u8;
@@ -223,47 +283,7 @@ const fn places() -> [Place; 16] {
     places
 }
 
-/// Writes nine digits.
-#[inline(always)]
-fn write_digits(digits: u32, exponent: i32, precision: i32, negative: bool, out: &mut [u8; ROOM]) -> usize {
-    let (first, rest) = (b'0' + (digits / 100_000_000) as u8, eight(digits % 100_000_000));
-    let count = 9 - rest.leading_zeros() as usize / 8;
-    let text = rest | ZEROS;
-    let index = (exponent + 4) as usize;
-    if index >= PLACED.min(precision as usize + 4) {
-        return write_far(first, text, count, exponent, precision, negative, out);
-    }
-    let place = &PLACES[index & 15];
-    out[0] = b'-';
-    let at = usize::from(negative);
-    // The masks change nothing: they show that all of it fits.
-    let to = |offset: u8| (at + usize::from(offset)) & 15;
-    put(out, at, ZEROS);
-    out[to(place.first)] = first;
-    put(out, to(place.first + 1), text);
-    put(out, to(place.rest), text >> (place.whole & 63));
-    out[to(place.point)] = b'.';
-    at + (count + usize::from(place.around)).max(usize::from(place.least))
-}
-
-/// Writes nine digits in exponent form, or without a fraction.
-#[inline(never)]
-fn write_far(
-    first: u8,
-    text: u64,
-    count: usize,
-    exponent: i32,
-    precision: i32,
-    negative: bool,
-    out: &mut [u8; ROOM],
-) -> usize {
-    let mut all = [b'0'; 24];
-    all[0] = first;
-    all[1..9].copy_from_slice(&text.to_le_bytes());
-    layout(&all, count, exponent, precision, negative, out)
-}
-
-#[inline(always)]
+#[inline]
 fn put(out: &mut [u8; ROOM], at: usize, bytes: u64) {
     out[at..at + 8].copy_from_slice(&bytes.to_le_bytes());
 }
@@ -309,8 +329,5 @@ pub(super) fn write_small(value: f32, small: Small, out: &mut [u8; ROOM]) -> usi
         }
         unit /= 10;
     };
-    let exponent = i32::from(fixed.scale.exponent);
-    let (digits, exponent) =
-        if digits >= NINE_DIGITS { (digits / 10, exponent + 1) } else { (digits, exponent) };
-    write_digits(digits, exponent, 6, value.is_sign_negative(), out)
+    Prepared::digits(digits, i32::from(fixed.scale.exponent), 6, value).write(out)
 }

@@ -142,7 +142,9 @@ pub(super) fn meaning(body: &[u8]) -> Value {
             first.len_utf8()
         };
         let (token, after) = rest.split_at(end);
-        quoted += &if bare(first) { format!("\"#{token}\"") } else { token.to_owned() };
+        quoted += if bare(first) { "\"#" } else { "" };
+        quoted += token;
+        quoted += if bare(first) { "\"" } else { "" };
         rest = after;
     }
     serde_json::from_str(&quoted).unwrap_or_else(|error| panic!("{error}: {quoted}"))

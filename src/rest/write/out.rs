@@ -77,7 +77,8 @@ impl Out {
         write: impl Fn(T, &mut [u8; ROOM]) -> usize,
     ) -> Result<(), Refusal> {
         let Separator::Short { bytes: separator, length: separator_length } = between else {
-            return self.numbers_apart(numbers, between, write);
+            let mut numbers = numbers.iter();
+            return numbers.try_for_each(|number| self.number(between, &|to| write(*number, to)));
         };
         for block in numbers.chunks(BLOCK) {
             let room = self.room(SLACK)?;
@@ -97,19 +98,16 @@ impl Out {
         Ok(())
     }
 
-    fn numbers_apart<T: Copy>(
+    /// Writes a number and the separator behind it.
+    pub(super) fn number(
         &mut self,
-        numbers: &[T],
         between: &Separator,
-        write: impl Fn(T, &mut [u8; ROOM]) -> usize,
+        write: &dyn Fn(&mut [u8; ROOM]) -> usize,
     ) -> Result<(), Refusal> {
         let mut room = [0; ROOM];
-        for number in numbers {
-            let length = write(*number, &mut room);
-            self.put(&room[..length])?;
-            between.put(self)?;
-        }
-        Ok(())
+        let length = write(&mut room);
+        self.put(&room[..length])?;
+        between.put(self)
     }
 
     /// Removes the separator behind the last number.

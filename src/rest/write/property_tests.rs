@@ -67,7 +67,9 @@ fn numbers_of_every_dtype_come_back() {
         let elements: usize = dims.iter().product();
         let mut content: Vec<u8> = (0..elements * size).map(|_| random.next() as u8).collect();
         if dtype == DataType::BOOL {
-            content.iter_mut().for_each(|byte| *byte &= 1);
+            for byte in &mut content {
+                *byte &= 1;
+            }
         }
         let mut sent = tensor(dtype, &dims);
         let mut values = content.clone();

@@ -142,7 +142,7 @@ impl<'a> Numbers<'a> {
         let last = numbers.get(self.sent - self.lanes..).unwrap_or_default();
         for at in self.at + next.len()..self.at + count {
             let number = last.get(at % self.lanes).copied().unwrap_or([0; N]);
-            out.numbers(&[number], between, &write)?;
+            out.number(between, &|to: &mut [u8; ROOM]| write(number, to))?;
         }
         self.at += count;
         out.drop_separator(between);

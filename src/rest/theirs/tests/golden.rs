@@ -3,11 +3,7 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 
-<<<<<<< HEAD
-use super::models::{ALL, Record};
-=======
 use super::models::{ALL, Exchange};
->>>>>>> rtheirs
 use crate::proto::tensorflow::Example;
 use crate::proto::tensorflow::serving::input::Kind;
 use crate::proto::tensorflow::serving::{ClassificationRequest, PredictRequest};
@@ -26,11 +22,7 @@ fn status(refusal: &Refusal) -> u64 {
     }
 }
 
-<<<<<<< HEAD
-fn predict(record: &Record) -> Option<Refusal> {
-=======
 fn predict(record: &Exchange) -> Option<Refusal> {
->>>>>>> rtheirs
     match ALL.models.get(&record.model) {
         Some(signatures) => refusal(&record.body, signatures),
         // Without the model TF Serving gets no further.
@@ -41,13 +33,8 @@ fn predict(record: &Exchange) -> Option<Refusal> {
 /// Compares every record of a filter with what TF Serving answered, and returns how many there are
 /// of each kind.
 fn compare(
-<<<<<<< HEAD
-    filter: impl Fn(&Record) -> bool,
-    ours: impl Fn(&Record) -> Option<Refusal>,
-=======
     filter: impl Fn(&Exchange) -> bool,
     ours: impl Fn(&Exchange) -> Option<Refusal>,
->>>>>>> rtheirs
 ) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     let mut faults = Vec::new();
@@ -94,11 +81,7 @@ const KINDS: &[&str] = &[
     "regress",
 ];
 
-<<<<<<< HEAD
-fn covered(record: &Record) -> bool {
-=======
 fn covered(record: &Exchange) -> bool {
->>>>>>> rtheirs
     KINDS.contains(&record.kind.as_str())
 }
 

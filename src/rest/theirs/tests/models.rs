@@ -17,11 +17,7 @@ const GOLDEN: &str = include_str!("../../../../tests/fixtures/golden/tfs_rest_go
 
 /// A recorded request.
 #[derive(Debug)]
-<<<<<<< HEAD
-pub(super) struct Record {
-=======
 pub(super) struct Exchange {
->>>>>>> rtheirs
     pub(super) id: String,
     pub(super) kind: String,
     pub(super) model: String,
@@ -38,11 +34,7 @@ pub(super) struct Exchange {
 /// All requests to `predict`, `classify` and `regress`, and the signatures by model.
 #[derive(Debug)]
 pub(super) struct Golden {
-<<<<<<< HEAD
-    pub(super) records: Vec<Record>,
-=======
     pub(super) records: Vec<Exchange>,
->>>>>>> rtheirs
     pub(super) models: BTreeMap<String, Signatures>,
 }
 
@@ -68,11 +60,7 @@ fn bytes(base64: &Value) -> Vec<u8> {
     STANDARD.decode(base64.as_str().unwrap()).unwrap()
 }
 
-<<<<<<< HEAD
-fn record(line: &Value) -> Option<Record> {
-=======
 fn record(line: &Value) -> Option<Exchange> {
->>>>>>> rtheirs
     let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
     let path = text("path");
     let (model, method) = path.strip_prefix("/v1/models/")?.split_once(':')?;
@@ -89,11 +77,7 @@ fn record(line: &Value) -> Option<Exchange> {
         errors.extend(seen.as_array().into_iter().flatten().filter_map(error));
     }
     let request = &line["grpc"]["request_b64"];
-<<<<<<< HEAD
-    Some(Record {
-=======
     Some(Exchange {
->>>>>>> rtheirs
         id: text("id"),
         kind: text("kind"),
         model: model.split('/').next().unwrap().to_owned(),

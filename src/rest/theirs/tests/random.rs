@@ -1,11 +1,7 @@
 //! Random changes of recorded bodies, and bodies made to take long.
 use std::time::{Duration, Instant};
 
-<<<<<<< HEAD
-use super::models::{ALL, Record};
-=======
 use super::models::{ALL, Exchange};
->>>>>>> rtheirs
 use super::rules::signatures;
 use crate::rest::json::{self, Event, Walk};
 use crate::rest::theirs::{Document, Refusal, decimal, examples, refusal};
@@ -28,11 +24,7 @@ impl Random {
 }
 
 /// What becomes of a body: the refusal, or the message of a Classify or Regress body.
-<<<<<<< HEAD
-fn outcome(record: &Record, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-=======
 fn outcome(record: &Exchange, body: &[u8]) -> Result<Vec<u8>, Refusal> {
->>>>>>> rtheirs
     if record.method != "predict" {
         return examples(body, |_| Vec::new(), usize::MAX).map(|read| read.message.to_bytes().to_vec());
     }
@@ -43,11 +35,7 @@ fn outcome(record: &Exchange, body: &[u8]) -> Result<Vec<u8>, Refusal> {
     refused.map_or(Ok(Vec::new()), Err)
 }
 
-<<<<<<< HEAD
-fn records(longest: usize) -> impl Iterator<Item = &'static Record> {
-=======
 fn records(longest: usize) -> impl Iterator<Item = &'static Exchange> {
->>>>>>> rtheirs
     ALL.records.iter().filter(move |record| record.body.len() <= longest)
 }
 
