@@ -11,6 +11,7 @@ mod batch;
 mod concurrency;
 pub mod explain;
 pub mod repair;
+pub mod rest;
 mod retry;
 
 pub mod config;

@@ -16,6 +16,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("concurrency", 2),
     ("batch", 2),
     ("retry", 2),
+    ("rest", 2),
     ("proto", 3),
     ("fault", 3),
     ("telemetry", 3),
