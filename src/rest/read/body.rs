@@ -188,7 +188,7 @@ impl Reader<'_> {
             self.inputs(&mut slots)?;
             Format::Column
         };
-        *inputs = Some(Inputs { slots: slots.slots, format });
+        *inputs = Some(Inputs { slots: slots.all, format });
         Ok(())
     }
 
@@ -222,7 +222,7 @@ impl Reader<'_> {
         }
         // The first element alone decides (`FillTensorMapFromInstancesList`, json_tensor.cc).
         let objects = self.is_object();
-        if !objects && slots.slots.len() > 1 {
+        if !objects && slots.all.len() > 1 {
             self.cursor.at = start;
             self.names_needed(slots, "/instances")?;
             return row(0, false);
@@ -245,8 +245,8 @@ impl Reader<'_> {
             } else if objects {
                 self.members(slots, &Scope { place, number, form: Form::Instance })?;
             } else {
-                slots.slots[0].last = Some(number);
-                self.value(&mut slots.slots[0], &place)?;
+                slots.all[0].last = Some(number);
+                self.value(&mut slots.all[0], &place)?;
             }
             number += 1;
             if !self.cursor.more(b']')? {
@@ -257,7 +257,7 @@ impl Reader<'_> {
 
     /// Reads the value of `inputs`.
     fn inputs(&mut self, slots: &mut Slots<'_>) -> Result<(), Stop> {
-        let single = slots.slots.len() == 1;
+        let single = slots.all.len() == 1;
         let named = if single { self.is_object() } else { self.cursor.peek() == b'{' };
         let place = Place { root: "/inputs", instance: None, named, outer: 0 };
         if named {
@@ -266,14 +266,14 @@ impl Reader<'_> {
         if !single {
             return self.names_needed(slots, "/inputs");
         }
-        slots.slots[0].last = Some(0);
-        self.value(&mut slots.slots[0], &place)
+        slots.all[0].last = Some(0);
+        self.value(&mut slots.all[0], &place)
     }
 
     fn names_needed(&mut self, slots: &Slots<'_>, pointer: &str) -> Result<(), Stop> {
         let start = self.cursor.at;
         self.cursor.skip()?;
-        let what = format!("expected an object, because the signature has {} inputs", slots.slots.len());
+        let what = format!("expected an object, because the signature has {} inputs", slots.all.len());
         self.note(Kind::NamesNeeded, pointer, start, what, None);
         Ok(())
     }
@@ -298,7 +298,7 @@ impl Reader<'_> {
         let end = std::mem::replace(&mut self.cursor.at, start);
         self.members(&mut slots, &Scope { place, number: 0, form: Form::Top })?;
         self.cursor.at = end;
-        Ok(Some(Inputs { slots: slots.slots, format: Format::Column }))
+        Ok(Some(Inputs { slots: slots.all, format: Format::Column }))
     }
 
     /// Takes a key that TF Serving ignores.

@@ -104,8 +104,8 @@ impl Codec {
             Self::Narrow(format, _) => format.of_number(body, number).ok_or(Kind::OutOfRange)?,
             Self::Int(int) => return int.element(body, number, options),
             Self::Bool => {
-                let value = finite.then(|| Decimal::new(&body[number.start..number.end]).integral());
-                let bits = value.flatten().flatten().filter(|value| *value <= 1 && options.bool_numbers);
+                let value = finite.then(|| Decimal::new(&body[number.start..number.end]).integral().ok());
+                let bits = value.flatten().filter(|value| *value <= 1 && options.bool_numbers);
                 let positive = bits == Some(0) || byte(body, number.start) != b'-';
                 let bits = bits.filter(|_| positive).ok_or(Kind::NumberForBool)?;
                 return Ok(Element { bits, repaired: Some(Kind::NumberAsBool) });
@@ -163,7 +163,7 @@ impl Int {
             return Err(Kind::OutOfRange);
         }
         let value = Decimal::new(&body[number.start..number.end]);
-        let magnitude = value.integral().ok_or(Kind::Inexact)?.ok_or(Kind::OutOfRange)?;
+        let magnitude = value.integral()?;
         if !number.integer && !options.integral_floats {
             return Err(Kind::Inexact);
         }

@@ -79,7 +79,11 @@ const fn powers() -> [f64; 65] {
 #[inline(always)]
 fn approximate(plain: &Plain) -> Option<f64> {
     let power = *POWERS.get(plain.exponent.unsigned_abs() as usize)?;
-    let mantissa = plain.mantissa as f64;
+    // The conversion of a signed integer is one instruction.
+    let mantissa = match i64::try_from(plain.mantissa) {
+        Ok(signed) => signed as f64,
+        Err(_) => plain.mantissa as f64,
+    };
     Some(if plain.exponent < 0 { mantissa / power } else { mantissa * power })
 }
 
@@ -96,16 +100,17 @@ fn is_integer_zero(plain: &Plain) -> bool {
 #[inline(always)]
 pub(super) fn quick_float(plain: &Plain) -> Option<f32> {
     const HALF: u64 = 1 << 28;
-    let value = approximate(plain)?;
+    /// Biased exponents of the doubles that are normal float32s, without the largest ones.
+    const FIRST: u64 = 1023 - 126;
+    const COUNT: u64 = 253;
+    let bits = approximate(plain)?.to_bits();
     // What the double has beyond a float32: half of its last place is the doubtful point.
-    let beyond = value.to_bits() & (2 * HALF - 1);
-    let certain = beyond.wrapping_sub(HALF - DOUBT) > 2 * DOUBT
-        && value >= f64::from(f32::MIN_POSITIVE)
-        && value < f64::from(f32::MAX);
-    if !certain && plain.mantissa != 0 {
-        return None;
+    let beyond = bits & (2 * HALF - 1);
+    let certain = beyond.wrapping_sub(HALF - DOUBT) > 2 * DOUBT && (bits >> 52).wrapping_sub(FIRST) < COUNT;
+    if certain {
+        return Some(signed(plain.negative, f64::from_bits(bits)) as f32);
     }
-    Some(signed(plain.negative && !is_integer_zero(plain), value) as f32)
+    (plain.mantissa == 0).then(|| signed(plain.negative && !plain.integer, 0.0) as f32)
 }
 
 /// The nearest double, if one operation on exact operands gives it.
@@ -117,6 +122,12 @@ pub(super) fn quick_double(plain: &Plain) -> Option<f64> {
     }
     let magnitude = if plain.mantissa == 0 { 0.0 } else { approximate(plain)? };
     Some(signed(plain.negative && !is_integer_zero(plain), magnitude))
+}
+
+/// The nearest double to a number in its usual form; `None` if it is out of range.
+#[inline(always)]
+pub(super) fn double(body: &[u8], plain: &Plain, at: usize) -> Option<f64> {
+    quick_double(plain).or_else(|| Some(parse(&body[at..plain.end])).filter(|value| value.is_finite()))
 }
 
 /// The nearest float32 to a number of any form; infinite if there is none.
@@ -158,11 +169,13 @@ impl Format {
         }
         let value = approximate(plain)?;
         let bits = value.to_bits();
-        let low = self.round(f64::from_bits(bits - DOUBT));
-        let high = self.round(f64::from_bits(bits + DOUBT));
+        let beyond = 52 - self.mantissa_bits;
+        let halfway = (bits & ((1 << beyond) - 1)).abs_diff(1 << (beyond - 1));
+        let normal = (bits >> 52) as i32 - 1023 >= self.min_exponent;
         let exact = plain.exponent == 0 && plain.mantissa <= MAX_EXACT_INTEGER;
-        let pattern = if exact { self.round(value) } else { low };
-        ((exact || low == high) && pattern <= self.max).then(|| self.with_sign(pattern, negative))
+        let pattern = self.round(value);
+        let certain = exact || normal && halfway > DOUBT;
+        (certain && pattern <= self.max).then(|| self.with_sign(pattern, negative))
     }
 
     /// The pattern of the nearest number to a number of any form; `None` if it is out of range.

@@ -2,6 +2,7 @@
 use std::cmp::Ordering;
 
 use super::cursor::{Cursor, Syntax, byte};
+use super::finding::Kind;
 
 /// RapidJSON refuses such a number while it parses (`kParseErrorNumberTooBig`, reader.h).
 pub(super) const TOO_BIG: &str = "number too big for a double";
@@ -36,17 +37,25 @@ pub(super) struct Number {
     pub(super) too_big: bool,
 }
 
+impl Number {
+    /// A number in its usual form, which begins at `start`. RapidJSON refuses none of them.
+    pub(super) fn from_plain(plain: &Plain, start: usize) -> Self {
+        Self { start, end: plain.end, integer: plain.integer, special: None, too_big: false }
+    }
+}
+
 /// Reads a number if it has a usual form; the others, wrong ones included, are left to [`token`].
 #[inline(always)]
 pub(super) fn plain(body: &[u8], at: usize) -> Option<Plain> {
     let negative = byte(body, at) == b'-';
     let start = at + usize::from(negative);
-    let mut at = start;
-    let mut mantissa = 0_u64;
-    while let digit @ 0..=9 = byte(body, at).wrapping_sub(b'0') {
-        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
-        at += 1;
-    }
+    // Most fractions have one digit before the point.
+    let first = byte(body, start).wrapping_sub(b'0');
+    let (mut mantissa, mut at) = if first <= 9 && byte(body, start + 1) == b'.' {
+        (u64::from(first), start + 1)
+    } else {
+        take_digits(body, start, 0)
+    };
     let mut digits = at - start;
     if digits == 0 || digits > 1 && body[start] == b'0' {
         return None;
@@ -56,14 +65,7 @@ pub(super) fn plain(body: &[u8], at: usize) -> Option<Plain> {
     if byte(body, at) == b'.' {
         at += 1;
         let fraction = at;
-        while let Some(eight) = eight_digits(body, at) {
-            mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(eight);
-            at += 8;
-        }
-        while let digit @ 0..=9 = byte(body, at).wrapping_sub(b'0') {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
-            at += 1;
-        }
+        (mantissa, at) = take_digits(body, at, mantissa);
         if at == fraction {
             return None;
         }
@@ -107,22 +109,41 @@ fn small_exponent(body: &[u8], mut at: usize) -> Option<(i32, usize)> {
     Some((if negative { -power } else { power }, at))
 }
 
-/// The value of eight digits, all in one word.
+/// Appends the digits from a position on to a number, modulo 2^64: the number, and where the digits
+/// end. Eight at a time; how many the last of them are is no branch, since the lengths of numbers
+/// in a body can hardly be predicted.
 #[inline(always)]
-fn eight_digits(body: &[u8], at: usize) -> Option<u64> {
-    let eight: [u8; 8] = body.get(at..at + 8)?.try_into().ok()?;
-    let word = u64::from_le_bytes(eight);
-    let above = word.wrapping_add(0x4646_4646_4646_4646);
-    let digits = word.wrapping_sub(0x3030_3030_3030_3030);
-    if (above | digits) & 0x8080_8080_8080_8080 != 0 {
-        return None;
+fn take_digits(body: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
+    const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+    while let Some(eight) = body.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()) {
+        let digits = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
+        // The sum carries only above a byte that is no digit, and the lowest of those counts.
+        let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+        if others != 0 {
+            let count = others.trailing_zeros() as usize / 8;
+            let digits = digits << (8 * (7 - count)) << 8;
+            let number = number.wrapping_mul(POWERS[count & 7]).wrapping_add(eight_digits(digits));
+            return (number, at + count);
+        }
+        number = number.wrapping_mul(100_000_000).wrapping_add(eight_digits(digits));
+        at += 8;
     }
+    while let digit @ 0..=9 = byte(body, at).wrapping_sub(b'0') {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    (number, at)
+}
+
+/// The number of eight digits from 0 to 9, the first one in the lowest byte.
+#[inline(always)]
+fn eight_digits(digits: u64) -> u64 {
     // Pairs, then fours, then all eight.
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
     let mask = 0x0000_00ff_0000_00ff;
     let high = (pairs & mask).wrapping_mul(100 + (1_000_000 << 32));
     let low = (pairs >> 16 & mask).wrapping_mul(1 + (10_000 << 32));
-    Some(high.wrapping_add(low) >> 32)
+    high.wrapping_add(low) >> 32
 }
 
 /// Takes a number of any form, NaN and the infinities included (`ParseNumber`, reader.h).
@@ -242,20 +263,23 @@ impl<'a> Decimal<'a> {
         self.text.iter().filter(|byte| **byte != b'.').map(|byte| byte - b'0')
     }
 
-    /// The magnitude, if the value is an integer; `None` in it is one beyond u64.
-    pub(super) fn integral(&self) -> Option<Option<u64>> {
+    /// The magnitude as an integer.
+    ///
+    /// # Errors
+    /// `Inexact` if it is none, `OutOfRange` if it is beyond u64.
+    pub(super) fn integral(&self) -> Result<u64, Kind> {
         if self.count == 0 {
-            return Some(Some(0));
+            return Ok(0);
         }
         if self.point < self.count {
-            return None;
+            return Err(Kind::Inexact);
         }
         if self.point > 20 {
-            return Some(None);
+            return Err(Kind::OutOfRange);
         }
         let digits = self.digits().chain(std::iter::repeat(0)).take(self.point as usize);
         let value = digits.fold(0_u128, |value, digit| value * 10 + u128::from(digit));
-        Some(u64::try_from(value).ok())
+        u64::try_from(value).map_err(|_| Kind::OutOfRange)
     }
 
     /// How the magnitude compares with that of a double of at most `digits` significant decimal

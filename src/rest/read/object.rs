@@ -19,7 +19,7 @@ const MAX_NAME: usize = 256;
 #[derive(Debug)]
 pub(super) struct Slots<'s> {
     signature: &'s Signature,
-    pub(super) slots: Vec<Slot>,
+    pub(super) all: Vec<Slot>,
     /// How many inputs the first instance has.
     expected: u64,
     /// Where the next name is looked for first.
@@ -55,19 +55,19 @@ struct Undeclared {
 
 impl<'s> Slots<'s> {
     pub(super) fn new(signature: &'s Signature) -> Self {
-        Self { signature, slots: signature.inputs.iter().map(Slot::declared).collect(), expected: 0, next: 0 }
+        Self { signature, all: signature.inputs.iter().map(Slot::declared).collect(), expected: 0, next: 0 }
     }
 
     /// The input that a key names.
     fn find(&mut self, name: &[u8]) -> Option<usize> {
         let is = |slot: &Slot| slot.name.as_bytes() == name;
-        let mut found = Some(self.next).filter(|next| self.slots.get(*next).is_some_and(is));
+        let mut found = Some(self.next).filter(|next| self.all.get(*next).is_some_and(is));
         if found.is_none() {
             found = std::str::from_utf8(name).ok().and_then(|name| self.signature.input_index(name));
         }
         if found.is_none() {
             let declared = self.signature.inputs.len();
-            found = self.slots[declared..].iter().position(is).map(|at| declared + at);
+            found = self.all[declared..].iter().position(is).map(|at| declared + at);
         }
         self.next = found.map_or(0, |found| found + 1);
         found
@@ -111,7 +111,7 @@ impl Reader<'_> {
             self.findings.add_unkept(Kind::MissingKey, count);
             return;
         }
-        let missing = slots.slots.iter().filter(|slot| !slot.absent && slot.last != Some(scope.number));
+        let missing = slots.all.iter().filter(|slot| !slot.absent && slot.last != Some(scope.number));
         for slot in missing {
             self.findings.add(Kind::MissingKey, || Finding {
                 kind: Kind::MissingKey,
@@ -161,7 +161,7 @@ impl Reader<'_> {
             }
             return Ok(false);
         };
-        let slot = &mut slots.slots[index];
+        let slot = &mut slots.all[index];
         if slot.absent {
             self.cursor.skip()?;
             self.name(Kind::UnknownKey, scope, raw, key_at, "the first instance does not have this input");
@@ -189,7 +189,7 @@ impl Reader<'_> {
     ) -> Result<(), Stop> {
         let mut missing = None;
         let mut count = 0;
-        for slot in slots.slots.iter_mut().filter(|slot| slot.last.is_none()) {
+        for slot in slots.all.iter_mut().filter(|slot| slot.last.is_none()) {
             slot.absent = true;
             count += 1;
             missing = Some(slot.dtype);
@@ -217,7 +217,7 @@ impl Reader<'_> {
                 );
                 continue;
             }
-            if slots.slots.iter().any(|slot| slot.name == name) {
+            if slots.all.iter().any(|slot| slot.name == name) {
                 self.name(
                     Kind::DuplicateKey,
                     scope,
@@ -240,9 +240,9 @@ impl Reader<'_> {
             let end = std::mem::replace(&mut self.cursor.at, value.start);
             self.value(&mut slot, &scope.place)?;
             self.cursor.at = end;
-            slots.slots.push(slot);
+            slots.all.push(slot);
         }
-        slots.expected = slots.slots.iter().filter(|slot| !slot.absent).count() as u64;
+        slots.expected = slots.all.iter().filter(|slot| !slot.absent).count() as u64;
         Ok(())
     }
 

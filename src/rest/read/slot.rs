@@ -38,7 +38,12 @@ pub(super) struct Slot {
 /// What was read at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
+    /// Elements of the list that is open now, those before the run included.
     pub(super) count: u64,
+    /// Lists that ended, each followed by another one.
+    pub(super) lists: u64,
+    /// Where the open list begins.
+    pub(super) start: usize,
     /// Whether the last value is complete: otherwise the next one begins here.
     pub(super) complete: bool,
 }
@@ -88,25 +93,33 @@ impl Slot {
         if *dim == size { Ok(()) } else { Err(*dim) }
     }
 
-    /// Reads numbers in their usual form, and the commas between them, as far as there are any and
-    /// the chunk has room.
-    pub(super) fn run(&mut self, cursor: &mut Cursor<'_>) -> Run {
+    /// Reads numbers in their usual form, the commas between them and the brackets between
+    /// innermost lists of the same size, as far as there are any and the chunk has room. `count`
+    /// elements of the list that begins at `start` are read already; `nested` says whether there is
+    /// a list around it.
+    pub(super) fn run(&mut self, cursor: &mut Cursor<'_>, count: u64, start: usize, nested: bool) -> Run {
+        let run = Run { count, lists: 0, start, complete: false };
+        let size = self.dims.last().copied().filter(|_| nested).unwrap_or(OPEN);
+        let body = cursor.body;
         match self.codec {
-            Codec::Float => self.run_of(cursor, |plain| float::quick_float(plain).map(f32::to_le_bytes)),
-            Codec::Double => self.run_of(cursor, |plain| float::quick_double(plain).map(f64::to_le_bytes)),
+            Codec::Float => {
+                self.run_of(cursor, run, size, |plain, _| Some(float::quick_float(plain)?.to_le_bytes()))
+            }
+            Codec::Double => self
+                .run_of(cursor, run, size, |plain, at| Some(float::double(body, plain, at)?.to_le_bytes())),
             Codec::Int(int) => match self.codec.size() {
-                1 => self.run_of(cursor, low::<1>(int)),
-                2 => self.run_of(cursor, low::<2>(int)),
-                4 => self.run_of(cursor, low::<4>(int)),
-                _ => self.run_of(cursor, low::<8>(int)),
+                1 => self.run_of(cursor, run, size, low::<1>(int)),
+                2 => self.run_of(cursor, run, size, low::<2>(int)),
+                4 => self.run_of(cursor, run, size, low::<4>(int)),
+                _ => self.run_of(cursor, run, size, low::<8>(int)),
             },
             Codec::Narrow(format, 1) => {
-                self.run_of(cursor, |plain| format.quick(plain).map(|bits| [bits as u8]))
+                self.run_of(cursor, run, size, |plain, _| Some([format.quick(plain)? as u8]))
             }
             Codec::Narrow(format, _) => {
-                self.run_of(cursor, |plain| format.quick(plain).map(|bits| (bits as u16).to_le_bytes()))
+                self.run_of(cursor, run, size, |plain, _| Some((format.quick(plain)? as u16).to_le_bytes()))
             }
-            Codec::Bool | Codec::Text | Codec::None => Run { count: 0, complete: false },
+            Codec::Bool | Codec::Text | Codec::None => run,
         }
     }
 
@@ -114,29 +127,40 @@ impl Slot {
     fn run_of<const N: usize>(
         &mut self,
         cursor: &mut Cursor<'_>,
-        convert: impl Fn(&Plain) -> Option<[u8; N]>,
+        mut run: Run,
+        size: u64,
+        convert: impl Fn(&Plain, usize) -> Option<[u8; N]>,
     ) -> Run {
         let body = cursor.body;
         let mut at = cursor.at;
-        let mut run = Run { count: 0, complete: false };
         let Some(chunk) = self.values.room(N) else { return run };
-        let mut room = (chunk.capacity() - chunk.len()) / N;
-        while room > 0 {
+        let room = (chunk.capacity() - chunk.len()) / N;
+        let mut left = room;
+        while left > 0 {
             let Some(plain) = number::plain(body, at) else { break };
-            let Some(element) = convert(&plain) else { break };
+            let Some(element) = convert(&plain, at) else { break };
             chunk.extend_from_slice(&element);
-            room -= 1;
+            left -= 1;
             run.count += 1;
             let next = past_space(body, plain.end);
-            if byte(body, next) != b',' {
-                at = next;
-                run.complete = true;
-                break;
+            if byte(body, next) == b',' {
+                at = past_space(body, next + 1);
+                continue;
             }
-            at = past_space(body, next + 1);
+            if byte(body, next) == b']'
+                && run.count == size
+                && let Some((list, first)) = next_list(body, next)
+            {
+                run = Run { count: 0, lists: run.lists + 1, start: list, complete: false };
+                at = first;
+                continue;
+            }
+            at = next;
+            run.complete = true;
+            break;
         }
         cursor.at = at;
-        self.elements += run.count;
+        self.elements += (room - left) as u64;
         run
     }
 
@@ -171,10 +195,20 @@ impl Slot {
     }
 }
 
+/// Where the list after a closing bracket begins, and its first element, if it has one.
+#[inline(always)]
+fn next_list(body: &[u8], close: usize) -> Option<(usize, usize)> {
+    let comma = past_space(body, close + 1);
+    let list = past_space(body, comma + 1);
+    let first = past_space(body, list + 1);
+    let found = byte(body, comma) == b',' && byte(body, list) == b'[' && byte(body, first) != b']';
+    found.then_some((list, first))
+}
+
 /// Integers of so many bytes.
 #[inline(always)]
-fn low<const N: usize>(int: Int) -> impl Fn(&Plain) -> Option<[u8; N]> {
-    move |plain| {
+fn low<const N: usize>(int: Int) -> impl Fn(&Plain, usize) -> Option<[u8; N]> {
+    move |plain, _| {
         let bits = int.quick(plain)?.to_le_bytes();
         let mut low = [0; N];
         low.copy_from_slice(&bits[..N]);

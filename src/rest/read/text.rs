@@ -142,7 +142,7 @@ pub(super) fn append_base64(raw: &[u8], escaped: bool, out: &mut Vec<u8>) {
 fn bare(raw: &[u8], escaped: bool) -> Option<&[u8]> {
     let letters = raw.strip_suffix(b"==").or_else(|| raw.strip_suffix(b"=")).unwrap_or(raw);
     let pads = raw.len() - letters.len();
-    (!escaped && (pads == 0 || raw.len() % 4 == 0 && letters.len() % 4 != 1)).then_some(letters)
+    (!escaped && (pads == 0 || raw.len().is_multiple_of(4) && letters.len() % 4 != 1)).then_some(letters)
 }
 
 fn sextet(byte: u8) -> Option<u32> {

@@ -91,11 +91,15 @@ impl Reader<'_> {
         loop {
             self.cursor.space();
             let mut complete = false;
+            // A list of values goes in one run, and so do those beside it in the same list.
             if slot.rank == Some(levels.len())
-                && let Some(level) = levels.last_mut()
+                && let Some((level, outer)) = levels.split_last_mut()
             {
-                let run = slot.run(&mut self.cursor);
-                level.count += run.count;
+                let run = slot.run(&mut self.cursor, level.count, level.start, !outer.is_empty());
+                *level = Level { count: run.count, start: run.start };
+                if let Some(outer) = outer.last_mut() {
+                    outer.count += run.lists;
+                }
                 complete = run.complete;
             }
             if !complete {
@@ -192,13 +196,16 @@ impl Reader<'_> {
                 self.push(at, 0)?;
             }
             _ => {
-                if let Some(plain) = number::plain(self.cursor.body, start)
-                    && let Some(bits) = at.slot.codec.quick(&plain)
-                {
-                    self.cursor.at = plain.end;
-                    return self.push(at, bits);
-                }
-                let number = number::token(&mut self.cursor)?;
+                let number = match number::plain(self.cursor.body, start) {
+                    Some(plain) => {
+                        self.cursor.at = plain.end;
+                        if let Some(bits) = at.slot.codec.quick(&plain) {
+                            return self.push(at, bits);
+                        }
+                        Number::from_plain(&plain, start)
+                    }
+                    None => number::token(&mut self.cursor)?,
+                };
                 self.number(at, &number, start..number.end, None)?;
             }
         }
