@@ -207,18 +207,38 @@ class Traffic:
 
     def __enter__(self):
         right = {"features": (FLOAT, [1, 4]), "age": (FLOAT, [1, 1])}
-        self.client("fraud-scorer/2.3", lambda send: (send("churn", 3, **right), send("churn", **{**right, "features": (FLOAT, [4])})))
-        self.client("ranker/1.8 grpc-go/1.60.0", lambda send: (send("churn", **right), send("churn", **{**right, "features": (DOUBLE, [1, 4])})))
-        self.client(
-            "checkout/4.1 grpc-java-netty/1.58.0",
+
+        def scorer(send):
+            send("churn", 3, **right)
+            send("churn", **{**right, "features": (FLOAT, [4])})
+
+        def ranker(send):
+            send("churn", **right)
+            send("churn", **{**right, "features": (DOUBLE, [1, 4])})
+
+        def checkout(send):
             # Too many columns; and rows that differ, which is forwarded with a warning.
-            lambda send: (send("churn", **{**right, "features": (FLOAT, [1, 6])}), send("churn", **{"features": (FLOAT, [3, 4]), "age": (FLOAT, [2, 1])})),
-        )
-        self.client(
-            "web-frontend/7.0 grpc-node-js/1.9.5",
-            lambda send: (send("embed", 3, ids=(FLOAT, [1, 8])), self.fixed.is_set() or (send("embed", ids=(FLOAT, [1, 9])), send("embed", ids=(FLOAT, [8])))),
-        )
-        self.client("reporting/3.0 grpc-dotnet/2.59.0", lambda send: (send("churn", 3, **right), send("chrun", **right)))
+            send("churn", **{**right, "features": (FLOAT, [1, 6])})
+            send("churn", features=(FLOAT, [3, 4]), age=(FLOAT, [2, 1]))
+
+        def frontend(send):
+            send("embed", 3, ids=(FLOAT, [1, 8]))
+            if not self.fixed.is_set():
+                send("embed", ids=(FLOAT, [1, 9]))
+                send("embed", ids=(FLOAT, [8]))
+
+        def reporting(send):
+            send("churn", 3, **right)
+            send("chrun", **right)
+
+        self.client("fraud-scorer/2.3", scorer)
+        self.client("ranker/1.8 grpc-go/1.60.0", ranker)
+        self.client("checkout/4.1 grpc-java-netty/1.58.0", checkout)
+        self.client("web-frontend/7.0 grpc-node-js/1.9.5", frontend)
+        self.client("reporting/3.0 grpc-dotnet/2.59.0", reporting)
+        # A request without rows is sent alone.
+        self.client("batch/1.0", lambda send: send("batched", x=(FLOAT, [0, 4])), pause=0.02)
+        # More at once than the queue of the model takes.
         for _ in range(6):
             self.client("batch/1.0", lambda send: send("batched", x=(FLOAT, [1, 4])), pause=0.02)
         return self
