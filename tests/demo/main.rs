@@ -3,7 +3,7 @@
 //!
 //! With `ONCE=1` it exits after the table, with code 1 if an answer is not the expected one.
 //! `--upstream ADDR` uses a running server that serves the model `mlp`; `--tf PYTHON` starts the
-//! TensorFlow test server with that interpreter. `--ops` is another demo: alerts and who sends what.
+//! TensorFlow test server with that interpreter; `--ops` runs the demo with Prometheus instead.
 #[path = "../support/mod.rs"]
 mod support;
 

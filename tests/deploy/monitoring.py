@@ -25,8 +25,15 @@ RULES = PROMETHEUS / "rules" / "tfs-sidecar.yml"
 NAMESPACE = "ml"
 # Windows and waits of the rules, shorter. What is not in here stays as it is.
 SHORTER = {
-    "[5m]": "[5s]", "[15m]": "[10s]", "[1h]": "[8s]", "offset 15m": "offset 10s", "offset 1h": "offset 8s",
-    "for: 2m": "for: 1s", "for: 3m": "for: 1s", "for: 5m": "for: 1s", "for: 10m": "for: 1s",
+    "[5m]": "[5s]",
+    "[15m]": "[10s]",
+    "[1h]": "[8s]",
+    "offset 15m": "offset 10s",
+    "offset 1h": "offset 8s",
+    "for: 2m": "for: 1s",
+    "for: 3m": "for: 1s",
+    "for: 5m": "for: 1s",
+    "for: 10m": "for: 1s",
 }
 
 
@@ -87,8 +94,18 @@ class Sidecar(Program):
         self.file.write_text(config)
         self.address, self.admin = free_address(), free_address()
         super().__init__(
-            sidecar_binary(), "run", "--config", self.file, "--upstream", upstream, "--listen", self.address,
-            "--admin-listen", self.admin, log=folder / f"{name}.log", env={"PATH": os.environ["PATH"]},
+            sidecar_binary(),
+            "run",
+            "--config",
+            self.file,
+            "--upstream",
+            upstream,
+            "--listen",
+            self.address,
+            "--admin-listen",
+            self.admin,
+            log=folder / f"{name}.log",
+            env={"PATH": os.environ["PATH"]},
         )
         self.ready(f"http://{self.admin}/livez", f"the sidecar {name}")
 
@@ -113,8 +130,11 @@ class Prometheus(Program):
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         self.address = free_address()
         super().__init__(
-            program("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'series'}",
-            f"--web.listen-address={self.address}", log=folder / "prometheus.log",
+            program("prometheus"),
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'series'}",
+            f"--web.listen-address={self.address}",
+            log=folder / "prometheus.log",
         )
         self.ready(f"http://{self.address}/-/ready", "Prometheus")
 
@@ -140,8 +160,12 @@ class Alertmanager(Program):
         (folder / "alertmanager.yml").write_text(text)
         self.address = free_address()
         super().__init__(
-            program("prometheus-alertmanager"), f"--config.file={folder / 'alertmanager.yml'}", f"--storage.path={folder / 'alerts'}",
-            f"--web.listen-address={self.address}", "--cluster.listen-address=", log=folder / "alertmanager.log",
+            program("prometheus-alertmanager"),
+            f"--config.file={folder / 'alertmanager.yml'}",
+            f"--storage.path={folder / 'alerts'}",
+            f"--web.listen-address={self.address}",
+            "--cluster.listen-address=",
+            log=folder / "alertmanager.log",
         )
         self.ready(f"http://{self.address}/-/ready", "Alertmanager")
 

@@ -129,12 +129,18 @@ models: {{absent: {{}}}}
         until(lambda: sidecar.answers(f"http://{sidecar.admin}/readyz"), "readiness")
         traffic = enter(Traffic(sidecar.address))
         # The share before the change has to be older than the rule looks back.
-        until(lambda: prometheus.query('namespace_model:tfs_sidecar_mismatches:ratio_rate5m{model="churn"} offset 10s'), "a past")
+        until(
+            lambda: prometheus.query('namespace_model:tfs_sidecar_mismatches:ratio_rate5m{model="churn"} offset 10s'),
+            "a past",
+        )
         models["churn"] = (7, {"features": (FLOAT, [-1, 5]), "age": (FLOAT, [-1, 1])})
         sidecar.file.write_text(CONFIG + "surprise: 1\n")
         sidecar.change_mode("embed", "observe")
         until(lambda: prometheus.query("tfs_sidecar_config_refused == 1"), "the refused configuration")
-        until(lambda: prometheus.query('namespace_model_version:tfs_sidecar_mismatches:ratio_rate5m{version="7"}'), "the new version")
+        until(
+            lambda: prometheus.query('namespace_model_version:tfs_sidecar_mismatches:ratio_rate5m{version="7"}'),
+            "the new version",
+        )
         yield prometheus, webhook, traffic, sidecar, second
 
 
@@ -145,11 +151,14 @@ def test_an_alert_reaches_the_webhook_with_its_client_and_is_resolved_once_the_c
     path, sent = webhook.last("TfsSidecarClientMismatches", **alert)
     assert path == "/tickets"
     assert re.fullmatch(
-        r"Client web-frontend/7\.0 sends [\d.]+% of the requests for model embed wrong\.", sent["annotations"]["summary"]
+        r"Client web-frontend/7\.0 sends [\d.]+% of the requests for model embed wrong\.",
+        sent["annotations"]["summary"],
     )
     assert (ROOT / sent["annotations"]["runbook_url"]).is_file()
     traffic.fixed.set()
-    until(lambda: webhook.last("TfsSidecarClientMismatches", **alert)[1]["status"] == "resolved", "the end of the alert")
+    until(
+        lambda: webhook.last("TfsSidecarClientMismatches", **alert)[1]["status"] == "resolved", "the end of the alert"
+    )
 
 
 def test_a_version_that_breaks_its_clients_pages(stage):

@@ -35,12 +35,16 @@ def test_rules_alert_when_they_should(path):
 
 
 def test_every_alert_is_shown_to_fire_and_to_resolve():
-    tests = [test for path in (PROMETHEUS / "tests").glob("*_test.yml") for test in yaml.safe_load(path.read_text())["tests"]]
+    tests = [
+        test for path in (PROMETHEUS / "tests").glob("*_test.yml") for test in yaml.safe_load(path.read_text())["tests"]
+    ]
     fires, resolves = set(), set()
     for test in tests:
         fired = set()
         for step in test["promql_expr_test"]:
-            shown = {name for sample in step["exp_samples"] for name in re.findall(r'alertname="(\w+)"', sample["labels"])}
+            shown = {
+                name for sample in step["exp_samples"] for name in re.findall(r'alertname="(\w+)"', sample["labels"])
+            }
             asked = re.findall(r'alertname="(\w+)"', step["expr"]) or fired if "ALERTS" in step["expr"] else []
             resolves |= fired & (set(asked) - shown)
             fired |= shown
