@@ -2,11 +2,13 @@
 
 import copy
 import json
+import re
 
 import manifests
 import pytest
 import yaml
 from manifests import CHART, KUBERNETES, NEWEST, OLDEST, OURS, Pod, kustomize, only
+from tools import ROOT
 
 helm = pytest.importorskip("helm_python")
 
@@ -236,3 +238,17 @@ def test_a_name_that_is_too_long_for_a_label_is_cut():
     objects = chart({}, name="r" * 53)
     manifests.check_schemas(objects, OLDEST["native"], NEWEST)
     assert all(len(one["metadata"]["name"]) <= 63 for one in objects)
+
+
+def test_the_commands_of_the_readme_work():
+    text = (CHART.parents[1] / "README.md").read_text()
+    (install,) = re.findall(r"^helm install (\S+) deploy/helm/tfs-sidecar --set (\S+)$", text, re.MULTILINE)
+    name, settings = install
+    values = helm.parse_set_string(settings)
+    (example,) = [path for path in EXAMPLES if path.stem == "existing"]
+    assert values == yaml.safe_load(example.read_text())
+    assert only(chart(values, name=name), "Deployment")["metadata"]["name"] == name
+    folders = re.findall(r"^kubectl apply -k (\S+)$", text, re.MULTILINE)
+    assert len(folders) >= 3
+    for folder in folders:
+        assert kustomize(ROOT / folder)

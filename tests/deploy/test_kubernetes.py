@@ -90,7 +90,6 @@ def failing(objects, folder):
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_a_pod_is_found(mistake, tmp_path):
     check, change = MISTAKES[mistake]
-    assert failing(overlay("native"), tmp_path) == []
     assert check in failing(changed(overlay("native"), change), tmp_path)
 
 
