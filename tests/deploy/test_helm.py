@@ -240,6 +240,22 @@ def test_a_name_that_is_too_long_for_a_label_is_cut():
     assert all(len(one["metadata"]["name"]) <= 63 for one in objects)
 
 
+def test_an_autoscaler_may_set_the_number_of_pods():
+    assert "replicas" not in only(chart({"replicas": None}), "Deployment")["spec"]
+    assert only(chart({"replicas": 0}), "Deployment")["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_native_sidecar_is_refused_where_kubernetes_does_not_know_it(variant, capfd):
+    """An older Kubernetes drops `restartPolicy` silently, and the pod would never start."""
+    refused = f"variant `{variant}` needs Kubernetes 1.29"
+    # Only `helm lint` takes a version here. It goes on after `fail`, and writes what it says.
+    helm.lint(CHART, {"variant": variant}, kube_version="v1.28.9")
+    assert (refused in capfd.readouterr().err) == (variant != "classic")
+    helm.lint(CHART, {"variant": variant}, kube_version="v1.29.0")
+    assert refused not in capfd.readouterr().err
+
+
 def test_the_commands_of_the_readme_work():
     text = (CHART.parents[1] / "README.md").read_text()
     (install,) = re.findall(r"^helm install (\S+) deploy/helm/tfs-sidecar --set (\S+)$", text, re.MULTILINE)

@@ -198,6 +198,14 @@ def test_a_service_without_port_8500_is_an_error_and_not_bypassed_silently(tmp_p
     run(program("kubectl"), "kustomize", tmp_path / "example", code=1)
 
 
+def test_a_liveness_probe_of_tf_serving_is_an_error(tmp_path):
+    example(tmp_path)
+    deployment = tmp_path / "example" / "tf-serving.yaml"
+    probe = "          livenessProbe: {tcpSocket: {port: 8500}}\n          args:\n"
+    deployment.write_text(deployment.read_text().replace("          args:\n", probe))
+    run(program("kubectl"), "kustomize", tmp_path / "example", code=1)
+
+
 def test_the_operator_knows_every_field_of_monitoring():
     manifests.check_schemas(kustomize(MONITORING), OLDEST["classic"], NEWEST)
     manifests.check_schemas([monitoring("hpa"), monitoring("scaledobject")], OLDEST["classic"], NEWEST)
