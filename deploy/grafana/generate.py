@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the dashboards next to it: `deploy/grafana/generate.py`. Needs only Python.
+"""Writes the dashboards next to it. Needs only Python. Run deploy/generate.py afterwards, for the copies that
+Kubernetes and Helm need.
 
 The JSON files are what Grafana reads. They are made here so that every panel has the same conventions: the
 data source is a variable, rates use $__rate_interval, and each panel has a unit and says what it shows.
