@@ -7,11 +7,13 @@ import threading
 import time
 from collections import deque
 
-from pod import SIDECAR, TF_SERVING, Pod, free_address
+from pod import SIDECAR, TF_SERVING, Pod, clock, free_address
 from tools import until
 
 # How long a change of the endpoints takes until kube-proxy and the cluster's DNS know of it.
 PROPAGATION = 1.5
+# How long DNS takes to answer.
+DNS_LATENCY = 0.01
 PATIENCE = 60
 
 
@@ -121,7 +123,7 @@ class Dns:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((free_address(()), 0))
         self.address = "{}:{}".format(*self.socket.getsockname())
-        self.closed = threading.Event()
+        self.closed, self.answers = threading.Event(), []
         self.thread = threading.Thread(target=self.serve, name="dns")
         self.thread.start()
 
@@ -134,7 +136,10 @@ class Dns:
             while query[end]:
                 end += query[end] + 1
             end += 5
+            self.closed.wait(DNS_LATENCY)
             (kind,) = struct.unpack("!H", query[end - 4 : end - 2])
+            if kind == 1:
+                self.answers.append(f"{clock():7.3f} DNS {self.endpoints.published()}")
             answers = [
                 b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + socket.inet_aton(address)
                 for address in (self.endpoints.published() if kind == 1 else ())
@@ -224,7 +229,8 @@ class Deployment:
             pod.wait_gone()
 
     def evidence(self):
-        return "\n".join(pod.evidence() for pod in [*self.leaving, *self.pods])
+        logs = [pod.evidence() for pod in [*self.leaving, *self.pods]]
+        return "\n".join([*logs, *self.dns.answers])
 
     def close(self):
         for pod in [*self.leaving, *self.pods]:

@@ -42,6 +42,11 @@ BACKOFF = 10
 UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
+def clock(started=time.monotonic()):
+    """The time in all that is said of what happened."""
+    return time.monotonic() - started
+
+
 def missing():
     """Why pods cannot run here, or nothing."""
     if shutil.which("unshare") is None:
@@ -76,7 +81,6 @@ class Pod:
 
     def __init__(self, name, spec, configs, folder, on_change=lambda pod: None):
         self.name, self.spec, self.configs, self.folder, self.on_change = name, spec, configs, folder, on_change
-        self.begun = time.monotonic()
         self.events, self.lock = [], threading.Lock()
         self.deleted, self.deleted_at, self.gone_at = threading.Event(), None, None
         self.grace = spec.get("terminationGracePeriodSeconds", 30)
@@ -94,7 +98,7 @@ class Pod:
     def note(self, text):
         """Keeps what happened, for the message of a failed test."""
         with self.lock:
-            self.events.append(f"{time.monotonic() - self.begun:7.3f} {self.name} {text}")
+            self.events.append(f"{clock():7.3f} {self.name} {text}")
 
     def volume(self, volume):
         """The folder of a volume, with the files of a ConfigMap."""

@@ -18,12 +18,11 @@ import pytest
 import yaml
 from cluster import PATIENCE, Deployment
 from pod import missing
-from tools import DEPLOY, program, run, until
+from tools import DEPLOY, program, run, sidecar_binary, until
 from traffic import Traffic
 
 OVERLAYS = ("native", "classic", "uds")
 UPDATES = 3
-REPLICAS = 2
 LIMIT = 150
 
 
@@ -54,24 +53,34 @@ class Outcome:
 # What is done to a manifest
 
 
+def pod_of(manifest):
+    (deployment,) = (document for document in manifest if document["kind"] == "Deployment")
+    return deployment["spec"]["template"]["spec"]
+
+
 def shipped(_):
     pass
 
 
-def naive(pod):
+def naive(manifest):
     """A sidecar that was only put beside TensorFlow Serving."""
-    without_hook(pod)
-    pod.pop("shareProcessNamespace")
-    pod.pop("terminationGracePeriodSeconds")
+    without_hook(manifest)
+    pod_of(manifest).pop("shareProcessNamespace")
+    pod_of(manifest).pop("terminationGracePeriodSeconds")
 
 
-def without_hook(pod):
-    for container in pod["containers"]:
+def without_hook(manifest):
+    for container in pod_of(manifest)["containers"]:
         container.pop("lifecycle", None)
 
 
-def startup_on_readyz(pod):
-    (sidecar,) = pod["initContainers"]
+def without_delay(manifest):
+    (config,) = (document for document in manifest if document["kind"] == "ConfigMap")
+    config["data"] = {name: f"drain_delay: 0s\n{text}" for name, text in config["data"].items()}
+
+
+def startup_on_readyz(manifest):
+    (sidecar,) = pod_of(manifest)["initContainers"]
     sidecar["startupProbe"]["httpGet"]["path"] = "/readyz"
 
 
@@ -79,19 +88,25 @@ def startup_on_readyz(pod):
 
 
 def rolling_updates(deployment, outcome):
-    """Updates all pods some times, then takes one pod away."""
-    under_load(deployment, outcome, lambda: [deployment.rolling_update() for _ in range(UPDATES)])
+    """Updates all pods some times. Of several, it takes one away in the end."""
+    under_load(deployment, outcome, UPDATES, deployment.replicas > 1)
+
+
+def one_update(deployment, outcome):
+    under_load(deployment, outcome, 1, False)
 
 
 def scale_down(deployment, outcome):
-    under_load(deployment, outcome, lambda: None)
+    under_load(deployment, outcome, 0, True)
 
 
-def under_load(deployment, outcome, change):
+def under_load(deployment, outcome, updates, scale):
     deployment.start()
     with Traffic(deployment.cluster_ip, deployment.headless, deployment.model) as traffic:
-        change()
-        deployment.remove()
+        for _ in range(updates):
+            deployment.rolling_update()
+        if scale:
+            deployment.remove()
         deployment.wait_gone()
     outcome.sent, outcome.wrong, outcome.failures = traffic.sent, traffic.wrong, traffic.failures
 
@@ -106,7 +121,6 @@ def never_starts(deployment, outcome):
 
 def liveness(deployment, outcome):
     """TensorFlow Serving crashes and hangs, then the sidecar hangs."""
-    deployment.replicas = 1
     deployment.start()
     (pod,) = deployment.pods
     pod.serving.signal(signal.SIGKILL)
@@ -132,31 +146,32 @@ def liveness(deployment, outcome):
 
 
 SCENARIOS = {
-    **{overlay: (overlay, shipped, rolling_updates) for overlay in OVERLAYS},
-    "naive native": ("native", naive, scale_down),
-    "naive classic": ("classic", naive, scale_down),
-    "native without preStop": ("native", without_hook, scale_down),
-    "native with a startup probe of /readyz": ("native", startup_on_readyz, never_starts),
-    "liveness": ("native", shipped, liveness),
+    **{overlay: (overlay, shipped, rolling_updates, 2) for overlay in OVERLAYS},
+    "one pod": ("native", shipped, rolling_updates, 1),
+    "naive native": ("native", naive, scale_down, 2),
+    "naive classic": ("classic", naive, scale_down, 2),
+    "without preStop": ("native", without_hook, scale_down, 2),
+    "without drain_delay": ("native", without_delay, one_update, 1),
+    "startup probe of /readyz": ("native", startup_on_readyz, never_starts, 1),
+    "liveness": ("native", shipped, liveness, 1),
 }
 
 
-def play(manifest, change, action):
+def play(manifest, change, action, replicas):
     """Runs a scenario in this process."""
     outcome = Outcome()
     threading.excepthook = lambda thrown: outcome.errors.append(f"{thrown.thread}: {thrown.exc_value!r}")
     manifest = copy.deepcopy(manifest)
-    (spec,) = (document["spec"]["template"]["spec"] for document in manifest if document["kind"] == "Deployment")
-    change(spec)
+    change(manifest)
     with tempfile.TemporaryDirectory(prefix="tfs-sidecar-") as folder:
-        deployment = Deployment(manifest, Path(folder), REPLICAS)
+        deployment = Deployment(manifest, Path(folder), replicas)
         try:
             action(deployment, outcome)
         except AssertionError as error:
             outcome.errors.append(str(error))
         finally:
             deployment.close()
-        outcome.grace = spec.get("terminationGracePeriodSeconds", 30)
+        outcome.grace = pod_of(manifest).get("terminationGracePeriodSeconds", 30)
         for pod in deployment.leaving:
             outcome.seconds.append(round(pod.seconds_to_go, 1))
             outcome.killed += ["sidecar"] if pod.sidecar.was_killed else []
@@ -177,6 +192,7 @@ def outcomes(request):
     """The outcomes of all scenarios that were selected, as futures."""
     if reason := missing():
         pytest.skip(reason)
+    sidecar_binary()
     selected = {item.callspec.params["outcome"] for item in request.session.items if item.module is request.module}
     jobs = {name: (rendered(SCENARIOS[name][0]), *SCENARIOS[name][1:]) for name in SCENARIOS if name in selected}
     with ProcessPoolExecutor(len(jobs), multiprocessing.get_context("spawn")) as pool:
@@ -195,14 +211,20 @@ def of(*names):
     return pytest.mark.parametrize("outcome", names, indirect=True)
 
 
-@of(*OVERLAYS)
+@of(*OVERLAYS, "one pod")
 def test_no_rpc_fails_in_rolling_updates_with_the_shipped_manifests(outcome):
     assert outcome.failures == [], outcome.evidence
     assert outcome.wrong == 0
     assert min(outcome.sent.values()) > 20, "every client was busy"
-    assert len(outcome.seconds) == UPDATES * REPLICAS + 1
+    assert len(outcome.seconds) >= UPDATES
     assert max(outcome.seconds) < outcome.grace / 2, outcome.evidence
     assert (outcome.killed, set(outcome.codes)) == ([], {0}), outcome.evidence
+
+
+@of("without drain_delay")
+def test_without_the_delay_clients_reach_a_pod_that_has_left(outcome):
+    assert len(outcome.failures) > 0, outcome.evidence
+    assert outcome.wrong == 0
 
 
 @of("naive native")
@@ -218,14 +240,14 @@ def test_a_plain_second_container_does_not_keep_the_pod_from_hanging(outcome):
     assert outcome.killed == ["serving"], outcome.evidence
 
 
-@of("native without preStop")
+@of("without preStop")
 def test_with_only_a_shared_namespace_rpcs_fail_at_once(outcome):
     assert len(outcome.failures) > 0, outcome.evidence
     assert max(outcome.seconds) < outcome.grace / 2
     assert outcome.wrong == 0
 
 
-@of("native with a startup probe of /readyz")
+@of("startup probe of /readyz")
 def test_a_startup_probe_of_readyz_keeps_the_pod_from_starting(outcome):
     assert outcome.facts == {"tf_serving_ran": False, "ready": False}, outcome.evidence
 

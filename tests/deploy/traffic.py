@@ -17,6 +17,7 @@ import grpc
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
 
 from backend import FLOAT, SERVICE, predict_pb2  # noqa: E402
+from pod import clock  # noqa: E402
 from serving import WEIGHTS  # noqa: E402
 
 DEADLINE = 20
@@ -66,7 +67,7 @@ class Client(threading.Thread):
         try:
             answer = call(request, timeout=DEADLINE).outputs["score"].float_val
         except grpc.RpcError as error:
-            self.failures.append((begun, self.name, error.code().name, error.details()))
+            self.failures.append((round(clock(), 3), self.name, error.code().name, error.details()))
             return
         self.slowest = max(self.slowest, time.monotonic() - begun)
         self.wrong += list(answer) != [sum(weight * value for weight, value in zip(WEIGHTS, values))]
