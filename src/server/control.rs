@@ -28,9 +28,10 @@ use crate::upstream::pool::Pool;
 
 /// How often the exporter sorts the samples of histograms into buckets.
 const UPKEEP: Duration = Duration::from_secs(1);
-/// For this time after clients were told to go elsewhere, new connections are kept open, unanswered.
-/// Such a client connects again to the addresses that it knows, and asks DNS for others meanwhile. If
-/// it knows no other and the connection ended before DNS has answered, gRPC would fail its requests.
+/// For this time after clients were told to go elsewhere, new connections are kept open,
+/// unanswered. Such a client connects again to the addresses that it knows, and asks DNS for
+/// others meanwhile. If it knows no other and the connection ended before DNS has answered, gRPC
+/// would fail its requests.
 const HELD_FOR: Duration = Duration::from_secs(1);
 /// What only the control thread owns.
 pub(super) struct Control {
