@@ -15,7 +15,7 @@ from harness import HERE, PEERS, SIDECAR, Bench, find
 
 # Requests in the short and in the long run. The difference is large, because startup varies by
 # millions of instructions: the clock of the metrics exporter calibrates itself.
-RUNS = {"S": (500, 4500), "M": (500, 4500), "S_nobatch": (500, 4500), "S_f64": (500, 4500), "S_traced": (500, 4500), "S_traced_all": (500, 4500)}
+RUNS = {"S": (500, 4500), "M": (500, 4500), "S_nobatch": (500, 4500), "S_f64": (500, 4500), "S_traced": (500, 4500), "S_watched": (500, 4500), "S_traced_all": (500, 4500)}
 STREAMS = 8
 # Clients that send S to a stub that computes rows: (runs, clients, `batching` or nothing). With a long
 # `max_delay` every run has the rows of all clients, however slow callgrind makes them.
@@ -25,11 +25,11 @@ CLIENTS = {
     "S_lone": ((500, 4500), 1, "{enabled: on, probation: 0}"),
     "S_batched": ((640, 6400), 64, FULL),
 }
-# The share of the requests of S that are traced; the stub takes the traces.
-TRACED = {"S_traced": 0.01, "S_traced_all": 1}
+# The share of the requests of S that are traced, and its access log; the stub takes the traces.
+TRACED = {"S_traced": (0.01, "off"), "S_watched": (0.01, "all"), "S_traced_all": (1, "off")}
 # The most that a case may take of another in the same run. The client's half of HTTP/2 and the checks,
 # which batching does not save, are more than half of S (docs/batching.md).
-BARS = {"S_lone": ("S_one", 1.03), "S_batched": ("S", 0.9), "S_traced": ("S", 1.02)}
+BARS = {"S_lone": ("S_one", 1.03), "S_batched": ("S", 0.9), "S_traced": ("S", 1.02), "S_watched": ("S", 1.1)}
 
 
 def main():
@@ -138,7 +138,8 @@ def count(bench, peer, payload, requests):
         code, figures = bench.clients(proxy.port, {"all": {"streams": clients}}, "--requests", requests)
     elif payload in TRACED:
         stub = bench.stub()
-        traces = f"otlp_endpoint: 127.0.0.1:{stub.port}\notlp_sample: {TRACED[payload]}\n"
+        share, access_log = TRACED[payload]
+        traces = f"otlp_endpoint: 127.0.0.1:{stub.port}\notlp_sample: {share}\naccess_log: {access_log}\n"
         proxy = bench.sidecar(1, stub.port, f"{traces}models: {{m: {{}}}}\n", prefix)
         code, figures = bench.load(proxy.port, "S", "--requests", requests, "--conns", 1, "--streams", STREAMS)
     else:

@@ -99,7 +99,7 @@ impl Event<'_> {
 
 /// Milliseconds with three decimals.
 pub(super) fn millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1_000.0
+    duration.as_micros() as u64 as f64 / 1_000.0
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -46,81 +46,69 @@ where
 
 impl Line {
     fn write(&self, fields: &mut Fields, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        fields.begin(self.0);
+        fields.begin(self.0, writer.has_ansi_escapes(), event.metadata());
         event.record(fields);
-        let Fields { message, others, truncated, second, .. } = fields;
-        let level = *event.metadata().level();
-        second.with_micros(SystemTime::now());
-        let time = &*second.text;
-        match self.0 {
-            LogFormat::Text if writer.has_ansi_escapes() => {
-                let (colour, level) = (colour_of(level), padded(level));
-                write!(writer, "\x1b[2m{time}\x1b[0m \x1b[{colour}m{level}\x1b[0m ")?;
-            }
-            LogFormat::Text => {
-                for part in [time, " ", padded(level), " "] {
-                    writer.write_str(part)?;
-                }
-            }
-            LogFormat::Json => {
-                let target = event.metadata().target();
-                let level = level.as_str();
-                for part in [
-                    "{\"timestamp\":\"",
-                    time,
-                    "\",\"level\":\"",
-                    level,
-                    "\",\"target\":\"",
-                    target,
-                    "\",\"message\":\"",
-                ] {
-                    writer.write_str(part)?;
-                }
-            }
-        }
-        writer.write_str(message)?;
-        if self.0 == LogFormat::Json {
-            writer.write_char('"')?;
-        }
-        writer.write_str(others)?;
-        writer.write_str(match (self.0, *truncated) {
+        fields.line += match (self.0, fields.truncated) {
             (LogFormat::Text, false) => "\n",
             (LogFormat::Text, true) => " truncated=true\n",
             (LogFormat::Json, false) => "}\n",
             (LogFormat::Json, true) => ",\"truncated\":true}\n",
-        })
+        };
+        writer.write_str(&fields.line)
     }
 }
 
-/// The fields of an event, escaped and bounded.
+/// A line in the making: its fields are escaped and bounded.
 #[derive(Debug, Default)]
 struct Fields {
     format: LogFormat,
-    message: String,
-    /// All but the message, as they are written.
-    others: String,
+    line: String,
+    /// Where the message ends in `line`, without the quote after it; other fields follow.
+    message_end: usize,
+    /// What `line` may be long before its last field is left out.
+    max: usize,
     /// Whether fields were left out because the line would be too long.
     truncated: bool,
     second: Second,
 }
 
 impl Fields {
-    fn begin(&mut self, format: LogFormat) {
+    /// Writes what is before the message.
+    fn begin(&mut self, format: LogFormat, colour: bool, event: &Metadata<'_>) {
         self.format = format;
-        self.message.clear();
-        self.others.clear();
         self.truncated = false;
+        self.line.clear();
+        self.second.with_micros(SystemTime::now());
+        let (time, level) = (&*self.second.text, *event.level());
+        match format {
+            LogFormat::Text if colour => {
+                let (colour, level) = (colour_of(level), padded(level));
+                // Writing to a string cannot fail.
+                write!(self.line, "\x1b[2m{time}\x1b[0m \x1b[{colour}m{level}\x1b[0m ").ok();
+            }
+            LogFormat::Text => self.line.extend([time, " ", padded(level), " "]),
+            LogFormat::Json => self.line.extend([
+                "{\"timestamp\":\"",
+                time,
+                "\",\"level\":\"",
+                level.as_str(),
+                "\",\"target\":\"",
+                event.target(),
+                "\",\"message\":\"",
+            ]),
+        }
+        self.message_end = self.line.len();
+        self.max = self.line.len() + MAX_LINE;
+        if format == LogFormat::Json {
+            self.line.push('"');
+        }
     }
 
     /// Adds a field; `quoted` if its text has quotes also where the format does not need them.
     fn add(&mut self, field: &Field, quoted: bool, write: impl FnOnce(&mut Escaped<'_>) -> fmt::Result) {
         let format = self.format;
-        if field.name() == "message" {
-            let end = MAX_MESSAGE;
-            if write(&mut Escaped { format, quoted: false, text: &mut self.message, end }).is_err() {
-                self.message += CUT;
-            }
-            return;
+        if field.name() == MESSAGE {
+            return self.message(write);
         }
         let quoted = quoted || format == LogFormat::Json;
         self.other(field, |text| {
@@ -137,6 +125,20 @@ impl Fields {
         });
     }
 
+    /// Writes the message, before the other fields. Usually there are none yet.
+    fn message(&mut self, write: impl FnOnce(&mut Escaped<'_>) -> fmt::Result) {
+        let quote = if self.format == LogFormat::Json { "\"" } else { "" };
+        let others = self.line.split_off(self.message_end + quote.len());
+        self.line.truncate(self.message_end);
+        let (format, end) = (self.format, self.line.len() + MAX_MESSAGE);
+        if write(&mut Escaped { format, quoted: false, text: &mut self.line, end }).is_err() {
+            self.line += CUT;
+        }
+        self.message_end = self.line.len();
+        self.line += quote;
+        self.line += &others;
+    }
+
     /// Adds a field that needs no escapes.
     fn plain(&mut self, field: &Field, value: impl fmt::Display) {
         self.other(field, |text| {
@@ -150,43 +152,31 @@ impl Fields {
         if self.truncated {
             return;
         }
-        let (start, name) = (self.others.len(), field.name());
+        let (start, name) = (self.line.len(), field.name());
         // Often all that the field takes.
-        self.others.reserve(name.len() + 64);
+        self.line.reserve(name.len() + 64);
         match self.format {
             LogFormat::Text => {
-                self.others.push(' ');
-                self.others += name;
-                self.others.push('=');
+                self.line.push(' ');
+                self.line += name;
+                self.line.push('=');
             }
             LogFormat::Json => {
-                self.others += ",\"";
-                self.others += name;
-                self.others += "\":";
+                self.line += ",\"";
+                self.line += name;
+                self.line += "\":";
             }
         }
-        write(&mut self.others);
-        if self.message.len() + self.others.len() > MAX_LINE {
-            self.others.truncate(start);
+        write(&mut self.line);
+        if self.line.len() > self.max {
+            self.line.truncate(start);
             self.truncated = true;
         }
     }
 }
 
-/// Writes a number in decimal digits, quicker than a formatter.
-fn number(text: &mut String, mut value: u64) {
-    let mut digits = [0_u8; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    *text += std::str::from_utf8(&digits[start..]).unwrap_or_default();
-}
+/// The name that `tracing` gives to the message.
+const MESSAGE: &str = "message";
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -194,7 +184,15 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, true, |text| text.write_str(value));
+        if value.len() > MAX_FIELD || !is_plain(value) || field.name() == MESSAGE {
+            return self.add(field, true, |text| text.write_str(value));
+        }
+        // Most texts need no escapes.
+        self.other(field, |text| {
+            text.push('"');
+            *text += value;
+            text.push('"');
+        });
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
@@ -202,14 +200,13 @@ impl Visit for Fields {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        let thousandths = (value * 1_000.0).round();
-        if (0.0..1e12).contains(&thousandths) && thousandths / 1_000.0 == value {
+        let thousandths = (value * 1_000.0 + 0.5) as u64;
+        if thousandths < 1_000_000_000_000 && thousandths as f64 / 1_000.0 == value {
             // Much quicker than the shortest form of any number: durations are such.
-            let whole = thousandths as u64;
             self.other(field, |text| {
-                number(text, whole / 1_000);
+                *text += itoa::Buffer::new().format(thousandths / 1_000);
                 text.push('.');
-                for digit in [whole / 100, whole / 10, whole] {
+                for digit in [thousandths / 100, thousandths / 10, thousandths] {
                     text.push(char::from(b'0' + (digit % 10) as u8));
                 }
             });
@@ -226,7 +223,7 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.other(field, |text| number(text, value));
+        self.other(field, |text| *text += itoa::Buffer::new().format(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -293,12 +290,28 @@ static PLAIN: [bool; 256] = {
     plain
 };
 
-/// How many bytes from the start are plain. Most texts are, so eight are looked at at a time.
+/// How many bytes from the start are plain.
 fn plain(text: &[u8]) -> usize {
-    let is_plain = |byte: &u8| PLAIN[usize::from(*byte)];
     let (words, _) = text.as_chunks::<8>();
-    let whole = 8 * words.iter().take_while(|word| word.iter().all(is_plain)).count();
-    whole + text[whole..].iter().take_while(|byte| is_plain(byte)).count()
+    let whole = 8 * words.iter().take_while(|word| is_plain_word(**word)).count();
+    whole + text[whole..].iter().take_while(|byte| PLAIN[usize::from(**byte)]).count()
+}
+
+/// Whether all of a text is plain, as most texts are.
+fn is_plain(text: &str) -> bool {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    words.iter().all(|word| is_plain_word(*word)) && rest.iter().all(|byte| PLAIN[usize::from(*byte)])
+}
+
+/// Whether eight bytes are plain: the arithmetic sets the highest bit of each that is not. A borrow
+/// or carry may set it in the next byte too, but only if one is not plain.
+fn is_plain_word(word: [u8; 8]) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_ne_bytes(word);
+    let zero_if = |byte: u8| (word ^ (EACH * u64::from(byte))).wrapping_sub(EACH);
+    let control = word.wrapping_sub(EACH * u64::from(b' '));
+    let delete = word.wrapping_add(EACH);
+    (word | control | delete | zero_if(b'"') | zero_if(b'\\')) & (EACH * 0x80) == 0
 }
 
 /// Whether a terminal or a viewer acts on the character instead of showing it: control characters,
@@ -349,10 +362,11 @@ mod tests {
             let text = vec![b'x'; length];
             assert_eq!(plain(&text), length);
             for at in 0..length {
-                for byte in [b'"', b'\\', b'\n', 0x7f, 0x80, 0xff, 0] {
+                for byte in 0..=255 {
                     let mut text = text.clone();
                     text[at] = byte;
-                    assert_eq!(plain(&text), at);
+                    let is_plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+                    assert_eq!(plain(&text), if is_plain { length } else { at });
                 }
             }
         }
@@ -388,6 +402,13 @@ mod tests {
         assert_eq!(line["shown"], HOSTILE);
         assert_eq!(line["message"], format!("of {HOSTILE}"));
         assert_eq!((&line["count"], &line["ok"]), (&3.into(), &true.into()));
+    }
+
+    #[test]
+    fn the_message_is_before_the_fields_wherever_it_was_given() {
+        let log = |format| captured(format, "info", || tracing::info!(a = 1, message = "a \"b\"", c = 2));
+        assert!(log(LogFormat::Text).ends_with(" INFO a \"b\" a=1 c=2\n"));
+        assert!(log(LogFormat::Json).ends_with("\"message\":\"a \\\"b\\\"\",\"a\":1,\"c\":2}\n"));
     }
 
     #[test]
