@@ -149,7 +149,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, shards: Vec<(Arc<Live>,
                 let is_full =
                     shards.iter().map(|(live, _)| live.count()).sum::<usize>() >= shared.connections.max();
                 if let Some(since) = shared.drain.draining_since() {
-                    if let (false, Some((live, _))) = (is_full, shards.first()) {
+                    if !is_full && let Some((live, _)) = shards.first() {
                         live.add();
                         let counted = Counted::of(live, &shared.ended);
                         let held = hold(accepted, counted, since + HELD_FOR);

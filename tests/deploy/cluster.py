@@ -88,11 +88,11 @@ class Service:
                 reset(end, close=False)
         with self.lock:
             left[0] -= 1
-            last = left[0] == 0
-            self.open.discard(pair) if last else None
-        if last:
-            for end in pair:
-                end.close()
+            if left[0]:
+                return
+            self.open.discard(pair)
+        for end in pair:
+            end.close()
 
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -174,7 +174,8 @@ class Deployment:
         named = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
         self.target_port = named["grpc"]
         (serving,) = (part for part in containers if TF_SERVING in part["image"])
-        given = [argument.removeprefix("--model_name=") for argument in serving.get("args", []) if "--model_name=" in argument]
+        flag, arguments = "--model_name=", serving.get("args", [])
+        given = [argument.removeprefix(flag) for argument in arguments if argument.startswith(flag)]
         given += [entry["value"] for entry in serving.get("env", []) if entry["name"] == "MODEL_NAME"]
         self.model = given[0]
         (self.port,) = (
@@ -197,7 +198,8 @@ class Deployment:
 
     def add(self):
         self.made += 1
-        pod = Pod(f"{self.name}-{self.made}", self.pod_spec, self.configs, self.folder / str(self.made), self.endpoints.update)
+        name, folder = f"{self.name}-{self.made}", self.folder / str(self.made)
+        pod = Pod(name, self.pod_spec, self.configs, folder, self.endpoints.update)
         self.pods.append(pod)
         return pod
 
@@ -219,7 +221,7 @@ class Deployment:
         return pod
 
     def rolling_update(self):
-        """Replaces all pods as a Deployment does by default: one more than its replicas at a time, never fewer ready."""
+        """Replaces all pods: one more than the replicas at a time, and never fewer of them ready."""
         for _ in range(self.replicas):
             self.wait_ready([self.add()])
             self.remove()

@@ -39,7 +39,8 @@ PROBE_SPEED = 4
 MIN_GRACE = 2
 BACKOFF = 10
 # Runs the first process of a container as PID 1; an ordinary user needs a user namespace for it.
-UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc", "--kill-child"]
+USER_NAMESPACE = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+UNSHARE = ["unshare", *USER_NAMESPACE, "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
 def clock(started=time.monotonic()):
@@ -240,7 +241,7 @@ class Container:
 
     def environment(self):
         pod, values = self.pod, {"PATH": os.environ["PATH"], "HOSTNAME": self.pod.name, "POD_ADDRESS": self.pod.address}
-        fields = {"metadata.name": pod.name, "metadata.namespace": "default", "status.podIP": pod.address, "spec.nodeName": "node"}
+        fields = {"metadata.name": pod.name, "metadata.namespace": "default", "status.podIP": pod.address}
         for entry in self.spec.get("env", []):
             if "value" in entry:
                 values[entry["name"]] = self.local(entry["value"])
