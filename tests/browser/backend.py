@@ -53,7 +53,7 @@ class Backend:
     `services` are functions that add further services to the server.
     """
 
-    def __init__(self, models, addresses=("127.0.0.1:0",), threads=8, services=()):
+    def __init__(self, models, address="127.0.0.1:0", threads=8, services=()):
         self.models = models
         self.server = grpc.server(futures.ThreadPoolExecutor(threads))
         handlers = {
@@ -75,8 +75,8 @@ class Backend:
             self.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, unary)])
         for add in services:
             add(self.server)
-        ports = [self.server.add_insecure_port(address) for address in addresses]
-        self.address = f"127.0.0.1:{ports[0]}"
+        port = self.server.add_insecure_port(address)
+        self.address = address if address.startswith("unix:") else f"127.0.0.1:{port}"
         self.server.start()
 
     def __enter__(self):

@@ -242,6 +242,8 @@ class Container:
     def environment(self):
         pod, values = self.pod, {"PATH": os.environ["PATH"], "HOSTNAME": self.pod.name, "POD_ADDRESS": self.pod.address}
         fields = {"metadata.name": pod.name, "metadata.namespace": "default", "status.podIP": pod.address}
+        # What a killed process leaves behind is removed with the folder.
+        values["TMPDIR"] = str(pod.folder)
         for entry in self.spec.get("env", []):
             if "value" in entry:
                 values[entry["name"]] = self.local(entry["value"])

@@ -63,7 +63,8 @@ def main():
     addresses += [f"unix://{wanted.grpc_socket_path}"] if wanted.grpc_socket_path else []
     models = {name: (1, {"x": (FLOAT, [-1, 4])}) for name in names}
     services = [serve_health] if wanted.enable_grpc_healthcheck_service == "true" else []
-    _serving = Serving(models, addresses, wanted.grpc_max_threads, services)
+    services += [lambda server, more=more: server.add_insecure_port(more) for more in addresses[1:]]
+    _serving = Serving(models, addresses[0], wanted.grpc_max_threads, services)
     threading.Event().wait()
 
 
