@@ -50,7 +50,7 @@ def signature(inputs, output="score"):
 class Backend:
     """Serves models; `models` maps a name to (version, inputs), and may be changed at any time."""
 
-    def __init__(self, models):
+    def __init__(self, models, address="127.0.0.1:0"):
         self.models = models
         self.server = grpc.server(futures.ThreadPoolExecutor(8))
         handlers = {
@@ -70,8 +70,8 @@ class Backend:
                 for name, method in methods.items()
             }
             self.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, unary)])
-        port = self.server.add_insecure_port("127.0.0.1:0")
-        self.address = f"127.0.0.1:{port}"
+        port = self.server.add_insecure_port(address)
+        self.address = address if address.startswith("unix:") else f"127.0.0.1:{port}"
         self.server.start()
 
     def __enter__(self):
