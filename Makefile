@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -21,6 +21,10 @@ demo: ## wrong requests with and without the sidecar; needs only Rust (ONCE=1 ex
 
 demo-tf: venv ## the demo in front of real TensorFlow, from its Python wheel
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --tf $(PYTHON)
+
+demo-ops: ## wrong traffic of five clients in Prometheus and Alertmanager: an alert fires and is resolved (ONCE=1 exits after the table)
+	tests/demo/programs.sh
+	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --ops
 
 test: test-rust attacks test-python test-browser ## run all tests
 

@@ -1,12 +1,11 @@
 """The compose file: valid, as locked as the manifests, and started with podman-compose in front of a stand-in."""
 
-import socket
 import subprocess
 import sys
 
 import pytest
 import yaml
-from containers import IMAGE, Containers, get, static_image_folder
+from containers import IMAGE, Containers, free_port, get, static_image_folder
 from tools import DEPLOY, ROOT, program, run, sidecar_binary, until
 
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
@@ -57,12 +56,6 @@ def test_every_mounted_file_is_in_the_repository():
             source = volume.split(":")[0]
             if source.startswith("../"):
                 assert (FILE.parent / source).exists(), source
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 @pytest.fixture
