@@ -42,9 +42,13 @@ impl Systemd {
     /// Waits for a message that begins so, and returns it with those before it.
     async fn until(&self, start: &str) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
-        while all.last().is_none_or(|message| !message.starts_with(start)) {
-            all.push(self.next().await);
-        }
+        // Other messages may come for ever.
+        within(&format!("the message `{start}` to systemd"), async {
+            while all.last().is_none_or(|message| !message.starts_with(start)) {
+                all.push(self.next().await);
+            }
+        })
+        .await;
         all
     }
 }
