@@ -14,6 +14,7 @@ use super::Shared;
 use super::files::Watched;
 use super::reload::Reloader;
 use super::shard::{Counted, Live};
+use super::systemd;
 use crate::config::Source;
 use crate::lifecycle::Health;
 use crate::listener::admin::serve::serve;
@@ -100,6 +101,8 @@ pub(super) async fn run(control: Control) {
         spawn_critical("limiter", Arc::clone(limiter).watch());
     }
     spawn_critical("health", health.run());
+    spawn_critical("systemd", systemd::report(Arc::clone(&shared.systemd), shared.readiness.clone()));
+    spawn_critical("watchdog", systemd::watchdog(Arc::clone(&shared.systemd), shared.pings.clone()));
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
 }
 
