@@ -26,7 +26,7 @@ demo-ops: ## wrong traffic of five clients in Prometheus and Alertmanager: an al
 	tests/demo/programs.sh
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --ops
 
-test: test-rust attacks test-python test-browser ## run all tests
+test: test-rust attacks test-python test-browser test-deploy ## run all tests
 
 test-rust: ## run unit and integration tests
 	$(CARGO) test --locked
@@ -106,8 +106,9 @@ deny: ## check licences, sources and duplicates of the dependencies (deny.toml),
 	else echo "deny: the database of advisories cannot be reached, advisories are not checked"; fi; \
 	else echo "deny: cargo-deny is not installed, dependencies are not checked (cargo install cargo-deny --locked)"; fi
 
-ci: lint deny ## what CI runs: lint, deny, the demo, instructions per request (if valgrind is installed), all tests
+ci: lint deny ## what CI runs: lint, deny, the demos, instructions per request (if valgrind is installed), all tests
 	ONCE=1 $(MAKE) --no-print-directory demo
+	@if tests/demo/programs.sh; then ONCE=1 $(MAKE) --no-print-directory demo-ops; else echo "ci: demo-ops is skipped (see above)"; fi
 	@if command -v valgrind >/dev/null; then $(MAKE) --no-print-directory bench-instructions; \
 	else echo "ci: valgrind is not installed, instructions are not counted"; fi
 	$(MAKE) --no-print-directory test
