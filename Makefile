@@ -2,10 +2,12 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
+# A Python with PyTorch, for bench-gpu.
+PYTHON_GPU ?= python3
 # Cargo may be configured to build elsewhere, and the Python tests need to know where.
 TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 # What the image contains and what is measured and attacked here is the same static binary. These flags are
@@ -76,6 +78,10 @@ bench-proxy: ## compare with Envoy, nginx and HAProxy; writes docs/performance.m
 bench-batching: ## measure what batching gains and costs; writes the tables of docs/batching.md (15 minutes)
 	$(RELEASE)
 	cd tests/bench && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" ./batching.py && ./batching_report.py .run/batching.jsonl --write ../../docs/batching.md
+
+bench-gpu: ## measure batching before models on a GPU; writes their tables of docs/batching.md (needs PyTorch, 7 minutes)
+	$(CARGO) build --locked --release --bin tfs-sidecar
+	cd tests/gpu && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(PYTHON_GPU) bench.py && $(PYTHON_GPU) report.py .run/gpu.jsonl --write ../../docs/batching.md
 
 bench-instructions: ## compare instructions per request with the committed figures (needs valgrind)
 	$(RELEASE)
