@@ -2,12 +2,18 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci image
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
+# A Python with PyTorch, for bench-gpu.
+PYTHON_GPU ?= python3
 # Cargo may be configured to build elsewhere, and the Python tests need to know where.
 TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+# What the image contains and what is measured and attacked here is the same static binary. These flags are
+# for its last step only, so that `cargo build` and this share the compiled dependencies.
+STATIC = -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
+RELEASE = $(CARGO) rustc --locked --release --bin tfs-sidecar -- $(STATIC)
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -18,7 +24,11 @@ demo: ## wrong requests with and without the sidecar; needs only Rust (ONCE=1 ex
 demo-tf: venv ## the demo in front of real TensorFlow, from its Python wheel
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --tf $(PYTHON)
 
-test: test-rust attacks test-python test-browser ## run all tests
+demo-ops: ## wrong traffic of five clients in Prometheus and Alertmanager: an alert fires and is resolved (ONCE=1 exits after the table)
+	tests/demo/programs.sh
+	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --ops
+
+test: test-rust attacks test-python test-browser test-deploy ## run all tests
 
 test-rust: ## run unit and integration tests
 	$(CARGO) test --locked
@@ -36,15 +46,18 @@ test-browser: ## test the status page in Chromium (UPDATE=1 writes the screensho
 test-deploy: ## test the files in deploy/ with the tools of their field; tests whose tool is missing are skipped
 	@code=0; tests/deploy/setup.sh || code=$$?; \
 	if [ $$code = 3 ]; then echo "test-deploy: skipped (see above)"; exit 0; elif [ $$code != 0 ]; then exit $$code; fi; \
+	target="$(TARGET)"; static="$$target/image/tfs-sidecar"; \
+	if [ ! -e "$$static" ] || [ -n "$$(find src proto build.rs Cargo.* -newer "$$static" -print -quit)" ]; then \
+	$(CARGO) rustc --locked --bin tfs-sidecar -- $(STATIC); \
+	static="$$target/debug/image/tfs-sidecar"; deploy/docker/context.sh "$$target/debug/tfs-sidecar" "$$target/debug/image"; fi; \
 	$(CARGO) build --locked --bin tfs-sidecar; \
-	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" tests/deploy/.venv/bin/python -m pytest -p no:cacheprovider -rs tests/deploy
+	TFS_SIDECAR_BIN="$$target/debug/tfs-sidecar" TFS_SIDECAR_STATIC="$$static" tests/deploy/.venv/bin/python -m pytest -p no:cacheprovider -rs tests/deploy
 
-attacks: ## attack the release build beside an honest client (5 minutes)
-	$(CARGO) build --locked --release --bin tfs-sidecar
+attacks: static ## attack the release build beside an honest client (5 minutes)
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --test attacks -- --nocapture --test-threads 1
 
 chaos: ## kill, freeze and restart TF Serving for MINUTES (default 10) and check every answer
-	$(CARGO) build --locked --release --bin tfs-sidecar
+	$(RELEASE)
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --test chaos -- $$(($${MINUTES:-10} * 60))
 
 .PHONY: venv
@@ -58,20 +71,24 @@ fuzz: ## run each fuzz target for SECONDS_EACH (default 600), on stable Rust
 	@for target in scan plan apply metadata framing scan_cuts; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
 
 bench-proxy: ## compare with Envoy, nginx and HAProxy; writes docs/performance.md (15 minutes)
-	$(CARGO) build --locked --release --bin tfs-sidecar
+	$(RELEASE)
 	tests/bench/setup.sh
 	cd tests/bench && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" ./run.py && ./report.py .run/results.jsonl --write ../../docs/performance.md
 
 bench-batching: ## measure what batching gains and costs; writes the tables of docs/batching.md (15 minutes)
-	$(CARGO) build --locked --release --bin tfs-sidecar
+	$(RELEASE)
 	cd tests/bench && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" ./batching.py && ./batching_report.py .run/batching.jsonl --write ../../docs/batching.md
 
-bench-instructions: ## compare instructions per request with the committed figures (needs valgrind)
+bench-gpu: ## measure batching before models on a GPU; writes their tables of docs/batching.md (needs PyTorch, 7 minutes)
 	$(CARGO) build --locked --release --bin tfs-sidecar
+	cd tests/gpu && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(PYTHON_GPU) bench.py && $(PYTHON_GPU) report.py .run/gpu.jsonl --write ../../docs/batching.md
+
+bench-instructions: ## compare instructions per request with the committed figures (needs valgrind)
+	$(RELEASE)
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" tests/bench/instructions.sh
 
 soak: ## send MINUTES (default 10) of mixed traffic with cancellations and restarts, and account for every request
-	$(CARGO) build --locked --release --bin tfs-sidecar
+	$(RELEASE)
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" tests/bench/soak.py --minutes $${MINUTES:-10}
 
 sweep-limit: ## simulate the adaptive limit before LIMIT_SEEDS (default 200) random servers
@@ -95,12 +112,17 @@ deny: ## check licences, sources and duplicates of the dependencies (deny.toml),
 	else echo "deny: the database of advisories cannot be reached, advisories are not checked"; fi; \
 	else echo "deny: cargo-deny is not installed, dependencies are not checked (cargo install cargo-deny --locked)"; fi
 
-ci: lint deny ## what CI runs: lint, deny, the demo, instructions per request (if valgrind is installed), all tests
+ci: lint deny ## what CI runs: lint, deny, the demos, instructions per request (if valgrind is installed), all tests
 	ONCE=1 $(MAKE) --no-print-directory demo
+	@if tests/demo/programs.sh; then ONCE=1 $(MAKE) --no-print-directory demo-ops; else echo "ci: demo-ops is skipped (see above)"; fi
 	@if command -v valgrind >/dev/null; then $(MAKE) --no-print-directory bench-instructions; \
 	else echo "ci: valgrind is not installed, instructions are not counted"; fi
 	$(MAKE) --no-print-directory test
 
-image: ## build a container image (podman or docker)
-	@engine=$$(command -v podman || command -v docker) || { echo "image: neither podman nor docker is installed"; exit 1; }; \
-	"$$engine" build --file deploy/docker/Dockerfile --tag tfs-sidecar .
+static: ## build the static binary, and what else the image needs, in target/image
+	$(RELEASE)
+	deploy/docker/context.sh "$(TARGET)/release/tfs-sidecar" "$(TARGET)/image"
+
+image: ## build the container image tfs-sidecar:0.1.0 (podman or docker)
+	@if command -v "$(CARGO)" >/dev/null; then $(MAKE) --no-print-directory static && deploy/docker/build.sh "$(TARGET)/image"; \
+	else deploy/docker/build.sh; fi

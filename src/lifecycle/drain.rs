@@ -1,7 +1,6 @@
 //! Draining: started by an operator, who may take it back, or by the end of the process. First the
 //! sidecar only says that it is not ready; after a delay, it tells clients to go elsewhere.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -13,8 +12,6 @@ pub(crate) struct DrainHandle(Arc<DrainState>);
 
 #[derive(Debug)]
 struct DrainState {
-    /// Whether the phase is [`Phase::Draining`], but cheaper to read: every request does.
-    draining: AtomicBool,
     state: watch::Sender<State>,
     changed: Arc<Notify>,
 }
@@ -33,7 +30,9 @@ enum Phase {
     Leaving {
         until: Instant,
     },
-    Draining,
+    Draining {
+        since: Instant,
+    },
 }
 
 /// A drain that cannot be taken back, because the process ends.
@@ -44,11 +43,7 @@ pub(crate) struct Stopping;
 impl DrainHandle {
     pub(crate) fn new(changed: Arc<Notify>) -> Self {
         let serving = State { phase: Phase::Serving, stopping: false };
-        Self(Arc::new(DrainState {
-            draining: AtomicBool::new(false),
-            state: watch::Sender::new(serving),
-            changed,
-        }))
+        Self(Arc::new(DrainState { state: watch::Sender::new(serving), changed }))
     }
 
     /// Ends the delay of drains. Runs forever.
@@ -63,12 +58,12 @@ impl DrainHandle {
                             if let Phase::Leaving { until } = state.phase
                                 && until <= Instant::now()
                             {
-                                state.phase = Phase::Draining;
+                                state.phase = Phase::Draining { since: Instant::now() };
                             }
                         });
                     }
                 }
-                Phase::Serving | Phase::Draining => drop(state.changed().await),
+                Phase::Serving | Phase::Draining { .. } => drop(state.changed().await),
             }
         }
     }
@@ -101,9 +96,9 @@ impl DrainHandle {
         if state.stopping { Err(Stopping) } else { Ok(()) }
     }
 
-    /// Whether requests are refused.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+    /// Since when requests are refused; none while they are not.
+    pub(crate) fn draining_since(&self) -> Option<Instant> {
+        self.0.state.borrow().phase.draining_since()
     }
 
     /// Whether a drain was started, which makes the sidecar unready.
@@ -113,7 +108,7 @@ impl DrainHandle {
 
     /// Returns when requests are refused.
     pub(crate) async fn begun(&self) {
-        self.until(|state| state.phase == Phase::Draining).await;
+        self.until(|state| state.phase.draining_since().is_some()).await;
     }
 
     /// Returns when no drain is under way.
@@ -123,7 +118,7 @@ impl DrainHandle {
 
     /// Returns when the process is about to end, and requests are refused.
     pub(crate) async fn stopping(&self) {
-        self.until(|state| state.stopping && state.phase == Phase::Draining).await;
+        self.until(|state| state.stopping && state.phase.draining_since().is_some()).await;
     }
 
     async fn until(&self, reached: impl Fn(State) -> bool) {
@@ -137,7 +132,6 @@ impl DrainHandle {
         self.0.state.send_if_modified(|state| {
             let before = *state;
             change(state);
-            self.0.draining.store(state.phase == Phase::Draining, Ordering::SeqCst);
             states = Some((before, *state));
             before != *state
         });
@@ -149,11 +143,17 @@ impl DrainHandle {
                     let delay = until.saturating_duration_since(Instant::now());
                     tracing::info!(?delay, "not ready, because of a drain; requests are still accepted");
                 }
-                Phase::Draining => tracing::info!("draining"),
+                Phase::Draining { .. } => tracing::info!("draining"),
             }
             self.0.changed.notify_one();
         }
         after
+    }
+}
+
+impl Phase {
+    fn draining_since(self) -> Option<Instant> {
+        if let Self::Draining { since } = self { Some(since) } else { None }
     }
 }
 
@@ -162,9 +162,10 @@ impl State {
         if self.phase != Phase::Serving {
             return;
         }
-        self.phase = match Instant::now().checked_add(delay) {
+        let now = Instant::now();
+        self.phase = match now.checked_add(delay) {
             Some(until) if !delay.is_zero() => Phase::Leaving { until },
-            _ => Phase::Draining,
+            _ => Phase::Draining { since: now },
         };
     }
 }
@@ -174,6 +175,12 @@ mod tests {
     use super::*;
 
     const DELAY: Duration = Duration::from_secs(5);
+
+    impl DrainHandle {
+        fn is_draining(&self) -> bool {
+            self.draining_since().is_some()
+        }
+    }
 
     #[tokio::test]
     async fn a_drain_can_be_taken_back_until_the_process_stops() {

@@ -8,25 +8,32 @@ use axum::Router;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
 
 use super::Shared;
 use super::files::Watched;
 use super::reload::Reloader;
-use super::shard::Live;
+use super::shard::{Counted, Live};
+use super::systemd;
 use crate::config::Source;
 use crate::lifecycle::Health;
 use crate::listener::admin::serve::serve;
 use crate::listener::bind::{Accepted, Listener};
 use crate::models::refresher::{CommandReceiver, Worker};
 use crate::retry::backoff::Backoff;
-use crate::tasks::spawn_critical;
+use crate::tasks::{spawn_critical, spawn_isolated};
 use crate::telemetry::log::FILTER;
-use crate::telemetry::metrics::{ConnectionLimit, Door, Exporter};
+use crate::telemetry::metrics::{ConnectionLimit, Door, Exporter, PanickedTask};
 use crate::telemetry::traffic::STEP;
 use crate::upstream::pool::Pool;
 
 /// How often the exporter sorts the samples of histograms into buckets.
 const UPKEEP: Duration = Duration::from_secs(1);
+/// For this time after clients were told to go elsewhere, new connections are kept open,
+/// unanswered. Such a client connects again to the addresses that it knows, and asks DNS for
+/// others meanwhile. If it knows no other and the connection ended before DNS has answered, gRPC
+/// would fail its requests.
+const HELD_FOR: Duration = Duration::from_secs(1);
 /// What only the control thread owns.
 pub(super) struct Control {
     pub shared: Arc<Shared>,
@@ -98,6 +105,8 @@ pub(super) async fn run(control: Control) {
         spawn_critical("limiter", Arc::clone(limiter).watch());
     }
     spawn_critical("health", health.run());
+    spawn_critical("systemd", systemd::report(Arc::clone(&shared.systemd), shared.readiness.clone()));
+    spawn_critical("watchdog", systemd::watchdog(Arc::clone(&shared.systemd), shared.pings.clone()));
     shared.stop.subscribe().wait_for(|stop| *stop).await.ok();
 }
 
@@ -127,8 +136,8 @@ fn hand_over(shards: &[(Arc<Live>, mpsc::Sender<(Door, Accepted)>)], door: Door,
     false
 }
 
-/// Hands each connection to the shard with the fewest connections, until the process stops. While
-/// an operator's drain lasts, connections are closed at once, so that clients go elsewhere.
+/// Hands each connection to the shard with the fewest connections. During a drain, connections are
+/// held for a while and then closed, so that clients go elsewhere.
 async fn accept(
     shared: Arc<Shared>,
     door: Door,
@@ -136,18 +145,29 @@ async fn accept(
     shards: Vec<(Arc<Live>, mpsc::Sender<(Door, Accepted)>)>,
 ) {
     let mut backoff = Backoff::new(1);
-    let mut stopping = std::pin::pin!(shared.drain.stopping());
+    let mut closed = std::pin::pin!(async {
+        shared.drain.stopping().await;
+        tokio::time::sleep(HELD_FOR).await;
+    });
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut stopping => return,
+            () = &mut closed => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(_) if shared.drain.is_draining() => {}
             Ok(accepted) => {
                 backoff.reset();
-                if shards.iter().map(|(live, _)| live.count()).sum::<usize>() >= shared.connections.max() {
+                let is_full =
+                    shards.iter().map(|(live, _)| live.count()).sum::<usize>() >= shared.connections.max();
+                if let Some(since) = shared.drain.draining_since() {
+                    if !is_full && let Some((live, _)) = shards.first() {
+                        live.add();
+                        let counted = Counted::of(live, &shared.ended);
+                        let held = hold(accepted, counted, since + HELD_FOR);
+                        spawn_isolated(PanickedTask::Connection, Box::pin(held));
+                    }
+                } else if is_full {
                     shared.connections.refused(ConnectionLimit::All);
                 } else if !hand_over(&shards, door, accepted) {
                     shared.connections.refused(ConnectionLimit::Busy);
@@ -161,6 +181,12 @@ async fn accept(
             }
         }
     }
+}
+
+/// Closes a connection at the end of its time, or at the end of the process.
+async fn hold(accepted: Accepted, counted: Counted, until: Instant) {
+    tokio::time::sleep_until(until).await;
+    drop((accepted, counted));
 }
 
 #[cfg(test)]

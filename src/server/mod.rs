@@ -15,6 +15,7 @@ mod liveness;
 mod modes;
 mod reload;
 mod shard;
+mod systemd;
 mod traces;
 mod view;
 
@@ -58,6 +59,7 @@ use liveness::Pings;
 use modes::Modes;
 use reload::Reload;
 use shard::Live;
+use systemd::Systemd;
 
 /// Accepted connections that may wait for a shard to take them.
 const MAX_HANDED_OVER: usize = 1024;
@@ -125,6 +127,7 @@ pub(crate) struct Shared {
     /// Where critical tasks report that the process cannot go on.
     failures: Failures,
     pings: Pings,
+    systemd: Arc<Systemd>,
     #[cfg(feature = "tls")]
     acceptor: arc_swap::ArcSwapOption<Acceptors>,
 }
@@ -234,6 +237,7 @@ impl Sidecar {
             stop: watch::Sender::new(false),
             failures: Failures::default(),
             pings,
+            systemd: Arc::new(Systemd::from_environment()),
             #[cfg(feature = "tls")]
             acceptor: certificates.acceptor().into(),
             loaded: ArcSwap::from_pointee(config),
@@ -326,7 +330,9 @@ impl Sidecar {
     /// Drains, then stops and joins the threads. New requests are rejected after `drain_delay`, and
     /// those in flight have `drain_timeout` to finish after that.
     pub async fn shutdown(mut self) {
-        self.shared.drain.stop(self.shared.config.load().drain_delay);
+        let config = self.shared.config.load_full();
+        self.shared.systemd.stopping(&config);
+        self.shared.drain.stop(config.drain_delay);
         self.shared.drained().await;
         self.shared.stop.send_replace(true);
         let threads = std::mem::take(&mut self.threads);

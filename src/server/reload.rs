@@ -110,7 +110,13 @@ impl Reloader {
             } else {
                 tokio::time::timeout(interval, requested).await.is_ok()
             };
+            if forced {
+                self.shared.systemd.reloading();
+            }
             self.look(forced).await;
+            if forced {
+                self.shared.systemd.up();
+            }
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Live {
 }
 
 /// One connection, counted until dropped.
-struct Counted {
+pub(super) struct Counted {
     live: Arc<Live>,
     ended: Arc<Notify>,
 }
@@ -45,6 +45,13 @@ impl Live {
     /// Counts one less: the shard did not take the connection, or it has ended.
     pub(super) fn remove(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Counted {
+    /// Of a connection that was added already.
+    pub(super) fn of(live: &Arc<Live>, ended: &Arc<Notify>) -> Self {
+        Self { live: Arc::clone(live), ended: Arc::clone(ended) }
     }
 }
 
@@ -119,7 +126,7 @@ pub(super) async fn run(
             stopped.wait_for(|stop| *stop).await.ok();
             return;
         };
-        let counted = Counted { live: Arc::clone(&live), ended: Arc::clone(&shared.ended) };
+        let counted = Counted::of(&live, &shared.ended);
         let (shard, shared) = (Rc::clone(&shard), Arc::clone(&shared));
         let rest_upstream = rest_upstream.clone();
         let connection = async move {

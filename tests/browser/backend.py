@@ -1,4 +1,4 @@
-"""A stand-in for TensorFlow Serving with two small models, for the tests of the status page."""
+"""A stand-in for TensorFlow Serving with small models, for the tests of the status page and of deploy/."""
 
 import importlib
 import sys
@@ -48,11 +48,14 @@ def signature(inputs, output="score"):
 
 
 class Backend:
-    """Serves models; `models` maps a name to (version, inputs), and may be changed at any time."""
+    """Serves models; `models` maps a name to (version, inputs), and may be changed at any time.
 
-    def __init__(self, models):
+    `services` are functions that add further services to the server.
+    """
+
+    def __init__(self, models, address="127.0.0.1:0", threads=8, services=()):
         self.models = models
-        self.server = grpc.server(futures.ThreadPoolExecutor(8))
+        self.server = grpc.server(futures.ThreadPoolExecutor(threads))
         handlers = {
             f"{SERVICE}PredictionService": {"Predict": self.predict, "GetModelMetadata": self.metadata},
             f"{SERVICE}ModelService": {"GetModelStatus": self.status},
@@ -70,8 +73,10 @@ class Backend:
                 for name, method in methods.items()
             }
             self.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, unary)])
-        port = self.server.add_insecure_port("127.0.0.1:0")
-        self.address = f"127.0.0.1:{port}"
+        for add in services:
+            add(self.server)
+        port = self.server.add_insecure_port(address)
+        self.address = address if address.startswith("unix:") else f"127.0.0.1:{port}"
         self.server.start()
 
     def __enter__(self):

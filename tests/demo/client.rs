@@ -1,6 +1,7 @@
-//! Sends a case with tonic's own client, as a user's program would.
+//! Sends requests with tonic's own client, as a user's program would.
 use std::time::Duration;
 
+use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
 use tfs_sidecar::proto::tensorflow::serving::prediction_service_client::PredictionServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
@@ -19,10 +20,21 @@ pub(crate) enum Answer {
 
 impl Client {
     pub(crate) async fn connect(addr: &str) -> Self {
+        Self::connect_as(addr, "tfs-sidecar-demo").await
+    }
+
+    /// With a user agent.
+    pub(crate) async fn connect_as(addr: &str, agent: &'static str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("host:port makes a URI");
+        let endpoint = endpoint.user_agent(agent).expect("a user agent is printable");
         let channel = endpoint.timeout(Duration::from_secs(30)).connect().await;
         let channel = channel.unwrap_or_else(|error| panic!("connecting to {addr}: {error}"));
         Self(PredictionServiceClient::new(channel))
+    }
+
+    /// Sends a request and ignores the answer.
+    pub(crate) async fn send(&mut self, request: &PredictRequest) {
+        self.0.predict(request.clone()).await.ok();
     }
 
     pub(crate) async fn predict(&mut self, case: &Case) -> Answer {

@@ -3,12 +3,13 @@
 //!
 //! With `ONCE=1` it exits after the table, with code 1 if an answer is not the expected one.
 //! `--upstream ADDR` uses a running server that serves the model `mlp`; `--tf PYTHON` starts the
-//! TensorFlow test server with that interpreter.
+//! TensorFlow test server with that interpreter; `--ops` runs the demo with Prometheus instead.
 #[path = "../support/mod.rs"]
 mod support;
 
 mod cases;
 mod client;
+mod ops;
 mod table;
 mod upstream;
 
@@ -28,6 +29,12 @@ const FAMILIES: [&str; 3] =
     ["tfs_sidecar_requests_total", "tfs_sidecar_repairs_total", "tfs_sidecar_rejections_total"];
 
 fn main() -> ExitCode {
+    let once = std::env::var_os("ONCE").is_some_and(|value| value == "1");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a single-threaded runtime needs only a file descriptor");
+    if std::env::args().skip(1).eq(["--ops"]) {
+        return runtime.block_on(ops::run(once));
+    }
     let upstream = match Upstream::from_args(std::env::args().skip(1)) {
         Ok(upstream) => upstream,
         Err(usage) => {
@@ -35,9 +42,6 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let once = std::env::var_os("ONCE").is_some_and(|value| value == "1");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a single-threaded runtime needs only a file descriptor");
     runtime.block_on(run(upstream, once))
 }
 

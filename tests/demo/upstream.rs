@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use crate::support::dense;
 use crate::support::fake_tfs::FakeTfs;
 
-const USAGE: &str = "unexpected arguments (usage: tfs-sidecar-demo [--upstream HOST:PORT | --tf PYTHON])";
+const USAGE: &str =
+    "unexpected arguments (usage: tfs-sidecar-demo [--upstream HOST:PORT | --tf PYTHON | --ops])";
 
 pub(crate) enum Upstream {
     StandIn(FakeTfs),

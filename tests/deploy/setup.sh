@@ -27,4 +27,15 @@ if [ -n "$missing" ]; then
     fi
 fi
 
+# Schemas of custom resources. The lock file has hashes, and no address of a registry.
+schemas=$here/schemas
+wanted=$(cksum <"$schemas/package-lock.json")
+if [ "$(cat "$schemas/node_modules/.ok" 2>/dev/null)" != "$wanted" ]; then
+    if command -v npm >/dev/null && npm ci --prefix "$schemas" --ignore-scripts --no-audit --no-fund >/dev/null 2>&1; then
+        printf '%s\n' "$wanted" >"$schemas/node_modules/.ok"
+    else
+        echo "setup.sh: npm cannot install the schemas of custom resources" >&2
+    fi
+fi
+
 exec "$here/../support/venv.sh" "$here"

@@ -1,6 +1,6 @@
 //! Draining: requests in flight are finished, new ones are refused, and the drain ends in time.
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tfs_sidecar::config::ListenAddr;
 use tokio::io::AsyncReadExt as _;
@@ -96,7 +96,7 @@ async fn a_drain_that_is_taken_back_lets_clients_in_again() {
     let addr = sidecar.admin.clone();
     let drained = tokio::spawn(async move { admin::post(&addr, "/drain").await });
     until(&mut health, ServingStatus::NotServing).await;
-    // A connection is closed at once, so that the client goes elsewhere.
+    // A connection is closed, so that the client goes elsewhere.
     let mut refused = TcpStream::connect(&sidecar.grpc).await.unwrap();
     let read = within("the end of the connection", refused.read(&mut [0; 64])).await;
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
@@ -110,6 +110,21 @@ async fn a_drain_that_is_taken_back_lets_clients_in_again() {
     dense::assert_case(&outputs(&reply.message)[OUTPUT].float_val);
     gate.open();
     held.finish().await.unwrap().ok();
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_reconnects_at_once_has_time_to_find_another_address() {
+    let Setup { sidecar, client, .. } = Setup::new([dense::model()]).await;
+    let before = Instant::now();
+    let addr = sidecar.admin.clone();
+    let drained = tokio::spawn(async move { admin::post(&addr, "/drain").await });
+    client.closed().await;
+    let mut held = TcpStream::connect(&sidecar.grpc).await.unwrap();
+    let read = within("the end of the connection", held.read(&mut [0; 64])).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "nothing is served: {read:?}");
+    assert!(before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
+    assert_eq!(drained.await.unwrap().status, 200);
     sidecar.stop().await;
 }
 

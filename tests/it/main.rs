@@ -45,6 +45,7 @@ mod reload;
 mod repairs;
 mod repairs_docs;
 mod style;
+mod systemd;
 mod traces;
 mod transport;
 mod upstream_failures;

@@ -2,7 +2,8 @@
 use crate::call::{self, Fault};
 use crate::load::{self, Arrivals};
 use crate::procfs::{self, Group as Processes};
-use crate::rows::{Rows, outputs};
+use crate::proto::FLOAT;
+use crate::rows::{self, Rows, outputs};
 use crate::timer::Timer;
 use crate::{Outcome, args::Args, payloads, summary};
 use bytes::Bytes;
@@ -19,8 +20,6 @@ const MAX_IN_FLIGHT: usize = 20_000;
 /// How long answers may take after the end.
 const PATIENCE: Duration = Duration::from_secs(10);
 const RESOURCE_EXHAUSTED: u32 = 8;
-/// By how much an answer may differ from the reference, relative to its size and absolutely.
-const TOLERANCE: f32 = 1e-3;
 
 /// Clients that do the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +27,7 @@ struct Group {
     name: String,
     model: String,
     rows: usize,
+    dtype: u64,
     /// Of one row.
     dims: Vec<i64>,
     conns: usize,
@@ -43,6 +43,8 @@ struct Group {
 struct Plan {
     target: String,
     reference: Option<String>,
+    /// By how much a value may differ from the reference, relative to the largest one of the answer.
+    tolerance: Option<f32>,
     input: String,
     from: Instant,
     until: Instant,
@@ -88,7 +90,8 @@ struct Client {
 }
 
 pub fn run(words: &[String]) -> Outcome<i32> {
-    let known = ["target", "group", "warmup", "seconds", "requests", "bin", "reference", "input", "pid"];
+    let known =
+        ["target", "group", "warmup", "seconds", "requests", "bin", "reference", "tolerance", "input", "pid"];
     let args = Args::parse(words, &known)?;
     let groups = args.all("group").map(Group::parse).collect::<Outcome<Vec<_>>>()?;
     if groups.is_empty() {
@@ -109,6 +112,7 @@ pub fn run(words: &[String]) -> Outcome<i32> {
     let plan = Plan {
         target: args.need("target")?.to_owned(),
         reference: args.get("reference").map(str::to_owned),
+        tolerance: args.number("tolerance")?,
         input: args.get("input").unwrap_or(payloads::INPUT).to_owned(),
         from,
         until: from + Duration::try_from_secs_f64(length)?,
@@ -139,6 +143,7 @@ impl Group {
             name: name.to_owned(),
             model: "m".to_owned(),
             rows: 1,
+            dtype: FLOAT,
             dims: vec![128],
             conns: 1,
             streams: 1,
@@ -152,6 +157,7 @@ impl Group {
             match key {
                 "model" => value.clone_into(&mut group.model),
                 "rows" => group.rows = value.parse()?,
+                "dtype" => group.dtype = rows::dtype(value).ok_or("--group: dtype is `float` or `uint8`")?,
                 "dims" => group.dims = value.split('x').map(str::parse).collect::<Result<_, _>>()?,
                 "conns" => group.conns = value.parse()?,
                 "streams" => group.streams = value.parse()?,
@@ -245,7 +251,8 @@ async fn generate(plan: Plan, groups: Vec<Group>) -> Result<Vec<(Group, Tally)>,
 impl Client {
     async fn new(lane: &Lane, number: u64) -> Result<Self, String> {
         let group = &lane.group;
-        let mut rows = Rows::new(&group.model, &lane.plan.input, &group.dims, group.rows, number);
+        let (model, input) = (&group.model, &lane.plan.input);
+        let mut rows = Rows::new(group.dtype, model, input, &group.dims, group.rows, number);
         let Some(address) = &lane.plan.reference else {
             return Ok(Self { number, rows: RefCell::new(rows), reference: None });
         };
@@ -265,25 +272,16 @@ impl Client {
         }
     }
 
-    fn check(&self, request: &[u8], answer: &[u8]) -> Result<(), Fault> {
+    fn check(&self, request: &[u8], answer: &[u8], tolerance: Option<f32>) -> Result<(), Fault> {
         call::check(answer, &[])?;
         let good = match &self.reference {
-            Some((_, values)) => outputs(answer).is_some_and(|tensor| close(&tensor.values, values)),
+            Some((_, values)) => {
+                outputs(answer).is_some_and(|tensor| rows::close(&tensor.values, values, tolerance))
+            }
             None => self.rows.borrow().answered(request, answer),
         };
         if good { Ok(()) } else { Err(Fault::Wrong("other rows")) }
     }
-}
-
-fn close(values: &[u8], reference: &[u8]) -> bool {
-    let floats = |bytes: &[u8]| -> Vec<f32> {
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-    };
-    values.len() == reference.len()
-        && floats(values)
-            .into_iter()
-            .zip(floats(reference))
-            .all(|(value, wanted)| (value - wanted).abs() <= TOLERANCE * (1.0 + wanted.abs()))
 }
 
 impl Lane {
@@ -308,7 +306,7 @@ impl Lane {
         let answer = call::exchange(connection, &self.head, body.clone()).await;
         let now = Instant::now();
         self.flying.set(self.flying.get() - 1);
-        let result = answer.and_then(|answer| client.check(&body, &answer));
+        let result = answer.and_then(|answer| client.check(&body, &answer, self.plan.tolerance));
         let mut tally = self.tally.borrow_mut();
         if let Err(fault) = result {
             tally.fail(&fault);
@@ -397,11 +395,13 @@ mod tests {
     #[test]
     fn a_group_is_read_from_its_keys() {
         let group =
-            Group::parse("polite:model=slow,rows=3,dims=4x2,conns=2,streams=8,rate=10,until=1").unwrap();
+            Group::parse("polite:model=slow,rows=3,dtype=uint8,dims=4x2,conns=2,streams=8,rate=10,until=1");
+        let group = group.unwrap();
         assert_eq!((group.name.as_str(), group.model.as_str(), group.rows), ("polite", "slow", 3));
+        assert_eq!(Some(group.dtype), rows::dtype("uint8"));
         assert_eq!((group.dims, group.conns, group.streams), (vec![4, 2], 2, 8));
         assert_eq!((group.rate, group.from, group.until), (Some(10.0), None, Some(1.0)));
-        for wrong in ["polite", "a:rows", "a:rows=x", "a:size=1"] {
+        for wrong in ["polite", "a:rows", "a:rows=x", "a:size=1", "a:dtype=x"] {
             assert!(Group::parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -424,14 +424,5 @@ mod tests {
             assert_eq!([tally.refused, tally.wrong, tally.errors], counts);
             assert!(!tally.is_good());
         }
-    }
-
-    #[test]
-    fn a_reference_allows_for_rounding_only() {
-        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
-        assert!(close(&bytes(&[1.0, 100.0]), &bytes(&[1.0005, 100.05])));
-        assert!(!close(&bytes(&[1.0, 100.0]), &bytes(&[1.01, 100.0])));
-        assert!(!close(&bytes(&[1.0]), &bytes(&[1.0, 1.0])));
-        assert!(!close(&bytes(&[f32::NAN]), &bytes(&[1.0])));
     }
 }

@@ -2,6 +2,7 @@
 
 pub const FLOAT: u64 = 1;
 pub const DOUBLE: u64 = 2;
+pub const UINT8: u64 = 4;
 
 /// A message under construction.
 #[derive(Default)]

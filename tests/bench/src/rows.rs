@@ -1,10 +1,12 @@
 //! Requests with rows of their own, what the stub computes from each row, and the check of it.
 use crate::meaning::{self, Tensor};
 use crate::payloads::{OUTPUT, Values, tensor};
-use crate::proto::{FLOAT, Fields, Message, model_spec, shape};
+use crate::proto::{FLOAT, Fields, Message, UINT8, model_spec, shape};
 
 /// The values of a row that the stub computes.
 pub const OUTPUTS: usize = 10;
+/// By how much a value may differ from the reference, relative to its size and absolutely.
+const TOLERANCE: f32 = 1e-3;
 
 /// A Predict whose rows differ from those of every other request.
 pub struct Rows {
@@ -13,23 +15,26 @@ pub struct Rows {
     from: usize,
     /// Values of a row.
     width: usize,
+    /// Bytes of a value.
+    size: usize,
     count: usize,
     client: u64,
     sequence: u64,
 }
 
 impl Rows {
-    /// `dims` are those of one row.
-    pub fn new(model: &str, input: &str, dims: &[i64], count: usize, client: u64) -> Self {
+    /// Rows of `FLOAT` or `UINT8`. `dims` are those of one row.
+    pub fn new(dtype: u64, model: &str, input: &str, dims: &[i64], count: usize, client: u64) -> Self {
+        let size = if dtype == UINT8 { 1 } else { 4 };
         let width = dims.iter().product::<i64>() as usize;
         let all = [&[count as i64], dims].concat();
         let mut fixed = Random::new(client, u64::MAX, 0);
-        let values = (0..width * count).flat_map(|_| fixed.float().to_le_bytes()).collect();
+        let values = (0..width * count).flat_map(|_| fixed.value(size)).collect();
         let spec = model_spec(model, None).bytes(3, b"serving_default");
-        let tensor = tensor(FLOAT, &all, Values::Content(values));
+        let tensor = tensor(dtype, &all, Values::Content(values));
         let template = Message::new().bytes(1, &spec.0).entry(2, input, &tensor).framed();
-        let from = template.len() - 4 * width * count;
-        Self { template, from, width, count, client, sequence: 0 }
+        let from = template.len() - size * width * count;
+        Self { template, from, width, size, count, client, sequence: 0 }
     }
 
     /// The framed request, with the first values of each row changed since the last one.
@@ -38,9 +43,9 @@ impl Rows {
         let mut body = self.template.clone();
         for row in 0..self.count {
             let mut random = Random::new(self.client, self.sequence, row as u64);
-            let at = self.from + 4 * self.width * row;
-            for value in body[at..at + 4 * self.width.min(OUTPUTS)].chunks_exact_mut(4) {
-                value.copy_from_slice(&random.float().to_le_bytes());
+            let at = self.from + self.size * self.width * row;
+            for value in body[at..at + self.size * self.width.min(OUTPUTS)].chunks_exact_mut(self.size) {
+                value.copy_from_slice(&random.value(self.size).collect::<Vec<_>>());
             }
         }
         body
@@ -107,6 +112,31 @@ pub fn outputs(answer: &[u8]) -> Option<Tensor> {
     found
 }
 
+/// Whether the floats of an answer are those of the reference. They may differ by `tolerance` of the
+/// largest value, or by [`TOLERANCE`].
+pub fn close(values: &[u8], reference: &[u8], tolerance: Option<f32>) -> bool {
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    };
+    let same_length = values.len() == reference.len();
+    let (values, reference) = (floats(values), floats(reference));
+    let largest = reference.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    same_length
+        && values.into_iter().zip(reference).all(|(value, wanted)| {
+            let allowed = tolerance.map_or(TOLERANCE * (1.0 + wanted.abs()), |share| share * largest);
+            (value - wanted).abs() <= allowed
+        })
+}
+
+/// A dtype by its name.
+pub fn dtype(name: &str) -> Option<u64> {
+    match name {
+        "float" => Some(FLOAT),
+        "uint8" => Some(UINT8),
+        _ => None,
+    }
+}
+
 /// The signature of a model with one input and one output, both with a free number of rows.
 pub fn signature(input: &str, dims: &[i64], output: &str) -> Message {
     let info = |name: &str, dims: &[i64]| {
@@ -124,6 +154,13 @@ struct Random(u64);
 impl Random {
     fn new(client: u64, sequence: u64, row: u64) -> Self {
         Self(client << 40 ^ sequence << 12 ^ row)
+    }
+
+    /// A float, or a byte.
+    fn value(&mut self, size: usize) -> impl Iterator<Item = u8> + use<> {
+        let float = self.float();
+        let bytes = if size == 1 { [(float * 256.0) as u8; 4] } else { float.to_le_bytes() };
+        bytes.into_iter().take(size)
     }
 
     /// A multiple of 2^-24 below 1.
@@ -148,8 +185,8 @@ mod tests {
 
     #[test]
     fn the_answer_to_a_request_fits_only_that_request() {
-        let mut mine = Rows::new("m", "x", &[128], 3, 1);
-        let mut other = Rows::new("m", "x", &[128], 3, 2);
+        let mut mine = Rows::new(FLOAT, "m", "x", &[128], 3, 1);
+        let mut other = Rows::new(FLOAT, "m", "x", &[128], 3, 2);
         let (first, second, foreign) = (mine.request(), mine.request(), other.request());
         let (model, rows, answer) = run(&first).unwrap();
         assert_eq!((model.as_str(), rows), ("m", 3));
@@ -160,8 +197,17 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_bytes_have_one_byte_for_each_value() {
+        let body = Rows::new(UINT8, "m", "x", &[4, 3], 2, 1).request();
+        let content = body.len() - 24;
+        assert_eq!(body[content - 2..content], [4 << 3 | 2, 24]);
+        assert!(body[content..].iter().any(|byte| *byte != body[content]));
+        assert_ne!(body, Rows::new(UINT8, "m", "x", &[4, 3], 2, 2).request());
+    }
+
+    #[test]
     fn swapped_rows_are_noticed() {
-        let mut rows = Rows::new("m", "x", &[128], 2, 1);
+        let mut rows = Rows::new(FLOAT, "m", "x", &[128], 2, 1);
         let request = rows.request();
         let mut swapped = request.clone();
         swapped[rows.from..].rotate_left(4 * 128);
@@ -170,10 +216,21 @@ mod tests {
 
     #[test]
     fn a_request_without_whole_rows_has_no_answer() {
-        let mut rows = Rows::new("m", "x", &[127], 1, 1);
+        let mut rows = Rows::new(FLOAT, "m", "x", &[127], 1, 1);
         assert!(run(&rows.request()).is_none());
-        assert!(run(&Rows::new("other", "x", &[128], 1, 1).request()).is_none());
-        let [_, cut @ ..] = &Rows::new("m", "x", &[128], 1, 1).request()[..] else { unreachable!() };
+        assert!(run(&Rows::new(FLOAT, "other", "x", &[128], 1, 1).request()).is_none());
+        let [_, cut @ ..] = &Rows::new(FLOAT, "m", "x", &[128], 1, 1).request()[..] else { unreachable!() };
         assert!(run(cut).is_none());
+    }
+
+    #[test]
+    fn a_reference_allows_for_rounding_only() {
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
+        assert!(close(&bytes(&[1.0, 100.0]), &bytes(&[1.0005, 100.05]), None));
+        assert!(!close(&bytes(&[1.0, 100.0]), &bytes(&[1.01, 100.0]), None));
+        assert!(!close(&bytes(&[1.0]), &bytes(&[1.0, 1.0]), None));
+        assert!(close(&bytes(&[0.05, 100.0]), &bytes(&[0.0, 100.0]), Some(1e-3)));
+        assert!(!close(&bytes(&[0.2, 100.0]), &bytes(&[0.0, 100.0]), Some(1e-3)));
+        assert!(!close(&bytes(&[f32::NAN]), &bytes(&[1.0]), None));
     }
 }

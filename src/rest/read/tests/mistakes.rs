@@ -118,7 +118,7 @@ fn a_wrong_name_keeps_its_values_for_the_engine() {
     let read = read_for(two, r#"{"instances":[{"x_":[1,2],"k":1},{"k":2,"x_":[3,4]}]}"#, &OPTIONS).unwrap();
     let found = tensors(&read.message(b"").to_bytes());
     assert_eq!((found["x_"].dtype, &*found["x_"].shape), (DataType::FLOAT, [2, 2].as_slice()));
-    assert_eq!(read.format, Format::Row { instances: 2 });
+    assert_eq!(read.format, Format::Row { instances: 2, plain: false });
     let body = r#"{"inputs":{"s":["a"],"i":[1,2],"f":[1,2.5],"b":[true]}}"#;
     let read = read_for(two, body, &OPTIONS).unwrap();
     let dtypes: Vec<_> = read.inputs.iter().map(|input| (input.name.as_str(), input.dtype)).collect();
