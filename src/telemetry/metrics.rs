@@ -130,9 +130,18 @@ mod tests {
             let text = install().render();
             assert!(text.contains(&line), "{line}\n{text}");
         };
-        for outcome in [r#""conforming",code="OK""#, r#""repaired",code="OK""#] {
+        for (outcome, code) in [
+            ("conforming", "OK"),
+            ("repaired", "OK"),
+            ("rejected", "INVALID_ARGUMENT"),
+            ("would_repair", "OK"),
+            ("would_repair", "INVALID_ARGUMENT"),
+            ("would_reject", "OK"),
+            ("would_reject", "INVALID_ARGUMENT"),
+            ("overloaded", "RESOURCE_EXHAUSTED"),
+        ] {
             zero(&format!(
-                r#"requests_total{{model="from zero",version="2",signature="s",method="Predict",outcome={outcome}}}"#
+                r#"requests_total{{model="from zero",version="2",signature="s",method="Predict",outcome="{outcome}",code="{code}"}}"#
             ));
         }
         zero(r#"panics_total{task="run"}"#);
