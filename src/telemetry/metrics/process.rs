@@ -132,6 +132,8 @@ pub(crate) fn config_loaded(at: SystemTime) {
     install();
     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     table::CONFIG_LOADED.gauge([]).set(at.as_secs_f64());
+    // It is 0 until a reload is refused.
+    table::CONFIG_REFUSED.gauge([]).increment(0.0);
     // A rate needs a first value.
     for result in ReloadResult::ALL {
         table::CONFIG_RELOADS.counter([result.as_str().into()]).increment(0);
