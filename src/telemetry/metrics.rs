@@ -70,7 +70,7 @@ mod tests {
         #[cfg(feature = "tls")]
         set_certificate_expiry("listen_tls.cert", 1.0);
         signature_refresh(model, true);
-        signature_change(model);
+        signature_change(model, true);
         set_config_problems(model, 2);
         config_reload(ReloadResult::Applied);
         config_loaded(std::time::SystemTime::now());

@@ -188,10 +188,11 @@ pub(crate) fn set_config_problems(model: &str, problems: usize) {
     table::CONFIG_PROBLEMS.gauge([Cow::Owned(model.to_owned())]).set(problems as f64);
 }
 
-/// Counts a refresh that found changed signatures, for such a `model`.
-pub(crate) fn signature_change(model: &str) {
+/// Counts a refresh that found changed signatures, for such a `model`. The first refresh adds the
+/// count, so that the first change is an increase.
+pub(crate) fn signature_change(model: &str, found: bool) {
     install();
-    table::SIGNATURE_CHANGES.counter([Cow::Owned(model.to_owned())]).increment(1);
+    table::SIGNATURE_CHANGES.counter([Cow::Owned(model.to_owned())]).increment(found.into());
 }
 
 /// The numbers of spans by what became of them. All are there from the start.
