@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::config::{ListenTls, UpstreamTls};
-pub(crate) use expiry::expiries;
+pub(crate) use expiry::{Expiry, expiries};
 
 const ALPN: &[u8] = b"h2";
 
