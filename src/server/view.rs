@@ -111,6 +111,7 @@ impl View for ServerView {
         }
         metrics::set_log_losses(log::lost_lines(), self.0.events.left_out());
         metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
+        metrics::set_ready(self.0.readiness.is_ready());
     }
 
     fn recent(&self) -> Value {

@@ -17,7 +17,7 @@ pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
     ALL_MODELS, SpanMetrics, UpstreamConnection, certificate_reload, config_loaded, config_reload,
     connection_ended, connection_refused, mode_overridden, panicked, retry, set_config_problems,
-    set_inflight, set_limiter, set_log_losses, signature_change, signature_refresh, stage_seconds,
+    set_inflight, set_limiter, set_log_losses, set_ready, signature_change, signature_refresh, stage_seconds,
     upstream_refusal, upstream_up,
 };
 
@@ -53,6 +53,7 @@ mod tests {
         connection_refused(ConnectionLimit::All);
         drop(UpstreamConnection::new());
         upstream_up(true);
+        set_ready(true);
         set_limiter(1, 0, 1, 0);
         let batch = BatchMetrics::new(model, "s");
         batch.run(FlushCause::Idle, 2, 3);

@@ -174,6 +174,12 @@ pub(crate) fn upstream_up(up: bool) {
     globals().upstream_up.set(if up { 1.0 } else { 0.0 });
 }
 
+/// Sets whether the sidecar is ready for requests.
+pub(crate) fn set_ready(ready: bool) {
+    install();
+    table::READY.gauge([]).set(if ready { 1.0 } else { 0.0 });
+}
+
 /// Counts a refresh of a model's signatures. `model` is a name from TF Serving or the
 /// configuration.
 pub(crate) fn signature_refresh(model: &str, ok: bool) {
