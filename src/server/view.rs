@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Shared, fixes};
 use crate::batch::Bypass;
 use crate::config;
+use crate::lifecycle::DrainedBy;
 use crate::listener::admin::{Drained, Readiness, Shown, View};
 use crate::models::catalog::Entry;
 use crate::repair::Mode;
@@ -122,8 +123,8 @@ impl View for ServerView {
         config::effective(&self.0.loaded.load())
     }
 
-    fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
-        self.0.drain.begin(self.0.config.load().drain_delay);
+    fn drain(&self, by: DrainedBy) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
+        self.0.drain.begin(self.0.config.load().drain_delay, by);
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let undrained = tokio::select! {
