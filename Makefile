@@ -102,6 +102,7 @@ lint: ## check formatting and run clippy; reports and skips a tool that is not i
 	else echo "lint: rustfmt is not installed, formatting is not checked"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; \
 	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings && \
+	$(CARGO) clippy --locked --no-default-features --features demo -- -D warnings && \
 	$(CARGO) clippy --locked --test attacks --test chaos -- -D warnings; \
 	else echo "lint: clippy is not installed, lints are not checked"; fi
 

@@ -5,6 +5,7 @@ use super::reason::Reason;
 use super::rules::{BOOL_NUMBERS, INTEGRAL_FLOATS, LIST_OF_ONE, NAMES_AT_TOP, STRING_NUMBERS};
 use super::warning::Warning;
 use super::{Change, Repair, Step};
+use crate::signature::Signature;
 use crate::tensor::Shape;
 
 /// Findings about the text of a request. They are part of its verdict.
@@ -101,9 +102,20 @@ impl TextFindings {
         self.steps.push(Step { rule, input: input.to_owned(), index: None, change, fixes });
     }
 
-    /// Makes a problem of each step that would change the number of rows of the text.
-    pub(super) fn keep_rows(&self, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
+    /// Makes a problem of each step that would change the number of rows of the text. A list of
+    /// scalars for a declared scalar is no problem: TF Serving's REST API has no other way to send
+    /// one in rows, and models take it.
+    pub(super) fn keep_rows(
+        &self,
+        signature: &Signature,
+        steps: &mut Vec<Step>,
+        problems: &mut Vec<Problem>,
+    ) {
         let Some(TextRows { count, is_plain }) = self.rows else { return };
+        let is_scalar = |input: &str| {
+            signature.input(input).and_then(|info| info.shape.dims()).is_some_and(<[i64]>::is_empty)
+        };
+        problems.retain(|problem| problem.reason != Reason::RankTooHigh || !is_scalar(&problem.input));
         steps.retain(|step| {
             let Change::Tensor { before, after, .. } = &step.change else { return true };
             let rows = |shape: &Shape| shape.first().copied();
