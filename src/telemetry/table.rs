@@ -166,8 +166,8 @@ mod tests {
     use tonic::Code;
 
     use super::super::labels::{
-        CODES, Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask,
-        RefreshOutcome, SpanResult, Stage, code_name,
+        CODES, Cause, ConnectionLimit, Door, FlushCause, Method, ModelProblemKind, OutcomeLabel,
+        PanickedTask, RefreshOutcome, SpanResult, Stage, code_name,
     };
     use super::*;
 
