@@ -1,12 +1,13 @@
 //! What the reader of a text format, such as JSON, found in a request before it was a message.
 use super::policy::Policy;
-use super::problem::{Place, Problem};
+use super::problem::{Place, Problem, Weight};
 use super::reason::Reason;
 use super::rules::{BOOL_NUMBERS, INTEGRAL_FLOATS, LIST_OF_ONE, NAMES_AT_TOP, STRING_NUMBERS};
 use super::warning::Warning;
 use super::{Change, Repair, Step};
 use crate::signature::Signature;
 use crate::tensor::Shape;
+use crate::wire::PredictView;
 
 /// Findings about the text of a request. They are part of its verdict.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -100,6 +101,19 @@ impl TextFindings {
         }
         let change = reading.change();
         self.steps.push(Step { rule, input: input.to_owned(), index: None, change, fixes });
+    }
+
+    /// Forgives the shapes of tensors without elements. JSON cannot say the shape of an empty batch,
+    /// and TF Serving answers many.
+    pub(super) fn forgive_empty(view: &PredictView, problems: &mut Vec<Problem>) {
+        let is_empty = |input: &str| view.input(input).is_some_and(|input| input.tensor.shape.contains(&0));
+        problems.retain(|problem| {
+            let is_shape = matches!(
+                problem.reason,
+                Reason::RankTooLow | Reason::RankTooHigh | Reason::DimMismatch | Reason::ShapeMismatch
+            );
+            !is_shape || problem.weight != Weight::Plain || !is_empty(&problem.input)
+        });
     }
 
     /// Makes a problem of each step that would change the number of rows of the text. A list of
