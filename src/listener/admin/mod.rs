@@ -54,9 +54,9 @@ pub(crate) trait View: Send + Sync + 'static {
     fn recent(&self) -> serde_json::Value;
     /// The effective configuration as YAML.
     fn config(&self) -> String;
-    /// Starts the drain when called, not when polled; one that only [`DrainedBy::Hook`] asked for may
-    /// be taken back without an operator. The future ends when nothing is in flight or
-    /// the drain times out or is taken back. Dropping it ends only the wait, and further calls are
+    /// Starts the drain when called, not when polled; one that only [`DrainedBy::Hook`] asked for
+    /// may be taken back without an operator. The future ends when nothing is in flight or the
+    /// drain times out or is taken back. Dropping it ends only the wait, and further calls are
     /// allowed.
     fn drain(&self, by: DrainedBy) -> Pin<Box<dyn Future<Output = Drained> + Send>>;
     /// The modes that an operator has changed, a list:
