@@ -135,7 +135,7 @@ impl TextFindings {
             let rows = |shape: &Shape| shape.first().copied();
             let whole = is_plain && before.shape.len() == 1 && rows(&after.shape) == Some(1);
             let keeps = rows(&before.shape) != Some(count) || rows(&after.shape) == Some(count) || whole;
-            if !keeps {
+            if !keeps && !is_scalar(&step.input) {
                 problems.push(step.fixes.clone());
             }
             keeps
