@@ -1,5 +1,9 @@
 //! What a right request is answered, and what its headers say.
+use std::collections::HashMap;
+
+use prost::Message as _;
 use serde_json::{Value, json};
+use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
 
 use super::*;
 use crate::support::client::Request;
@@ -14,7 +18,7 @@ fn numbers(json: &Value) -> Vec<f32> {
 async fn rows_and_columns_are_answered_as_by_grpc() {
     let setup = serve(dense::model_named(&name())).await;
     let tensor = floats(&[1, 128], &CASE.input_tensor);
-    let grpc = Request::predict(&Predict::new(&name()).input(INPUT, tensor).bytes());
+    let grpc = Request::predict(&Predict::new(&name()).input(INPUT, tensor.clone()).bytes());
     let reply = setup.client.call(grpc).await.ok();
     let expected = outputs(&reply.message)[OUTPUT].float_val.clone();
     let row = serde_json::to_string(&CASE.input_tensor).unwrap();
@@ -30,8 +34,10 @@ async fn rows_and_columns_are_answered_as_by_grpc() {
         assert_eq!(answer.header("content-type"), "application/json");
         assert_eq!(numbers(answer.json().pointer(pointer).unwrap()), expected);
     }
-    let calls = setup.fake.calls_of(PREDICT);
-    assert!(calls.iter().all(|call| call.message.len() == calls[0].message.len()));
+    for call in setup.fake.calls_of(PREDICT) {
+        let sent = PredictRequest::decode(&call.message[..]).unwrap().inputs;
+        assert_eq!(sent, HashMap::from([(INPUT.to_owned(), tensor.clone())]));
+    }
     setup.sidecar.stop().await;
 }
 
@@ -39,9 +45,13 @@ async fn rows_and_columns_are_answered_as_by_grpc() {
 async fn the_version_that_answered_is_in_a_header() {
     let setup = serve(dense::model_named(&name())).await;
     let row = serde_json::to_string(&CASE.input_tensor).unwrap();
-    for (version, number) in
-        [("", "2"), ("/versions/1", "1"), ("/versions/2", "2"), ("/labels/stable", "1"), ("/labels/canary", "2")]
-    {
+    for (version, number) in [
+        ("", "2"),
+        ("/versions/1", "1"),
+        ("/versions/2", "2"),
+        ("/labels/stable", "1"),
+        ("/labels/canary", "2"),
+    ] {
         let path = format!("/v1/models/{}{version}:predict", name());
         let answer = Ask::post(&path, format!(r#"{{"instances": [{row}]}}"#)).send(&setup.sidecar.rest).await;
         assert_eq!(answer.ok().header("tfs-sidecar-model-version"), number, "{version}");

@@ -8,6 +8,7 @@ use crate::support::admin;
 use crate::support::client::Client;
 use crate::support::requests::PREDICT;
 use crate::support::rest::Http;
+use crate::support::within;
 
 const BODY: &str = r#"{"instances": [[1, 2, 3]]}"#;
 
@@ -109,7 +110,8 @@ async fn what_is_not_below_v1_is_passed_to_the_rest_port_of_tensorflow_serving()
         http.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
         String::from_utf8(request).unwrap().to_ascii_lowercase()
     });
-    let request = Ask::get("/monitoring/prometheus/metrics?a=b").header("connection", "x-hop").header("x-hop", "1");
+    let request =
+        Ask::get("/monitoring/prometheus/metrics?a=b").header("connection", "x-hop").header("x-hop", "1");
     let mut http = Http::connect(&setup.sidecar.rest).await;
     let answer = http.call(&request).await.ok();
     assert_eq!((answer.text().as_str(), answer.header("connection").as_str()), ("ok", ""));
@@ -158,20 +160,20 @@ async fn too_many_requests_in_flight_are_answered_429() {
     setup.sidecar.stop().await;
 }
 
-/// A client that has gone away does not hold its place.
+/// A client that leaves looks like one that has only closed its half, so its request runs on.
 #[tokio::test]
-async fn a_client_that_leaves_frees_its_place() {
-    let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| config.limits.max_inflight_requests = 1).await;
+async fn a_client_that_leaves_frees_its_place_at_the_deadline() {
+    let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| {
+        config.limits.max_inflight_requests = 1;
+        config.rest_timeout = Duration::from_millis(200);
+    })
+    .await;
     let _gate = setup.fake.hold(PREDICT, 1);
     let mut held = Http::connect(&setup.sidecar.rest).await;
     held.send(&row(1).bytes()).await;
     setup.fake.called(PREDICT, 1).await;
-    held.socket.set_zero_linger().unwrap();
     drop(held);
-    crate::support::within("a free place", async {
-        while row(2).send(&setup.sidecar.rest).await.status == 429 {}
-    })
-    .await;
+    within("a free place", async { while row(2).send(&setup.sidecar.rest).await.status == 429 {} }).await;
     setup.sidecar.stop().await;
 }
 
@@ -180,7 +182,7 @@ async fn connections_of_both_listeners_are_counted_together() {
     let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| config.limits.max_connections = 3).await;
     // The client of the setup is one.
     let mut open = Vec::new();
-    crate::support::within("a refused connection", async {
+    within("a refused connection", async {
         loop {
             let mut http = Http::connect(&setup.sidecar.rest).await;
             http.send(&row(1).bytes()).await;

@@ -20,7 +20,8 @@ fn the_example_of_every_rule_for_json_is_true_under_its_configuration() {
         assert!(policy.rules.contains(rule), "{} is off", rule.name);
         let Allowed { string_numbers, bool_numbers } = Allowed::by(policy);
         let read = read_with(example.signature, example.request, string_numbers, bool_numbers);
-        let found: Vec<Kind> = read.findings.iter().map(|finding| finding.kind).collect();
+        let mut found: Vec<Kind> = read.findings.iter().map(|finding| finding.kind).collect();
+        found.dedup();
         assert_eq!(found, [kind(rule.name)], "{}", rule.name);
         let message = read.message(b"");
         let expected = notation::request("m", example.becomes).unwrap();

@@ -76,12 +76,18 @@ async fn a_client_may_ask_for_a_stricter_mode_only() {
 #[tokio::test]
 async fn a_dry_run_runs_nothing_and_says_what_would_be_done() {
     let setup = in_mode(Mode::Repair).await;
-    for (body, status) in
-        [(r#"{"instances": [[1, 2.0]]}"#, 200), (r#"{"instances": [[1, 2]]}"#, 200), (r#"{"instances": [[1, "x"]]}"#, 400)]
-    {
+    for (body, status) in [
+        (r#"{"instances": [[1, 2.0]]}"#, 200),
+        (r#"{"instances": [[1, 2]]}"#, 200),
+        (r#"{"instances": [[1, "x"]]}"#, 400),
+    ] {
         let request = Ask::predict(&name(), body).header("tfs-sidecar-dry-run", "1");
         let answer = request.send(&setup.sidecar.rest).await;
-        assert_eq!((answer.status, answer.header("tfs-sidecar-dry-run").as_str()), (status, "1"), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.header("tfs-sidecar-dry-run").as_str()),
+            (status, "1"),
+            "{answer:?}"
+        );
         let repairs = usize::from(body.contains("2.0"));
         assert_eq!(answer.repairs().len(), repairs, "{body}");
         if status == 200 {

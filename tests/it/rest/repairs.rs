@@ -46,7 +46,8 @@ async fn shapes_are_repaired() {
 async fn images_without_their_channel_are_repaired() {
     let setup = serve(echo(FLOAT, &[-1, 2, 2, 1])).await;
     let answer =
-        repaired(&setup, r#"{"instances": [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]}"#, &["insert_unit_dims"]).await;
+        repaired(&setup, r#"{"instances": [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]}"#, &["insert_unit_dims"])
+            .await;
     assert_eq!(answer["predictions"][1], json!([[[5.0], [6.0]], [[7.0], [8.0]]]));
     setup.sidecar.stop().await;
 }
@@ -119,7 +120,9 @@ async fn numbers_in_strings_are_read_only_if_that_is_switched_on() {
     setup.sidecar.stop().await;
 
     let setup = serve_with(echo(FLOAT, &[-1]), |config| {
-        policy(config, |policy| policy.rules.set(tfs_sidecar::repair::Repair::find("string_numbers").unwrap(), true));
+        policy(config, |policy| {
+            policy.rules.set(tfs_sidecar::repair::Repair::find("string_numbers").unwrap(), true)
+        });
     })
     .await;
     let answer = repaired(&setup, r#"{"instances": [1, "3.5"]}"#, &["string_numbers"]).await;
@@ -139,7 +142,7 @@ async fn what_has_no_right_reading_is_refused_with_its_place() {
         (r#"{"instances": [[1, null]]}"#, "DTYPE_MISMATCH", "/instances/0/1", 19),
         (r#"{"instances": [[1, 2], [3]]}"#, "RAGGED", "/instances/1", 23),
         (r#"{"instances": [{"b64": "AAA="}]}"#, "DTYPE_MISMATCH", "/instances/0", 15),
-        (r#"{"instances": [[1, 2],]}"#, "MALFORMED", "/instances/1", 22),
+        (r#"{"instances": [[1, 2],]}"#, "MALFORMED", "", 22),
         (r#"{"instances": [{"x": [1, 2], "x": [3, 4]}]}"#, "MALFORMED", "/instances/0/x", 29),
     ] {
         assert_eq!(refused(&setup, body).await, (reason.into(), pointer.into(), Some(offset)), "{body}");
@@ -150,7 +153,8 @@ async fn what_has_no_right_reading_is_refused_with_its_place() {
 #[tokio::test]
 async fn all_problems_are_reported_at_once_behind_the_text_of_tensorflow_serving() {
     let setup = serve(pair()).await;
-    let answer = predict(&setup, r#"{"instances": [{"a": 1.5, "b": [1, 2]}, {"a": 2, "b": [1, null]}]}"#).await;
+    let answer =
+        predict(&setup, r#"{"instances": [{"a": 1.5, "b": [1, 2]}, {"a": 2, "b": [1, null]}]}"#).await;
     let pointers: Vec<String> =
         answer.refused().iter().map(|detail| detail["pointer"].as_str().unwrap().to_owned()).collect();
     assert_eq!(pointers, ["/instances/0/a", "/instances/1/b/1"]);
@@ -169,10 +173,11 @@ async fn text_is_never_decoded_as_base64_on_a_guess() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_beside_instances_is_ignored_with_a_warning() {
+async fn the_name_of_an_input_beside_instances_is_ignored_with_a_warning() {
     let setup = serve(echo(FLOAT, &[-1, 3])).await;
-    let answer = predict(&setup, r#"{"instances": [[1, 2, 3]], "parameters": {"k": 1}}"#).await.ok();
-    assert!(answer.header("tfs-sidecar-warning").contains("parameters"), "{answer:?}");
+    let answer =
+        predict(&setup, r#"{"instances": [[1, 2, 3]], "x": [[4, 5, 6]], "parameters": {"k": 1}}"#).await.ok();
+    assert!(answer.header("tfs-sidecar-warning").contains("/x"), "{answer:?}");
     assert_eq!(answer.repairs(), [""; 0]);
     setup.sidecar.stop().await;
 }
