@@ -1,5 +1,6 @@
 //! Mistakes in JSON: what is repaired, visibly and counted, and what is refused with its place.
 use serde_json::{Value, json};
+use tfs_sidecar::repair::Repair;
 
 use super::*;
 use crate::support::requests::{PREDICT, STRING};
@@ -121,7 +122,7 @@ async fn numbers_in_strings_are_read_only_if_that_is_switched_on() {
 
     let setup = serve_with(echo(FLOAT, &[-1]), |config| {
         policy(config, |policy| {
-            policy.rules.set(tfs_sidecar::repair::Repair::find("string_numbers").unwrap(), true)
+            policy.rules.set(Repair::find("string_numbers").unwrap(), true);
         });
     })
     .await;
