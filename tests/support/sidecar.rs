@@ -21,6 +21,8 @@ pub const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 pub struct TestSidecar {
     pub grpc: String,
     pub admin: String,
+    /// The address of the REST listener; empty if it is not configured.
+    pub rest: String,
     /// The address that takes only a drain; empty if it is not configured.
     pub drain: String,
     sidecar: Sidecar,
@@ -73,7 +75,8 @@ impl TestSidecar {
         let sidecar = started.unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
         let text = |addr: &ListenAddr| addr.to_string();
         let (grpc, admin) = (text(sidecar.grpc_addr()), text(sidecar.admin_addr()));
-        Self { grpc, admin, drain: sidecar.drain_addr().map(text).unwrap_or_default(), sidecar }
+        let (rest, drain) = (sidecar.rest_addr().map(text), sidecar.drain_addr().map(text));
+        Self { grpc, admin, rest: rest.unwrap_or_default(), drain: drain.unwrap_or_default(), sidecar }
     }
 
     pub async fn client(&self) -> Client {
