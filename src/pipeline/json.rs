@@ -15,13 +15,16 @@ use super::run::run;
 use super::stages;
 use super::text_findings::{problems, text_findings};
 use super::verdict::{count, first_input, remember};
+use crate::config::Config;
 use crate::fault::{Fault, Theirs};
 use crate::models::catalog::ModelVersion;
+use crate::repair::policy::ModelPolicy;
 use crate::repair::text::{Allowed, TextFindings};
 use crate::repair::{Action, Mode, Outcome, Plan, Problem, Reason, Verdict, signature_of};
 use crate::rest::read::{self, Findings, Options, Read};
 use crate::rest::theirs;
 use crate::rest::write::Format;
+use crate::signature::Signatures;
 use crate::telemetry::metrics::Method;
 use crate::wire::{DEFAULT_SIGNATURE, ModelSpec, Rope};
 
@@ -168,38 +171,46 @@ async fn read_body(
     as_served: bool,
 ) -> Result<(Result<Read, Findings>, String), Fault> {
     let (config, version, body) = (Arc::clone(cx.config), Arc::clone(version), request.body.clone());
-    let limits = cx.config.request_limits();
-    let max_bytes = cx.config.limits.max_message_bytes as u64;
-    work(cx, body.len(), move || {
-        let policy = config.policy(&version.model);
-        let mut name = DEFAULT_SIGNATURE.to_owned();
-        loop {
-            let Allowed { string_numbers, bool_numbers } = Allowed::by(policy.for_signature(&name));
-            let options = Options {
-                integral_floats: true,
-                string_numbers,
-                bool_numbers,
-                max_elements: limits.max_elements,
-                max_bytes,
-                as_served,
-            };
-            let chosen = std::cell::RefCell::new(name.clone());
-            let choose = |sent: &str| {
-                let found = signature_of(sent, &version.signatures, policy)?;
-                found.name.clone_into(&mut chosen.borrow_mut());
-                Some(found)
-            };
-            let read = read::read(&body, &choose, &options);
-            let chosen = chosen.into_inner();
-            // Options are those of the signature, which the body names.
-            let same = Allowed::by(policy.for_signature(&chosen)) == Allowed { string_numbers, bool_numbers };
-            if same || chosen == name {
-                return (read, chosen);
-            }
-            name = chosen;
+    let work_on =
+        move || read_predict(&body, &version.signatures, &config, config.policy(&version.model), as_served);
+    work(cx, request.body.len(), work_on).await
+}
+
+/// Reads the body of a Predict request under the policy of its model; as TF Serving does with
+/// `as_served`. Also gives the name of the signature that it is read by.
+pub(crate) fn read_predict(
+    body: &[u8],
+    signatures: &Signatures,
+    config: &Config,
+    policy: &ModelPolicy,
+    as_served: bool,
+) -> (Result<Read, Findings>, String) {
+    let mut name = DEFAULT_SIGNATURE.to_owned();
+    loop {
+        let Allowed { string_numbers, bool_numbers } = Allowed::by(policy.for_signature(&name));
+        let options = Options {
+            integral_floats: true,
+            string_numbers,
+            bool_numbers,
+            max_elements: config.request_limits().max_elements,
+            max_bytes: config.limits.max_message_bytes as u64,
+            as_served,
+        };
+        let chosen = std::cell::RefCell::new(name.clone());
+        let choose = |sent: &str| {
+            let found = signature_of(sent, signatures, policy)?;
+            found.name.clone_into(&mut chosen.borrow_mut());
+            Some(found)
+        };
+        let read = read::read(body, &choose, &options);
+        let chosen = chosen.into_inner();
+        // Options are those of the signature, which the body names.
+        let same = Allowed::by(policy.for_signature(&chosen)) == Allowed { string_numbers, bool_numbers };
+        if same || chosen == name {
+            return (read, chosen);
         }
-    })
-    .await
+        name = chosen;
+    }
 }
 
 /// The refusal of the body by TF Serving's REST API, if it is refused before the model runs.
