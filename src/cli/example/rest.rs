@@ -57,7 +57,7 @@ fn target(config: &Config) -> (String, String, Vec<String>) {
     if let Some(tls) = &config.listen_tls {
         scheme = "https";
         remarks.push("the certificate must be valid for the address");
-        options += &format!(" --cacert {}", shell(&tls.cert.display().to_string()));
+        options = format!(" --cacert {}", shell(&tls.cert.display().to_string()));
         if tls.client_ca.is_some() {
             options += " --cert client.pem --key client.key";
             remarks.push("the sidecar requires a client certificate: fill in the files of --cert and --key");
@@ -75,7 +75,7 @@ fn target(config: &Config) -> (String, String, Vec<String>) {
     let remarks = remarks.into_iter().map(str::to_owned).collect();
     match reachable(listen) {
         UpstreamAddr::Unix(path) => {
-            options += &format!(" --unix-socket {}", shell(&path.display().to_string()));
+            options = format!("{options} --unix-socket {}", shell(&path.display().to_string()));
             (options, format!("{scheme}://localhost"), remarks)
         }
         address => (options, format!("{scheme}://{address}"), remarks),
