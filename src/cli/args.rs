@@ -42,8 +42,8 @@ pub(super) enum Command {
     /// Explain what would be repaired or refused in a request, and why, without sending it.
     ///
     /// The signature comes from TF Serving (--upstream and --model) or from a file (--signature).
-    /// The request comes from a file (--request) or from a description of its inputs (--input), for
-    /// example --input 'x:double[128]'. The policy is that of the model in the configuration. The
+    /// The request comes from a file (--request, or --rest-body for JSON) or from a description of
+    /// its inputs (--input), for example --input 'x:double[128]'. The policy is that of the model in the configuration. The
     /// exit code is 1 if the request would be refused.
     Explain(ExplainArgs),
     /// Measure whether batching pays for a model, and print the configuration for it.
@@ -204,18 +204,34 @@ pub(super) struct SignatureArgs {
     /// Add an example call of the sidecar with grpcurl
     #[arg(long, env = "TFS_SIDECAR_EXAMPLE", hide_env_values = true)]
     pub example: bool,
+    /// Make the example a call of the REST listener with curl
+    #[arg(long, requires = "example", env = "TFS_SIDECAR_REST", hide_env_values = true)]
+    pub rest: bool,
     /// The signature of the example [default: serving_default, else the first one]
     #[arg(long, value_name = "NAME", env = "TFS_SIDECAR_SIGNATURE_NAME", hide_env_values = true)]
     pub signature_name: Option<String>,
     /// Where the sidecar listens, for the example [default: 0.0.0.0:8600]
     #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_LISTEN", hide_env_values = true)]
     listen: Option<String>,
+    /// Where the sidecar listens for REST, for the example with --rest [default: 0.0.0.0:8601]
+    #[arg(long, value_name = "ADDR", env = "TFS_SIDECAR_REST_LISTEN", hide_env_values = true)]
+    rest_listen: Option<String>,
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("request", |request| request.required_unless_present("rest_body")))]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// A file with the JSON body of a REST request to :predict
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["request", "input"],
+        env = "TFS_SIDECAR_REST_BODY",
+        hide_env_values = true
+    )]
+    pub rest_body: Option<PathBuf>,
     /// A file with a serialized GetModelMetadataResponse, instead of TF Serving
     #[arg(long, value_name = "FILE", env = "TFS_SIDECAR_SIGNATURE", hide_env_values = true)]
     pub signature: Option<PathBuf>,

@@ -1,5 +1,7 @@
 //! `explain`: what would be repaired or refused in a request, and why, by the same decision as for
 //! real requests.
+mod rest;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -20,10 +22,13 @@ use crate::wire::{PredictView, Rope, VersionChoice};
 
 pub(super) fn explain(arguments: &ExplainArgs, matches: &ArgMatches) -> Result<Exit, Failure> {
     let config = load_config(&arguments.model.server, matches)?;
+    if let Some(path) = &arguments.rest_body {
+        return explain_body(arguments, &config, path);
+    }
     let message = request(&arguments.sample, &arguments.model)?;
     let view = PredictView::scan(&message)
         .map_err(|error| Failure::usage(anyhow!(error).context("cannot parse the request")))?;
-    let model = model(arguments, &config, &view)?;
+    let model = model(arguments, &config, &view.model_spec.name)?;
     let (signatures, version) = signatures(arguments, &config, &model)?;
     let verdict = repair::judge(&Request {
         message: &message,
@@ -45,6 +50,17 @@ pub(super) fn explain(arguments: &ExplainArgs, matches: &ArgMatches) -> Result<E
     text.push_str(&batching::line(&verdict, policy, &message, &view));
     render::data(&text);
     Ok(if verdict.action == Action::Refuse { Exit::Failure } else { Exit::Success })
+}
+
+/// Explains a JSON body.
+fn explain_body(arguments: &ExplainArgs, config: &Config, path: &Path) -> Result<Exit, Failure> {
+    let body = read(path)?;
+    let model = model(arguments, config, "")?;
+    let (signatures, version) = signatures(arguments, config, &model)?;
+    let version = version.map_or_else(String::new, |version| format!(" version {version}"));
+    let rest::Explained { text, refused } = rest::explain(config, &model, &signatures, &body);
+    render::data(&format!("model '{}'{version}\n{text}", report::ascii(&model)));
+    Ok(if refused { Exit::Failure } else { Exit::Success })
 }
 
 /// A line if the request asks for an output that is an input, which TensorFlow does not return.
@@ -81,11 +97,10 @@ fn not_sent(verdict: &Verdict, view: &PredictView) -> String {
 }
 
 /// The model of `--model`, else the one that the request names, else that of the configuration.
-fn model(arguments: &ExplainArgs, config: &Config, view: &PredictView) -> Result<String, Failure> {
-    let sent = Some(view.model_spec.name.clone()).filter(|name| !name.is_empty());
-    match (arguments.model.named()?, sent) {
+fn model(arguments: &ExplainArgs, config: &Config, sent: &str) -> Result<String, Failure> {
+    match (arguments.model.named()?, Some(sent).filter(|name| !name.is_empty())) {
         (Some(named), _) => Ok(named.to_owned()),
-        (None, Some(sent)) => Ok(sent),
+        (None, Some(sent)) => Ok(sent.to_owned()),
         // A signature from a file needs no model.
         (None, None) if arguments.signature.is_some() => Ok(arguments.model.name(config).unwrap_or_default()),
         (None, None) => arguments.model.name(config),

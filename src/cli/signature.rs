@@ -37,7 +37,12 @@ pub(super) fn signature(arguments: &SignatureArgs, matches: &ArgMatches) -> Resu
     }
     if arguments.example {
         let chosen = choose(&signatures, arguments.signature_name.as_deref())?;
-        write!(text, "\n{}", example::example(&config, &model, chosen))?;
+        let call = if arguments.rest {
+            example::rest(&config, &model, chosen)
+        } else {
+            example::example(&config, &model, chosen)
+        };
+        write!(text, "\n{call}")?;
     }
     render::data(&text);
     Ok(())

@@ -15,15 +15,19 @@ use super::run::run;
 use super::stages;
 use super::text_findings::{problems, text_findings};
 use super::verdict::{count, first_input, remember};
+use crate::config::Config;
 use crate::fault::{Fault, Theirs};
 use crate::models::catalog::ModelVersion;
+use crate::proto::tensorflow::serving::{self, model_spec};
+use crate::repair::policy::ModelPolicy;
 use crate::repair::text::{Allowed, TextFindings};
 use crate::repair::{Action, Mode, Outcome, Plan, Problem, Reason, Verdict, signature_of};
 use crate::rest::read::{self, Findings, Options, Read};
 use crate::rest::theirs;
 use crate::rest::write::Format;
+use crate::signature::Signatures;
 use crate::telemetry::metrics::Method;
-use crate::wire::{DEFAULT_SIGNATURE, ModelSpec, Rope};
+use crate::wire::{DEFAULT_SIGNATURE, ModelSpec, Rope, VersionChoice};
 
 /// A request whose body is JSON.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ async fn run_examples(cx: &mut RequestContext<'_>, request: &JsonRequest) -> Res
     let (body, spec) = (request.body.clone(), request.spec.clone());
     let max_bytes = cx.config.limits.max_message_bytes;
     let read = work(cx, body.len(), move || {
-        let spec = |name: &[u8]| spec.for_signature(&String::from_utf8_lossy(name)).encode();
+        let spec = |name: &[u8]| encode(spec.for_signature(&String::from_utf8_lossy(name)));
         theirs::examples(&body, spec, max_bytes)
     })
     .await?;
@@ -117,7 +121,7 @@ async fn run_for(
             if repairs || (read.findings.is_empty() && !renamed) {
                 (read, text)
             } else {
-                // TF Serving's REST API may refuse what its gRPC API would run, or read it otherwise.
+                // TF Serving's REST API may refuse what its gRPC API would run.
                 cx.refusal = served(cx, request, version).await?;
                 let as_served = match cx.refusal {
                     None => read_body(cx, request, version, true).await?.0.ok(),
@@ -145,7 +149,7 @@ async fn run_for(
         read::Format::Row { .. } => Format::Row,
         read::Format::Column => Format::Column,
     });
-    let spec = request.spec.clone().for_signature(&read.signature_name).encode();
+    let spec = encode(request.spec.clone().for_signature(&read.signature_name));
     let message = message(cx, read.message(&spec))?;
     drop(read);
     cx.text = Some(Arc::new(text));
@@ -168,38 +172,46 @@ async fn read_body(
     as_served: bool,
 ) -> Result<(Result<Read, Findings>, String), Fault> {
     let (config, version, body) = (Arc::clone(cx.config), Arc::clone(version), request.body.clone());
-    let limits = cx.config.request_limits();
-    let max_bytes = cx.config.limits.max_message_bytes as u64;
-    work(cx, body.len(), move || {
-        let policy = config.policy(&version.model);
-        let mut name = DEFAULT_SIGNATURE.to_owned();
-        loop {
-            let Allowed { string_numbers, bool_numbers } = Allowed::by(policy.for_signature(&name));
-            let options = Options {
-                integral_floats: true,
-                string_numbers,
-                bool_numbers,
-                max_elements: limits.max_elements,
-                max_bytes,
-                as_served,
-            };
-            let chosen = std::cell::RefCell::new(name.clone());
-            let choose = |sent: &str| {
-                let found = signature_of(sent, &version.signatures, policy)?;
-                found.name.clone_into(&mut chosen.borrow_mut());
-                Some(found)
-            };
-            let read = read::read(&body, &choose, &options);
-            let chosen = chosen.into_inner();
-            // Options are those of the signature, which the body names.
-            let same = Allowed::by(policy.for_signature(&chosen)) == Allowed { string_numbers, bool_numbers };
-            if same || chosen == name {
-                return (read, chosen);
-            }
-            name = chosen;
+    let work_on =
+        move || read_predict(&body, &version.signatures, &config, config.policy(&version.model), as_served);
+    work(cx, request.body.len(), work_on).await
+}
+
+/// Reads the body of a Predict request under the policy of its model; as TF Serving does with
+/// `as_served`. Also gives the name of the signature that it is read by.
+pub(crate) fn read_predict(
+    body: &[u8],
+    signatures: &Signatures,
+    config: &Config,
+    policy: &ModelPolicy,
+    as_served: bool,
+) -> (Result<Read, Findings>, String) {
+    let mut name = DEFAULT_SIGNATURE.to_owned();
+    loop {
+        let Allowed { string_numbers, bool_numbers } = Allowed::by(policy.for_signature(&name));
+        let options = Options {
+            integral_floats: true,
+            string_numbers,
+            bool_numbers,
+            max_elements: config.request_limits().max_elements,
+            max_bytes: config.limits.max_message_bytes as u64,
+            as_served,
+        };
+        let chosen = std::cell::RefCell::new(name.clone());
+        let choose = |sent: &str| {
+            let found = signature_of(sent, signatures, policy)?;
+            found.name.clone_into(&mut chosen.borrow_mut());
+            Some(found)
+        };
+        let read = read::read(body, &choose, &options);
+        let chosen = chosen.into_inner();
+        // Options are those of the signature, which the body names.
+        let same = Allowed::by(policy.for_signature(&chosen)) == Allowed { string_numbers, bool_numbers };
+        if same || chosen == name {
+            return (read, chosen);
         }
-    })
-    .await
+        name = chosen;
+    }
 }
 
 /// The refusal of the body by TF Serving's REST API, if it is refused before the model runs.
@@ -299,4 +311,15 @@ async fn work<T: Send + 'static>(
 
 fn of(refusal: &theirs::Refusal) -> Theirs {
     Theirs { code: Code::from_i32(refusal.code.number()), text: refusal.lossy().into_owned() }
+}
+
+/// The message `ModelSpec`.
+pub(crate) fn encode(spec: ModelSpec) -> Vec<u8> {
+    let version_choice = match spec.version {
+        VersionChoice::Latest => None,
+        VersionChoice::Version(version) => Some(model_spec::VersionChoice::Version(version)),
+        VersionChoice::Label(label) => Some(model_spec::VersionChoice::VersionLabel(label)),
+    };
+    let (name, signature_name) = (spec.name, spec.signature_name);
+    prost::Message::encode_to_vec(&serving::ModelSpec { name, signature_name, version_choice })
 }

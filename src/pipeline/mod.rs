@@ -21,7 +21,7 @@ mod run;
 mod send;
 mod sent;
 mod stages;
-mod text_findings;
+pub(crate) mod text_findings;
 pub(crate) mod trace;
 mod verdict;
 

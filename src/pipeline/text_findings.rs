@@ -9,7 +9,7 @@ use crate::rest::read::{Finding, Findings, Format, Kind, Read, Severity};
 const MAX_SHOWN: usize = 80;
 
 /// The findings about a body that was read.
-pub(super) fn text_findings(read: &Read, policy: &Policy) -> TextFindings {
+pub(crate) fn text_findings(read: &Read, policy: &Policy) -> TextFindings {
     let mut found = TextFindings { rows: rows(read), ..TextFindings::default() };
     for finding in read.findings.iter() {
         match reading(finding.kind) {
@@ -27,7 +27,7 @@ pub(super) fn text_findings(read: &Read, policy: &Policy) -> TextFindings {
 }
 
 /// The problems of a body that cannot be read.
-pub(super) fn problems(findings: &Findings) -> Vec<Problem> {
+pub(crate) fn problems(findings: &Findings) -> Vec<Problem> {
     let wrong = findings.iter().filter(|finding| finding.kind.severity() == Severity::Problem);
     wrong.map(as_problem).collect()
 }

@@ -103,8 +103,8 @@ impl TextFindings {
         self.steps.push(Step { rule, input: input.to_owned(), index: None, change, fixes });
     }
 
-    /// Forgives the shapes of tensors without elements. JSON cannot say the shape of an empty batch,
-    /// and TF Serving answers many.
+    /// Forgives the shapes of tensors without elements. JSON cannot say the shape of an empty
+    /// batch, and TF Serving answers many.
     pub(super) fn forgive_empty(view: &PredictView, problems: &mut Vec<Problem>) {
         let is_empty = |input: &str| view.input(input).is_some_and(|input| input.tensor.shape.contains(&0));
         problems.retain(|problem| {

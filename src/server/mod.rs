@@ -5,6 +5,7 @@
 //! spreads the few long-lived connections of a sidecar evenly, which the kernel's hashing
 //! (`SO_REUSEPORT`) does only for many. The task of a request never leaves the thread of its
 //! connection.
+mod addresses;
 mod certificates;
 pub(crate) mod check;
 mod connections;
@@ -291,26 +292,6 @@ impl Sidecar {
             }))
         })?;
         Ok(sidecar)
-    }
-
-    /// The address for clients, with the actual port.
-    pub fn grpc_addr(&self) -> &ListenAddr {
-        &self.grpc
-    }
-
-    /// The address of the REST listener, with the actual port; none if it is not configured.
-    pub fn rest_addr(&self) -> Option<&ListenAddr> {
-        self.rest.as_ref()
-    }
-
-    /// The address of the admin listener, with the actual port.
-    pub fn admin_addr(&self) -> &ListenAddr {
-        &self.admin
-    }
-
-    /// The address that takes only a drain, with the actual port; none if it is not configured.
-    pub fn drain_addr(&self) -> Option<&ListenAddr> {
-        self.drain.as_ref()
     }
 
     /// What makes the sidecar read the configuration and the certificates again, even if they did

@@ -45,6 +45,11 @@ impl View for ServerView {
         let Shared { up, problems, target, reload, modes, .. } = &*self.0;
         let limiter = self.0.limiter.as_ref().map(|limiter| limiter.occupancy());
         let admission = &self.0.admission;
+        let config = self.0.config.load();
+        let rest = config
+            .rest_listen
+            .as_ref()
+            .map(|address| json!({"address": address.to_string(), "tls": config.listen_tls.is_some()}));
         json!({
             "pod": *POD,
             "sidecar_version": env!("CARGO_PKG_VERSION"),
@@ -59,6 +64,7 @@ impl View for ServerView {
                 "queued_requests": limiter.as_ref().map(|limiter| limiter.queued),
             },
             "upstream": {"address": target.address, "up": up.is_answering(), "problem": up.problem()},
+            "rest": rest,
             "advice": self.0.limiter.as_ref().and_then(|limiter| limiter.advice()),
             "model_problems": problems.to_json(),
             "config_problems": problems.of_config(),

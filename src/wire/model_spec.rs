@@ -53,18 +53,6 @@ impl ModelSpec {
         self
     }
 
-    /// The message `ModelSpec`.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        use crate::proto::tensorflow::serving::{ModelSpec, model_spec::VersionChoice as Choice};
-        let version_choice = match &self.version {
-            VersionChoice::Latest => None,
-            VersionChoice::Version(version) => Some(Choice::Version(*version)),
-            VersionChoice::Label(label) => Some(Choice::VersionLabel(label.clone())),
-        };
-        let (name, signature_name) = (self.name.clone(), self.signature_name.clone());
-        prost::Message::encode_to_vec(&ModelSpec { name, signature_name, version_choice })
-    }
-
     /// The signature that TF Serving will use (`predict_util.cc`: an empty name is
     /// `serving_default`).
     pub fn effective_signature(&self) -> &str {

@@ -9,21 +9,21 @@ use crate::support::requests::{FLOAT, Predict, content, doubles, float_list, flo
 pub(crate) struct Case {
     pub(crate) sent: &'static str,
     pub(crate) request: Predict,
-    expected: Expected,
+    pub(crate) expected: Expected,
 }
 
-enum Expected {
+pub(crate) enum Expected {
     /// The ten expected probabilities in every row, after these repairs.
     Correct(&'static [&'static str]),
     /// A refusal with this reason.
     Refused(&'static str),
 }
 
-impl Case {
+impl Expected {
     /// Whether the sidecar's answer is the expected one.
     pub(crate) fn check(&self, answer: &Answer) -> Result<(), String> {
-        match (&self.expected, answer) {
-            (Expected::Correct(rules), Answer::Probabilities { repairs, same: true, .. }) => {
+        match (self, answer) {
+            (Self::Correct(rules), Answer::Probabilities { repairs, same: true, .. }) => {
                 let used: Vec<&str> = repairs.iter().filter_map(|repair| repair.split(';').nth(1)).collect();
                 if used == *rules {
                     Ok(())
@@ -31,15 +31,11 @@ impl Case {
                     Err(format!("expected the repairs {rules:?}, got {repairs:?}"))
                 }
             }
-            (Expected::Refused(wanted), Answer::Refused { reason: Some(reason), .. }) if reason == wanted => {
+            (Self::Refused(wanted), Answer::Refused { reason: Some(reason), .. }) if reason == wanted => {
                 Ok(())
             }
-            (Expected::Correct(_), other) => {
-                Err(format!("expected the correct probabilities, got {other:?}"))
-            }
-            (Expected::Refused(wanted), other) => {
-                Err(format!("expected a refusal with {wanted}, got {other:?}"))
-            }
+            (Self::Correct(_), other) => Err(format!("expected the correct probabilities, got {other:?}")),
+            (Self::Refused(wanted), other) => Err(format!("expected a refusal with {wanted}, got {other:?}")),
         }
     }
 }

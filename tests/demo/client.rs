@@ -1,13 +1,13 @@
 //! Sends requests with tonic's own client, as a user's program would.
 use std::time::Duration;
 
-use tfs_sidecar::proto::tensorflow::serving::PredictRequest;
 use tfs_sidecar::proto::tensorflow::serving::prediction_service_client::PredictionServiceClient;
+use tfs_sidecar::proto::tensorflow::serving::{GetModelMetadataRequest, ModelSpec, PredictRequest};
+use tfs_sidecar::signature::Signatures;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
 
-use crate::cases::Case;
-use crate::support::dense::{self, OUTPUT};
+use crate::support::dense::{self, MODEL, OUTPUT};
 
 pub(crate) struct Client(PredictionServiceClient<Channel>);
 
@@ -37,8 +37,18 @@ impl Client {
         self.0.predict(request.clone()).await.ok();
     }
 
-    pub(crate) async fn predict(&mut self, case: &Case) -> Answer {
-        match self.0.predict(case.request.message.clone()).await {
+    /// The signatures of the model.
+    pub(crate) async fn signatures(&mut self) -> Signatures {
+        let request = GetModelMetadataRequest {
+            model_spec: Some(ModelSpec { name: MODEL.to_owned(), ..ModelSpec::default() }),
+            metadata_field: vec!["signature_def".to_owned()],
+        };
+        let response = self.0.get_model_metadata(request).await.expect("the model is served");
+        Signatures::from_metadata(response.get_ref()).expect("the model has signatures").0
+    }
+
+    pub(crate) async fn predict(&mut self, request: &PredictRequest) -> Answer {
+        match self.0.predict(request.clone()).await {
             Ok(response) => {
                 let values = response.metadata().get_all("tfs-sidecar-repair").iter();
                 let repairs = values.map(|value| value.to_str().unwrap_or("?").to_owned()).collect();
@@ -47,12 +57,7 @@ impl Client {
                     .get(OUTPUT)
                     .map(|tensor| dense::floats(tensor, elements(tensor)))
                     .unwrap_or_default();
-                let rows: Vec<&[f32]> = probs.chunks_exact(10).collect();
-                Answer::Probabilities {
-                    same: !rows.is_empty() && rows.iter().all(|row| dense::is_case(row)),
-                    rows: rows.into_iter().map(dense::top).collect(),
-                    repairs,
-                }
+                Answer::of(&probs, repairs)
             }
             Err(status) => Answer::Refused {
                 code: status.code(),
@@ -64,6 +69,16 @@ impl Client {
 }
 
 impl Answer {
+    /// The probabilities of all rows, ten for each.
+    pub(crate) fn of(probs: &[f32], repairs: Vec<String>) -> Self {
+        let rows: Vec<&[f32]> = probs.chunks_exact(10).collect();
+        Self::Probabilities {
+            same: !rows.is_empty() && rows.iter().all(|row| dense::is_case(row)),
+            rows: rows.into_iter().map(dense::top).collect(),
+            repairs,
+        }
+    }
+
     /// The answer as a cell of the table.
     pub(crate) fn cell(&self) -> String {
         match self {

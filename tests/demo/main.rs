@@ -10,6 +10,7 @@ mod support;
 mod cases;
 mod client;
 mod ops;
+mod rest;
 mod table;
 mod upstream;
 
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 use crate::cases::cases;
 use crate::client::{Answer, Client};
+use crate::rest::rest_cases;
 use crate::support::dense;
 use crate::support::sidecar::{TestSidecar, config};
 use crate::table::Table;
@@ -46,12 +48,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(upstream: Upstream, once: bool) -> ExitCode {
-    let sidecar = TestSidecar::start(config(upstream.addr(), [dense::MODEL.to_owned()]));
+    let mut settings = config(upstream.addr(), [dense::MODEL.to_owned()]);
+    settings.rest_listen = Some(settings.listen.clone());
+    let sidecar = TestSidecar::start(settings);
     sidecar.ready().await;
     show(&format!(
         "model `mlp`: Dense 128 -> 64 relu -> 10 softmax; input_tensor float [-1,128] -> probs float [-1,10]\n\
-         client -> sidecar {} -> {} {}\n",
+         client -> sidecar {} (JSON: {}) -> {} {}\n",
         sidecar.grpc,
+        sidecar.rest,
         upstream.kind(),
         upstream.addr(),
     ));
@@ -61,9 +66,18 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
     let mut table = Table::new(HEAD, WIDTHS);
     let mut wrong = Vec::new();
     for case in cases() {
-        let answer = through.predict(&case).await;
-        let direct = bypassing.predict(&case).await;
-        if let Err(why) = case.check(&answer) {
+        let answer = through.predict(&case.request.message).await;
+        let direct = bypassing.predict(&case.request.message).await;
+        if let Err(why) = case.expected.check(&answer) {
+            wrong.push(format!("{}: {why}", case.sent));
+        }
+        table.row([case.sent.into(), did(&answer), answer.cell(), direct.cell()]);
+    }
+    let signatures = bypassing.signatures().await;
+    for case in rest_cases() {
+        let answer = case.through(&sidecar.rest).await;
+        let direct = case.without(&mut bypassing, &signatures).await;
+        if let Err(why) = case.expected.check(&answer) {
             wrong.push(format!("{}: {why}", case.sent));
         }
         table.row([case.sent.into(), did(&answer), answer.cell(), direct.cell()]);
@@ -79,12 +93,15 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
     }
     if !once {
         show(&format!(
-            "\nrunning until Ctrl-C: sidecar (gRPC) {}   {} {}   admin http://{}/\n\
+            "\nrunning until Ctrl-C: sidecar (gRPC) {}   (REST) {}   {} {}   admin http://{}/\n\
+             try: curl http://{}/v1/models/mlp\n\
              try: grpcurl -plaintext -d '{{\"model_spec\":{{\"name\":\"mlp\"}}}}' {} tensorflow.serving.ModelService/GetModelStatus\n",
             sidecar.grpc,
+            sidecar.rest,
             upstream.kind(),
             upstream.addr(),
             sidecar.admin,
+            sidecar.rest,
             sidecar.grpc,
         ));
         // An error means that signals are not available, so there is nothing to wait for.

@@ -191,7 +191,9 @@ def is_drained_before_tf_serving_stops(pod):
 def has_the_ports_that_it_uses(pod):
     """The sidecar's ports are declared as they are, and nothing else listens on them."""
     declared = {port["name"]: port["containerPort"] for container in pod.all for port in container.get("ports", [])}
-    listeners = {"grpc": "listen", "admin": "admin_listen", "drain": "drain_listen"}
+    listeners = {"grpc": "listen", "rest": "rest_listen", "admin": "admin_listen", "drain": "drain_listen"}
+    if pod.settings.get("rest_listen", "off") == "off":
+        del listeners["rest"]
     own = {port["name"]: port["containerPort"] for port in pod.sidecar["ports"]}
     assert own.keys() <= listeners.keys()
     for name, setting in listeners.items():
@@ -312,14 +314,16 @@ def check_network(pod):
             selector = selector.get("matchLabels", selector)
             assert selector.items() <= pod.labels.items(), kind
     service = only(pod.objects, "Service")
-    (port,) = service["spec"]["ports"]
-    # Not a name: before Kubernetes 1.33, a Service does not find named ports of native sidecars.
-    assert (port["port"], port["targetPort"]) == (8500, pod.port("listen"))
+    listeners = [(8500, pod.port("listen"))]
+    if pod.settings.get("rest_listen", "off") != "off":
+        listeners.append((8501, pod.port("rest_listen")))
+    # Not names: before Kubernetes 1.33, a Service does not find named ports of native sidecars.
+    assert [(port["port"], port["targetPort"]) for port in service["spec"]["ports"]] == listeners
     rules = [one for one in pod.objects if one["kind"] == "NetworkPolicy"]
     for policy in rules:
         assert policy["spec"]["policyTypes"] == ["Ingress"]
         clients, prometheus = policy["spec"]["ingress"]
-        assert [port["port"] for port in clients["ports"]] == [pod.port("listen")]
+        assert [port["port"] for port in clients["ports"]] == [own for _, own in listeners]
         assert [port["port"] for port in prometheus["ports"]] == [pod.port("admin_listen")]
         (peer,) = prometheus["from"]
         assert peer["namespaceSelector"]["matchLabels"] and peer["podSelector"]["matchLabels"]

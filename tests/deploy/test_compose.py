@@ -47,7 +47,7 @@ def test_no_service_has_capabilities_or_a_public_admin_port(name):
     assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
     assert (name in OBSERVABILITY) == (service.get("profiles") == ["observability"])
     for port in service.get("ports", []):
-        assert port.startswith("127.0.0.1:") or port == "${CLIENT_PORT:-8500}:8600"
+        assert port.startswith("127.0.0.1:") or port in ("${CLIENT_PORT:-8500}:8600", "${REST_PORT:-8501}:8601")
 
 
 def test_every_mounted_file_is_in_the_repository():

@@ -143,6 +143,7 @@ def test_every_value_is_used(tmp_path):
         },
         "sidecar": {"image": "own/sidecar:1", "env": [{"name": "TFS_SIDECAR_LOG", "value": "mark=debug"}]},
         "terminationGracePeriodSeconds": 61,
+        "rest": {"port": 9501},
         "service": {"type": "NodePort", "port": 9500, "annotations": {"mark": "mark-service"}},
         "podDisruptionBudget": {"maxUnavailable": "49%"},
         "networkPolicy": {
@@ -161,10 +162,18 @@ def test_every_value_is_used(tmp_path):
     manifests.check_pod(Pod(objects, tmp_path), OURS)
     made = json.dumps(objects)
     leaves = ["own-name", "replicas\": 7", "threads=96", "load_retries=1", "mark-tf", "\"cpu\": \"3\"", "3Gi", "own/sidecar:1"]
-    leaves += ["mark=debug", "Seconds\": 61", "NodePort", "9500", "mark-service", "49%", "mark-client", "mark-monitoring", "mark-prometheus"]
+    leaves += ["mark=debug", "Seconds\": 61", "NodePort", "9500", "9501", "mark-service", "49%", "mark-client", "mark-monitoring", "mark-prometheus"]
     leaves += ["mark-label", "mark-annotation", "mark-node", "mark-toleration", "nodeAffinity", "mark-secret"]
     for leaf in leaves:
         assert leaf in made, leaf
+
+
+def test_rest_can_be_switched_off(tmp_path):
+    pod = Pod(chart({"rest": {"enabled": False}}), tmp_path)
+    assert pod.settings.get("rest_listen", "off") == "off"
+    assert "8601" not in json.dumps(pod.objects)
+    manifests.check_pod(pod, OURS)
+    manifests.check_network(pod)
 
 
 def test_monitoring_is_made_on_request(tmp_path):

@@ -85,7 +85,7 @@ def test_the_image_says_what_it_is_and_has_two_files(containers, tmp_path):
     image = json.loads(containers.run("image", "inspect", IMAGE))[0]
     assert image["Config"]["User"] == "65532:65532"
     assert image["Config"]["Entrypoint"] == ["/tfs-sidecar"]
-    assert set(image["Config"]["ExposedPorts"]) == {"8600/tcp", "8602/tcp", "8603/tcp"}
+    assert set(image["Config"]["ExposedPorts"]) == {"8600/tcp", "8601/tcp", "8602/tcp", "8603/tcp"}
     health = image["Config"].get("Healthcheck") or image["Healthcheck"]
     assert health["Test"] == ["CMD", "/tfs-sidecar", "healthcheck"]
     labels = image["Labels"]

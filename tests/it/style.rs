@@ -21,7 +21,6 @@ const REPLACED: &[(&str, &str)] = &[
     ("stranger", "client"),
     ("strangers", "clients"),
     ("hardly", "a plain statement"),
-    ("door", "listener"),
     ("floor", "layer"),
     ("mend", "repair"),
     ("whoever", "the subject itself"),

@@ -1,4 +1,4 @@
-//! A client for the admin listener: a few lines of HTTP/1.1, and a reader of the Prometheus text.
+//! A client for the admin and REST listeners: a few lines of HTTP/1.1, and a reader of the Prometheus text.
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -13,18 +13,24 @@ pub struct Page {
 }
 
 pub async fn get(addr: &str, path: &str) -> Page {
-    request(addr, "GET", path).await
+    request(addr, "GET", path, "").await
 }
 
 pub async fn post(addr: &str, path: &str) -> Page {
-    request(addr, "POST", path).await
+    request(addr, "POST", path, "").await
 }
 
-async fn request(addr: &str, method: &str, path: &str) -> Page {
+/// With a body of JSON.
+pub async fn post_body(addr: &str, path: &str, body: &str) -> Page {
+    request(addr, "POST", path, body).await
+}
+
+async fn request(addr: &str, method: &str, path: &str, body: &str) -> Page {
     within(&format!("{method} {path}"), async {
         let mut socket = TcpStream::connect(addr).await.unwrap();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
         );
         socket.write_all(head.as_bytes()).await.unwrap();
         let mut answer = Vec::new();

@@ -31,7 +31,7 @@ def listening(server):
 
 
 class Sidecar:
-    """A running sidecar: `address` for gRPC, `admin` for HTTP."""
+    """A running sidecar: `address` for gRPC, `admin` for HTTP, and `rest` if it listens for REST."""
 
     def __init__(self, upstream, *options):
         options = list(options)
@@ -64,11 +64,13 @@ class Sidecar:
         }
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.log = []
-        matches = first_match(self.process, self.process.stderr, [listening("grpc"), listening("admin")], self.log)
+        servers = ["grpc", "admin", *(["rest"] if "--rest-listen" in options else [])]
+        patterns = [listening(server) for server in servers]
+        matches = first_match(self.process, self.process.stderr, patterns, self.log)
         if matches is None:
             code = stop(self.process)
             raise RuntimeError(f"the sidecar exited with {code} before it was listening:\n{''.join(self.log)}")
-        self.address, self.admin = (match[1] for match in matches)
+        self.address, self.admin, self.rest = [match[1] for match in matches] + [None] * (3 - len(matches))
         # Keep reading its log, or it would block on a full pipe.
         self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr))
         self.reader.start()

@@ -102,7 +102,9 @@ def sidecar(tmp_path_factory):
     # The README calls its model so.
     paths["my_model"] = FOLDER / "mlp"
     options = [word for model, path in paths.items() for word in ("--model", f"{model}={path}")]
-    with Server(*options) as server, Sidecar(server.address, *(word for model in paths for word in ("--model", model))) as running:
+    with Server(*options) as server, Sidecar(
+        server.address, "--rest-listen", "127.0.0.1:0", *(word for model in paths for word in ("--model", model))
+    ) as running:
         running.upstream = server.address
         yield running.wait_ready()
 
@@ -125,7 +127,8 @@ def printed(sidecar, model, *options):
 def shell(command):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=60, env={**os.environ, "PATH": path}, check=False
+        # On stdin, as an argument cannot be as long as the pixels of an image.
+        ["bash"], input=command, capture_output=True, text=True, timeout=60, env={**os.environ, "PATH": path}, check=False
     )
 
 
@@ -146,6 +149,49 @@ def test_an_example_of_another_signature_can_be_chosen(sidecar):
     text = printed(sidecar, "multisig", "--signature-name", "ids")
     assert '"signature_name": "ids"' in text
     assert_works(text)
+
+
+def curl(sidecar, model, *options):
+    return printed(sidecar, model, "--rest", "--rest-listen", sidecar.rest, *options)
+
+
+# Outputs of `sparse_output` cannot be left out over REST.
+@pytest.mark.parametrize("model", [*MODELS, *(model for model in WORKING if model not in ("fed", "sparse_output"))])
+def test_the_curl_example_works_as_printed(sidecar, model):
+    text = curl(sidecar, model)
+    assert f" http://{sidecar.rest}/v1/models/{model}:predict " in text
+    called = shell(text.replace("curl ", "curl -sSif ", 1))
+    assert called.returncode == 0, text[:1000] + called.stderr + called.stdout
+    assert '"outputs"' in called.stdout
+    # The example itself needs no repair, but for shapes that the signature does not have.
+    assert "tfs-sidecar-repairs" not in called.stdout, called.stdout
+
+
+def test_the_curl_example_of_another_signature_names_it(sidecar):
+    text = curl(sidecar, "multisig", "--signature-name", "ids")
+    assert '"signature_name": "ids"' in text
+    assert '"outputs"' in shell(text).stdout
+
+
+@pytest.mark.parametrize("model", [*IMPOSSIBLE, "fed", "sparse_output"])
+def test_the_curl_example_says_why_no_call_can_work(sidecar, model):
+    text = curl(sidecar, model)
+    assert "curl " not in text and "the REST API cannot call signature" in text
+
+
+def test_a_rest_body_is_explained_as_the_listener_would_answer_it(sidecar, tmp_path):
+    body = tmp_path / "body.json"
+    where = ("explain", "--upstream", sidecar.upstream, "--model", "twoin", "--rest-body", str(body))
+    body.write_text('{"instances": {"k": 1.0, "x": [1, 2, 3, 4, 5, 6, 7, 8]}}')
+    text = run(*where)
+    called = shell(f"curl -sSi http://{sidecar.rest}/v1/models/twoin:predict -d @{body}")
+    rules = re.findall(r"tfs-sidecar-repair: [^;]*;(\w+);", called.stdout)
+    assert rules == ["list_of_one", "integral_floats"] and all(f": {rule} " in text for rule in rules)
+    body.write_text('{"instances": [{"k": 1.5, "x": [null]}]}')
+    text = run(*where, expect=1)
+    called = shell(f"curl -sS http://{sidecar.rest}/v1/models/twoin:predict -d @{body}")
+    for place in ("/instances/0/k", "/instances/0/x/0"):
+        assert place in text and place in called.stdout
 
 
 @pytest.mark.parametrize("model", FILLED_IN)

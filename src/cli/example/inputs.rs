@@ -1,4 +1,6 @@
 //! A value for each input of an example call: one row, and what the input's name and shape suggest.
+use serde_json::Value;
+
 use super::json;
 use crate::repair::policy::{Literal, Policy};
 use crate::repair::rules::{DEFAULT, SCALAR};
@@ -88,6 +90,41 @@ impl Sample<'_> {
             list(self.info).name(),
             self.values
         )
+    }
+
+    /// How many values the input has.
+    pub(super) fn elements(&self) -> i64 {
+        self.dims.iter().fold(1, |elements: i64, size| elements.saturating_mul(*size))
+    }
+
+    /// The values as nested lists, the way the REST API takes them.
+    pub(super) fn nested(&self) -> String {
+        let parsed = serde_json::from_str(&self.values).unwrap_or_default();
+        let values: Vec<Value> = match list(self.info) {
+            ValueList::SComplex | ValueList::DComplex => vec![parsed],
+            ValueList::Float8 => vec![0.into()],
+            ValueList::String => {
+                let bytes = parsed.as_array().into_iter().flatten();
+                bytes.map(|bytes| serde_json::json!({ "b64": bytes })).collect()
+            }
+            _ => parsed.as_array().cloned().unwrap_or_default(),
+        };
+        let mut next = 0;
+        nested(&self.dims, &mut || {
+            // The last value stands for all others.
+            let value = values.get(next).or(values.last()).cloned().unwrap_or_default();
+            next += 1;
+            value
+        })
+        .to_string()
+    }
+}
+
+/// Lists of these sizes, as deep as the signature is.
+fn nested(dims: &[i64], value: &mut dyn FnMut() -> Value) -> Value {
+    match dims {
+        [] => value(),
+        [size, inner @ ..] => (0..*size).map(|_| nested(inner, value)).collect(),
     }
 }
 

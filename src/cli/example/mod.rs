@@ -1,15 +1,18 @@
-//! The example of `signature`: a grpcurl command that calls the sidecar, and what in it is a guess.
+//! The example of `signature`: a grpcurl or curl command that calls the sidecar, and what in it is
+//! a guess.
 //!
 //! A signature does not say everything that a model requires: which features a `tf.Example` has, or
 //! how large an image is. Where names and shapes suggest an answer, the example uses it and says
 //! so.
 mod inputs;
+mod rest;
 
 use super::admin::reachable;
 use crate::config::{Config, ListenAddr, UpstreamAddr};
 use crate::repair::report::one_line;
 use crate::signature::{Signature, TensorInfo};
 use inputs::{Sample, samples, unsendable};
+pub(super) use rest::rest;
 
 /// The command, with remarks as shell comments before it. Only remarks if no call can work.
 pub(super) fn example(config: &Config, model: &str, signature: &Signature) -> String {
@@ -34,16 +37,21 @@ pub(super) fn example(config: &Config, model: &str, signature: &Signature) -> St
             left_out.join(", ")
         ));
     }
-    let mut text = comments("# ", &remarks);
-    let guesses: Vec<String> = samples.iter().filter_map(Sample::guess).collect();
-    if !guesses.is_empty() {
-        text += "# The signature does not say everything. Replace what does not fit:\n";
-        text += &comments("#   ", &guesses);
-    }
+    let text = comments("# ", &remarks) + &guesses(&samples);
     let body = body(model, &signature.name, &samples, filter.as_deref());
     text + &format!(
         "grpcurl {flags} -d @ {target} tensorflow.serving.PredictionService/Predict <<'JSON'\n{body}\nJSON\n"
     )
+}
+
+/// What in the values is a guess.
+fn guesses(samples: &[Sample<'_>]) -> String {
+    let guesses: Vec<String> = samples.iter().filter_map(Sample::guess).collect();
+    if guesses.is_empty() {
+        return String::new();
+    }
+    "# The signature does not say everything. Replace what does not fit:\n".to_owned()
+        + &comments("#   ", &guesses)
 }
 
 /// Shell comments. Names in them come from the model, and must not end the comment.

@@ -159,3 +159,42 @@ fn inputs_that_cannot_be_sent_are_said() {
     #   input x: a sparse or composite tensor, which Predict cannot send; export the model with the tensor's components as inputs
     ");
 }
+
+/// The same as a curl command.
+fn curl_of(signature: &str, text: &str) -> String {
+    let config = load(&Settings::default(), Some(File { name: "c.yaml", text })).unwrap();
+    let named = signature.split(' ').map(|word| match word.split_once(':') {
+        Some((alias, typed)) if !alias.contains('=') => format!("{alias}=t_{alias}:0:{typed}"),
+        _ => word.to_owned(),
+    });
+    let signatures = notation::signature(&named.collect::<Vec<_>>().join(" ")).unwrap();
+    rest(&config, "a b", signatures.iter().next().unwrap())
+}
+
+#[test]
+fn the_curl_example_has_nested_lists_of_the_declared_shape() {
+    insta::assert_snapshot!(
+        curl_of("x:float[-1,2] k:int32[] s:string[-1] c:complex64[-1]", "rest_listen: '0.0.0.0:8601'"),
+        @r#"
+    # The signature does not say everything. Replace what does not fit:
+    #   s: the text `example` is sent (bytes are base64 in JSON): fill in a value that the model can parse
+    curl -d @- http://127.0.0.1:8601/v1/models/a%20b:predict <<'JSON'
+    {"inputs": {"c": [[0,0]], "k": 0, "s": [{"b64":"ZXhhbXBsZQ=="}], "x": [[0,0]]}}
+    JSON
+    "#
+    );
+}
+
+#[test]
+fn the_curl_example_says_what_the_sidecar_needs() {
+    insta::assert_snapshot!(curl_of("x:float[-1]", ""), @r#"
+    # the sidecar must run with --rest-listen 0.0.0.0:8601
+    curl -d @- http://127.0.0.1:8601/v1/models/a%20b:predict <<'JSON'
+    {"inputs": {"x": [0]}}
+    JSON
+    "#);
+    insta::assert_snapshot!(curl_of("x:float[-1,4000000]", ""), @r"
+    # the REST API cannot call signature 'serving_default':
+    #   input x: 4000000 values are too many for an example
+    ");
+}

@@ -20,7 +20,7 @@ use super::{Client, openapi};
 use crate::config::{Config, IdentitySource};
 use crate::fault::Fault;
 use crate::limiter::admission::Ticket;
-use crate::pipeline::json::{JsonRequest, run_json};
+use crate::pipeline::json::{JsonRequest, encode, run_json};
 use crate::pipeline::options::RequestOptions;
 use crate::pipeline::report::Place;
 use crate::pipeline::request_metrics::RequestMetrics;
@@ -39,12 +39,12 @@ const X_TIMEOUT: HeaderName = HeaderName::from_static("x-timeout");
 /// The client is gone: its connection ends.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection ended under a request")]
-pub(super) struct Gone;
+pub(super) struct ClientCancelled;
 
 /// Why there is no answer to write.
 enum Stop {
     Fault(Fault),
-    Gone,
+    ClientCancelled,
 }
 
 impl From<Fault> for Stop {
@@ -57,7 +57,7 @@ impl From<BodyError> for Stop {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::Fault(fault) => Self::Fault(fault),
-            BodyError::Lost => Self::Gone,
+            BodyError::Lost => Self::ClientCancelled,
         }
     }
 }
@@ -75,7 +75,10 @@ impl Drop for Running<'_> {
 ///
 /// # Errors
 /// The client is gone, or the process is ending.
-pub(super) async fn serve(client: &Client, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
+pub(super) async fn serve(
+    client: &Client,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ClientCancelled> {
     client.running.set(client.running.get() + 1);
     client.accepted.set(client.accepted.get() + 1);
     let _running = Running(client);
@@ -92,7 +95,7 @@ pub(super) async fn serve(client: &Client, request: Request<Incoming>) -> Result
         Ok(Target::Other) => return Ok(other(client, &accepts, request).await),
         target => counted(client, &config, target, request).await?,
     };
-    accepts.respond(answer, &shard.offload).await.map_err(|_| Gone)
+    accepts.respond(answer, &shard.offload).await.map_err(|_| ClientCancelled)
 }
 
 /// Whether TF Serving's HTTP library knows the method.
@@ -122,7 +125,7 @@ async fn counted(
     config: &Arc<Config>,
     target: Result<Target, UrlError>,
     request: Request<Incoming>,
-) -> Result<respond::Answer, Gone> {
+) -> Result<respond::Answer, ClientCancelled> {
     let arrived = Instant::now();
     let shard = &*client.shard;
     let rpc = match &target {
@@ -162,9 +165,9 @@ async fn counted(
             metrics.answered(code, place);
             answer
         }
-        Err(Stop::Gone) => {
+        Err(Stop::ClientCancelled) => {
             metrics.cancelled(place);
-            return Err(Gone);
+            return Err(ClientCancelled);
         }
         Err(Stop::Fault(fault)) => {
             tracing::debug!(method = rpc.as_str(), code = ?fault.code(), %fault, "request failed");
@@ -230,12 +233,12 @@ async fn dispatch(
         Ok(Target::Status(spec)) => {
             let path = "/tensorflow.serving.ModelService/GetModelStatus";
             // `GetModelStatusRequest.model_spec` is field 1.
-            call.unary(path, Form::Status, field(1, &spec.encode()), head, metrics).await
+            call.unary(path, Form::Status, field(1, &encode(spec)), head, metrics).await
         }
         Ok(Target::Metadata(spec)) => {
             let path = "/tensorflow.serving.PredictionService/GetModelMetadata";
             // `model_spec` is field 1, `metadata_field` field 2.
-            let message = [field(1, &spec.encode()), field(2, b"signature_def")].concat();
+            let message = [field(1, &encode(spec)), field(2, b"signature_def")].concat();
             call.unary(path, Form::Metadata, message, head, metrics).await
         }
         Ok(Target::OpenApi) => {

@@ -21,6 +21,8 @@ use hyper_util::server::conn::auto;
 use crate::limiter::admission::Share;
 use crate::listener::lifetime::{Due, Lifetime};
 use crate::pipeline::Shard;
+use crate::tasks::spawn_isolated;
+use crate::telemetry::metrics::PanickedTask;
 use crate::transport::socket::Socket;
 pub(crate) use pass::Upstream;
 
@@ -44,7 +46,8 @@ struct OnShard;
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for OnShard {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move { drop(future.await) });
+        let future = Box::pin(async move { drop(future.await) });
+        drop(spawn_isolated(PanickedTask::Request, future));
     }
 }
 

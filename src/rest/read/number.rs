@@ -110,8 +110,8 @@ fn small_exponent(body: &[u8], mut at: usize) -> Option<(i32, usize)> {
 }
 
 /// Appends the digits from a position on to a number, modulo 2^64: the number, and where the digits
-/// end. Eight at a time; how many the last of them are is no branch, since the lengths of numbers
-/// in a body can hardly be predicted.
+/// end. Eight at a time; how many the last of them are is no branch, since a processor cannot
+/// predict the lengths of numbers in a body.
 #[inline(always)]
 fn take_digits(body: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
     const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];

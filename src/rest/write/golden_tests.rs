@@ -73,7 +73,7 @@ const DIFFERENCES: &[(&str, Reason)] = &[
 ];
 
 /// A recorded request whose message from TF Serving's core is known.
-struct Record {
+struct Recorded {
     id: String,
     message: Rope,
     format: Format,
@@ -86,7 +86,7 @@ struct Record {
     cut: Option<(usize, String)>,
 }
 
-fn records(method: &str) -> Vec<Record> {
+fn records(method: &str) -> Vec<Recorded> {
     let mut records = Vec::new();
     for line in GOLDEN.lines() {
         let json: Value = serde_json::from_str(line).unwrap();
@@ -107,7 +107,7 @@ fn records(method: &str) -> Vec<Record> {
         };
         let row = body.starts_with(b"{\n    \"predictions\"") || text("body").contains("\"instances\"");
         let bodies = json["seen"].as_array().into_iter().flatten();
-        records.push(Record {
+        records.push(Recorded {
             id: text("id"),
             message: Rope::from(STANDARD.decode(message).unwrap()),
             format: if row { Format::Row } else { Format::Column },
@@ -171,7 +171,7 @@ struct Counts {
 }
 
 /// Compares all records of a method with what is written.
-fn compare(method: &str, write: impl Fn(&Record) -> Result<Vec<u8>, Refusal>) -> Counts {
+fn compare(method: &str, write: impl Fn(&Recorded) -> Result<Vec<u8>, Refusal>) -> Counts {
     let mut counts = Counts::default();
     let mut faults = Vec::new();
     for record in records(method) {

@@ -31,6 +31,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
     - --config=/etc/tfs-sidecar/config.yaml
     - --admin-listen=0.0.0.0:8602
     - --drain-listen=0.0.0.0:8603
+    {{- if .Values.rest.enabled }}
+    - --rest-listen=0.0.0.0:8601
+    {{- end }}
     {{- if eq .Values.variant "uds" }}
     - --upstream=unix:///run/tfs/grpc.sock
     {{- end }}
@@ -45,7 +48,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   ports:
     - name: grpc
       containerPort: 8600
-    # 8601, named `rest`, is for TF Serving's REST API, which the sidecar does not serve yet.
+    {{- if .Values.rest.enabled }}
+    - name: rest
+      containerPort: 8601
+    {{- end }}
     - name: admin
       containerPort: 8602
     - name: drain

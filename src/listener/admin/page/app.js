@@ -33,7 +33,14 @@ function passes(texts, model, outcome) {
 
 const filtered = () => find("search").value !== "" || find("model").value !== "" || find("outcome").value !== "";
 
-function showStatus({ readiness, upstream, advice, load, pod, sidecar_version: version, config_problems: settings }) {
+// The REST listener is another port of the same host, as far as the page can know. A Unix socket has none.
+function showRest(rest) {
+  const port = rest?.address.match(/:(\d+)$/)?.[1];
+  find("openapi").hidden = port === undefined;
+  if (port !== undefined) find("openapi").href = `${rest.tls ? "https" : "http"}://${location.hostname}:${port}/v1/openapi.json`;
+}
+
+function showStatus({ readiness, upstream, rest, advice, load, pod, sidecar_version: version, config_problems: settings }) {
   say(find("ready"), readiness.ready ? "ready" : "not ready");
   find("ready").className = `pill ${readiness.ready ? "good" : "bad"}`;
   say(find("pod"), pod ?? "");
@@ -41,6 +48,7 @@ function showStatus({ readiness, upstream, advice, load, pod, sidecar_version: v
   say(find("version"), `version ${version}`);
   say(find("upstream"), upstream.up ? `TF Serving at ${upstream.address} is up.` : upstream.problem ?? "TF Serving is not connected.");
   find("upstream").className = upstream.up ? "" : "bad";
+  showRest(rest);
   // Each sentence once: what keeps the sidecar from being ready is often a problem of a model too.
   const problems = new Set([...readiness.missing, ...readiness.problems]);
   for (const shown of [upstream.problem, ...settings]) problems.delete(shown);

@@ -14,7 +14,7 @@ use crate::tensor::DataType;
 const RECORDS: &str = include_str!("../../../../tests/fixtures/golden/tfs_rest_golden.jsonl");
 
 /// A recorded Predict request.
-struct Record {
+struct Recorded {
     id: String,
     model: String,
     body: Vec<u8>,
@@ -37,7 +37,7 @@ fn bytes(record: &Value) -> Option<Vec<u8>> {
 }
 
 /// The requests whose body alone decides what becomes of them.
-fn records() -> Vec<Record> {
+fn records() -> Vec<Recorded> {
     let kinds = [
         "number",
         "json",
@@ -64,7 +64,7 @@ fn records() -> Vec<Record> {
             let made =
                 record["grpc"]["request_b64"].as_str().map(|text| tensors(&STANDARD.decode(text).unwrap()));
             let answer = &record["responses"][0];
-            Record {
+            Recorded {
                 id: record["id"].as_str().unwrap().to_owned(),
                 model: name.split('/').next().unwrap().to_owned(),
                 body: bytes(&record).unwrap_or_default(),
@@ -78,7 +78,7 @@ fn records() -> Vec<Record> {
 
 fn read_record(
     models: &BTreeMap<String, Signatures>,
-    record: &Record,
+    record: &Recorded,
     options: &Options,
 ) -> Result<Read, Findings> {
     let choose = |name: &str| {
@@ -241,7 +241,8 @@ fn as_served_values_are_those_of_tf_serving() {
                 let found = tensors(&read.message(b"").to_bytes());
                 assert_eq!(found.len(), made.len());
                 for (name, ours) in &found {
-                    // Of values beyond the shape TensorFlow takes the first (`FromProto`, tensor.cc).
+                    // Of values beyond the shape TensorFlow takes the first (`FromProto`,
+                    // tensor.cc).
                     let mut theirs = made[name].clone();
                     theirs.values.truncate(ours.values.len());
                     assert!(differing(ours, &theirs).is_some(), "{}: {ours:?} {theirs:?}", record.id);

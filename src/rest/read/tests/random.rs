@@ -129,7 +129,8 @@ fn narrow_floats_are_rounded_once() {
             let (below, above) = (value(low), value(low + 1));
             let half = f64::midpoint(below, above);
             let even = low + low % 2;
-            // The exact decimal of the halfway point, and neighbours that a double cannot tell apart.
+            // The exact decimal of the halfway point, and neighbours that a double cannot tell
+            // apart.
             let exact = format!("{half:.160}");
             let mut texts = vec![
                 (format!("{below:e}"), low),
