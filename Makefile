@@ -68,7 +68,7 @@ bench: ## measure scan, plan, repair and cast against memcpy; writes docs/benchm
 	benches/run.sh
 
 fuzz: ## run each fuzz target for SECONDS_EACH (default 600), on stable Rust
-	@for target in scan plan apply metadata framing scan_cuts; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
+	@for target in scan plan apply metadata framing scan_cuts rest_request; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
 
 bench-proxy: ## compare with Envoy, nginx and HAProxy; writes docs/performance.md (15 minutes)
 	$(RELEASE)
@@ -102,6 +102,7 @@ lint: ## check formatting and run clippy; reports and skips a tool that is not i
 	else echo "lint: rustfmt is not installed, formatting is not checked"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; \
 	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings && \
+	$(CARGO) clippy --locked --no-default-features --features demo -- -D warnings && \
 	$(CARGO) clippy --locked --test attacks --test chaos -- -D warnings; \
 	else echo "lint: clippy is not installed, lints are not checked"; fi
 

@@ -48,6 +48,13 @@ def golden(folder):
         for target, seed in seeds:
             if len(seed) <= MAX_SIZE:
                 write(folder / target, seed)
+    for line in (HERE / "../tests/fixtures/golden/tfs_rest_golden.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        body = record["body"].encode() if "body" in record else base64.b64decode(record.get("body_b64", ""))
+        name = re.split("[/:]", (record.get("path") or "").removeprefix("/v1/models/"))[0]
+        model = MODELS.index(name) if name in MODELS else 0
+        if body and len(body) <= MAX_SIZE:
+            write(folder / "rest_request", bytes([model, 0]) + body)
 
 
 def unpack(file, folder):

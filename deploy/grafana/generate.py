@@ -71,8 +71,7 @@ class Dashboard:
                         "datasource": SOURCE,
                         "enable": True,
                         "iconColor": "purple",
-                        # The counter of a model appears with its first change.
-                        "expr": f"max by (model) (({changes} unless {changes} offset $__rate_interval) or changes({changes}[$__rate_interval])) > 0",
+                        "expr": f"max by (model) (increase({changes}[$__rate_interval])) > 0",
                         "titleFormat": "Signature of {{model}} changed",
                         "step": "60s",
                     }

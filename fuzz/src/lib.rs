@@ -12,6 +12,7 @@ pub mod framing;
 pub mod generate;
 pub mod metadata;
 pub mod plan;
+pub mod rest_request;
 pub mod scan;
 pub mod scan_cuts;
 pub mod world;
@@ -20,6 +21,7 @@ pub use apply::apply;
 pub use framing::framing;
 pub use metadata::metadata;
 pub use plan::plan;
+pub use rest_request::rest_request;
 pub use scan::scan;
 pub use scan_cuts::scan_cuts;
 

@@ -36,6 +36,7 @@ mod tests {
 
     use super::*;
     use crate::cli::Exit;
+    use crate::lifecycle::DrainedBy;
     use crate::listener::admin::{AdminState, Caller, Drained, Readiness, Shown, View, router};
     use crate::repair::Mode;
     use crate::telemetry::metrics::install;
@@ -79,7 +80,7 @@ mod tests {
             String::new()
         }
 
-        fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
+        fn drain(&self, _: DrainedBy) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
             let in_flight = self.0.len();
             Box::pin(async move { Drained { in_flight, undrained: false } })
         }

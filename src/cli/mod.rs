@@ -189,9 +189,8 @@ mod tests {
                 .unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         insta::assert_snapshot!(failure.error, @r"
-        the configuration has 4 problems
+        the configuration has 3 problems
           `--listen`: expected `ip:port` or `unix:///path`, got `here`
-          `--rest-listen`: expected `off`, got `0.0.0.0:1`: the REST API is not available yet
           `--workers`: expected a whole number from 1 to 1024, got `0`
           `--mode`: expected `off`, `observe`, `repair` or `strict`, got `stirct`
             hint: did you mean `strict`?

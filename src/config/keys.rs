@@ -30,7 +30,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         admin_listen: Address::new(), restart, "Where metrics, health checks, drain and the status page are served over HTTP.";
         admin_token_file: Maybe(FilePath), live, "A file with a token. With it (`authorization: Bearer TOKEN`), clients on other machines may drain and undrain over `admin_listen`; otherwise only this machine may. The file is read at each such request.";
         admin_hosts: Texts("names"), live, "Host names under which a drain or undrain may be sent to `admin_listen`, apart from IP addresses and `localhost`.";
-        drain_listen: Maybe(Address::new()), restart, "An address on which `GET /drain` starts a drain, and nothing else is served: for the preStop hook of Kubernetes (`httpGet`). Every client that can connect there can drain.";
+        drain_listen: Maybe(Address::new()), restart, "An address on which `GET /drain` starts a drain, and nothing else is served: for the preStop hook of Kubernetes (`httpGet`). This drain is taken back when TF Serving was restarted. Every client that can connect there can drain.";
         listen_socket_mode: FileMode, restart, "The permissions of the Unix socket of `listen`. A client needs write permission to connect.";
         admin_socket_mode: FileMode, restart, "The permissions of the Unix sockets of `admin_listen` and `drain_listen`. A program that may connect may drain.";
         rest_listen: OffOr(Address::new()), restart, "Where clients use TF Serving's REST API (JSON over HTTP): `ip:port` or `unix:///path`, by convention `0.0.0.0:8601`. TF Serving itself needs no REST port. See [rest.md](rest.md).";

@@ -258,7 +258,7 @@ models:
           c.yaml:4:29: `limits.max_message_bytes`: expected at most 2147483647 bytes, got `3GiB`
           c.yaml:4:55: `limits.max_inflight_bytes`: expected a size such as `512MiB`, got `lots`
           c.yaml:5:16: `poll_interval`: expected a time with its unit such as `50ms` or `5s`, got `5`
-          c.yaml:6:14: `rest_listen`: PLACE
+          c.yaml:6:14: `rest_listen`: expected `ip:port` or `unix:///path`, got `nowhere`
           c.yaml:8:9: `defaults.mode`: expected `off`, `observe`, `repair` or `strict`, got `repiar`
             hint: did you mean `repair`?
           c.yaml:9:11: `defaults.rules.flatten`: not allowed in `defaults`: rules of tier 2 assume something about one model
@@ -271,7 +271,7 @@ models:
           c.yaml:12:76: `models.churn.rules.drop_extra`: expected a list of inputs, got `on`
             hint: write `drop_extra: [INPUT]`
           c.yaml:12:80: `models.churn.rules`: unknown rule `zzzzzzzz`
-            hint: known rules: `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
+            hint: known rules: `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `list_of_one`, `names_at_top`, `string_numbers`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
           c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, got `maybe`
           c.yaml:14:5: `models.churn`: unknown key `inputs`
             hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `row_agreement`, `batch_first`, `column_vector`, `round_f64`, `small_ints`, `short_lists`, `shield_ranks`, `explain_upstream`, `rules` and `signatures`
@@ -354,6 +354,8 @@ models:
         listen_socket_mode: "0600"
         admin_socket_mode: "0600"
         rest_listen: "off"
+        rest_timeout: 30s
+        rest_upstream: "off"
         workers: 2
         upstream_connections: 1
         upstream_concurrency: auto

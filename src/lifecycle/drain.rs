@@ -1,5 +1,6 @@
-//! Draining: started by an operator, who may take it back, or by the end of the process. First the
-//! sidecar only says that it is not ready; after a delay, it tells clients to go elsewhere.
+//! Draining: started by an operator, who may take it back, by the preStop hook of TF Serving, or
+//! by the end of the process. First the sidecar only says that it is not ready; after a delay, it
+//! tells clients to go elsewhere.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,18 @@ struct State {
     phase: Phase,
     /// The process ends after the drain, which cannot be taken back.
     stopping: bool,
+    /// Only the hook has asked for the drain.
+    by_hook: bool,
+}
+
+/// Who starts a drain that does not end the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DrainedBy {
+    /// Only an operator takes it back.
+    Operator,
+    /// The preStop hook of TF Serving. Kubernetes calls it before it deletes the pod, and also
+    /// before it restarts TF Serving alone, for example after a failed liveness probe.
+    Hook,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +55,7 @@ pub(crate) struct Stopping;
 
 impl DrainHandle {
     pub(crate) fn new(changed: Arc<Notify>) -> Self {
-        let serving = State { phase: Phase::Serving, stopping: false };
+        let serving = State { phase: Phase::Serving, stopping: false, by_hook: false };
         Self(Arc::new(DrainState { state: watch::Sender::new(serving), changed }))
     }
 
@@ -70,8 +83,11 @@ impl DrainHandle {
 
     /// Starts a drain. The sidecar is not ready from now on. After the delay, new requests are
     /// refused, clients are told to reconnect elsewhere (GOAWAY), and requests in flight finish.
-    pub(crate) fn begin(&self, delay: Duration) {
-        self.change(|state| state.leave(delay));
+    pub(crate) fn begin(&self, delay: Duration, by: DrainedBy) {
+        self.change(|state| {
+            state.by_hook = by == DrainedBy::Hook && (state.by_hook || state.phase == Phase::Serving);
+            state.leave(delay);
+        });
     }
 
     /// Starts a drain for good, before the process ends. The delay of one that is under way holds.
@@ -88,12 +104,38 @@ impl DrainHandle {
     /// # Errors
     /// The process is stopping.
     pub(crate) fn take_back(&self) -> Result<(), Stopping> {
-        let state = self.change(|state| {
-            if !state.stopping {
-                state.phase = Phase::Serving;
+        if self.take_back_if(|state| !state.stopping) {
+            tracing::info!("the drain was taken back");
+        }
+        if self.0.state.borrow().stopping { Err(Stopping) } else { Ok(()) }
+    }
+
+    /// Takes a drain by the hook back when `restarted` returns: TF Serving runs again, so the pod
+    /// stays. Runs forever.
+    pub(crate) async fn follow_restarts(self, restarted: impl AsyncFn()) {
+        loop {
+            self.until(State::is_for_hook).await;
+            tokio::select! {
+                () = restarted() => {
+                    if self.take_back_if(State::is_for_hook) {
+                        tracing::warn!("TF Serving was restarted, so the drain by its preStop hook was taken back");
+                    }
+                }
+                () = self.until(|state| !state.is_for_hook()) => {}
+            }
+        }
+    }
+
+    /// Whether a drain was taken back.
+    fn take_back_if(&self, may: impl Fn(State) -> bool) -> bool {
+        let mut is_taken_back = false;
+        self.change(|state| {
+            if state.phase != Phase::Serving && may(*state) {
+                (state.phase, state.by_hook) = (Phase::Serving, false);
+                is_taken_back = true;
             }
         });
-        if state.stopping { Err(Stopping) } else { Ok(()) }
+        is_taken_back
     }
 
     /// Since when requests are refused; none while they are not.
@@ -126,8 +168,7 @@ impl DrainHandle {
         self.0.state.subscribe().wait_for(|state| reached(*state)).await.ok();
     }
 
-    /// Changes the state, and returns the new one.
-    fn change(&self, change: impl FnOnce(&mut State)) -> State {
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut states = None;
         self.0.state.send_if_modified(|state| {
             let before = *state;
@@ -135,10 +176,11 @@ impl DrainHandle {
             states = Some((before, *state));
             before != *state
         });
-        let Some((before, after)) = states else { return *self.0.state.borrow() };
+        let Some((before, after)) = states else { return };
         if before.phase != after.phase {
             match after.phase {
-                Phase::Serving => tracing::info!("the drain was taken back"),
+                // The log says why.
+                Phase::Serving => {}
                 Phase::Leaving { until } => {
                     let delay = until.saturating_duration_since(Instant::now());
                     tracing::info!(?delay, "not ready, because of a drain; requests are still accepted");
@@ -147,7 +189,6 @@ impl DrainHandle {
             }
             self.0.changed.notify_one();
         }
-        after
     }
 }
 
@@ -158,6 +199,11 @@ impl Phase {
 }
 
 impl State {
+    /// Whether a drain is under way for the hook alone, and the process goes on.
+    fn is_for_hook(self) -> bool {
+        self.by_hook && !self.stopping
+    }
+
     fn leave(&mut self, delay: Duration) {
         if self.phase != Phase::Serving {
             return;
@@ -186,17 +232,17 @@ mod tests {
     async fn a_drain_can_be_taken_back_until_the_process_stops() {
         let drain = DrainHandle::new(Arc::default());
         assert_eq!((drain.take_back(), drain.is_draining()), (Ok(()), false));
-        drain.begin(Duration::ZERO);
+        drain.begin(Duration::ZERO, DrainedBy::Operator);
         drain.begun().await;
         assert!(drain.is_draining());
         assert_eq!(drain.take_back(), Ok(()));
         drain.taken_back().await;
         assert!(!drain.is_draining());
-        drain.begin(Duration::ZERO);
+        drain.begin(Duration::ZERO, DrainedBy::Operator);
         drain.stop(Duration::ZERO);
         drain.stopping().await;
         assert_eq!((drain.take_back(), drain.is_draining()), (Err(Stopping), true));
-        drain.begin(Duration::ZERO);
+        drain.begin(Duration::ZERO, DrainedBy::Operator);
         assert_eq!(drain.take_back(), Err(Stopping), "a later drain does not hide the stop");
     }
 
@@ -205,11 +251,11 @@ mod tests {
         let drain = DrainHandle::new(Arc::default());
         let running = tokio::spawn(drain.clone().run());
         let start = Instant::now();
-        drain.begin(DELAY);
+        drain.begin(DELAY, DrainedBy::Operator);
         assert_eq!((drain.is_leaving(), drain.is_draining()), (true, false));
         tokio::time::advance(DELAY / 2).await;
         // The delay of the first drain holds.
-        drain.begin(DELAY);
+        drain.begin(DELAY, DrainedBy::Operator);
         drain.stop(DELAY);
         assert!(!drain.is_draining());
         drain.stopping().await;
@@ -221,15 +267,58 @@ mod tests {
     async fn a_drain_that_is_taken_back_during_its_delay_refuses_nothing() {
         let drain = DrainHandle::new(Arc::default());
         let running = tokio::spawn(drain.clone().run());
-        drain.begin(DELAY);
+        drain.begin(DELAY, DrainedBy::Operator);
         tokio::time::advance(DELAY / 2).await;
         assert_eq!(drain.take_back(), Ok(()));
         assert!(!drain.is_leaving());
         assert!(tokio::time::timeout(DELAY * 2, drain.begun()).await.is_err());
         let start = Instant::now();
-        drain.begin(DELAY);
+        drain.begin(DELAY, DrainedBy::Operator);
         drain.begun().await;
         assert_eq!(start.elapsed(), DELAY, "the next one has its own delay");
         running.abort();
+    }
+
+    /// A drain started as `start` says. Says whether it is over after a restart of TF Serving.
+    async fn ends_with_a_restart(start: impl FnOnce(&DrainHandle)) -> bool {
+        let (drain, restart) = (DrainHandle::new(Arc::default()), Arc::new(Notify::new()));
+        let restarted = Arc::clone(&restart);
+        let following = drain.clone().follow_restarts(async move || restarted.notified().await);
+        let following = tokio::spawn(following);
+        start(&drain);
+        let ended = async {
+            restart.notify_one();
+            drain.taken_back().await;
+        };
+        // Time is paused: it goes on when no task has anything to do.
+        let ended = tokio::time::timeout(DELAY, ended).await.is_ok();
+        assert!(!following.is_finished());
+        following.abort();
+        ended
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_drain_by_the_hook_ends_when_tf_serving_is_restarted() {
+        use DrainedBy::{Hook, Operator};
+        let begin = |drain: &DrainHandle, by| drain.begin(Duration::ZERO, by);
+        assert!(ends_with_a_restart(|drain| begin(drain, Hook)).await);
+        assert!(ends_with_a_restart(|drain| drain.begin(DELAY * 2, Hook)).await, "during the delay");
+        let twice = |drain: &DrainHandle| [Hook, Hook].into_iter().for_each(|by| begin(drain, by));
+        assert!(ends_with_a_restart(twice).await);
+        for drains in [vec![Operator], vec![Operator, Hook], vec![Hook, Operator]] {
+            let start = |drain: &DrainHandle| drains.iter().for_each(|by| begin(drain, *by));
+            assert!(!ends_with_a_restart(start).await, "{drains:?}");
+        }
+        let stop = |drain: &DrainHandle| {
+            begin(drain, Hook);
+            drain.stop(Duration::ZERO);
+        };
+        assert!(!ends_with_a_restart(stop).await, "the process ends");
+        let anew = |drain: &DrainHandle| {
+            begin(drain, Hook);
+            drain.take_back().unwrap();
+            begin(drain, Operator);
+        };
+        assert!(!ends_with_a_restart(anew).await, "the drain of the hook is over");
     }
 }

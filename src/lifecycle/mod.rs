@@ -3,6 +3,6 @@ mod drain;
 mod health;
 mod readiness;
 
-pub(crate) use drain::DrainHandle;
+pub(crate) use drain::{DrainHandle, DrainedBy};
 pub(crate) use health::{Health, HealthService};
 pub(crate) use readiness::Readiness;

@@ -396,9 +396,7 @@ impl Worker {
         if read {
             metrics::signature_refresh(model, true);
         }
-        if !changes.is_empty() {
-            metrics::signature_change(model);
-        }
+        metrics::signature_change(model, !changes.is_empty());
         if before.available != after.available || before.labels != after.labels {
             self.refusals.borrow_mut().forget(model);
         }

@@ -179,7 +179,8 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, mode: 
     found.calls = calls::plan(signature, policy, rules, limits, filter, &shapes, steps, problems);
     hints::add(&mut found.problems, signature, request, &names.bound);
     if let Some(text) = request.text {
-        text.keep_rows(&mut found.steps, &mut found.problems);
+        TextFindings::forgive_empty(request.view, &mut found.problems);
+        text.keep_rows(signature, &mut found.steps, &mut found.problems);
         found.steps.splice(0..0, text.steps.iter().cloned());
         found.problems.extend(text.problems.iter().cloned());
         found.warnings.extend(text.warnings.iter().cloned());

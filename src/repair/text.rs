@@ -1,11 +1,13 @@
 //! What the reader of a text format, such as JSON, found in a request before it was a message.
 use super::policy::Policy;
-use super::problem::{Place, Problem};
+use super::problem::{Place, Problem, Weight};
 use super::reason::Reason;
 use super::rules::{BOOL_NUMBERS, INTEGRAL_FLOATS, LIST_OF_ONE, NAMES_AT_TOP, STRING_NUMBERS};
 use super::warning::Warning;
 use super::{Change, Repair, Step};
+use crate::signature::Signature;
 use crate::tensor::Shape;
+use crate::wire::PredictView;
 
 /// Findings about the text of a request. They are part of its verdict.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -101,15 +103,39 @@ impl TextFindings {
         self.steps.push(Step { rule, input: input.to_owned(), index: None, change, fixes });
     }
 
-    /// Makes a problem of each step that would change the number of rows of the text.
-    pub(super) fn keep_rows(&self, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
+    /// Forgives the shapes of tensors without elements. JSON cannot say the shape of an empty batch,
+    /// and TF Serving answers many.
+    pub(super) fn forgive_empty(view: &PredictView, problems: &mut Vec<Problem>) {
+        let is_empty = |input: &str| view.input(input).is_some_and(|input| input.tensor.shape.contains(&0));
+        problems.retain(|problem| {
+            let is_shape = matches!(
+                problem.reason,
+                Reason::RankTooLow | Reason::RankTooHigh | Reason::DimMismatch | Reason::ShapeMismatch
+            );
+            !is_shape || problem.weight != Weight::Plain || !is_empty(&problem.input)
+        });
+    }
+
+    /// Makes a problem of each step that would change the number of rows of the text. A list of
+    /// scalars for a declared scalar is no problem: TF Serving's REST API has no other way to send
+    /// one in rows, and models take it.
+    pub(super) fn keep_rows(
+        &self,
+        signature: &Signature,
+        steps: &mut Vec<Step>,
+        problems: &mut Vec<Problem>,
+    ) {
         let Some(TextRows { count, is_plain }) = self.rows else { return };
+        let is_scalar = |input: &str| {
+            signature.input(input).and_then(|info| info.shape.dims()).is_some_and(<[i64]>::is_empty)
+        };
+        problems.retain(|problem| problem.reason != Reason::RankTooHigh || !is_scalar(&problem.input));
         steps.retain(|step| {
             let Change::Tensor { before, after, .. } = &step.change else { return true };
             let rows = |shape: &Shape| shape.first().copied();
             let whole = is_plain && before.shape.len() == 1 && rows(&after.shape) == Some(1);
             let keeps = rows(&before.shape) != Some(count) || rows(&after.shape) == Some(count) || whole;
-            if !keeps {
+            if !keeps && !is_scalar(&step.input) {
                 problems.push(step.fixes.clone());
             }
             keeps

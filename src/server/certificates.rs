@@ -1,18 +1,21 @@
 //! Certificates, keys and authorities of both sides: read at the start, and again when they change.
 //! New connections use the new ones; those that are open stay.
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::{Shared, StartError};
 use crate::config::Config;
 #[cfg(feature = "tls")]
 use crate::telemetry::metrics::Door;
+#[cfg(feature = "tls")]
+use crate::transport::tls::Expiry;
 use crate::upstream::target::Dial;
 
 /// What new connections use.
 pub(super) struct Certificates {
     #[cfg(feature = "tls")]
     acceptor: Option<Acceptors>,
+    #[cfg(feature = "tls")]
+    expiries: Vec<Expiry>,
     dial: Dial,
 }
 
@@ -59,30 +62,27 @@ impl Certificates {
         Ok(Self {
             #[cfg(feature = "tls")]
             acceptor: config.listen_tls.as_ref().map(Acceptors::new).transpose()?,
+            #[cfg(feature = "tls")]
+            expiries: crate::transport::tls::expiries(config),
             dial: Dial::new(config)?,
         })
     }
 
-    pub(super) fn apply(self, shared: &Shared, config: &Config) {
+    pub(super) fn apply(self, shared: &Shared) {
         #[cfg(feature = "tls")]
         {
-            shared.acceptor.store(self.acceptor.map(Arc::new));
-            show_expiry(config);
+            shared.acceptor.store(self.acceptor.map(std::sync::Arc::new));
+            show_expiry(&self.expiries);
         }
         shared.target.set_dial(self.dial);
-    }
-
-    #[cfg(feature = "tls")]
-    pub(super) fn acceptor(&self) -> Option<Arc<Acceptors>> {
-        self.acceptor.clone().map(Arc::new)
     }
 }
 
 /// Shows when the certificates expire, and warns about those that do so soon.
 #[cfg(feature = "tls")]
-pub(super) fn show_expiry(config: &Config) {
+fn show_expiry(expiries: &[Expiry]) {
     let now = std::time::SystemTime::now();
-    for expiry in crate::transport::tls::expiries(config) {
+    for expiry in expiries {
         let end = expiry.at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
         crate::telemetry::metrics::set_certificate_expiry(expiry.setting, end.as_secs_f64());
         if let Some(warning) = expiry.warning(now) {

@@ -85,6 +85,9 @@ pub(super) async fn run(control: Control) {
         spawn_critical("admin", serve(listener, router, header_timeout));
     }
     spawn_critical("drain", shared.drain.clone().run());
+    let up = Arc::clone(&shared.up);
+    let restarted = async move || up.restarted().await;
+    spawn_critical("drain by a hook", shared.drain.clone().follow_restarts(restarted));
     spawn_critical("upkeep", async move {
         loop {
             tokio::time::sleep(UPKEEP).await;

@@ -185,8 +185,6 @@ impl Sidecar {
         let rest_addr = rest.as_ref().map(Bound::addr).transpose()?;
         let drain_addr = drain_listener.as_ref().map(Bound::addr).transpose()?;
         let exporter = metrics::install();
-        #[cfg(feature = "tls")]
-        certificates::show_expiry(&config);
         let (refresher, commands) = Refresher::new();
 
         let workers = config.workers.max(1);
@@ -239,9 +237,10 @@ impl Sidecar {
             pings,
             systemd: Arc::new(Systemd::from_environment()),
             #[cfg(feature = "tls")]
-            acceptor: certificates.acceptor().into(),
+            acceptor: arc_swap::ArcSwapOption::empty(),
             loaded: ArcSwap::from_pointee(config),
         });
+        certificates.apply(&shared);
 
         // From here on, an early return drops `sidecar`, which stops the threads already started.
         let mut sidecar = Self {

@@ -176,7 +176,7 @@ impl Reloader {
         let Loaded { config, needs_restart, certificates, files } = loaded;
         let shared = &self.shared;
         let config = Arc::new(config);
-        certificates.apply(shared, &config);
+        certificates.apply(shared);
         self.certificates.use_now(files);
         shared.loaded.store(Arc::clone(&config));
         shared.admission.set_limits(&config.limits);
@@ -209,14 +209,10 @@ impl Reloader {
         if certificates::files(&config).is_empty() {
             return;
         }
-        let checked = {
-            let config = Arc::clone(&config);
-            blocking(move || check(&config))
-        };
-        match checked.await {
+        match blocking(move || check(&config)).await {
             None => {}
             Some(Ok(certificates)) => {
-                certificates.apply(&self.shared, &config);
+                certificates.apply(&self.shared);
                 metrics::certificate_reload(ReloadResult::Applied);
                 self.shared.reload.status().certificates.clear();
                 tracing::info!("certificates reloaded");

@@ -71,7 +71,11 @@ impl Systemd {
     /// Never blocks: if systemd does not read, the message is lost.
     fn send(&self, states: &[NotifyState<'_>]) {
         let Some((socket, address)) = &self.socket else { return };
-        let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+        let mut text = String::new();
+        for state in states {
+            text.push_str(&state.to_string());
+            text.push('\n');
+        }
         let sent = socket.send_to_addr(text.as_bytes(), address);
         let failing = sent.is_err();
         if let (Err(error), false) = (sent, self.failing.swap(failing, Ordering::Relaxed)) {

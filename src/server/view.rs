@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Shared, fixes};
 use crate::batch::Bypass;
 use crate::config;
+use crate::lifecycle::DrainedBy;
 use crate::listener::admin::{Drained, Readiness, Shown, View};
 use crate::models::catalog::Entry;
 use crate::repair::Mode;
@@ -117,6 +118,7 @@ impl View for ServerView {
         }
         metrics::set_log_losses(log::lost_lines(), self.0.events.left_out());
         metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
+        metrics::set_ready(self.0.readiness.is_ready());
     }
 
     fn recent(&self) -> Value {
@@ -127,8 +129,8 @@ impl View for ServerView {
         config::effective(&self.0.loaded.load())
     }
 
-    fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
-        self.0.drain.begin(self.0.config.load().drain_delay);
+    fn drain(&self, by: DrainedBy) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
+        self.0.drain.begin(self.0.config.load().drain_delay, by);
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let undrained = tokio::select! {

@@ -17,7 +17,7 @@ pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
     ALL_MODELS, SpanMetrics, UpstreamConnection, certificate_reload, config_loaded, config_reload,
     connection_ended, connection_refused, mode_overridden, panicked, retry, set_config_problems,
-    set_inflight, set_limiter, set_log_losses, signature_change, signature_refresh, stage_seconds,
+    set_inflight, set_limiter, set_log_losses, set_ready, signature_change, signature_refresh, stage_seconds,
     upstream_refusal, upstream_up,
 };
 
@@ -53,6 +53,7 @@ mod tests {
         connection_refused(ConnectionLimit::All);
         drop(UpstreamConnection::new());
         upstream_up(true);
+        set_ready(true);
         set_limiter(1, 0, 1, 0);
         let batch = BatchMetrics::new(model, "s");
         batch.run(FlushCause::Idle, 2, 3);
@@ -70,7 +71,7 @@ mod tests {
         #[cfg(feature = "tls")]
         set_certificate_expiry("listen_tls.cert", 1.0);
         signature_refresh(model, true);
-        signature_change(model);
+        signature_change(model, true);
         set_config_problems(model, 2);
         config_reload(ReloadResult::Applied);
         config_loaded(std::time::SystemTime::now());
@@ -101,11 +102,11 @@ mod tests {
         }
         assert!(text.contains("process_resident_memory_bytes"));
         for line in [
-            r#"tfs_sidecar_requests_total{model="scrape",version="3",signature="s",method="Predict",outcome="repaired",code="OK"} 1"#,
-            r#"tfs_sidecar_repairs_total{model="scrape",signature="s",input="x",rule="add_batch_dim",client="c"} 1"#,
-            r#"tfs_sidecar_would_reject_total{model="scrape",signature="s",input="",reason="TOO_LARGE",client="c"} 1"#,
-            r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",le="0.0025"} 1"#,
-            r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",le="0.001"} 0"#,
+            r#"tfs_sidecar_requests_total{model="scrape",version="3",signature="s",method="Predict",outcome="repaired",code="OK",door="grpc"} 1"#,
+            r#"tfs_sidecar_repairs_total{model="scrape",signature="s",input="x",rule="add_batch_dim",client="c",door="grpc"} 1"#,
+            r#"tfs_sidecar_would_reject_total{model="scrape",signature="s",input="",reason="TOO_LARGE",client="c",door="grpc"} 1"#,
+            r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",door="grpc",le="0.0025"} 1"#,
+            r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",door="grpc",le="0.001"} 0"#,
             r#"tfs_sidecar_config_problems{model="scrape"} 2"#,
             r#"tfs_sidecar_model_problem{model="scrape",version="3",kind="load_failed"} 1"#,
             r#"tfs_sidecar_signature_info{model="scrape",version="1",signature="serving_default",input="x\"\n",dtype="float",shape="[-1,2]"} 1"#,
@@ -130,9 +131,18 @@ mod tests {
             let text = install().render();
             assert!(text.contains(&line), "{line}\n{text}");
         };
-        for outcome in [r#""conforming",code="OK""#, r#""repaired",code="OK""#] {
+        for (outcome, code) in [
+            ("conforming", "OK"),
+            ("repaired", "OK"),
+            ("rejected", "INVALID_ARGUMENT"),
+            ("would_repair", "OK"),
+            ("would_repair", "INVALID_ARGUMENT"),
+            ("would_reject", "OK"),
+            ("would_reject", "INVALID_ARGUMENT"),
+            ("overloaded", "RESOURCE_EXHAUSTED"),
+        ] {
             zero(&format!(
-                r#"requests_total{{model="from zero",version="2",signature="s",method="Predict",outcome={outcome}}}"#
+                r#"requests_total{{model="from zero",version="2",signature="s",method="Predict",outcome="{outcome}",code="{code}",door="grpc"}}"#
             ));
         }
         zero(r#"panics_total{task="run"}"#);
@@ -140,7 +150,7 @@ mod tests {
         metrics.request(Method::Predict, OutcomeLabel::Rejected, Code::InvalidArgument);
         let text = install().render();
         assert!(text.contains(
-            r#"requests_total{model="from zero",version="2",signature="s",method="Predict",outcome="rejected",code="INVALID_ARGUMENT"} 1"#
+            r#"requests_total{model="from zero",version="2",signature="s",method="Predict",outcome="rejected",code="INVALID_ARGUMENT",door="grpc"} 1"#
         ));
     }
 
@@ -160,10 +170,10 @@ mod tests {
         }
         let text = install().render();
         assert!(series(&text) <= 1024 + 8, "{}", series(&text));
-        let request = r#"{model="__unknown__",version="__unknown__",signature="__unknown__",method="Predict",outcome="rejected",code="NOT_FOUND"} 10000"#;
+        let request = r#"{model="__unknown__",version="__unknown__",signature="__unknown__",method="Predict",outcome="rejected",code="NOT_FOUND",door="grpc"} 10000"#;
         assert!(text.contains(request), "{text}");
         assert!(text.contains(
-            r#"{model="bounded",signature="s",input="__unknown__",rule="rename_single",client=""} 8976"#
+            r#"{model="bounded",signature="s",input="__unknown__",rule="rename_single",client="",door="grpc"} 8976"#
         ));
     }
 

@@ -44,6 +44,7 @@ const QUESTIONS: &[(&str, &str)] = &[
         "Does TF Serving refuse calls because it has no free thread?",
         "sum by (cause) (rate(tfs_sidecar_upstream_refusals_total[5m]))",
     ),
+    ("Which sidecars are not ready (`/readyz` says why)?", "tfs_sidecar_ready == 0"),
     ("How many requests had to be sent again?", "sum by (cause) (rate(tfs_sidecar_retries_total[5m]))"),
     (
         "Are client connections turned away?",

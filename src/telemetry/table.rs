@@ -82,6 +82,7 @@ metrics_table! {
     Gauge BATCH_RUN_COST "batch_run_cost_seconds" [model, signature] "Learned time of a run without the part that depends on its rows.";
     Gauge BATCH_ROW_COST "batch_row_cost_seconds" [model, signature] "Learned time that each row adds to a run.";
     Gauge UPSTREAM_UP "upstream_up" [] "1 while TF Serving is connected over HTTP/2 and answers; 0 without a connection, or if the last metadata request since connecting went unanswered.";
+    Gauge READY "ready" [] "1 while the sidecar is ready for requests, as `/readyz` says: TF Serving connected, signatures of the declared models read, not draining.";
     Counter SIGNATURE_REFRESHES "signature_refreshes_total" [model, outcome] "Refreshes of a model's signatures.";
     Counter SIGNATURE_CHANGES "signature_changes_total" [model] "Refreshes that found changed signatures.";
     Gauge SIGNATURE_INFO "signature_info" [model, version, signature, input, dtype, shape] "1 for each input of each served signature.";
@@ -165,8 +166,8 @@ mod tests {
     use tonic::Code;
 
     use super::super::labels::{
-        CODES, Cause, ConnectionLimit, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask,
-        RefreshOutcome, SpanResult, Stage, code_name,
+        CODES, Cause, ConnectionLimit, Door, FlushCause, Method, ModelProblemKind, OutcomeLabel,
+        PanickedTask, RefreshOutcome, SpanResult, Stage, code_name,
     };
     use super::*;
 
@@ -211,6 +212,7 @@ mod tests {
             .unwrap();
         };
         words("method", Method::ALL.iter().map(|word| word.as_str()).collect());
+        words("door", Door::ALL.iter().map(|word| word.as_str()).collect());
         words("outcome` of requests", OutcomeLabel::ALL.iter().map(|word| word.as_str()).collect());
         words(
             "outcome` of signature refreshes",

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::config::{ListenTls, UpstreamTls};
-pub(crate) use expiry::expiries;
+pub(crate) use expiry::{Expiry, expiries};
 
 /// Protocols, as ALPN names them.
 pub(crate) const HTTP_2: &[u8] = b"h2";

@@ -2,7 +2,7 @@
 //! probes and the page.
 use std::io;
 use std::mem::Discriminant;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -17,6 +17,10 @@ pub(crate) struct Up {
     /// The last metadata request since the last connect went unanswered.
     unanswered: AtomicBool,
     trouble: Mutex<Trouble>,
+    /// Attempts to connect that failed because nobody listened.
+    refusals: AtomicU64,
+    /// The refusals before the last connect.
+    refusals_before: watch::Sender<u64>,
     /// Counts the metadata requests that were not answered in time, for every connection to see.
     suspicions: watch::Sender<u64>,
     /// Notified at every change.
@@ -94,6 +98,15 @@ impl Up {
         self.suspicions.send_modify(|count| *count += 1);
     }
 
+    /// Returns when TF Serving, which is gone or goes after the call, is connected again. A server
+    /// that hangs is not gone, nor is one that closes a connection and takes another.
+    pub(crate) async fn restarted(&self) {
+        let mut connects = self.refusals_before.subscribe();
+        let before = *connects.borrow_and_update();
+        // The sender is in `self`, so the channel cannot close here.
+        connects.wait_for(|refusals| *refusals > before).await.ok();
+    }
+
     pub(super) fn suspicions(&self) -> watch::Receiver<u64> {
         self.suspicions.subscribe()
     }
@@ -108,6 +121,9 @@ impl Up {
     /// An attempt to connect failed.
     pub(super) fn not_connected(&self, address: &str, error: &DialError) {
         let io = if let DialError::Io(error) = error { Some(error.kind()) } else { None };
+        if io.is_some() {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+        }
         self.report(Kind::NotConnected(std::mem::discriminant(error), io), address, || {
             format!("no connection to TF Serving at {address}: {error} ({})", error.advice())
         });
@@ -121,6 +137,7 @@ impl Up {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.unanswered.store(false, Ordering::Relaxed);
         drop(trouble);
+        self.refusals_before.send_replace(self.refusals.load(Ordering::Relaxed));
         self.changed.notify_one();
     }
 
@@ -218,5 +235,57 @@ mod tests {
         let levels: Vec<&str> = lines.iter().map(|(level, _)| level.as_str()).collect();
         assert_eq!(levels, ["WARN", "INFO"], "{lines:?}");
         assert_eq!(lines[1].1, "TF Serving answers again");
+    }
+
+    #[tokio::test]
+    async fn a_restart_is_a_refusal_and_then_a_connect() {
+        use std::future::poll_fn;
+        use std::task::Poll;
+
+        /// What happens in each case, and whether it is a restart.
+        type Case = (fn(&Up), bool);
+        const CASES: [Case; 4] = [
+            (|up| up.not_connected("tfs:1", &refused()), false),
+            (
+                |up| {
+                    up.not_connected("tfs:1", &refused());
+                    up.connected("tfs:1");
+                },
+                true,
+            ),
+            (
+                |up| {
+                    up.hung("tfs:1");
+                    up.not_connected("tfs:1", &silent());
+                    up.connected("tfs:1");
+                },
+                false,
+            ),
+            (
+                |up| {
+                    up.disconnected();
+                    up.connected("tfs:1");
+                },
+                false,
+            ),
+        ];
+        for (number, (happens, is_restart)) in CASES.into_iter().enumerate() {
+            let up = Up::default();
+            // A restart that is over does not count.
+            up.not_connected("tfs:1", &refused());
+            up.connected("tfs:1");
+            let mut restarted = std::pin::pin!(up.restarted());
+            let mut seen = async || poll_fn(|cx| Poll::Ready(restarted.as_mut().poll(cx).is_ready())).await;
+            assert!(!seen().await, "case {number}");
+            happens(&up);
+            assert_eq!(seen().await, is_restart, "case {number}");
+        }
+        let up = Up::default();
+        up.not_connected("tfs:1", &refused());
+        let mut gone = std::pin::pin!(up.restarted());
+        let mut seen = async || poll_fn(|cx| Poll::Ready(gone.as_mut().poll(cx).is_ready())).await;
+        assert!(!seen().await);
+        up.connected("tfs:1");
+        assert!(seen().await, "it was gone before");
     }
 }

@@ -54,7 +54,6 @@ MISTAKES = {
     "a hook to the admin port": ("is_drained_before_tf_serving_stops", lambda spec: spec["containers"][0]["lifecycle"]["preStop"]["httpGet"].update(port=8602)),
     "too little time to drain": ("is_drained_before_tf_serving_stops", lambda spec: spec.update(terminationGracePeriodSeconds=35)),
     "TF Serving as PID 1": ("is_drained_before_tf_serving_stops", lambda spec: spec.pop("shareProcessNamespace")),
-    "a liveness probe of TF Serving": ("is_drained_before_tf_serving_stops", lambda spec: spec["containers"][0].update(livenessProbe={"tcpSocket": {"port": 8500}})),
     "an admin port that kubelet cannot reach": ("is_drained_before_tf_serving_stops", lambda spec: sidecar(spec)["args"].__setitem__(2, "--admin-listen=127.0.0.1:8602")),
     "an unknown flag": ("the sidecar's settings", lambda spec: sidecar(spec)["args"].append("--drain-timeout=5s")),
     "an invalid variable": ("the sidecar's settings", lambda spec: sidecar(spec)["env"].append({"name": "TFS_SIDECAR_MODE", "value": "observ"})),
@@ -198,12 +197,11 @@ def test_a_service_without_port_8500_is_an_error_and_not_bypassed_silently(tmp_p
     run(program("kubectl"), "kustomize", tmp_path / "example", code=1)
 
 
-def test_a_liveness_probe_of_tf_serving_is_an_error(tmp_path):
-    example(tmp_path)
-    deployment = tmp_path / "example" / "tf-serving.yaml"
+def test_tf_serving_may_have_a_liveness_probe(tmp_path):
     probe = "          livenessProbe: {tcpSocket: {port: 8500}}\n          args:\n"
-    deployment.write_text(deployment.read_text().replace("          args:\n", probe))
-    run(program("kubectl"), "kustomize", tmp_path / "example", code=1)
+    pod = Pod(example(tmp_path, change=lambda text: text.replace("          args:\n", probe)), tmp_path)
+    assert "livenessProbe" in pod.tf_serving
+    manifests.check_pod(pod, [*ANY, manifests.observes])
 
 
 def test_the_operator_knows_every_field_of_monitoring():

@@ -84,6 +84,13 @@ def startup_on_readyz(manifest):
     sidecar["startupProbe"]["httpGet"]["path"] = "/readyz"
 
 
+def liveness_of_serving(manifest):
+    """TensorFlow Serving is restarted when it hangs. The drain has no delay, to save time."""
+    without_delay(manifest)
+    probe = {"grpc": {"port": 8500}, "periodSeconds": 2, "failureThreshold": 2}
+    pod_of(manifest)["containers"][0]["livenessProbe"] = probe
+
+
 # What is done with the pods
 
 
@@ -145,6 +152,22 @@ def liveness(deployment, outcome):
     outcome.facts["restarts of the sidecar after it hung"] = pod.sidecar.restarts
 
 
+def serving_restarts(deployment, outcome):
+    """TensorFlow Serving hangs until the kubelet restarts its container alone, preStop hook included."""
+    deployment.start()
+    (pod,) = deployment.pods
+    pod.serving.signal(signal.SIGSTOP)
+    until(pod.serving.terminated.is_set, "SIGTERM to TensorFlow Serving", PATIENCE)
+    until(lambda: not pod.is_ready, "an unready pod", PATIENCE)
+    # So that the grace period need not be waited for.
+    pod.serving.signal(signal.SIGCONT)
+    until(lambda: pod.serving.restarts, "a restart of TensorFlow Serving", PATIENCE)
+    deployment.wait_ready([pod])
+    outcome.facts["restarts"] = {"TensorFlow Serving": pod.serving.restarts, "sidecar": pod.sidecar.restarts}
+    outcome.facts["hooks"] = sum("preStop" in event and event.endswith(": 200") for event in pod.events)
+    outcome.facts["taken back"] = pod.sidecar.log.read_text().count("TF Serving was restarted")
+
+
 SCENARIOS = {
     **{overlay: (overlay, shipped, rolling_updates, 2) for overlay in OVERLAYS},
     "one pod": ("native", shipped, rolling_updates, 1),
@@ -154,6 +177,7 @@ SCENARIOS = {
     "without drain_delay": ("native", without_delay, one_update, 1),
     "startup probe of /readyz": ("native", startup_on_readyz, never_starts, 1),
     "liveness": ("native", shipped, liveness, 1),
+    "liveness of TensorFlow Serving": ("native", liveness_of_serving, serving_restarts, 1),
 }
 
 
@@ -259,3 +283,12 @@ def test_only_a_sidecar_that_hangs_is_restarted(outcome):
         "restarts of the sidecar": 0,
         "restarts of the sidecar after it hung": 1,
     }, outcome.evidence
+
+
+@of("liveness of TensorFlow Serving")
+def test_a_pod_of_which_only_tf_serving_is_restarted_is_ready_again(outcome):
+    # On a busy machine, the probe may fail more than once.
+    assert outcome.facts["restarts"]["TensorFlow Serving"] >= 1, outcome.evidence
+    assert outcome.facts["restarts"]["sidecar"] == 0, outcome.evidence
+    assert outcome.facts["hooks"] >= 1, outcome.evidence
+    assert outcome.facts["taken back"] >= 1, outcome.evidence

@@ -1,5 +1,6 @@
 //! Draining: requests in flight are finished, new ones are refused, and the drain ends in time.
 use std::net::SocketAddr;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tfs_sidecar::config::ListenAddr;
@@ -12,8 +13,8 @@ use crate::support::client::{Client, Request, Stream};
 use crate::support::dense::{self, OUTPUT};
 use crate::support::fake_tfs::{Call, End, FakeTfs, Gate};
 use crate::support::raw::{Frame, GOAWAY, PING, Raw, SETTINGS};
-use crate::support::requests::{PREDICT, outputs};
-use crate::support::sidecar::{Setup, until, watch};
+use crate::support::requests::{PREDICT, STATUS, outputs};
+use crate::support::sidecar::{Setup, TestSidecar, until, watch};
 use crate::support::within;
 
 fn flat() -> Request {
@@ -225,4 +226,122 @@ async fn what_a_client_sends_before_it_knows_of_a_drain_is_served() {
     fake.called(PREDICT, 2).await;
     drop(client);
     assert_eq!(drained.await.unwrap().status, 200);
+}
+
+/// A sidecar with an address for the hook, of which no client is connected.
+async fn with_hook() -> (FakeTfs, TestSidecar) {
+    let free = ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let setup = Setup::with([dense::model()], |config| config.drain_listen = Some(free)).await;
+    (setup.fake, setup.sidecar)
+}
+
+/// Waits until readiness lacks exactly this. It begins with the given texts.
+async fn until_missing(admin: &str, wanted: &[&str]) {
+    within(&format!("{wanted:?} in /readyz"), async {
+        loop {
+            let page: serde_json::Value =
+                serde_json::from_str(&admin::get(admin, "/readyz").await.body).unwrap();
+            let missing = page["missing"].as_array().unwrap();
+            let is_wanted =
+                |(line, text): (&serde_json::Value, &&str)| line.as_str().unwrap().starts_with(*text);
+            if missing.len() == wanted.len() && missing.iter().zip(wanted).all(is_wanted) {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+const DRAINING: &str = "draining";
+const GONE: &str = "no connection to TF Serving";
+
+/// As when its container is restarted. The sidecar drains and notices.
+async fn restart(fake: &mut FakeTfs, admin: &str) {
+    fake.stop();
+    until_missing(admin, &[DRAINING, GONE]).await;
+    fake.restart();
+}
+
+/// Waits for two polls of the control thread, which would have taken a drain back by then.
+async fn polled(fake: &FakeTfs) {
+    let polls = fake.count(STATUS);
+    fake.called(STATUS, polls + 2).await;
+}
+
+#[tokio::test]
+async fn a_drain_by_the_hook_is_taken_back_when_only_tf_serving_was_restarted() {
+    let (mut fake, sidecar) = with_hook().await;
+    assert_eq!(admin::get(&sidecar.drain, "/drain").await.status, 200);
+    until_missing(&sidecar.admin, &[DRAINING]).await;
+    restart(&mut fake, &sidecar.admin).await;
+    until_missing(&sidecar.admin, &[]).await;
+    // A worker may connect to TF Serving a moment after the control thread.
+    let client = sidecar.client().await;
+    within("an answer", async { while client.call(flat()).await.code != 0 {} }).await;
+    drop(client);
+    // The next one is a drain like the first.
+    assert_eq!(admin::get(&sidecar.drain, "/drain").await.status, 200);
+    restart(&mut fake, &sidecar.admin).await;
+    until_missing(&sidecar.admin, &[]).await;
+    sidecar.stop().await;
+}
+
+/// As after a failed liveness probe of a TF Serving that hangs, to which no connection is left.
+#[tokio::test]
+async fn a_drain_by_the_hook_is_taken_back_if_tf_serving_was_lost_before() {
+    let (mut fake, sidecar) = with_hook().await;
+    fake.stop();
+    until_missing(&sidecar.admin, &[GONE]).await;
+    assert_eq!(admin::get(&sidecar.drain, "/drain").await.status, 200);
+    restart(&mut fake, &sidecar.admin).await;
+    until_missing(&sidecar.admin, &[]).await;
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_by_an_operator_stays_when_tf_serving_is_restarted() {
+    let (mut fake, sidecar) = with_hook().await;
+    assert_eq!(admin::post(&sidecar.admin, "/drain").await.status, 200);
+    assert_eq!(admin::get(&sidecar.drain, "/drain").await.status, 200, "a hook changes nothing");
+    restart(&mut fake, &sidecar.admin).await;
+    until_missing(&sidecar.admin, &[DRAINING]).await;
+    polled(&fake).await;
+    until_missing(&sidecar.admin, &[DRAINING]).await;
+    assert_eq!(admin::post(&sidecar.admin, "/undrain").await.status, 200);
+    until_missing(&sidecar.admin, &[]).await;
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_by_the_hook_stays_while_tf_serving_runs() {
+    let (fake, sidecar) = with_hook().await;
+    assert_eq!(admin::get(&sidecar.drain, "/drain").await.status, 200);
+    // New connections to the same process are no restart.
+    let before = fake.connections().accepted;
+    fake.goaway();
+    fake.until_connections("new connections", |now| now.accepted >= before + 2).await;
+    polled(&fake).await;
+    until_missing(&sidecar.admin, &[DRAINING]).await;
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_process_is_not_taken_back_when_tf_serving_is_restarted() {
+    let free = ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let Setup { mut fake, sidecar, .. } = Setup::with([dense::model()], |config| {
+        config.drain_listen = Some(free);
+        config.drain_delay = Duration::from_secs(3600);
+    })
+    .await;
+    let (admin, drain) = (sidecar.admin.clone(), sidecar.drain.clone());
+    let hook = tokio::spawn(async move { admin::get(&drain, "/drain").await });
+    until_missing(&admin, &[DRAINING]).await;
+    let mut ending = std::pin::pin!(sidecar.stop());
+    assert!(std::future::poll_fn(|cx| Poll::Ready(ending.as_mut().poll(cx))).await.is_pending());
+    assert_eq!(admin::post(&admin, "/undrain").await.status, 409);
+    restart(&mut fake, &admin).await;
+    until_missing(&admin, &[DRAINING]).await;
+    polled(&fake).await;
+    until_missing(&admin, &[DRAINING]).await;
+    hook.abort();
 }

@@ -16,13 +16,14 @@ mod bodies;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 6] = [
+const TARGETS: [(&str, Body); 7] = [
     ("scan", bodies::scan),
     ("plan", bodies::plan),
     ("apply", bodies::apply),
     ("metadata", bodies::metadata),
     ("framing", bodies::framing),
     ("scan_cuts", bodies::scan_cuts),
+    ("rest_request", bodies::rest_request),
 ];
 
 fn folder(name: &str) -> PathBuf {
@@ -50,6 +51,7 @@ fn no_attack_panics() {
         bodies::scan(&[&[3], message.as_slice()].concat());
         bodies::metadata(&[&[0], message.as_slice()].concat());
         bodies::framing(&[&[2, 0, 1, 200], message.as_slice()].concat());
+        bodies::rest_request(&[&[0, 0], message.as_slice()].concat());
         for model in 0..bodies::world::MODELS.len() {
             let request = [&[0, model as u8, 1, 5], message.as_slice()].concat();
             bodies::plan(&request);

@@ -44,6 +44,7 @@ mod refusals;
 mod reload;
 mod repairs;
 mod repairs_docs;
+mod rest;
 mod style;
 mod systemd;
 mod traces;

@@ -53,6 +53,10 @@ async fn a_new_version_with_another_signature_is_used() {
     let reply = setup.client.predict(&vector("versions_new", 4).bytes()).await.ok();
     assert_eq!(reply.repairs(), ["x;add_batch_dim;[4]->[1,4]"]);
     assert_eq!(setup.client.predict(&vector("versions_new", 8).bytes()).await.code, 3);
+    // The first change must be an increase.
+    let text = setup.sidecar.metrics().await.text().to_owned();
+    let unchanged = "tfs_sidecar_signature_changes_total{model=\"versions_new\"} 0\n";
+    assert!(text.contains(unchanged), "{text}");
 
     change(&setup.fake, model().version(2, [wide(8)])).await;
     let reply = setup.client.predict(&vector("versions_new", 8).bytes()).await.ok();

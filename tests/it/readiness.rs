@@ -328,13 +328,24 @@ async fn the_log_has_a_cause_once_and_when_it_is_over() {
     let warning = process.logged("level", "WARN").await;
     let (_, line) = readyz(&admin, "missing", "no connection to TF Serving").await;
     assert_eq!(warning["message"], Value::String(line), "the same sentence");
-    assert_eq!(Metrics::read(&admin).await.sum("tfs_sidecar_upstream_up", &[]), 0.0);
+    // The process has metrics of its own.
+    let up = async |up: &str| {
+        let text = Metrics::read(&admin).await.text().to_owned();
+        for name in ["upstream_up", "ready"] {
+            assert!(text.contains(&format!("\ntfs_sidecar_{name} {up}\n")), "{name} is not {up}: {text}");
+        }
+    };
+    up("0").await;
 
     // Every thread has failed to connect by then, most of them several times.
     fake.restart();
     process.logged("message", "connected again").await;
     within("readiness", async { while admin::get(&admin, "/readyz").await.status != 200 {} }).await;
-    assert_eq!(Metrics::read(&admin).await.sum("tfs_sidecar_upstream_up", &[]), 1.0);
+    up("1").await;
+    let drained = admin::post(&admin, "/drain").await;
+    assert_eq!(drained.status, 200, "{drained:?}");
+    let text = Metrics::read(&admin).await.text().to_owned();
+    assert!(text.contains("\ntfs_sidecar_ready 0\n"), "draining: {text}");
     let warnings = process.log.iter().filter(|line| line["level"] == "WARN").count();
     assert_eq!(warnings, 1, "{:#?}", process.log);
 }

@@ -39,7 +39,8 @@ fn decide(rule: &Repair, policy: &ModelPolicy, message: &Rope) -> Verdict {
 
 #[test]
 fn the_example_of_every_rule_is_true_under_its_configuration() {
-    for rule in REPAIRS {
+    // Rules for JSON have their own test.
+    for rule in REPAIRS.iter().filter(|rule| !rule.is_for_text()) {
         let policy = policy(rule);
         let message = notation::request("m", rule.example.request).unwrap();
         let verdict = decide(rule, &policy, &message);

@@ -28,7 +28,7 @@ A signature can have defaults that its metadata does not show. A request that la
 fn docs_repairs_md_shows_every_rule() {
     let mut text = String::from(
         "# Repairs\n\nThis page is generated from the rules in `src/repair/rules/`; `UPDATE=1 cargo test` rewrites it. Examples use the notation of \
-         `tfs-sidecar explain`: `name:dtype[shape]`, and a test checks each of them.\n\nThe rules of a stage are tried in this order, and the first one that \
+         `tfs-sidecar explain`: `name:dtype[shape]`, and a test checks each of them. A rule for JSON shows the body of a REST request instead, and the request that is made of it.\n\nThe rules of a stage are tried in this order, and the first one that \
          applies is used. Every step is reported to the client (`tfs-sidecar-repair` metadata), counted (`tfs_sidecar_repairs_total`) and shown in dry runs.\n",
     );
     for (tier, title) in [

@@ -21,6 +21,7 @@ pub mod random;
 pub mod raw;
 pub mod relay;
 pub mod requests;
+pub mod rest;
 pub mod sidecar;
 pub mod sources;
 pub mod tensor_values;

@@ -21,10 +21,10 @@ pub const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 pub struct TestSidecar {
     pub grpc: String,
     pub admin: String,
-    /// The address of the REST listener; empty if it is not configured.
-    pub rest: String,
     /// The address that takes only a drain; empty if it is not configured.
     pub drain: String,
+    /// The address of the REST API; empty if it is not configured.
+    pub rest: String,
     sidecar: Sidecar,
 }
 
@@ -35,9 +35,13 @@ pub struct Setup {
     pub client: Client,
 }
 
+/// An address of this machine with a free port.
+pub fn free() -> ListenAddr {
+    ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
 /// Free ports, one worker and quick polls. The models are declared, so readiness waits for them.
 pub fn config(upstream: &str, models: impl IntoIterator<Item = String>) -> Config {
-    let free = || ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     Config {
         upstream: upstream.parse().expect("a valid address"),
         listen: free(),
@@ -75,8 +79,9 @@ impl TestSidecar {
         let sidecar = started.unwrap_or_else(|error| panic!("the sidecar does not start: {error}"));
         let text = |addr: &ListenAddr| addr.to_string();
         let (grpc, admin) = (text(sidecar.grpc_addr()), text(sidecar.admin_addr()));
-        let (rest, drain) = (sidecar.rest_addr().map(text), sidecar.drain_addr().map(text));
-        Self { grpc, admin, rest: rest.unwrap_or_default(), drain: drain.unwrap_or_default(), sidecar }
+        let optional = |addr: Option<&ListenAddr>| addr.map(text).unwrap_or_default();
+        let (drain, rest) = (optional(sidecar.drain_addr()), optional(sidecar.rest_addr()));
+        Self { grpc, admin, drain, rest, sidecar }
     }
 
     pub async fn client(&self) -> Client {

@@ -11,6 +11,7 @@ use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 
 use super::{AdminState, Drained, Shown};
+use crate::lifecycle::DrainedBy;
 use crate::repair::Mode;
 use crate::telemetry::log::FILTER;
 
@@ -63,7 +64,16 @@ pub(super) async fn config(State(state): State<AdminState>) -> impl IntoResponse
 /// Drains, then answers 200, or 504 if requests were still in flight when the drain timed out, or
 /// 409 if it was taken back.
 pub(super) async fn drain(State(state): State<AdminState>) -> Response {
-    let drained = state.view.drain().await;
+    drain_by(&state, DrainedBy::Operator).await
+}
+
+/// As [`drain`], for the preStop hook of TF Serving.
+pub(super) async fn drain_by_hook(State(state): State<AdminState>) -> Response {
+    drain_by(&state, DrainedBy::Hook).await
+}
+
+async fn drain_by(state: &AdminState, by: DrainedBy) -> Response {
+    let drained = state.view.drain(by).await;
     let status = match drained {
         Drained { undrained: true, .. } => StatusCode::CONFLICT,
         Drained { in_flight: 0, .. } => StatusCode::OK,

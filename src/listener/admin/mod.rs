@@ -30,6 +30,7 @@ use serde::Serialize;
 pub(crate) use access::Caller;
 pub(crate) use access::{Access, TokenError};
 
+use crate::lifecycle::DrainedBy;
 use crate::repair::Mode;
 use crate::telemetry::metrics::Exporter;
 
@@ -53,10 +54,11 @@ pub(crate) trait View: Send + Sync + 'static {
     fn recent(&self) -> serde_json::Value;
     /// The effective configuration as YAML.
     fn config(&self) -> String;
-    /// Starts the drain when called, not when polled. The future ends when nothing is in flight or
-    /// the drain times out or is taken back. Dropping it ends only the wait, and further calls are
+    /// Starts the drain when called, not when polled; one that only [`DrainedBy::Hook`] asked for
+    /// may be taken back without an operator. The future ends when nothing is in flight or the
+    /// drain times out or is taken back. Dropping it ends only the wait, and further calls are
     /// allowed.
-    fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>>;
+    fn drain(&self, by: DrainedBy) -> Pin<Box<dyn Future<Output = Drained> + Send>>;
     /// The modes that an operator has changed, a list:
     /// `[{"model": name or null, "mode", "until", "seconds_left"}]`.
     fn modes(&self) -> serde_json::Value;
@@ -151,7 +153,7 @@ pub(crate) fn router(state: AdminState) -> Router {
 /// The only route of `drain_listen`.
 pub(crate) fn drain_router(state: AdminState) -> Router {
     Router::new()
-        .route("/drain", any(api::drain))
+        .route("/drain", any(api::drain_by_hook))
         .route_layer(from_fn(access::guard_get))
         .layer(map_response(harden))
         .with_state(state)

@@ -57,7 +57,7 @@ impl View for Fake {
         "upstream: 127.0.0.1:8500\n".to_owned()
     }
 
-    fn drain(&self) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
+    fn drain(&self, _: DrainedBy) -> Pin<Box<dyn Future<Output = Drained> + Send>> {
         self.drains.fetch_add(1, Ordering::Relaxed);
         let drained = Drained { in_flight: self.in_flight, undrained: self.undrained };
         Box::pin(async move { drained })

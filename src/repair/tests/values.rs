@@ -51,6 +51,7 @@ const CASES: &[(&str, &str, Edit)] = &[
 
 /// Reasons that no tensor causes: names, messages that are no requests, load.
 const WITHOUT_TENSOR: &[Reason] = &[
+    Reason::Ragged,
     Reason::OutputUnknown,
     Reason::ModelUnknown,
     Reason::NotAnExample,

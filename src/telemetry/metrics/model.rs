@@ -16,11 +16,16 @@ use crate::telemetry::versions::version_label;
 /// The label value for a name that came from a client and is not in the catalog.
 pub(crate) const UNKNOWN: &str = "__unknown__";
 
-/// What a rate is asked of. The other outcomes and codes are added when they first occur.
-const FROM_ZERO: [(OutcomeLabel, Code); 4] = [
+/// What a rate is asked of. The other outcomes and codes are added when they first occur. In mode
+/// observe, the code is TF Serving's, which takes some of what does not conform.
+const FROM_ZERO: [(OutcomeLabel, Code); 8] = [
     (OutcomeLabel::Conforming, Code::Ok),
     (OutcomeLabel::Repaired, Code::Ok),
     (OutcomeLabel::Rejected, Code::InvalidArgument),
+    (OutcomeLabel::WouldRepair, Code::Ok),
+    (OutcomeLabel::WouldRepair, Code::InvalidArgument),
+    (OutcomeLabel::WouldReject, Code::Ok),
+    (OutcomeLabel::WouldReject, Code::InvalidArgument),
     (OutcomeLabel::Overloaded, Code::ResourceExhausted),
 ];
 

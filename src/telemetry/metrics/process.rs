@@ -132,6 +132,8 @@ pub(crate) fn config_loaded(at: SystemTime) {
     install();
     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     table::CONFIG_LOADED.gauge([]).set(at.as_secs_f64());
+    // It is 0 until a reload is refused.
+    table::CONFIG_REFUSED.gauge([]).increment(0.0);
     // A rate needs a first value.
     for result in ReloadResult::ALL {
         table::CONFIG_RELOADS.counter([result.as_str().into()]).increment(0);
@@ -172,6 +174,12 @@ pub(crate) fn upstream_up(up: bool) {
     globals().upstream_up.set(if up { 1.0 } else { 0.0 });
 }
 
+/// Sets whether the sidecar is ready for requests.
+pub(crate) fn set_ready(ready: bool) {
+    install();
+    table::READY.gauge([]).set(if ready { 1.0 } else { 0.0 });
+}
+
 /// Counts a refresh of a model's signatures. `model` is a name from TF Serving or the
 /// configuration.
 pub(crate) fn signature_refresh(model: &str, ok: bool) {
@@ -186,10 +194,11 @@ pub(crate) fn set_config_problems(model: &str, problems: usize) {
     table::CONFIG_PROBLEMS.gauge([Cow::Owned(model.to_owned())]).set(problems as f64);
 }
 
-/// Counts a refresh that found changed signatures, for such a `model`.
-pub(crate) fn signature_change(model: &str) {
+/// Counts a refresh that found changed signatures, for such a `model`. The first refresh adds the
+/// count, so that the first change is an increase.
+pub(crate) fn signature_change(model: &str, found: bool) {
     install();
-    table::SIGNATURE_CHANGES.counter([Cow::Owned(model.to_owned())]).increment(1);
+    table::SIGNATURE_CHANGES.counter([Cow::Owned(model.to_owned())]).increment(found.into());
 }
 
 /// The numbers of spans by what became of them. All are there from the start.

@@ -43,7 +43,8 @@ struct Group {
 struct Plan {
     target: String,
     reference: Option<String>,
-    /// By how much a value may differ from the reference, relative to the largest one of the answer.
+    /// By how much a value may differ from the reference, relative to the largest one of the
+    /// answer.
     tolerance: Option<f32>,
     input: String,
     from: Instant,

@@ -112,8 +112,8 @@ pub fn outputs(answer: &[u8]) -> Option<Tensor> {
     found
 }
 
-/// Whether the floats of an answer are those of the reference. They may differ by `tolerance` of the
-/// largest value, or by [`TOLERANCE`].
+/// Whether the floats of an answer are those of the reference. They may differ by `tolerance` of
+/// the largest value, or by [`TOLERANCE`].
 pub fn close(values: &[u8], reference: &[u8], tolerance: Option<f32>) -> bool {
     let floats = |bytes: &[u8]| -> Vec<f32> {
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()

@@ -6,9 +6,12 @@ use prost::bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::Reloadable;
+use crate::support::admin::Metrics;
 use crate::support::client::{Client, Request};
 use crate::support::dense::{self, CASE, INPUT};
+use crate::support::fake_tfs::FakeTfs;
 use crate::support::framing::frame;
+use crate::support::process::Process;
 use crate::support::requests::{PREDICT, Predict, doubles, float_list};
 
 /// A request is repaired in two places by one, and refused by the other for its rank. With a part
@@ -107,6 +110,15 @@ async fn a_broken_file_is_refused_whole_and_the_configuration_before_stays_in_us
         assert!(metrics.sum("tfs_sidecar_config_reloads_total", &[("result", result)]) >= 1.0, "{result}");
     }
     live.sidecar.stop().await;
+}
+
+/// In a process of its own, because the sidecars of other tests share their metrics.
+#[tokio::test]
+async fn before_the_first_reload_the_metrics_say_that_nothing_is_refused() {
+    let fake = FakeTfs::start([dense::model()]);
+    let process = Process::start(fake.addr(), "");
+    let text = Metrics::read(&process.admin).await.text().to_owned();
+    assert!(text.contains("\ntfs_sidecar_config_refused 0\n"), "{text}");
 }
 
 #[tokio::test]

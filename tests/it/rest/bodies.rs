@@ -1,0 +1,124 @@
+//! How a body may arrive: in pieces, chunked, compressed; and its limits.
+use std::io::Write as _;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+
+use super::*;
+use crate::support::rest::Http;
+
+const BODY: &[u8] = br#"{"instances": [[1.5, 2.5, 3.5]]}"#;
+
+fn path() -> String {
+    format!("/v1/models/{}:predict", name())
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn right(answer: Answer) {
+    assert_eq!(answer.ok().json(), serde_json::json!({"predictions": [[1.5, 2.5, 3.5]]}));
+}
+
+#[tokio::test]
+async fn a_body_may_arrive_byte_by_byte_or_in_chunks() {
+    let setup = serve(echo(FLOAT, &[-1, 3])).await;
+    let mut http = Http::connect(&setup.sidecar.rest).await;
+    http.socket.set_nodelay(true).unwrap();
+    for byte in Ask::post(&path(), BODY).bytes() {
+        http.send(&[byte]).await;
+    }
+    right(http.answer().await);
+    let pieces: Vec<&[u8]> = BODY.chunks(1).collect();
+    right(http.call(&Ask::chunked(&path(), &pieces)).await);
+    right(http.call(&Ask::chunked(&path(), &[BODY])).await);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_read() {
+    let setup = serve(echo(FLOAT, &[-1, 3])).await;
+    let mut deflate = ZlibEncoder::new(Vec::new(), Compression::best());
+    deflate.write_all(BODY).unwrap();
+    let zstd = ruzstd::encoding::compress_to_vec(BODY, ruzstd::encoding::CompressionLevel::Fastest);
+    for (coding, body) in [("gzip", gzip(BODY)), ("deflate", deflate.finish().unwrap()), ("zstd", zstd)] {
+        right(Ask::post(&path(), &body).header("content-encoding", coding).send(&setup.sidecar.rest).await);
+        let pieces: Vec<&[u8]> = body.chunks(3).collect();
+        right(
+            Ask::chunked(&path(), &pieces).header("content-encoding", coding).send(&setup.sidecar.rest).await,
+        );
+        // Cut in the middle.
+        let half = Ask::post(&path(), &body[..body.len() / 2]).header("content-encoding", coding);
+        let answer = half.send(&setup.sidecar.rest).await;
+        assert_eq!(answer.status, 400, "{coding}: {}", answer.text());
+    }
+    let answer =
+        Ask::post(&path(), gzip(BODY)).header("content-encoding", "br").send(&setup.sidecar.rest).await;
+    assert_eq!(answer.status, 501, "{}", answer.text());
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_answer_is_compressed_if_the_client_accepts_it() {
+    let setup = serve(echo(FLOAT, &[-1, 3])).await;
+    let body = format!(r#"{{"instances": [{}[1, 2, 3]]}}"#, "[1, 2, 3], ".repeat(1000));
+    let plain = predict(&setup, &body).await.ok();
+    assert_eq!(plain.header("content-encoding"), "");
+    let answer = Ask::post(&path(), &body).header("accept-encoding", "gzip").send(&setup.sidecar.rest).await;
+    assert_eq!(answer.header("content-encoding"), "gzip");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&answer.body[..]), &mut text).unwrap();
+    assert!(text == plain.text() && answer.body.len() < plain.body.len() / 10);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_is_refused_before_it_arrives() {
+    let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| config.limits.max_message_bytes = 10_000).await;
+    let mut http = Http::connect(&setup.sidecar.rest).await;
+    let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: 10001\r\n\r\n", path());
+    http.send(head.as_bytes()).await;
+    let answer = http.answer().await;
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    // Chunks tell no length.
+    let spaces = [b' '; 1000];
+    let answer = Ask::chunked(&path(), &[&spaces[..]; 11]).send(&setup.sidecar.rest).await;
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    // A few bytes that become many.
+    let bomb = gzip(&vec![b' '; 50_000_000]);
+    for body in [&bomb[..], &gzip(&[b' '; 10_001])] {
+        let answer =
+            Ask::post(&path(), body).header("content-encoding", "gzip").send(&setup.sidecar.rest).await;
+        assert_eq!(answer.status, 413, "{}", answer.text());
+    }
+    right(predict(&setup, std::str::from_utf8(BODY).unwrap()).await);
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_stops_arriving_is_given_up() {
+    let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| {
+        config.limits.body_idle_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut http = Http::connect(&setup.sidecar.rest).await;
+    let request = Ask::post(&path(), BODY).bytes();
+    http.send(&request[..request.len() - 1]).await;
+    let answer = http.answer().await;
+    assert!([408, 504].contains(&answer.status), "{}: {}", answer.status, answer.text());
+    http.closes().await;
+    // Headers have their own time.
+    let setup_two = serve_with(echo(FLOAT, &[-1, 3]), |config| {
+        config.limits.handshake_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut http = Http::connect(&setup_two.sidecar.rest).await;
+    http.send(b"POST /v1/models/").await;
+    while http.read(true).await.is_some() {}
+    setup.sidecar.stop().await;
+    setup_two.sidecar.stop().await;
+}
