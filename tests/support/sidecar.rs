@@ -21,8 +21,6 @@ pub const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 pub struct TestSidecar {
     pub grpc: String,
     pub admin: String,
-    /// The address of the REST listener; empty if it is not configured.
-    pub rest: String,
     /// The address that takes only a drain; empty if it is not configured.
     pub drain: String,
     sidecar: Sidecar,
