@@ -34,6 +34,10 @@ const UPKEEP: Duration = Duration::from_secs(1);
 /// others meanwhile. If it knows no other and the connection ended before DNS has answered, gRPC
 /// would fail its requests.
 const HELD_FOR: Duration = Duration::from_secs(1);
+
+/// A shard: its connections, and where it takes new ones.
+pub(super) type Handle = (Arc<Live>, mpsc::Sender<(Door, Accepted)>);
+
 /// What only the control thread owns.
 pub(super) struct Control {
     pub shared: Arc<Shared>,
@@ -41,7 +45,7 @@ pub(super) struct Control {
     pub listeners: Vec<(Door, Listener)>,
     /// The admin listener and the one that takes only a drain.
     pub http: Vec<(Listener, Router)>,
-    pub shards: Vec<(Arc<Live>, mpsc::Sender<(Door, Accepted)>)>,
+    pub shards: Vec<Handle>,
     pub commands: CommandReceiver,
     pub health: Health,
     pub exporter: Exporter,
@@ -122,7 +126,7 @@ fn return_memory() {
 }
 
 /// Gives a connection to the shard with the fewest that takes it; false if none does.
-fn hand_over(shards: &[(Arc<Live>, mpsc::Sender<(Door, Accepted)>)], door: Door, accepted: Accepted) -> bool {
+fn hand_over(shards: &[Handle], door: Door, accepted: Accepted) -> bool {
     let mut by_load: SmallVec<[_; 16]> = shards.iter().map(|shard| (shard.0.count(), shard)).collect();
     by_load.sort_by_key(|(count, _)| *count);
     let mut accepted = (door, accepted);
@@ -141,12 +145,7 @@ fn hand_over(shards: &[(Arc<Live>, mpsc::Sender<(Door, Accepted)>)], door: Door,
 
 /// Hands each connection to the shard with the fewest connections. During a drain, connections are
 /// held for a while and then closed, so that clients go elsewhere.
-async fn accept(
-    shared: Arc<Shared>,
-    door: Door,
-    listener: Listener,
-    shards: Vec<(Arc<Live>, mpsc::Sender<(Door, Accepted)>)>,
-) {
+async fn accept(shared: Arc<Shared>, door: Door, listener: Listener, shards: Vec<Handle>) {
     let mut backoff = Backoff::new(1);
     let mut closed = std::pin::pin!(async {
         shared.drain.stopping().await;

@@ -23,6 +23,8 @@ pub struct TestSidecar {
     pub admin: String,
     /// The address that takes only a drain; empty if it is not configured.
     pub drain: String,
+    /// The address of the REST listener; empty if it is not configured.
+    pub rest: String,
     sidecar: Sidecar,
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn of(
             return Ok((code, error::of_status(code, &text.unwrap_or_default(), headers)));
         }
     };
-    if headers.contains_key("tfs-sidecar-dry-run") && message.len() == 0 {
+    if headers.contains_key("tfs-sidecar-dry-run") && message.is_empty() {
         return Ok((
             Code::Ok,
             respond::Answer { status: StatusCode::OK, headers, body: Bytes::from_static(b"{}") },

@@ -191,10 +191,10 @@ mod tests {
             let mut plain = String::new();
             match coding {
                 "gzip" => {
-                    flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut plain).map(drop).unwrap()
+                    flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut plain).map(drop).unwrap();
                 }
                 "deflate" => {
-                    flate2::read::ZlibDecoder::new(&body[..]).read_to_string(&mut plain).map(drop).unwrap()
+                    flate2::read::ZlibDecoder::new(&body[..]).read_to_string(&mut plain).map(drop).unwrap();
                 }
                 _ => large.clone_into(&mut plain),
             }
