@@ -1,0 +1,81 @@
+"""The REST listener answers as a real TensorFlow Serving did, apart from `rest_differences.tsv`."""
+
+import contextlib
+
+import pytest
+
+import rest_golden
+from harness import MLP, MODELS, Server
+from sidecar import Sidecar
+
+
+@pytest.fixture(scope="module")
+def records():
+    return [record for record in rest_golden.records() if rest_golden.is_replayed(record)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """TensorFlow behind gRPC alone, with the models of the records."""
+    models = {path.name: path for path in MODELS.iterdir() if path.name != "mlp"}
+    models.update(rest_golden.write_models(tmp_path_factory.mktemp("models")))
+    options = [word for name, path in models.items() for word in ("--model", f"{name}={path}")]
+    with Server("--model", MLP, *options) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def listener(server, mode):
+    with Sidecar(server.address, "--mode", mode, "--rest-listen", "127.0.0.1:0") as running:
+        yield running.wait_ready().rest
+
+
+@pytest.fixture(scope="module", params=["observe", "repair"])
+def differences(request, server, records):
+    """The mode, and {(id, what): details} of all answers that differ."""
+    found = {}
+    with listener(server, request.param) as address:
+        for record in records:
+            difference = rest_golden.difference(record, rest_golden.replay(address, record))
+            if difference:
+                found[record["id"], difference[0]] = difference[1]
+    return request.param, found
+
+
+def test_the_number_of_records_is_known(records):
+    assert len(records) == 1808
+    assert sum(record["responses"] != [] and record["responses"][-1]["status"] == 200 for record in records) > 700
+
+
+def test_only_listed_answers_differ(differences):
+    mode, found = differences
+    rows = rest_golden.table(mode)
+    unknown = {key: details for key, details in found.items() if key not in rows}
+    assert not unknown, "\n".join(f"{key}: {details}" for key, details in unknown.items())
+
+
+def test_every_row_of_the_table_still_differs(differences):
+    mode, found = differences
+    stale = [key for key in rest_golden.table(mode) if key not in found]
+    assert not stale, f"these rows no longer differ: {stale}"
+
+
+def test_every_row_gives_a_reason():
+    for mode in ("observe", "repair"):
+        for key, (kind, why) in rest_golden.table(mode).items():
+            assert kind in "abcde" and len(why) > 20, key
+
+
+def test_the_comparison_detects_a_changed_answer(records):
+    by_id = {record["id"]: record for record in records}
+    echo = by_id["url.post.000"]
+    answer = (200, {"content-type": "application/json"}, echo["responses"][0]["body"].encode())
+    assert rest_golden.difference(echo, [answer]) is None
+    assert rest_golden.difference(echo, [])[0] == "number"
+    assert rest_golden.difference(echo, [(400, *answer[1:])])[0] == "status"
+    assert rest_golden.difference(echo, [(200, {}, answer[2])])[0] == "type"
+    changed = answer[2].replace(b"-1.25", b"-1.2500001")
+    assert rest_golden.difference({**echo, "kind": "coerce"}, [(200, answer[1], changed)])[0] == "body"
+    refused = by_id["url.post.008"]
+    text = refused["responses"][0]["body"].replace("Malformed", "malformed").encode()
+    assert rest_golden.difference(refused, [(400, answer[1], text)])[0] == "error"
