@@ -6,7 +6,7 @@
 //! the requests of one signature that wait for a run; its [`Tuner`]s learn how many runs should be
 //! in flight and how many rows they should have. [`join`] makes one message of the members' parts,
 //! and [`Slicer`] cuts the answer into theirs. [`compare`] checks a slice against the answer of a
-//! lone run.
+//! lone run, and [`identical`] against that of a run of [`copies`].
 mod compare;
 mod join;
 mod key;
@@ -20,8 +20,8 @@ mod tests;
 mod tuner;
 mod values;
 
-pub(crate) use compare::compare;
-pub(crate) use join::join;
+pub(crate) use compare::{compare, identical};
+pub(crate) use join::{copies, is_of_copies, join};
 pub(crate) use key::key;
 pub(crate) use part::{MAX_EXPANSION, Part, expansion};
 pub(crate) use queue::{Cause, Entry, Formed, Queue, Refusal, Request, RunId};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Outcome, Reserved, Runs};
+use super::{Confirmation, Outcome, Reserved, Runs};
 use crate::concurrency::Micros;
 use crate::tasks::spawn_isolated;
 use crate::telemetry::metrics::PanickedTask;
@@ -31,6 +31,7 @@ pub(crate) struct RunReceiver(mpsc::UnboundedReceiver<Delivery>);
 enum Delivery {
     Outcomes(Vec<(oneshot::Sender<Outcome>, Outcome)>),
     Start(Reserved),
+    Confirm(Box<Confirmation>),
     Wake { runs: Arc<Runs>, handle: RunHandle, at: Micros },
 }
 
@@ -73,6 +74,11 @@ impl RunHandle {
         }
     }
 
+    /// Has this thread make a run of copies.
+    pub(crate) fn confirm(&self, confirmation: Box<Confirmation>) {
+        self.own.send(Delivery::Confirm(confirmation)).ok();
+    }
+
     /// Calls [`Runs::wake`] on this thread.
     pub(super) fn wake(&self, runs: Arc<Runs>, at: Micros) {
         self.own.send(Delivery::Wake { runs, handle: self.clone(), at }).ok();
@@ -80,8 +86,8 @@ impl RunHandle {
 }
 
 impl RunReceiver {
-    /// Passes on outcomes, and runs to `make`, until the process ends.
-    pub(crate) async fn serve(mut self, make: impl Fn(Reserved)) {
+    /// Passes on outcomes, runs to `make` and runs of copies to `confirm`, until the process ends.
+    pub(crate) async fn serve(mut self, make: impl Fn(Reserved), confirm: impl Fn(Box<Confirmation>)) {
         while let Some(delivery) = self.0.recv().await {
             match delivery {
                 Delivery::Outcomes(outcomes) => {
@@ -91,6 +97,7 @@ impl RunReceiver {
                     }
                 }
                 Delivery::Start(reserved) => make(reserved),
+                Delivery::Confirm(confirmation) => confirm(confirmation),
                 Delivery::Wake { runs, handle, at } => {
                     spawn_isolated(PanickedTask::Run, Box::pin(runs.wake(handle, at)));
                 }

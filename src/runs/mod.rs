@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 pub(crate) use guards::{Reserved, Running, Waiting};
 pub(crate) use handover::{Handover, RunHandle};
-pub(crate) use trust::{Check, Trust};
+pub(crate) use trust::{Check, Confirmation, Place, Trust};
 
 use crate::batch::{Bypass, Entry, Fixed, Learned, Part, Queue, Refusal, Request, Settings, sharable};
 use crate::concurrency::Micros;
@@ -84,6 +84,8 @@ pub(crate) enum Outcome {
         brings: Box<Brings>,
         rows: Rows,
         check: Arc<Check>,
+        /// None if the run has no other rows than copies of the member's.
+        place: Option<Place>,
     },
     /// It is sent alone: TF Serving refused the run, its answer cannot be cut, or it was not sent.
     Alone {

@@ -1,10 +1,11 @@
 //! Whether the answers of shared runs are right: how many members are compared with lone runs, and
 //! when batching is switched off.
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use super::Runs;
-use crate::batch::Settings;
+use super::{Rows, Runs};
+use crate::batch::{Part, Settings};
+use crate::upstream::call::CallHead;
 
 /// Runs that TF Serving refused, one after the other, although it takes their members alone.
 const MAX_STRIKES: u32 = 3;
@@ -18,6 +19,8 @@ pub(crate) struct Trust {
     one_in: u64,
     members: AtomicU64,
     strikes: AtomicU32,
+    /// Whether a [`Turn`] is taken.
+    confirming: AtomicBool,
     off: OnceLock<String>,
 }
 
@@ -29,6 +32,34 @@ pub(crate) struct Check {
     kind: Kind,
     /// Members that have not reported [`Check::passed`].
     missing: AtomicUsize,
+}
+
+/// Where a member's rows are in their run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub offset: u64,
+    /// The rows of the run, filled.
+    pub rows: u64,
+}
+
+/// The right to confirm a small difference with one more run: one at a time for a signature. Given
+/// back when dropped. A turn that is only dropped says nothing.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    check: Arc<Check>,
+    /// How the rows differ from those of the lone run.
+    what: String,
+}
+
+/// A member whose rows differ a little from those of its lone run. They are compared with a run of
+/// as many copies of its rows: is the difference due to the number of rows, or to other rows?
+#[derive(Debug)]
+pub(crate) struct Confirmation {
+    pub turn: Turn,
+    pub part: Part,
+    pub head: CallHead,
+    pub rows: Rows,
+    pub place: Place,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +80,7 @@ impl Trust {
             one_in,
             members: AtomicU64::new(0),
             strikes: AtomicU32::new(0),
+            confirming: AtomicBool::new(false),
             off: OnceLock::new(),
         }
     }
@@ -115,6 +147,13 @@ impl Check {
         self.missing.fetch_sub(1, Relaxed);
     }
 
+    /// For a member whose rows differ a little from those of its lone run, unless a difference is
+    /// being confirmed.
+    pub(crate) fn turn(self: &Arc<Self>, what: &str) -> Option<Turn> {
+        let is_taken = self.runs.trust.confirming.swap(true, Relaxed);
+        (!is_taken).then(|| Turn { check: Arc::clone(self), what: what.to_owned() })
+    }
+
     /// A member's rows differ from those of its lone run.
     pub(crate) fn diverged(&self, what: &str) {
         self.runs.metrics.diverged();
@@ -122,6 +161,29 @@ impl Check {
             &self.runs,
             format!("the answer of a shared run differs from that of a lone run: {what}"),
         );
+    }
+}
+
+impl Turn {
+    pub(crate) fn runs(&self) -> &Arc<Runs> {
+        &self.check.runs
+    }
+
+    /// The rows are the same in a run of copies: the difference is rounding.
+    pub(crate) fn same(self) {
+        self.check.runs.metrics.rounded();
+        self.check.passed();
+    }
+
+    /// The rows differ from those in a run of copies, or that run failed.
+    pub(crate) fn differs(self, why: &str) {
+        self.check.diverged(&format!("{}; in a run of copies of its rows: {why}", self.what));
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.check.runs.trust.confirming.store(false, Relaxed);
     }
 }
 

@@ -102,7 +102,10 @@ pub(super) async fn run(
     spawn_critical("runs", async move {
         let make =
             |run| drop(spawn_isolated(PanickedTask::Run, Box::pin(batch::make(Rc::clone(&of_runs), run))));
-        reserved.serve(make).await;
+        let confirm = |of| {
+            drop(spawn_isolated(PanickedTask::Run, Box::pin(batch::confirm(Rc::clone(&of_runs), of))));
+        };
+        reserved.serve(make, confirm).await;
     });
     let of_drain = Rc::clone(&shard);
     spawn_critical("drain of runs", async move {

@@ -60,6 +60,7 @@ mod tests {
         batch.answered(0.001);
         batch.bypass("encoding");
         batch.diverged();
+        batch.rounded();
         batch.switched_off();
         batch.set_costs(100.0, 1.0);
         BatchMetrics::set_queue_rows(model, 4);

@@ -64,6 +64,7 @@ const QUESTIONS: &[(&str, &str)] = &[
         "Do rows of a model depend on each other, although batching is on?",
         "increase(tfs_sidecar_batch_divergence_total[1h]) > 0",
     ),
+    ("Does a model round differently in shared runs?", "increase(tfs_sidecar_batch_rounding_total[1h]) > 0"),
     (
         "Could the signatures of a model not be read?",
         r#"sum by (model) (increase(tfs_sidecar_signature_refreshes_total{outcome="failed"}[10m]))"#,

@@ -77,6 +77,7 @@ metrics_table! {
     Counter BATCH_FLUSHES "batch_flushes_total" [model, cause] "Runs that requests share, by what made them start.";
     Counter BATCH_BYPASS "batch_bypass_total" [model, reason] "Requests that were sent alone although requests for their signature share runs and another run was in flight.";
     Counter BATCH_DIVERGENCE "batch_divergence_total" [model] "Members of shared runs whose rows differ from those of a lone run by more than rounding.";
+    Counter BATCH_ROUNDING "batch_rounding_total" [model] "Members of shared runs whose rows differ from those of a lone run, but not from those of a run of as many copies: the difference is rounding that depends on the number of rows.";
     Gauge BATCHING "batching" [model, signature] "1 while requests for the signature may share runs, 0 after batching was switched off because its answers were wrong or TF Serving refused the runs.";
     Gauge QUEUE_ROWS "queue_rows" [model] "Rows of requests that wait for a run.";
     Gauge BATCH_RUN_COST "batch_run_cost_seconds" [model, signature] "Learned time of a run without the part that depends on its rows.";

@@ -158,12 +158,26 @@ impl FromIterator<Bytes> for Rope {
 /// Ropes are equal if their bytes are, however they are divided into chunks.
 impl PartialEq for Rope {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len()
-            && self
-                .segments
-                .iter()
-                .flat_map(|chunk| chunk.iter())
-                .eq(other.segments.iter().flat_map(|chunk| chunk.iter()))
+        if self.len() != other.len() {
+            return false;
+        }
+        let (mut left, mut right) = (self.segments.iter(), other.segments.iter());
+        let (mut own, mut theirs): (&[u8], &[u8]) = (&[], &[]);
+        loop {
+            if own.is_empty() {
+                let Some(next) = left.next() else { return true };
+                own = next;
+            }
+            if theirs.is_empty() {
+                let Some(next) = right.next() else { return true };
+                theirs = next;
+            }
+            let common = own.len().min(theirs.len());
+            if own[..common] != theirs[..common] {
+                return false;
+            }
+            (own, theirs) = (&own[common..], &theirs[common..]);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::batch::{self, Bypass, MAX_EXPANSION, Part, compare};
 use crate::fault::Fault;
 use crate::limiter::Order;
 use crate::repair::{Action, Calls, Change, Verdict};
-use crate::runs::{Brings, Check, Offered, Outcome, Rows, Running, Runs, WAITING, Waiting};
+use crate::runs::{Brings, Check, Confirmation, Offered, Outcome, Rows, Running, Runs, WAITING, Waiting};
 use crate::telemetry::metrics::FlushCause;
 use crate::telemetry::traces::{Kind, SpanContext};
 use crate::transport::framing::PREFIX;
@@ -141,11 +141,23 @@ pub(in super::super) async fn share(
             }
             Ok(answer)
         }
-        Outcome::Compare { brings, rows, check } => {
+        Outcome::Compare { brings, rows, check, place } => {
             take_back(cx, brings.head, changed);
             cx.head.accept_uncompressed();
             let alone = alone(cx, &request).await;
-            judge(&check, &alone, &rows);
+            if let Some(what) = judge(&check, &alone, &rows)
+                && let Some(place) = place
+            {
+                match check.turn(&what) {
+                    Some(turn) => {
+                        let (part, head) = (brings.part, std::mem::take(&mut cx.head));
+                        let confirmation = Confirmation { turn, part, head, rows, place };
+                        cx.shard.runs.confirm(Box::new(confirmation));
+                    }
+                    // The one that is being confirmed decides.
+                    None => check.passed(),
+                }
+            }
             alone.map(Alone::into_answer)
         }
         Outcome::Alone { brings, check } => {
@@ -277,15 +289,18 @@ async fn alone(cx: &mut RequestContext<'_>, request: &Candidate<'_>) -> Result<A
     }
 }
 
-/// Compares what the run gave with what the request got alone.
-fn judge(check: &Check, alone: &Result<Alone, Fault>, rows: &Rows) {
-    let Ok(Alone::Whole(message, _)) = alone else { return };
+/// Compares what the run gave with what the request got alone. Returns a difference that may be
+/// rounding.
+fn judge(check: &Check, alone: &Result<Alone, Fault>, rows: &Rows) -> Option<String> {
+    let Ok(Alone::Whole(message, _)) = alone else { return None };
     // Versions may differ as they like.
     if reply::version(&rows.message).ok() != reply::version(message).ok() {
-        return;
+        return None;
     }
     match compare(&rows.message, message) {
         Ok(()) => check.passed(),
+        Err(divergence) if divergence.is_small => return Some(divergence.to_string()),
         Err(divergence) => check.diverged(&divergence.to_string()),
     }
+    None
 }

@@ -1,9 +1,11 @@
-//! Requests that share a run of the model: how one joins ([`member`]), and how the call is made for
-//! all ([`run`]).
+//! Requests that share a run of the model: how one joins ([`member`]), how the call is made for all
+//! ([`run`]), and how it is checked that a small difference is rounding ([`mod@confirm`]).
+mod confirm;
 mod key;
 mod member;
 mod run;
 
+pub(crate) use confirm::confirm;
 pub(super) use member::{Candidate, rows, share, start_alone};
 pub(crate) use run::make;
 

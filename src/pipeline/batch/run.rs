@@ -16,14 +16,14 @@ use super::super::send::{acquire, send_with};
 use super::super::trace::RequestTrace;
 use super::super::{Shard, stages};
 use super::without_encoding;
-use crate::batch::{Cause, Formed, Request, Slicer, join};
-use crate::config::AccessLog;
+use crate::batch::{Cause, Formed, Part, Request, Slicer, is_of_copies, join};
+use crate::config::{AccessLog, Config};
 use crate::explain::overload;
 use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
 use crate::limiter::Order;
 use crate::retry::policy::Attempts;
 use crate::runs::{
-    Brings, Check, Common, Member, Outcome, Refused, Reserved, Rows, RunHandle, Running, Runs,
+    Brings, Check, Common, Member, Outcome, Place, Refused, Reserved, Rows, RunHandle, Running, Runs,
 };
 use crate::telemetry::metrics::{Door, FlushCause, Method};
 use crate::telemetry::traces::{Kind, SpanContext};
@@ -33,7 +33,7 @@ use crate::wire::rows::RowsError;
 use crate::wire::{Rope, reply};
 
 /// What came of the call.
-enum Called {
+pub(super) enum Called {
     /// A message and the metadata around it.
     Answered {
         metadata: HeaderMap,
@@ -54,24 +54,7 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     let mut metrics = RequestMetrics::new(Door::Grpc, Method::Predict, since, 1, AccessLog::Off);
     metrics.set_model(&runs.model_metrics);
     let config = shard.config();
-    let attempts = match shard.limiter {
-        Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
-        None => Attempts::without_limiter(),
-    };
-    let mut cx = RequestContext {
-        shard: &shard,
-        config: &config,
-        peer: shard.own.peer(),
-        options: RequestOptions::NONE,
-        deadline: Deadline::default(),
-        ticket: shard.own.memory(),
-        progress: &progress,
-        metrics: &mut metrics,
-        attempts,
-        head: CallHead::default(),
-        text: None,
-        refusal: None,
-    };
+    let mut cx = own_context(&shard, &config, &progress, &mut metrics);
     let permit = match acquire(&cx, Order::Back, None).await {
         Ok(permit) => permit,
         // The queue of the limiter is full: the members are told so.
@@ -128,6 +111,33 @@ pub(crate) async fn make(shard: Rc<Shard>, reserved: Reserved) {
     answer(&shard.runs, &runs, called, members, (rows, filled, span));
 }
 
+/// For a call that no single request makes.
+pub(super) fn own_context<'a>(
+    shard: &'a Shard,
+    config: &'a Arc<Config>,
+    progress: &'a Progress,
+    metrics: &'a mut RequestMetrics,
+) -> RequestContext<'a> {
+    let attempts = match shard.limiter {
+        Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
+        None => Attempts::without_limiter(),
+    };
+    RequestContext {
+        shard,
+        config,
+        peer: shard.own.peer(),
+        options: RequestOptions::NONE,
+        deadline: Deadline::default(),
+        ticket: shard.own.memory(),
+        progress,
+        metrics,
+        attempts,
+        head: CallHead::default(),
+        text: None,
+        refusal: None,
+    }
+}
+
 /// Traces the run if one of its members is traced.
 fn trace(cx: &RequestContext<'_>, since: Instant, members: &[Request<Member>]) -> bool {
     let Some(tracer) = &cx.shard.tracer else { return false };
@@ -140,7 +150,7 @@ fn trace(cx: &RequestContext<'_>, since: Instant, members: &[Request<Member>]) -
 }
 
 impl Called {
-    fn code(&self) -> Code {
+    pub(super) fn code(&self) -> Code {
         match self {
             Self::Answered { .. } | Self::TooLarge => Code::Ok,
             Self::Refused(refused) => code(&refused.trailers).unwrap_or(Code::Unknown),
@@ -177,7 +187,7 @@ async fn call(
     called.await.unwrap_or_else(Called::Failed)
 }
 
-async fn read(cx: &mut RequestContext<'_>, reply: Reply) -> Result<Called, Fault> {
+pub(super) async fn read(cx: &mut RequestContext<'_>, reply: Reply) -> Result<Called, Fault> {
     Ok(match reply.collect(|bytes| cx.ticket.charge(bytes)).await? {
         Collected::Refused(reply) => {
             let metadata = without_encoding(reply.head.headers);
@@ -220,7 +230,7 @@ fn answer(
         Called::Answered { metadata, trailers, message } => {
             let common = Arc::new(Common { metadata, trailers, rows, span });
             match cut(&message, &members, &common, filled) {
-                Ok(cut) => hand_out_rows(handle, runs, members, cut),
+                Ok(cut) => hand_out_rows(handle, runs, members, cut, filled),
                 Err(error) => {
                     tracing::debug!(%error, "the answer of a shared run cannot be cut: sending its members alone");
                     send_alone(handle, runs, members);
@@ -251,18 +261,34 @@ fn cut(
     cut.collect()
 }
 
-fn hand_out_rows(handle: &RunHandle, runs: &Arc<Runs>, members: Vec<Request<Member>>, cut: Vec<Rows>) {
+fn hand_out_rows(
+    handle: &RunHandle,
+    runs: &Arc<Runs>,
+    members: Vec<Request<Member>>,
+    cut: Vec<Rows>,
+    filled: u64,
+) {
     runs.trust.answered();
     let probation = Check::probation(runs, members.len());
-    let mut outcomes = handle.outcomes();
-    for (request, rows) in members.into_iter().zip(cut) {
-        let Member { brings, outcome, shard } = request.payload;
-        let check = match &probation {
+    let checks: Vec<_> = members
+        .iter()
+        .map(|_| match &probation {
             Some(check) => Some(Arc::clone(check)),
             None => runs.trust.is_sampled().then(|| Check::sample(runs)),
-        };
+        })
+        .collect();
+    let can_confirm = checks.iter().any(Option::is_some) && {
+        let parts: Vec<&Part> = members.iter().map(|request| &request.payload.brings.part).collect();
+        !is_of_copies(&runs.signature, &parts, filled)
+    };
+    let mut outcomes = handle.outcomes();
+    let mut offset = 0;
+    for ((request, rows), check) in members.into_iter().zip(cut).zip(checks) {
+        let Member { brings, outcome, shard } = request.payload;
+        let place = can_confirm.then_some(Place { offset, rows: filled });
+        offset += rows.count;
         let what = match check {
-            Some(check) => Outcome::Compare { brings, rows, check },
+            Some(check) => Outcome::Compare { brings, rows, check, place },
             None => Outcome::Rows(rows),
         };
         outcomes.push(shard, outcome, what);
@@ -287,7 +313,7 @@ fn hand_out(handle: &RunHandle, members: Vec<Request<Member>>, outcome: impl Fn(
 
 /// Whether TF Serving has answered with a version that was not asked for by number, and is not the
 /// one that the runs are for: it was loaded a moment ago.
-fn is_of_another_version(message: &Rope, version: i64) -> bool {
+pub(super) fn is_of_another_version(message: &Rope, version: i64) -> bool {
     reply::version(message).is_ok_and(|found| found.is_some_and(|found| found != version))
 }
 

@@ -16,6 +16,7 @@ pub(crate) struct BatchMetrics {
     run_seconds: Histogram,
     flushes: [Counter; FlushCause::ALL.len()],
     divergence: Counter,
+    rounding: Counter,
     batching: Gauge,
     run_cost: Gauge,
     row_cost: Gauge,
@@ -36,6 +37,7 @@ impl BatchMetrics {
             run_seconds: table::BATCH_RUN_SECONDS.histogram([name()]),
             flushes: std::array::from_fn(|at| flushes[at].clone()),
             divergence: table::BATCH_DIVERGENCE.counter([name()]),
+            rounding: table::BATCH_ROUNDING.counter([name()]),
             batching: table::BATCHING.gauge(names()),
             run_cost: table::BATCH_RUN_COST.gauge(names()),
             row_cost: table::BATCH_ROW_COST.gauge(names()),
@@ -69,6 +71,11 @@ impl BatchMetrics {
     /// A member's rows differ from those of a lone run.
     pub(crate) fn diverged(&self) {
         self.divergence.increment(1);
+    }
+
+    /// A member's rows differ from those of a lone run, but not from those of a run of copies.
+    pub(crate) fn rounded(&self) {
+        self.rounding.increment(1);
     }
 
     /// Requests for the signature share no runs any more.

@@ -244,3 +244,152 @@ async fn a_request_that_cannot_be_answered_in_time_is_refused_at_once() {
     assert!((90..1_000).contains(&estimated), "{}", reply.text);
     busy.end().await;
 }
+
+/// A row with a small value beside large ones.
+fn uneven(first: f32) -> Request {
+    let values = [first, first * 1e-3, first];
+    Request::predict(&Predict::new(&name()).input("x", floats(&[1, WIDTH], &values)).bytes())
+}
+
+/// Adds to each value what `of` says of the first numbers of all rows and the own one.
+fn adding(of: impl Fn(&[f32], f32) -> Result<f32, (i32, String)> + Send + Sync + 'static) -> Model {
+    computing(Arc::new(move |request, _| {
+        let x: Vec<f32> = values(&request.inputs["x"]).iter().map(|value| number(value) as f32).collect();
+        let firsts: Vec<f32> = x.iter().step_by(3).copied().collect();
+        let mut y = Vec::new();
+        for row in x.chunks(3) {
+            let added = of(&firsts, row[0])?;
+            y.extend(row.iter().map(|value| value + added));
+        }
+        Ok([("y".to_owned(), floats(&[firsts.len() as i64, 3], &y))].into())
+    }))
+}
+
+/// One row takes another kernel than several rows, as on a GPU in TF32.
+fn rounding() -> Model {
+    adding(|all, own| Ok(if all.len() == 1 { 0.0 } else { own * 1e-3 }))
+}
+
+fn checked(model: Model, probation: u32, verify_sample: f64) -> impl Future<Output = Setup> {
+    Setup::with([model], move |config| {
+        batching(config, |policy| {
+            policy.batching.probation = probation;
+            policy.batching.verify_sample = verify_sample;
+        });
+    })
+}
+
+async fn run_of(setup: &Setup, numbers: &[f32]) -> Vec<Reply> {
+    let busy = Busy::new(setup).await;
+    let requests = numbers.iter().map(|number| uneven(*number)).collect();
+    let streams = enqueue(setup, &setup.client, requests, 1).await;
+    busy.end().await;
+    finish(streams).await
+}
+
+fn first_values(replies: &[Reply]) -> Vec<f64> {
+    replies.iter().map(|reply| number(&values(&outputs(&reply.message)["y"])[0])).collect()
+}
+
+async fn becomes(setup: &Setup, of: &str, value: f64) {
+    within(&format!("{of} = {value}"), async {
+        while metric(setup, of, &[]).await != value {
+            pause(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// Else batching would switch itself off for most models on a GPU.
+#[tokio::test]
+async fn rounding_that_depends_on_the_number_of_rows_is_no_divergence() {
+    let setup = checked(rounding(), 1, 0.0).await;
+    let replies = run_of(&setup, &[100.0, 300.0]).await;
+    assert_eq!(first_values(&replies), [100.0, 300.0], "answered from lone runs");
+    within("the end of the probation", async {
+        while shown(&setup).await["state"] == "on probation" {
+            pause(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    assert!(metric(&setup, "batch_rounding_total", &[]).await >= 1.0);
+    assert_eq!(metric(&setup, "batch_divergence_total", &[]).await, 0.0);
+    for copies in setup.fake.calls_of(PREDICT).iter().skip(2).map(carried).filter(|rows| rows.len() > 1) {
+        assert!(copies == [100.0, 100.0] || copies == [300.0, 300.0], "{copies:?}");
+    }
+    let replies = run_of(&setup, &[100.0, 300.0]).await;
+    assert!(replies.iter().all(|reply| reply.initial("tfs-sidecar-batch") == ["rows=1/2"]));
+}
+
+#[tokio::test]
+async fn a_sampled_member_may_differ_by_rounding() {
+    let setup = checked(rounding(), 0, 1.0).await;
+    run_of(&setup, &[100.0, 300.0]).await;
+    within("a confirmation", async {
+        while metric(&setup, "batch_rounding_total", &[]).await < 1.0 {
+            pause(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    assert_eq!(metric(&setup, "batching", &[]).await, 1.0);
+    assert_eq!(metric(&setup, "batch_divergence_total", &[]).await, 0.0);
+}
+
+/// The differences are as small as those of rounding.
+#[tokio::test]
+async fn rows_that_depend_on_their_neighbours_by_a_thousandth_are_found() {
+    for (probation, verify_sample) in [(64, 0.0), (0, 1.0)] {
+        let mean = adding(|all, _| Ok(1e-3 * all.iter().sum::<f32>() / all.len() as f32));
+        let setup = checked(mean, probation, verify_sample).await;
+        run_of(&setup, &[100.0, 300.0]).await;
+        becomes(&setup, "batching", 0.0).await;
+        assert_eq!(metric(&setup, "batch_rounding_total", &[]).await, 0.0);
+        let page = setup.sidecar.page("/api/models").await;
+        assert!(page.body.contains("in a run of copies of its rows"), "{}", page.body);
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_answers_differently_each_time_is_found() {
+    let calls = std::sync::atomic::AtomicU32::new(0);
+    let noisy = adding(move |_, own| {
+        let call = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(own * 1e-3 * (call % 7) as f32)
+    });
+    let setup = checked(noisy, 64, 0.0).await;
+    run_of(&setup, &[100.0, 300.0]).await;
+    becomes(&setup, "batching", 0.0).await;
+}
+
+#[tokio::test]
+async fn a_difference_that_cannot_be_confirmed_is_a_divergence() {
+    let failing = adding(|all, own| match all {
+        [_] => Ok(0.0),
+        [first, rest @ ..] if rest.iter().all(|row| row == first) => Err((13, "no copies".to_owned())),
+        _ => Ok(own * 1e-3),
+    });
+    let setup = checked(failing, 64, 0.0).await;
+    run_of(&setup, &[100.0, 300.0]).await;
+    becomes(&setup, "batching", 0.0).await;
+    assert_eq!(metric(&setup, "batch_rounding_total", &[]).await, 0.0);
+}
+
+/// A run of copies would be the same run once more.
+#[tokio::test]
+async fn a_run_of_equal_rows_confirms_nothing() {
+    let setup = checked(rounding(), 1, 0.0).await;
+    let replies = run_of(&setup, &[100.0, 100.0]).await;
+    assert_eq!(first_values(&replies), [100.0, 100.0], "answered from lone runs");
+    assert_eq!(shown(&setup).await["state"], "on probation");
+    let replies = run_of(&setup, &[100.0, 300.0]).await;
+    assert_eq!(first_values(&replies), [100.0, 300.0], "still on probation");
+    assert_eq!(carried(&setup.fake.calls_of(PREDICT)[4]), [900.0], "no run of copies before");
+}
+
+/// Also if the neighbours are equal: this is no rounding.
+#[tokio::test]
+async fn values_that_depend_on_the_number_of_rows_are_found() {
+    let setup = checked(adding(|all, own| Ok(own * all.len() as f32)), 64, 0.0).await;
+    run_of(&setup, &[100.0, 100.0]).await;
+    becomes(&setup, "batching", 0.0).await;
+}

@@ -1,6 +1,6 @@
 //! What is not cut, what slices share, and what counts as equal.
 use super::*;
-use crate::batch::compare::Divergence;
+use crate::batch::compare::{Divergence, identical};
 use crate::wire::rows::RowsError;
 
 /// An answer in the notation of requests.
@@ -103,7 +103,7 @@ fn equal_answers_may_be_encoded_differently() {
 fn problem(left: &str, right: &str) -> String {
     match compare(&answer(left), &answer(right)) {
         Ok(()) => "equal".to_owned(),
-        Err(Divergence { output, problem }) => format!("{output}: {problem}"),
+        Err(Divergence { output, problem, .. }) => format!("{output}: {problem}"),
     }
 }
 
@@ -166,4 +166,28 @@ fn values_that_are_no_numbers_are_equal_to_themselves_only() {
     {
         assert!(compare(&one(left), &one(right)).is_err(), "{left} {right}");
     }
+}
+
+#[test]
+fn a_difference_is_small_beside_the_largest_value_of_its_row() {
+    for (left, right, small) in [
+        ("y:float[1,2]{100,0.5}", "y:float[1,2]{100,0.1}", true),
+        ("y:float[1,2]{100,2}", "y:float[1,2]{100,0.1}", false),
+        ("y:float[2,2]{100,1,1,0.5}", "y:float[2,2]{100,1,1,0.1}", false),
+        ("y:float[2]@float_val{0.5,100}", "y:float[2]@float_val{0.1,100}", false),
+        ("y:double[1,2]{100,0.00005}", "y:double[1,2]{100,0.00001}", true),
+        ("y:float[1,2]{100,0.5} n:int64[1]{1}", "y:float[1,2]{100,0.1} n:int64[1]{2}", false),
+        ("y:float[1,2]{100,0.5} n:int64[1]{1}", "y:float[1,2]{100,0.1}", false),
+        ("y:float[1,2]{100,0.5}", "y:float[1,2]{100,0.1} n:int64[1]{1}", false),
+        ("n:int64[1,2]{100,1}", "n:int64[1,2]{100,2}", false),
+    ] {
+        assert_eq!(compare(&answer(left), &answer(right)).unwrap_err().is_small, small, "{left} {right}");
+    }
+}
+
+#[test]
+fn identical_answers_have_the_same_bits() {
+    let same = |left: &str, right: &str| identical(&answer(left), &answer(right)).is_ok();
+    assert!(same("y:float[2]{1,2} n:int64[1]", "n:int64[1]@int64_val y:float[2]@float_val{1,2}"));
+    assert!(!same("y:float[2]{1,2}", "y:float[2]{1,2.0000002}"));
 }

@@ -260,3 +260,39 @@ fn the_joined_request_asks_for_the_outputs_of_its_members() {
     assert_eq!(joined.inputs["rate"].tensor_content, 0.5_f32.to_le_bytes().to_vec());
     assert!(dims(&joined.inputs["rate"]).is_empty());
 }
+
+#[test]
+fn a_run_of_copies_has_the_rows_of_a_part_where_its_run_has_them() {
+    let signature = signature("x:float[-1,2] s:string[-1] k:float[] -> y:float[-1]");
+    for chunk in [1, 7, 1000] {
+        let sent = chunked(&message("x:float[3,2]{1,2,3,4,5,6} s:string[3]{a,bb,ccc} k:float[]{7}"), chunk);
+        let part = part(&signature, &sent).unwrap();
+        for (offset, rows) in [(0, 3), (1, 4), (2, 9), (5, 8), (6, 9), (4, 64)] {
+            let copies = request(&copies(&signature, &part, offset, rows));
+            let of = |key: &str| elements(&copies.inputs[key]);
+            let row = |at: u64| ((at + 3 - offset % 3) % 3) as usize;
+            let x: Vec<_> = (0..rows)
+                .flat_map(|at| [1.0, 2.0].map(|add| 2.0 * row(at) as f32 + add))
+                .map(|value: f32| value.to_le_bytes().to_vec())
+                .collect();
+            assert_eq!(of("x"), x, "{offset} {rows}");
+            let s: Vec<_> = (0..rows).map(|at| ["a", "bb", "ccc"][row(at)].as_bytes().to_vec()).collect();
+            assert_eq!(of("s"), s, "{offset} {rows}");
+            assert_eq!(of("k"), [7.0_f32.to_le_bytes().to_vec()]);
+            assert_eq!(dims(&copies.inputs["x"]), [rows as i64, 2]);
+        }
+    }
+}
+
+#[test]
+fn a_run_of_equal_rows_is_known() {
+    let signature = signature("x:float[-1,2] -> y:float[-1]");
+    let part = |text: &str| part(&signature, &message(text)).unwrap();
+    let (one, two) = (part("x:float[1,2]{1,2}"), part("x:float[2,2]{1,2,1,2}"));
+    let other = part("x:float[2,2]{1,2,1,3}");
+    assert!(is_of_copies(&signature, &[&one, &two, &one], 8));
+    assert!(is_of_copies(&signature, &[&other, &other], 4));
+    assert!(!is_of_copies(&signature, &[&one, &other], 3));
+    assert!(is_of_copies(&signature, &[&other, &one], 3));
+    assert!(!is_of_copies(&signature, &[&other, &two], 4));
+}
