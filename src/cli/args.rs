@@ -43,8 +43,8 @@ pub(super) enum Command {
     ///
     /// The signature comes from TF Serving (--upstream and --model) or from a file (--signature).
     /// The request comes from a file (--request, or --rest-body for JSON) or from a description of
-    /// its inputs (--input), for example --input 'x:double[128]'. The policy is that of the model in the configuration. The
-    /// exit code is 1 if the request would be refused.
+    /// its inputs (--input), for example --input 'x:double[128]'. The policy is that of the model
+    /// in the configuration. The exit code is 1 if the request would be refused.
     Explain(ExplainArgs),
     /// Measure whether batching pays for a model, and print the configuration for it.
     ///

@@ -19,7 +19,7 @@ pub(crate) struct Trust {
     one_in: u64,
     members: AtomicU64,
     strikes: AtomicU32,
-    /// Whether a [`Turn`] is taken.
+    /// Whether a [`ConfirmTurn`] is taken.
     confirming: AtomicBool,
     off: OnceLock<String>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Place {
 /// The right to confirm a small difference with one more run: one at a time for a signature. Given
 /// back when dropped. A turn that is only dropped says nothing.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct ConfirmTurn {
     check: Arc<Check>,
     /// How the rows differ from those of the lone run.
     what: String,
@@ -55,7 +55,7 @@ pub(crate) struct Turn {
 /// as many copies of its rows: is the difference due to the number of rows, or to other rows?
 #[derive(Debug)]
 pub(crate) struct Confirmation {
-    pub turn: Turn,
+    pub turn: ConfirmTurn,
     pub part: Part,
     pub head: CallHead,
     pub rows: Rows,
@@ -149,9 +149,9 @@ impl Check {
 
     /// For a member whose rows differ a little from those of its lone run, unless a difference is
     /// being confirmed.
-    pub(crate) fn turn(self: &Arc<Self>, what: &str) -> Option<Turn> {
+    pub(crate) fn turn(self: &Arc<Self>, what: &str) -> Option<ConfirmTurn> {
         let is_taken = self.runs.trust.confirming.swap(true, Relaxed);
-        (!is_taken).then(|| Turn { check: Arc::clone(self), what: what.to_owned() })
+        (!is_taken).then(|| ConfirmTurn { check: Arc::clone(self), what: what.to_owned() })
     }
 
     /// A member's rows differ from those of its lone run.
@@ -164,7 +164,7 @@ impl Check {
     }
 }
 
-impl Turn {
+impl ConfirmTurn {
     pub(crate) fn runs(&self) -> &Arc<Runs> {
         &self.check.runs
     }
@@ -181,7 +181,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ConfirmTurn {
     fn drop(&mut self) {
         self.check.runs.trust.confirming.store(false, Relaxed);
     }

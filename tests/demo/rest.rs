@@ -66,8 +66,8 @@ impl RestCase {
         Answer::of(&probs, headers(&page, "tfs-sidecar-repair"))
     }
 
-    /// The answer of TensorFlow Serving's own REST API: its refusal, or what its model answers to the
-    /// tensors that it reads.
+    /// The answer of TensorFlow Serving's own REST API: its refusal, or what its model answers to
+    /// the tensors that it reads.
     pub(crate) async fn without(&self, client: &mut Client, signatures: &Signatures) -> Answer {
         let body = self.body.as_bytes();
         if let Some(refusal) = theirs::refusal(body, signatures) {

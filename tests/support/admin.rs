@@ -1,4 +1,5 @@
-//! A client for the admin and REST listeners: a few lines of HTTP/1.1, and a reader of the Prometheus text.
+//! A client for the admin and REST listeners: a few lines of HTTP/1.1, and a reader of the
+//! Prometheus text.
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
