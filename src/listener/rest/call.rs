@@ -316,7 +316,7 @@ fn field(number: u8, payload: &[u8]) -> Vec<u8> {
     field
 }
 
-/// What TF Serving is told of a request's headers: who sent it, and its trace.
+/// The headers that go on to TF Serving: those that name the sender of a request, and its trace.
 fn metadata(config: &Config, headers: &HeaderMap) -> HeaderMap {
     let named = config.client_identity.iter().filter_map(|source| match source {
         IdentitySource::Metadata(key) => Some(key.clone()),
