@@ -53,24 +53,21 @@ struct Identified {
 }
 
 impl Shard {
-    /// The client that sent these headers: named by the first configured source that has a name.
-    pub(crate) fn identify(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) -> Client {
-        self.identified(config, peer, headers, |identified| identified.client.clone())
-    }
-
     /// Counts a request of the client that sent these headers.
-    pub(crate) fn count_request(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) {
-        self.identified(config, peer, headers, |identified| identified.traffic.request());
+    fn count_request(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) {
+        let agent = headers.get(header::USER_AGENT);
+        self.identified(config, peer, agent, headers, |identified| identified.traffic.request());
     }
 
     fn identified<T>(
         &self,
         config: &Arc<Config>,
         peer: &Peer,
+        agent: Option<&HeaderValue>,
         headers: &HeaderMap,
         with: impl FnOnce(&Identified) -> T,
     ) -> T {
-        let values: SmallVec<[&[u8]; 2]> = values(config, headers).collect();
+        let values: SmallVec<[&[u8]; 2]> = values(config, agent, headers).collect();
         let hash = values
             .iter()
             .fold(peer.key(), |hash, value| (hash.rotate_left(5) ^ ends(value)).wrapping_mul(MIX));
@@ -84,7 +81,7 @@ impl Shard {
         {
             return with(kept);
         }
-        let identified = self.find_out(config, peer, headers);
+        let identified = self.find_out(config, peer, agent, headers);
         let done = with(&identified);
         if values.iter().map(|value| value.len()).sum::<usize>() <= MAX_KEPT_BYTES
             && let Some(kept) = self.identities.0.borrow_mut().get_mut(at)
@@ -95,32 +92,42 @@ impl Shard {
     }
 
     #[cold]
-    fn find_out(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) -> Identified {
+    fn find_out(
+        &self,
+        config: &Arc<Config>,
+        peer: &Peer,
+        agent: Option<&HeaderValue>,
+        headers: &HeaderMap,
+    ) -> Identified {
         let sources = &config.client_identity;
         let client = match sources.iter().find_map(|source| name(source, peer, headers)) {
             Some(name) => self.clients.named(&name),
             None if sources.is_empty() => self.clients.unnamed(),
             None => self.clients.unknown(),
         };
-        let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-        let client = client.speaking(Language::of_user_agent(agent.unwrap_or_default()));
+        let language = agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        let client = client.speaking(Language::of_user_agent(language));
         let counts = self.mistakes.traffic(client.name(), SystemTime::now());
         // Looked up again with the next request if another thread holds the lock.
         let (traffic, generation) =
             counts.unwrap_or_else(|| (Arc::default(), self.mistakes.generation().wrapping_sub(1)));
-        let headers = values(config, headers).map(Into::into).collect();
+        let headers = values(config, agent, headers).map(Into::into).collect();
         Identified { config: Arc::clone(config), peer: peer.key(), headers, client, traffic, generation }
     }
 }
 
 /// What the name of a client depends on beside its connection.
-fn values<'a>(config: &'a Config, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
+fn values<'a>(
+    config: &'a Config,
+    agent: Option<&'a HeaderValue>,
+    headers: &'a HeaderMap,
+) -> impl Iterator<Item = &'a [u8]> {
     let of = |value: Option<&'a HeaderValue>| value.map_or(&[][..], HeaderValue::as_bytes);
     let metadata = config.client_identity.iter().filter_map(move |source| match source {
         IdentitySource::Metadata(key) => Some(of(headers.get(key))),
         _ => None,
     });
-    std::iter::once(of(headers.get(header::USER_AGENT))).chain(metadata)
+    std::iter::once(of(agent)).chain(metadata)
 }
 
 /// An odd number with no pattern in its bits, from the golden ratio.
@@ -142,12 +149,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Who sent these headers; the client is named by the first configured source that has a name.
     pub(crate) fn new(shard: &Shard, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) -> Self {
-        Self {
-            client: shard.identify(config, peer, headers),
-            user_agent: headers.get(header::USER_AGENT).cloned(),
-            traceparent: headers.get(TRACEPARENT).cloned(),
-        }
+        let agent = headers.get(header::USER_AGENT);
+        let client = shard.identified(config, peer, agent, headers, |identified| identified.client.clone());
+        Self { client, user_agent: agent.cloned(), traceparent: headers.get(TRACEPARENT).cloned() }
     }
 
     /// A caller whose headers are gone.

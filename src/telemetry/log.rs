@@ -1,6 +1,7 @@
 //! Logging to stderr, as text or JSON.
 mod filter;
 mod line;
+mod names;
 mod second;
 
 use std::io::IsTerminal;

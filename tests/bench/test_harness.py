@@ -98,6 +98,8 @@ class Instructions(unittest.TestCase):
 
     def test_the_total_is_read_from_callgrinds_file(self):
         self.assertEqual(instructions.total("events: Ir\nsummary: 123\n\ntotals: 123\n"), 123)
+        once = f"cfn=(7) {instructions.ONCE}\ncalls=1 61 \n* 20\n* 1\nfn=(8) f\ncfn=(7)\ncalls=1 61 \n+2 3\ncfn=(77)\ncalls=1 1 \n* 5\n"
+        self.assertEqual(instructions.total(f"events: Ir\n{once}totals: 123\n"), 100)
         with self.assertRaises(ValueError):
             instructions.total("events: Ir\n")
 

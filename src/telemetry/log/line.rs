@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::names::Names;
 use super::second::Second;
 use crate::config::LogFormat;
 
@@ -70,6 +71,7 @@ struct Fields {
     /// Whether fields were left out because the line would be too long.
     truncated: bool,
     second: Second,
+    names: Names,
 }
 
 impl Fields {
@@ -77,6 +79,7 @@ impl Fields {
     fn begin(&mut self, format: LogFormat, colour: bool, event: &Metadata<'_>) {
         self.format = format;
         self.truncated = false;
+        self.names.select(format, event);
         self.line.clear();
         self.second.with_micros(SystemTime::now());
         let (time, level) = (&*self.second.text, *event.level());
@@ -152,21 +155,8 @@ impl Fields {
         if self.truncated {
             return;
         }
-        let (start, name) = (self.line.len(), field.name());
-        // Often all that the field takes.
-        self.line.reserve(name.len() + 64);
-        match self.format {
-            LogFormat::Text => {
-                self.line.push(' ');
-                self.line += name;
-                self.line.push('=');
-            }
-            LogFormat::Json => {
-                self.line += ",\"";
-                self.line += name;
-                self.line += "\":";
-            }
-        }
+        let start = self.line.len();
+        self.line += self.names.before(field);
         write(&mut self.line);
         if self.line.len() > self.max {
             self.line.truncate(start);
