@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -66,6 +66,9 @@ venv: # does nothing if it is up to date
 
 bench: ## measure scan, plan, repair and cast against memcpy; writes docs/benchmarks.md
 	benches/run.sh
+
+bench-rest: ## compare reading and writing JSON with sonic-rs and serde_json; writes a part of docs/benchmarks.md
+	benches/run.sh rest
 
 fuzz: ## run each fuzz target for SECONDS_EACH (default 600), on stable Rust
 	@for target in scan plan apply metadata framing scan_cuts rest_request; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done

@@ -61,7 +61,7 @@ fn rope(bytes: &[u8], chunk: usize) -> Rope {
 
 fn planned(message: &Rope, signatures: &Signatures, policy: &ModelPolicy) -> (PredictView, Verdict) {
     let view = PredictView::scan(message).expect("the request is sound");
-    let verdict = judge(&Request { message, view: &view, signatures, policy, limits: Limits::default(), raised: None });
+    let verdict = judge(&Request { message, view: &view, signatures, policy, limits: Limits::default(), raised: None, text: None });
     (view, verdict)
 }
 

@@ -51,7 +51,7 @@ impl Framed {
         let view = PredictView::scan(message).expect("the request is sound");
         let signatures = &self.signatures;
         let limits = Limits::default();
-        let verdict = judge(&Request { message, view: &view, signatures, policy: &policy, limits, raised: None });
+        let verdict = judge(&Request { message, view: &view, signatures, policy: &policy, limits, raised: None, text: None });
         assert_eq!(verdict.action, Action::Apply);
         let made = apply(message, &view, &verdict.plan).expect("what was planned can be done");
         _ = black_box(frames(made).expect("it is small"));

@@ -1,9 +1,10 @@
-//! Micro-benchmarks: `micro table` runs everything and prints docs/benchmarks.md; `micro repeat
-//! CASE N` runs one case under an instruction counter.
+//! Micro-benchmarks: `micro table` and `micro rest` print the parts of docs/benchmarks.md; `micro
+//! repeat CASE N` runs one case under an instruction counter.
 mod alloc;
 mod cases;
 mod clock;
 mod framings;
+mod rest;
 mod table;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["table", counts @ ..] => table::print(counts.first().copied()),
+        ["rest"] => rest::print(),
         ["list"] => {
             cases::all().iter().filter(|case| case.counted).for_each(|case| println!("{}", case.name))
         }
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
             (0..times).for_each(|_: u64| (case.run)());
         }
         _ => {
-            eprintln!("expected `table [COUNTS]`, `list` or `repeat CASE N`");
+            eprintln!("expected `table [COUNTS]`, `rest`, `list` or `repeat CASE N`");
             return ExitCode::FAILURE;
         }
     }

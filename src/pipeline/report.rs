@@ -282,7 +282,15 @@ pub(super) fn log(metrics: &RequestMetrics, outcome: OutcomeLabel, end: End<'_>)
         return;
     }
     let caller = report.caller(|| Caller::unknown(shard));
-    let (client, peer, request_id) = (caller.client.name(), peer.name(), report.request_id());
+    let (client, peer) = (caller.client.name(), peer.name());
+    let made;
+    let request_id = if let Some(id) = report.id.get() {
+        id.as_str()
+    } else {
+        // Not kept: nobody asks for it again.
+        made = RequestId::made();
+        made.as_str()
+    };
     let traced = end.trace_id.map(trace_parent::digits);
     let traced = traced.as_ref().and_then(|digits| std::str::from_utf8(digits).ok());
     let trace_id = traced.or_else(|| caller.trace_id());
