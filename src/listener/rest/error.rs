@@ -1,4 +1,6 @@
 //! Errors as JSON: TF Serving's text first, and what the sidecar adds to it.
+use std::borrow::Cow;
+
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tonic::Code;
@@ -26,8 +28,8 @@ pub(super) fn of_fault(fault: &Fault) -> Answer {
             input: (!problem.input.is_empty()).then(|| problem.input.clone()),
             pointer: problem.place.as_ref().map(|place| place.pointer.clone()),
             offset: problem.place.as_ref().map(|place| place.offset as u64),
-            text: problem.for_client().to_string(),
-            fix: (!problem.hint.is_empty()).then(|| problem.hint.clone()),
+            text: problem.for_client().without_fix().to_string(),
+            fix: problem.fix().map(Cow::into_owned),
         })),
         _ => details.extend(fault.reason().map(|reason| Detail {
             reason: Some(reason.as_str().to_owned()),

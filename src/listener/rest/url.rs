@@ -3,6 +3,7 @@
 use http::Method;
 use percent_encoding::percent_decode;
 
+use crate::spelling::close;
 use crate::telemetry::metrics::Method as Rpc;
 use crate::wire::{ModelSpec, VersionChoice};
 
@@ -161,6 +162,12 @@ fn hint(method: &Method, sent: &str) -> Option<String> {
         let start = lower.strip_suffix(verb).and_then(|start| start.strip_suffix([':', '/']))?;
         Some(format!("{}:{verb}", &path[..start.len()]))
     });
+    let verb = verb.or_else(|| {
+        // Another verb of TF Serving's or of other servers.
+        let (start, verb) = path.rsplit_once(':')?;
+        let meant = close(verb, ["predict", "classify", "regress"]).unwrap_or("predict");
+        verb.bytes().all(|byte| byte.is_ascii_alphabetic()).then(|| format!("{start}:{meant}"))
+    });
     let is_model = matches!(read_model(path), Some(Ok(_)));
     let reads = verb.is_none() && is_model && matches!(*method, Method::GET | Method::HEAD);
     let run = verb.unwrap_or_else(|| format!("{path}:predict"));
@@ -242,7 +249,10 @@ mod tests {
             (Method::PUT, "/v1/models/m/versions/2:classify", "POST /v1/models/m/versions/2:classify"),
             (Method::GET, "/v1/models/m/", "GET /v1/models/m"),
             (Method::POST, "/v1/nothing", ""),
-            (Method::POST, "/v1/models/m:run", ""),
+            (Method::POST, "/v1/models/m:run", "POST /v1/models/m:predict"),
+            (Method::POST, "/v1/models/m:clasify", "POST /v1/models/m:classify"),
+            (Method::GET, "/v1/models/m:", "POST /v1/models/m:predict"),
+            (Method::POST, "/v1/nothing:run", ""),
         ] {
             assert_eq!(hint(method, path), right, "{path}");
         }

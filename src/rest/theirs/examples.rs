@@ -92,6 +92,13 @@ pub fn examples(
     Ok(Examples { message, signature_name, examples, doubts: writer.doubts })
 }
 
+/// Whether a body without `examples` has the values of a Predict request.
+pub fn is_predict(body: &[u8]) -> bool {
+    let members = Document::read(body).map(|document| document.members());
+    members
+        .is_ok_and(|found| found.examples.is_none() && (found.instances.is_some() || found.inputs.is_some()))
+}
+
 /// `ClassificationRequest.model_spec`
 const MODEL_SPEC: u32 = 1;
 /// `ClassificationRequest.input`

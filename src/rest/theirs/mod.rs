@@ -19,7 +19,7 @@ mod tensor;
 mod tests;
 
 pub use document::Document;
-pub use examples::{Doubts, Examples, examples};
+pub use examples::{Doubts, Examples, examples, is_predict};
 pub use refusal::{Code, Refusal};
 
 use crate::signature::Signatures;

@@ -124,6 +124,8 @@ async fn urls_that_are_none_of_the_api_are_answered_with_the_right_one() {
         ("POST", format!("/v1/models/{model}"), format!("POST /v1/models/{model}:predict")),
         ("POST", format!("/v1/models/{model}:Predict"), format!("POST /v1/models/{model}:predict")),
         ("GET", format!("/v1/models/{model}:predict"), format!("POST /v1/models/{model}:predict")),
+        ("POST", format!("/v1/models/{model}:explain"), format!("POST /v1/models/{model}:predict")),
+        ("POST", format!("/v1/models/{model}:predict/"), format!("POST /v1/models/{model}:predict")),
         ("GET", format!("/v1/models/{model}/"), format!("GET /v1/models/{model}")),
     ] {
         let answer = Ask::of(method, &path).send(&setup.sidecar.rest).await;
