@@ -131,7 +131,9 @@ async fn run_for(
     let message = message(cx, read.message(&spec))?;
     drop(read);
     cx.text = Some(Arc::new(text));
-    match run(cx, &message).await {
+    let outcome = run(cx, &message).await;
+    drop(message);
+    match outcome {
         Ok(answer) => Ok((answer, layout)),
         Err(Fault::Refused { model, signature, mut problems, code, theirs: None }) => {
             let theirs = served(cx, request, version).await?;

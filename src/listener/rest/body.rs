@@ -88,9 +88,7 @@ impl Arriving for Reading {
             check(length as u64, self.limit)?;
             ticket.charge(chunk.len() as u64)?;
             if length > self.buffer.capacity() {
-                // Twice as much, but not more than what was announced.
-                let wanted = (2 * self.buffer.capacity()).min(self.announced).max(length);
-                self.buffer.reserve_exact(wanted - self.buffer.len());
+                self.grow(length);
             }
             self.buffer.extend_from_slice(&chunk);
         }
@@ -101,6 +99,19 @@ impl Arriving for Reading {
 
     fn arrived(&self) -> u64 {
         self.buffer.len() as u64
+    }
+}
+
+impl Reading {
+    /// Makes room for so many bytes. Growing copies, so the old bytes are few where the length is
+    /// known; what is not written to takes no memory yet.
+    fn grow(&mut self, length: usize) {
+        let capacity = self.buffer.capacity();
+        let wanted = match self.announced {
+            0 => 2 * capacity,
+            announced => (8 * capacity).min(announced),
+        };
+        self.buffer.reserve_exact(wanted.min(self.limit).max(length) - self.buffer.len());
     }
 }
 
@@ -134,9 +145,11 @@ fn encoding(headers: &HeaderMap, body: &[u8]) -> Result<Encoding, Fault> {
             continue;
         }
         if next == Encoding::Identity || found != Encoding::Identity {
-            let name =
-                String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).take(32).collect();
-            return Err(Fault::Encoding { name });
+            let list = |name: &[u8]| {
+                String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).take(32).collect()
+            };
+            let name = if next == Encoding::Identity { list(name) } else { "more than one".to_owned() };
+            return Err(Fault::BodyEncoding { name });
         }
         found = next;
     }
@@ -173,5 +186,17 @@ async fn decompressed(
         }
         _ => inflate(ZlibDecoder::new(source), limit, offload, ticket).await?,
     };
-    Ok(plain.to_bytes())
+    Ok(joined(plain))
+}
+
+/// The pieces of a body as one. Each is freed once it is copied.
+fn joined(plain: Rope) -> Bytes {
+    if plain.segments().len() < 2 {
+        return plain.to_bytes();
+    }
+    let mut all = Vec::with_capacity(plain.len());
+    for piece in plain.into_segments() {
+        all.extend_from_slice(&piece);
+    }
+    all.into()
 }

@@ -2,12 +2,12 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
 use tonic::Code;
 
 use super::respond::Answer;
 use super::url::UrlError;
-use crate::fault::{Fault, http_status};
+use crate::fault::{BODY_ENCODINGS, Fault, http_status};
 use crate::rest::write::{self, Detail};
 
 /// Explanations that follow a text of TF Serving begin so.
@@ -18,6 +18,10 @@ pub(super) fn of_fault(fault: &Fault) -> Answer {
     let mut headers = HeaderMap::new();
     if let Some(delay) = fault.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(delay.as_secs().max(1)));
+    }
+    if let Fault::BodyEncoding { .. } = fault {
+        // RFC 9110, section 15.5.16.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(BODY_ENCODINGS));
     }
     let text = fault.http_text();
     let (text, meaning) = split(&text);

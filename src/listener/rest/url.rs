@@ -48,7 +48,7 @@ pub(super) fn read(method: &Method, path: &str) -> Result<Target, UrlError> {
     let read = match *method {
         Method::POST => read_run(path),
         Method::GET | Method::HEAD if path == OPENAPI => Some(Ok(Target::OpenApi)),
-        Method::GET => read_model(path),
+        Method::GET | Method::HEAD => read_model(path),
         _ => None,
     };
     read.unwrap_or_else(|| Err(UrlError::Malformed { hint: hint(method, path) }))
@@ -207,6 +207,8 @@ mod tests {
             let rpc = record["grpc"]["method"].as_str().and_then(|path| path.rsplit('/').next());
             match (&read, rpc) {
                 (Ok(Target::Run(found, _)), Some(rpc)) => assert_eq!(found.as_str(), rpc, "{id}"),
+                // HTTP wants what GET has, without the body.
+                (Ok(Target::Status(_)), None) if method == Method::HEAD => assert_eq!(answer["status"], 400),
                 (Ok(Target::Status(_)), rpc) => assert_eq!(rpc, Some("GetModelStatus"), "{id}"),
                 (Ok(Target::Metadata(_)), rpc) => assert_eq!(rpc, Some("GetModelMetadata"), "{id}"),
                 (Ok(Target::Run(..)), None) => {
