@@ -9,8 +9,8 @@ use super::read::{Options, read};
 use super::write::{Format, predict};
 use crate::proto::tensorflow::serving::{PredictRequest, PredictResponse};
 use crate::proto::tensorflow::{TensorProto, TensorShapeProto, tensor_shape_proto::Dim};
-use crate::repair::notation;
-use crate::tensor::DataType;
+use crate::signature::{Signature, TensorInfo};
+use crate::tensor::{DataType, PartialShape};
 use crate::wire::Rope;
 
 const MAX: u64 = 1 << 20;
@@ -55,7 +55,7 @@ fn tensor(dtype: DataType, dims: &[usize], random: &mut Random) -> TensorProto {
     };
     let bound = match dtype {
         DataType::BOOL | DataType::UINT2 => Some(2),
-        DataType::UINT4 => Some(16),
+        DataType::UINT4 | DataType::FLOAT4_E2M1FN => Some(16),
         DataType::INT4 => Some(8),
         DataType::INT2 => Some(2),
         _ => None,
@@ -63,6 +63,23 @@ fn tensor(dtype: DataType, dims: &[usize], random: &mut Random) -> TensorProto {
     let byte = |random: &mut Random| bound.map_or(random.next(), |bound| random.below(bound)) as u8;
     tensor.tensor_content = (0..elements * size).map(|_| byte(random)).collect::<Vec<u8>>().into();
     tensor
+}
+
+/// A signature with these inputs, of any size.
+fn signature(inputs: &HashMap<String, TensorProto>, rank: usize) -> Arc<Signature> {
+    let mut inputs: Vec<TensorInfo> = inputs
+        .iter()
+        .map(|(name, tensor)| TensorInfo {
+            alias: name.clone(),
+            tensor_name: name.clone(),
+            dtype: DataType::from_number(tensor.dtype),
+            shape: PartialShape::Known(vec![-1; rank].into_iter().collect()),
+            has_default: false,
+        })
+        .collect();
+    inputs.sort_by(|left, right| left.alias.cmp(&right.alias));
+    let (name, method_name) = ("serving_default".to_owned(), String::new());
+    Arc::new(Signature { name, inputs, outputs: Vec::new(), method_name })
 }
 
 #[test]
@@ -83,12 +100,7 @@ fn json_of_an_answer_is_read_and_written_the_same_for_every_dtype() {
             outputs.insert("z".to_owned(), tensor(DataType::INT32, &dims, &mut random));
         }
         let json = write(outputs.clone(), format);
-        let shape = format!("[{}]", vec!["-1"; rank].join(","));
-        let declared: Vec<String> = outputs
-            .iter()
-            .map(|(name, tensor)| format!("{name}:{}{shape}", DataType::from_number(tensor.dtype)))
-            .collect();
-        let signatures = notation::signature(&declared.join(" ")).unwrap();
+        let signature = signature(&outputs, rank);
         let options = Options {
             integral_floats: false,
             string_numbers: false,
@@ -97,7 +109,7 @@ fn json_of_an_answer_is_read_and_written_the_same_for_every_dtype() {
             max_bytes: MAX,
             as_served: false,
         };
-        let choose = |_: &str| signatures.get("serving_default").map(Arc::clone);
+        let choose = |_: &str| Some(Arc::clone(&signature));
         let body = asked(&json);
         let read =
             read(body.as_bytes(), &choose, &options).unwrap_or_else(|wrong| panic!("{body}: {wrong:?}"));

@@ -67,7 +67,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, share: Arc<Share>, u
     let (running, accepted, complete) = (Cell::new(0), Cell::new(0), Cell::new(false));
     let client = Rc::new(Client { shard, share, upstream, running, accepted, complete });
     let service = service_fn(|request: Request<Incoming>| {
-        // Before the first turn of the request, in which its body may come and the client's half end.
+        // Before its first turn: the body may come, and the client's half end, ahead of it.
         let running = Running::new(&client, &request);
         let client = Rc::clone(&client);
         async move { call::serve(&client, request, running).await }

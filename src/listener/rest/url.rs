@@ -232,7 +232,7 @@ mod tests {
                 Err(_) => 3,
             }] += 1;
         }
-        assert_eq!(counts, [24, 20, 54, 79], "runs, other paths, models, errors");
+        assert_eq!(counts, [24, 20, 56, 77], "runs, other paths, models, errors");
     }
 
     #[test]

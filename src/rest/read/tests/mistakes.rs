@@ -55,7 +55,6 @@ fn every_problem_has_its_kind_and_place() {
         (single, r#"{"signature_name":1,"instances":[1]}"#, Kind::SignatureName, "/signature_name"),
         (single, r#"{"instances":[1],"signature_name":"no"}"#, Kind::UnknownSignature, "/signature_name"),
         (&[], r#"{"instances":[1]}"#, Kind::NoInputs, ""),
-        (&[], r#"{"signature_name":"serving_default"}"#, Kind::NoInputs, "/signature_name"),
         (none, r#"{"inputs":1}"#, Kind::UnsupportedDtype, "/inputs"),
         (single, "[1]", Kind::NotAnObject, ""),
         (single, r#"{"instances":[[1,2,3]"#, Kind::Syntax, "/instances"),
