@@ -18,8 +18,10 @@ struct Attack {
     right: &'static [u16],
 }
 
-/// An attacker goes on after so long.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// The body never ends, so that the sidecar waits.
+const NONE: &[u16] = &[];
+const SHORT: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(15);
 const REFUSED: &[u16] = &[400, 429];
 const TOO_LARGE: &[u16] = &[413, 429];
 
@@ -34,28 +36,31 @@ fn predict(name: &'static str, body: impl AsRef<[u8]>) -> Attack {
 /// Sends the requests in turn, each on a connection of its own, until the attack is over. Each is
 /// answered rightly, or the connection is closed, or the sidecar waits for more of the body.
 async fn in_turn(addr: &str, stop: &CancellationToken, attacks: &[Attack]) {
-    let mut answered = vec![false; attacks.len()];
+    let exchange = async |bytes: &[u8]| {
+        let mut http = Http::connect(addr).await;
+        http.send(bytes).await;
+        http.read(true).await
+    };
+    // The first round is to its end, however slow the machine is.
+    for Attack { name, bytes, right } in attacks {
+        let patience = if right.is_empty() { SHORT } else { LONG };
+        match tokio::time::timeout(patience, exchange(bytes)).await {
+            Ok(Some(answer)) => {
+                assert!(right.contains(&answer.status), "{name}: {} {}", answer.status, answer.text());
+                assert!(answer.body.len() < 100_000, "{name}: {} bytes", answer.body.len());
+            }
+            Ok(None) => {}
+            Err(_) => assert!(right.is_empty(), "{name}: no answer"),
+        }
+    }
     while !stop.is_cancelled() {
-        for (Attack { name, bytes, right }, answered) in attacks.iter().zip(&mut answered) {
-            let exchange = async {
-                let mut http = Http::connect(addr).await;
-                http.send(bytes).await;
-                http.read(true).await
-            };
-            let exchange = tokio::time::timeout(PATIENCE, exchange);
+        for Attack { bytes, .. } in attacks {
             tokio::select! {
-                () = stop.cancelled() => break,
-                answer = exchange => {
-                    if let Ok(Some(answer)) = answer {
-                        assert!(right.contains(&answer.status), "{name}: {} {}", answer.status, answer.text());
-                        assert!(answer.body.len() < 100_000, "{name}: {} bytes", answer.body.len());
-                        *answered = true;
-                    }
-                }
+                () = stop.cancelled() => return,
+                _ = tokio::time::timeout(SHORT, exchange(bytes)) => {}
             }
         }
     }
-    assert!(answered.contains(&true), "no attack was answered");
 }
 
 fn classify(name: &'static str, body: String) -> Attack {
@@ -171,7 +176,11 @@ async fn chunks_and_lengths_that_are_not_what_they_seem() {
             let named = |name, bytes| Attack { name, bytes, right: REFUSED };
             let bytes = vec![&b" "[..]; 2_000_000];
             let attacks = [
-                named("a chunk of 2^64", ask(chunked, "ffffffffffffffff\r\n{}\r\n0\r\n\r\n")),
+                Attack {
+                    name: "a chunk of 2^64",
+                    bytes: ask(chunked, "ffffffffffffffff\r\n{}\r\n0\r\n\r\n"),
+                    right: NONE,
+                },
                 named(
                     "a chunk of more digits",
                     ask(chunked, "00000000000000000000000000000000002\r\n{}\r\n"),

@@ -52,10 +52,10 @@ pub(super) async fn read(
     let announced = body.size_hint().exact();
     check(announced.unwrap_or(0), limit)?;
     let announced = announced.map_or(0, |length| length as usize);
-    let mut reading =
-        Reading { body, announced, buffer: Vec::with_capacity(announced.min(MAX_AHEAD)), limit };
+    let buffer = Vec::with_capacity(announced.min(MAX_AHEAD));
+    let mut reading = Reading { body, announced, pieces: Rope::new(), buffer, limit };
     arrive(&mut reading, limits, ticket).await?;
-    let body = Bytes::from(reading.buffer);
+    let body = reading.finish();
     match encoding(headers, &body)? {
         Encoding::Identity => Ok(body),
         encoding => {
@@ -69,6 +69,8 @@ struct Reading {
     body: Incoming,
     /// The length that the client announced; 0 for none.
     announced: usize,
+    /// What came before, of a body whose length is not announced.
+    pieces: Rope,
     buffer: Vec<u8>,
     limit: usize,
 }
@@ -84,12 +86,10 @@ impl Arriving for Reading {
                 Some(Err(_)) => return Poll::Ready(Err(BodyError::Lost)),
             };
             let Ok(chunk) = frame.into_data() else { continue };
-            let length = self.buffer.len() + chunk.len();
-            check(length as u64, self.limit)?;
+            let arrived = self.arrived() + chunk.len() as u64;
+            check(arrived, self.limit)?;
             ticket.charge(chunk.len() as u64)?;
-            if length > self.buffer.capacity() {
-                self.grow(length);
-            }
+            self.make_room(chunk.len());
             self.buffer.extend_from_slice(&chunk);
         }
         // Other requests get their turn.
@@ -98,20 +98,33 @@ impl Arriving for Reading {
     }
 
     fn arrived(&self) -> u64 {
-        self.buffer.len() as u64
+        (self.pieces.len() + self.buffer.len()) as u64
     }
 }
 
 impl Reading {
-    /// Makes room for so many bytes. Growing copies, so the old bytes are few where the length is
-    /// known; what is not written to takes no memory yet.
-    fn grow(&mut self, length: usize) {
-        let capacity = self.buffer.capacity();
-        let wanted = match self.announced {
-            0 => 2 * capacity,
-            announced => (8 * capacity).min(announced),
-        };
-        self.buffer.reserve_exact(wanted.min(self.limit).max(length) - self.buffer.len());
+    /// Makes room for so many bytes more. What is not written to takes no memory yet.
+    fn make_room(&mut self, more: usize) {
+        let (length, capacity) = (self.buffer.len() + more, self.buffer.capacity());
+        if length <= capacity {
+            return;
+        }
+        if self.announced > 0 {
+            // Growing copies what came, so it is little of all.
+            let wanted = (8 * capacity).min(self.announced).max(length);
+            self.buffer.reserve_exact(wanted - self.buffer.len());
+        } else if length > MAX_AHEAD {
+            // A buffer that grows leaves as much behind as it has.
+            let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(MAX_AHEAD.max(more)));
+            self.pieces.push(full.into());
+        } else {
+            self.buffer.reserve(more);
+        }
+    }
+
+    fn finish(mut self) -> Bytes {
+        self.pieces.push(self.buffer.into());
+        joined(self.pieces)
     }
 }
 

@@ -56,6 +56,10 @@ fn levels(body: &[u8], at: usize) -> Vec<Level> {
                     level.key = None;
                 }
             }
+            b' ' => {
+                cursor.space();
+                continue;
+            }
             _ => {}
         }
         cursor.at += 1;
