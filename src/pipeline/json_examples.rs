@@ -32,10 +32,11 @@ pub(super) async fn run_examples(
         let spec = |name: &[u8]| encode(spec.for_signature(&String::from_utf8_lossy(name)));
         match theirs::examples(&body, spec, max_bytes) {
             Ok(read) => Ok((read.message, doubted(read.doubts, &body))),
-            Err(refusal) if theirs::is_predict(&body) => {
-                Err((malformed(&refusal, &body).hint(FOR_PREDICT), refusal))
+            Err(refusal) => {
+                let wrong = malformed(&refusal, &body);
+                let wrong = if theirs::is_predict(&body) { wrong.hint(FOR_PREDICT) } else { wrong };
+                Err(Box::new((wrong, refusal)))
             }
-            Err(refusal) => Err((malformed(&refusal, &body), refusal)),
         }
     })
     .await?;
@@ -47,7 +48,8 @@ pub(super) async fn run_examples(
             let message = message(cx, payload)?;
             run(cx, &message).await
         }
-        Err((wrong, refusal)) => {
+        Err(found) => {
+            let (wrong, refusal) = *found;
             let theirs = Some(Box::new(of(&refusal)));
             // TF Serving refuses the body before it looks for the model.
             let Ok(version) = resolve(cx, &request.spec).await else {

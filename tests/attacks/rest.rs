@@ -73,7 +73,7 @@ async fn bodies_that_are_made_to_take_long() {
     trial
         .run(async |addr, stop| {
             let doubled = r#""input_tensor":[1],"#.repeat(500_000);
-            let keys: String = (0..500_000).map(|at| format!("\"k{at}\":1,")).collect();
+            let keys = (0..500_000).fold(String::new(), |keys, at| keys + "\"k" + &at.to_string() + "\":1,");
             let attacks = [
                 predict("open lists", "[".repeat(20_000)),
                 predict("open lists in instances", format!(r#"{{"instances": {}"#, "[".repeat(1_000_000))),

@@ -49,7 +49,7 @@ def differences(request, server, records, tmp_path_factory):
 
 def test_the_number_of_records_is_known(records):
     replayed = [rest_golden.setting(record) for record in rest_golden.records() if record["kind"] != "model"]
-    assert (len(records), replayed.count("monitoring"), replayed.count(None)) == (1836, 5, 24)
+    assert (len(records), replayed.count("monitoring"), replayed.count(None)) == (1837, 5, 23)
     assert sum(record["responses"] != [] and record["responses"][-1]["status"] == 200 for record in records) > 700
 
 
@@ -101,12 +101,14 @@ class Recorded(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_what_the_door_does_not_know_is_answered_by_the_port_behind_it(server):
+def test_what_the_door_does_not_know_is_answered_by_the_port_behind_it(server, tmp_path):
     behind = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Recorded)
     thread = threading.Thread(target=behind.serve_forever)
     thread.start()
     try:
-        with listener(server, "repair", "--rest-upstream", f"127.0.0.1:{behind.server_address[1]}") as address:
+        settings = tmp_path / "sidecar.yaml"
+        settings.write_text(f"rest_upstream: 127.0.0.1:{behind.server_address[1]}\n")
+        with listener(server, "repair", "--config", str(settings)) as address:
             for record in rest_golden.records():
                 if rest_golden.setting(record) == "monitoring":
                     # The counters are not in the record.

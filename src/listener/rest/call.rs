@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, request};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use scopeguard::ScopeGuard;
 use tokio::time::Instant;
@@ -73,7 +74,16 @@ pub(super) async fn serve(
     request: Request<Incoming>,
     running: Running,
 ) -> Result<Response<CountedBody>, ClientCancelled> {
-    let answer = answer(client, request).await?;
+    let is_head = request.method() == Method::HEAD;
+    let mut answer = answer(client, request).await?;
+    if is_head {
+        // Over HTTP/2, hyper would send the body.
+        let length = answer.body().size_hint().exact().filter(|length| *length > 0);
+        if let Some(length) = length {
+            answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        *answer.body_mut() = Body::empty();
+    }
     Ok(answer.map(|body| CountedBody::new(body, running)))
 }
 

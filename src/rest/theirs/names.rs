@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(doubled(r#"{"b":1,"a":2,"a":3,"b":4,"a":5}"#), Some(17));
         assert_eq!(doubled("{\"a\":1,\"\\u0061\":2}"), Some(16));
         assert_eq!(doubled("{\"a\":1,\"a\\u0000b\":2}"), Some(18));
-        let many: String = (0..10_000).map(|at| format!("\"{at}\":0,")).collect();
+        let many = (0..10_000).fold(String::new(), |many, at| many + "\"" + &at.to_string() + "\":0,");
         assert_eq!(doubled(&format!("{{{many}\"x\":0}}")), None);
         assert_eq!(doubled(&format!("{{{many}\"77\":0}}")), Some(1 + many.len() + 5));
     }
