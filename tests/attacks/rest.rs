@@ -21,7 +21,7 @@ struct Attack {
 /// The body never ends, so that the sidecar waits.
 const NONE: &[u16] = &[];
 const SHORT: Duration = Duration::from_secs(1);
-const LONG: Duration = Duration::from_secs(15);
+const LONG: Duration = Duration::from_secs(18);
 const REFUSED: &[u16] = &[400, 429];
 const TOO_LARGE: &[u16] = &[413, 429];
 
@@ -72,27 +72,27 @@ async fn bodies_that_are_made_to_take_long() {
     let trial = Trial::over_rest("JSON that is deep, long or repeated").await;
     trial
         .run(async |addr, stop| {
-            let doubled = r#""input_tensor":[1],"#.repeat(500_000);
-            let keys = (0..500_000).fold(String::new(), |keys, at| keys + "\"k" + &at.to_string() + "\":1,");
+            let doubled = r#""input_tensor":[1],"#.repeat(100_000);
+            let keys = (0..100_000).fold(String::new(), |keys, at| keys + "\"k" + &at.to_string() + "\":1,");
             let attacks = [
                 predict("open lists", "[".repeat(20_000)),
-                predict("open lists in instances", format!(r#"{{"instances": {}"#, "[".repeat(1_000_000))),
+                predict("open lists in instances", format!(r#"{{"instances": {}"#, "[".repeat(300_000))),
                 predict(
                     "nested lists",
                     format!(r#"{{"instances": {}{}}}"#, "[".repeat(20_000), "]".repeat(20_000)),
                 ),
-                predict("nested objects", r#"{"a":"#.repeat(1_000_000)),
+                predict("nested objects", r#"{"a":"#.repeat(300_000)),
                 predict("1e400", r#"{"instances": [[1e400]]}"#),
-                predict("digits", format!(r#"{{"instances": [[{}]]}}"#, "9".repeat(4_000_000))),
-                predict("fractions", format!(r#"{{"instances": [[{}]]}}"#, "0.1,".repeat(1_000_000))),
-                predict("spaces", " ".repeat(16_000_000)),
+                predict("digits", format!(r#"{{"instances": [[{}]]}}"#, "9".repeat(1_000_000))),
+                predict("fractions", format!(r#"{{"instances": [[{}]]}}"#, "0.1,".repeat(300_000))),
+                predict("spaces", " ".repeat(4_000_000)),
                 predict("a doubled key", format!(r#"{{"instances": [{{{doubled}"x":1}}]}}"#)),
                 predict("many keys", format!(r#"{{"instances": [{{{keys}"x":1}}]}}"#)),
                 predict("many keys at the top", format!(r#"{{{keys}"x":1}}"#)),
                 classify("many features", format!(r#"{{"examples": [{{{keys}"x":null}}]}}"#)),
                 classify(
                     "a doubled feature",
-                    format!(r#"{{"examples": [{{{}"x":null}}]}}"#, r#""a":1,"#.repeat(500_000)),
+                    format!(r#"{{"examples": [{{{}"x":null}}]}}"#, r#""a":1,"#.repeat(100_000)),
                 ),
             ];
             in_turn(&addr, &stop, &attacks).await;
@@ -174,7 +174,7 @@ async fn chunks_and_lengths_that_are_not_what_they_seem() {
             };
             let chunked = "transfer-encoding: chunked\r\n";
             let named = |name, bytes| Attack { name, bytes, right: REFUSED };
-            let bytes = vec![&b" "[..]; 2_000_000];
+            let bytes = vec![&b" "[..]; 200_000];
             let attacks = [
                 Attack {
                     name: "a chunk of 2^64",
