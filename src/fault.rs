@@ -20,6 +20,9 @@ use text::fit_problems;
 pub(crate) use text::{percent_decode, percent_encode};
 pub(crate) use trailers::{ACCEPTED_ENCODINGS, GRPC_MESSAGE, TRAILERS_LIMIT};
 
+/// The encodings of bodies over HTTP, as `accept-encoding` lists them.
+pub(crate) const BODY_ENCODINGS: &str = "gzip, deflate, zstd";
+
 use crate::repair::report::Reader;
 use crate::repair::{Problem, Reason};
 use crate::telemetry::metrics::OutcomeLabel;
@@ -105,6 +108,9 @@ pub enum Fault {
     MetadataTooLarge { size: usize, limit: u32 },
     #[error("message encoding `{name}` is not supported (supported: {ACCEPTED_ENCODINGS})")]
     Encoding { name: String },
+    /// Over HTTP.
+    #[error("content-encoding `{name}` is not supported (supported: {BODY_ENCODINGS})")]
+    BodyEncoding { name: String },
     #[error(
         "HandleReloadConfigRequest is not forwarded, because TF Serving does not authenticate it (allow_reload: on forwards it)"
     )]
@@ -223,6 +229,9 @@ impl Fault {
             }
             Self::MetadataTooLarge { .. } => Spec::new(Code::ResourceExhausted, Blame::Client),
             Self::Encoding { .. } => Spec::new(Code::Unimplemented, Blame::Client),
+            Self::BodyEncoding { .. } => {
+                Spec::new(Code::Unimplemented, Blame::Client).http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            }
             Self::ReloadForbidden => Spec::new(Code::PermissionDenied, Blame::Operator),
             Self::Internal { .. } => Spec::new(Code::Internal, Blame::Sidecar),
         }

@@ -83,7 +83,8 @@ fn samples() -> impl Iterator<Item = Fault> {
             },
             Fault::Upstream { .. } => Fault::MetadataTooLarge { size: 17_000, limit: 16_384 },
             Fault::MetadataTooLarge { .. } => Fault::Encoding { name: "zstd".into() },
-            Fault::Encoding { .. } => Fault::ReloadForbidden,
+            Fault::Encoding { .. } => Fault::BodyEncoding { name: "br".into() },
+            Fault::BodyEncoding { .. } => Fault::ReloadForbidden,
             Fault::ReloadForbidden => Fault::Internal { problem: "<what went wrong>".into() },
             Fault::Internal { .. } => return None,
         })
@@ -110,7 +111,7 @@ fn cell(text: &str) -> String {
 fn the_documentation_explains_every_error() {
     let mut text = String::from(
         "# Errors\n\nGenerated from `src/repair/reason.rs`, `src/fault` and `src/explain`; to rewrite it, run `UPDATE=1 cargo test --lib`.\n\n\
-         Every error has a gRPC code. *HTTP* is the status of the same error over HTTP, which is the one that TensorFlow Serving's REST API has for the code, except for `TOO_LARGE`. *Fault* is who can fix it: the \
+         Every error has a gRPC code. *HTTP* is the status of the same error over HTTP, which is the one that TensorFlow Serving's REST API has for the code, except for `TOO_LARGE` and unknown encodings. *Fault* is who can fix it: the \
          *client* that sends the request, the *operator* of the sidecar, the *upstream* (TensorFlow Serving or the network before it), or the *sidecar* \
          itself, which is a bug. *Retry* is the advice in `google.rpc.RetryInfo`; *no* means that the same request is not expected to succeed later, or may \
          have run already. `google.rpc.RequestInfo` and the trailer `x-request-id` have the [id of the request](operations.md#request-ids), to find it in the log of the sidecar.\n\n\

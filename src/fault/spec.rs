@@ -98,6 +98,11 @@ impl<'a> Spec<'a> {
         if code == self.code { self } else { Self { code, http: http_status(code), ..self } }
     }
 
+    /// Another status than the code's.
+    pub(super) fn http(self, http: StatusCode) -> Self {
+        Self { http, ..self }
+    }
+
     pub(super) fn retry_after(self, delay: Duration) -> Self {
         Self { retry: Some(delay), ..self }
     }

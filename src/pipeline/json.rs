@@ -9,11 +9,12 @@ use tonic::Code;
 
 use super::answer::Answer;
 use super::context::{RequestContext, RequestMessage};
+use super::json_examples::{malformed, run_examples};
 use super::offload::MAX_INLINE;
 use super::resolve::resolve;
 use super::run::run;
 use super::stages;
-use super::text_findings::{problems, text_findings};
+use super::text_findings::{problems, set_places, text_findings};
 use super::verdict::{count, first_input, remember};
 use crate::config::Config;
 use crate::fault::{Fault, Theirs};
@@ -21,7 +22,7 @@ use crate::models::catalog::ModelVersion;
 use crate::proto::tensorflow::serving::{self, model_spec};
 use crate::repair::policy::ModelPolicy;
 use crate::repair::text::{Allowed, TextFindings};
-use crate::repair::{Action, Mode, Outcome, Plan, Problem, Reason, Verdict, signature_of};
+use crate::repair::{Action, Mode, Outcome, Plan, Problem, Verdict, signature_of};
 use crate::rest::read::{self, Findings, Options, Read};
 use crate::rest::theirs;
 use crate::rest::write::Format;
@@ -58,30 +59,6 @@ pub(crate) async fn run_json(
         Method::Classify => Ok((run_examples(cx, request).await?, Layout::Classify)),
         Method::Regress => Ok((run_examples(cx, request).await?, Layout::Regress)),
         _ => run_predict(cx, request).await,
-    }
-}
-
-async fn run_examples(cx: &mut RequestContext<'_>, request: &JsonRequest) -> Result<Answer, Fault> {
-    let (body, spec) = (request.body.clone(), request.spec.clone());
-    let max_bytes = cx.config.limits.max_message_bytes;
-    let read = work(cx, body.len(), move || {
-        let spec = |name: &[u8]| encode(spec.for_signature(&String::from_utf8_lossy(name)));
-        theirs::examples(&body, spec, max_bytes)
-    })
-    .await?;
-    match read {
-        Ok(examples) => {
-            let message = message(cx, examples.message)?;
-            run(cx, &message).await
-        }
-        Err(refusal) => {
-            let (problem, theirs) = (malformed(&refusal), Some(Box::new(of(&refusal))));
-            // TF Serving refuses the body before it looks for the model.
-            let Ok(version) = resolve(cx, &request.spec).await else {
-                return Err(refused(request, problem, theirs));
-            };
-            unreadable(cx, &version, DEFAULT_SIGNATURE, vec![problem], theirs)
-        }
     }
 }
 
@@ -131,7 +108,8 @@ async fn run_for(
             }
         }
         Err(findings) => {
-            let (wrong, theirs) = (problems(&findings), served(cx, request, version).await?);
+            let wrong = problems(&findings, &name, &version.signatures);
+            let theirs = served(cx, request, version).await?;
             let as_served = match theirs {
                 None if !repairs => read_body(cx, request, version, true).await?.0.ok(),
                 _ => None,
@@ -153,10 +131,13 @@ async fn run_for(
     let message = message(cx, read.message(&spec))?;
     drop(read);
     cx.text = Some(Arc::new(text));
-    match run(cx, &message).await {
+    let outcome = run(cx, &message).await;
+    drop(message);
+    match outcome {
         Ok(answer) => Ok((answer, layout)),
-        Err(Fault::Refused { model, signature, problems, code, theirs: None }) => {
+        Err(Fault::Refused { model, signature, mut problems, code, theirs: None }) => {
             let theirs = served(cx, request, version).await?;
+            problems = placed(cx, request, version, problems).await?;
             Err(Fault::Refused { model, signature, problems, code, theirs })
         }
         Err(fault) => Err(fault),
@@ -214,6 +195,24 @@ pub(crate) fn read_predict(
     }
 }
 
+/// The problems of a message with their places in the body, which is read once more for them.
+async fn placed(
+    cx: &RequestContext<'_>,
+    request: &JsonRequest,
+    version: &Arc<ModelVersion>,
+    mut problems: Vec<Problem>,
+) -> Result<Vec<Problem>, Fault> {
+    if let Ok(read) = read_body(cx, request, version, false).await?.0 {
+        let body = request.body.clone();
+        let place = move || {
+            set_places(&mut problems, &read, &body);
+            problems
+        };
+        problems = work(cx, request.body.len(), place).await?;
+    }
+    Ok(problems)
+}
+
 /// The refusal of the body by TF Serving's REST API, if it is refused before the model runs.
 async fn served(
     cx: &RequestContext<'_>,
@@ -229,24 +228,21 @@ async fn served(
 /// model, so its refusal of a body that is no JSON comes first.
 async fn syntax_first(cx: &RequestContext<'_>, request: &JsonRequest, fault: Fault) -> Result<Fault, Fault> {
     let body = request.body.clone();
-    let refusal = work(cx, body.len(), move || theirs::Document::read(&body).err()).await?;
-    let Some(refusal) = refusal else { return Ok(fault) };
-    Ok(refused(request, malformed(&refusal), Some(Box::new(of(&refusal)))))
+    let refuse =
+        move || theirs::Document::read(&body).err().map(|refusal| (malformed(&refusal, &body), refusal));
+    let Some((wrong, refusal)) = work(cx, request.body.len(), refuse).await? else { return Ok(fault) };
+    Ok(refused(request, wrong, Some(Box::new(of(&refusal)))))
 }
 
 /// The fault for a body of a model that is not known.
-fn refused(request: &JsonRequest, problem: Problem, theirs: Option<Box<Theirs>>) -> Fault {
+pub(super) fn refused(request: &JsonRequest, problem: Problem, theirs: Option<Box<Theirs>>) -> Fault {
     let (model, signature) = (request.spec.name.clone(), String::new());
     Fault::Refused { model, signature, problems: vec![problem], code: Code::InvalidArgument, theirs }
 }
 
-fn malformed(refusal: &theirs::Refusal) -> Problem {
-    Problem::new(Reason::Malformed, "", refusal.lossy())
-}
-
 /// What becomes of a body that cannot be read: refused, or in the modes that change nothing
 /// answered as by TF Serving.
-fn unreadable(
+pub(super) fn unreadable(
     cx: &mut RequestContext<'_>,
     version: &Arc<ModelVersion>,
     signature: &str,
@@ -291,13 +287,13 @@ fn unreadable(
 }
 
 /// The message to run, charged.
-fn message(cx: &mut RequestContext<'_>, payload: Rope) -> Result<RequestMessage, Fault> {
+pub(super) fn message(cx: &mut RequestContext<'_>, payload: Rope) -> Result<RequestMessage, Fault> {
     cx.ticket.reserve(payload.len() as u64)?;
     Ok(RequestMessage { frames: stages::frames(cx, payload.clone())?, payload })
 }
 
 /// Pure work on a body of so many bytes.
-async fn work<T: Send + 'static>(
+pub(super) async fn work<T: Send + 'static>(
     cx: &RequestContext<'_>,
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -309,7 +305,7 @@ async fn work<T: Send + 'static>(
     cx.shard.offload.run(work).await
 }
 
-fn of(refusal: &theirs::Refusal) -> Theirs {
+pub(super) fn of(refusal: &theirs::Refusal) -> Theirs {
     Theirs { code: Code::from_i32(refusal.code.number()), text: refusal.lossy().into_owned() }
 }
 

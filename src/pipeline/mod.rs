@@ -9,6 +9,7 @@ mod context;
 mod fan_out;
 pub(crate) mod identity;
 pub(crate) mod json;
+mod json_examples;
 mod mistakes;
 pub(crate) mod offload;
 mod operation;

@@ -113,7 +113,7 @@ impl Operation {
                 raised,
                 text,
             }),
-            Self::Infer(view) => judge_infer(view, &version.signatures, policy, raised),
+            Self::Infer(view) => judge_infer(view, &version.signatures, policy, raised, text),
         }
     }
 

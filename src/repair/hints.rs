@@ -205,7 +205,7 @@ fn missing<'a>(signature: &'a Signature, view: &PredictView, bound: &[(usize, &T
 }
 
 /// The hint for a signature that apparently parses `tf.Example`s.
-fn examples(signature: &Signature) -> Option<&'static str> {
+pub(super) fn examples(signature: &Signature) -> Option<&'static str> {
     let [info] = signature.inputs.as_slice() else { return None };
     let one_a_row = info.shape.dims().is_none_or(|dims| dims == [-1]);
     if info.dtype != DataType::STRING || !one_a_row {

@@ -4,17 +4,20 @@ use super::judge::{Found, Verdict, choose_signature};
 use super::policy::{Mode, ModelPolicy};
 use super::problem::Problem;
 use super::reason::Reason;
+use super::text::TextFindings;
 use super::{Change, Plan};
 use crate::signature::Signatures;
 use crate::wire::Rope;
 use crate::wire::infer::InferView;
 
-/// Decides on a request of examples. The `index` of a step is the index of its task.
+/// Decides on a request of examples. The `index` of a step is the index of its task. `text` is what
+/// was found in the text that the message was made of, if it was a text.
 pub fn judge_infer(
     view: &InferView,
     signatures: &Signatures,
     policy: &ModelPolicy,
     raised: Option<Mode>,
+    text: Option<&TextFindings>,
 ) -> Verdict {
     let mut found = Found::default();
     let mut signature = None;
@@ -40,6 +43,7 @@ pub fn judge_infer(
         let what = "Input is empty. Expected at least one tensorflow.Example";
         found.problems.push(Problem::new(Reason::NotAnExample, "", what));
     }
+    found.problems.extend(text.iter().flat_map(|text| text.problems.iter().cloned()));
     let mode = raised.map_or(checked_by.mode, |raised| raised.max(checked_by.mode));
     found.verdict(signature, mode, checked_by)
 }
@@ -87,7 +91,7 @@ mod tests {
         let message = Rope::from(request.encode_to_vec());
         let view = InferView::scan_multi(&message).unwrap();
         let signatures = notation::signature("examples:string[-1]").unwrap();
-        let verdict = judge_infer(&view, &signatures, &ModelPolicy::default(), None);
+        let verdict = judge_infer(&view, &signatures, &ModelPolicy::default(), None, None);
         let texts: Vec<String> = verdict.problems.iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), 1, "{texts:?}");
         assert!(texts[0].starts_with("task 1: Serving signature key \"other\" not found"), "{texts:?}");

@@ -37,6 +37,7 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod text_hints;
 mod warning;
 
 pub use apply::{ApplyError, Cost, apply, cost};
@@ -53,6 +54,7 @@ pub use rule_key::{RuleKey, RuleValue, RuleValues, ValueKind};
 pub use rule_set::RuleSet;
 pub use rules::REPAIRS;
 pub(crate) use tensor::{Proposal, TensorCase};
+pub use text_hints::Misfit;
 pub use warning::Warning;
 
 use crate::tensor::Exactness;

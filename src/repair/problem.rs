@@ -1,4 +1,5 @@
 //! A problem of a request, and the text of it.
+use std::borrow::Cow;
 use std::fmt;
 
 use super::Repair;
@@ -67,7 +68,7 @@ impl Problem {
 
     /// The text for the client that sent the request.
     pub fn for_client(&self) -> ForClient<'_> {
-        ForClient(self)
+        ForClient { problem: self, with_fix: true }
     }
 
     #[must_use]
@@ -134,7 +135,7 @@ impl Problem {
         }
     }
 
-    fn write(&self, f: &mut fmt::Formatter<'_>, value: Option<&str>) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, value: Option<&str>, with_fix: bool) -> fmt::Result {
         if !self.input.is_empty() {
             write!(f, "input '{}': ", self.input)?;
         }
@@ -145,28 +146,45 @@ impl Problem {
             write!(f, "{value} ")?;
         }
         write!(f, "{} ({}", self.what, self.reason)?;
-        if !self.hint.is_empty() {
-            write!(f, "; {}", self.hint)?;
-        }
-        if let Some(rule) = self.switch {
-            write!(f, "; the operator can switch on `{}`", rule.name)?;
+        if let Some(fix) = self.fix().filter(|_| with_fix) {
+            write!(f, "; {fix}")?;
         }
         f.write_str(")")
+    }
+
+    /// What to do about it: the hint, and the rule that would fix it.
+    pub fn fix(&self) -> Option<Cow<'_, str>> {
+        let Some(rule) = self.switch else {
+            return (!self.hint.is_empty()).then_some(Cow::Borrowed(&self.hint));
+        };
+        let between = if self.hint.is_empty() { "" } else { "; " };
+        Some(format!("{}{between}the operator can switch on `{}`", self.hint, rule.name).into())
     }
 }
 
 /// A problem as its client may see it, with the values.
 #[derive(Debug, Clone, Copy)]
-pub struct ForClient<'a>(&'a Problem);
+pub struct ForClient<'a> {
+    problem: &'a Problem,
+    with_fix: bool,
+}
+
+impl ForClient<'_> {
+    /// The text alone, where what to do is said elsewhere.
+    #[must_use]
+    pub fn without_fix(self) -> Self {
+        Self { with_fix: false, ..self }
+    }
+}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, None)
+        self.write(f, None, true)
     }
 }
 
 impl fmt::Display for ForClient<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.write(f, self.0.value.as_deref())
+        self.problem.write(f, self.problem.value.as_deref(), self.with_fix)
     }
 }

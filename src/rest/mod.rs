@@ -1,4 +1,6 @@
 //! Layer 2: TF Serving's REST API as messages: JSON bodies become requests, answers become JSON.
+#[cfg(test)]
+mod identity_tests;
 pub mod json;
 pub mod openapi;
 pub mod read;

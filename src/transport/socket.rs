@@ -44,6 +44,21 @@ pub(crate) fn tune_upstream(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+impl Socket {
+    /// The error that the kernel has for the connection, such as a reset.
+    ///
+    /// # Errors
+    /// The kernel cannot tell.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Self::Tcp(socket) => socket.take_error(),
+            Self::Unix(socket) => socket.take_error(),
+            #[cfg(feature = "tls")]
+            Self::TlsTcp(socket) => socket.get_ref().0.take_error(),
+        }
+    }
+}
+
 macro_rules! each {
     ($io:expr, $socket:ident => $call:expr) => {
         match $io.get_mut() {

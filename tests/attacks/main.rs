@@ -22,4 +22,5 @@ mod memory;
 mod names;
 mod raw;
 mod readers;
+mod rest;
 mod trial;

@@ -54,10 +54,16 @@ impl Trial {
         let sidecar = Process::start(fake.addr(), yaml);
         sidecar.ready().await;
         // The first requests fill caches and start connections.
-        honest::run(&sidecar.grpc, Duration::from_millis(300)).await;
-        let alone = honest::run(&sidecar.grpc, ALONE).await;
+        work(&sidecar, Duration::from_millis(300)).await;
+        let alone = work(&sidecar, ALONE).await;
         assert_eq!(alone.failures, Vec::<String>::new(), "{name}: the honest client alone");
         Self { _turn: turn, name, _fake: fake, sidecar, alone, limit_mib: limit_mib as f64, before: BEFORE }
+    }
+
+    /// The same with a REST listener, which the honest client uses.
+    pub(crate) async fn over_rest(name: &'static str) -> Self {
+        let yaml = format!("rest_listen: 127.0.0.1:0\nlimits: {{max_inflight_bytes: {BYTES_MIB}MiB}}");
+        Self::with(name, FakeTfs::start([dense::model()]), &yaml, BYTES_MIB).await
     }
 
     /// Measures only after so long, when the limiter knows what calls take.
@@ -73,14 +79,15 @@ impl Trial {
         A: FnOnce(String, CancellationToken) -> F + Send + 'static,
     {
         let stop = CancellationToken::new();
-        let (addr, cancelled) = (self.sidecar.grpc.clone(), stop.clone());
+        let addr = self.sidecar.rest.as_ref().unwrap_or(&self.sidecar.grpc).clone();
+        let cancelled = stop.clone();
         let attacker = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(attack(addr, cancelled));
         });
-        honest::run(&self.sidecar.grpc, self.before).await;
+        work(&self.sidecar, self.before).await;
         let start = Instant::now();
-        let attacked = honest::run(&self.sidecar.grpc, ATTACKED).await;
+        let attacked = work(&self.sidecar, ATTACKED).await;
         let live = admin::get(&self.sidecar.admin, "/livez").await.status;
         stop.cancel();
         attacker.join().expect("the attacker must not panic");
@@ -99,6 +106,14 @@ impl Trial {
         assert!(after <= before * TIMES_P99 + NOISE, "{}: p99 {after:?}, alone {before:?}", self.name);
         assert!(peak <= self.limit_mib + EXTRA_MIB, "{}: peak memory {peak:.0} MiB", self.name);
         self
+    }
+}
+
+/// The honest client for so long: over REST if there is a listener for it.
+async fn work(sidecar: &Process, length: Duration) -> Record {
+    match &sidecar.rest {
+        Some(rest) => honest::run_rest(rest, length).await,
+        None => honest::run(&sidecar.grpc, length).await,
     }
 }
 

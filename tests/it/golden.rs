@@ -293,7 +293,7 @@ fn no_request_of_any_method_panics_in_any_mode() {
             for view in
                 [InferView::scan_single(&message), InferView::scan_multi(&message)].into_iter().flatten()
             {
-                let verdict = judge_infer(&view, &fallback.0, &policy, None);
+                let verdict = judge_infer(&view, &fallback.0, &policy, None, None);
                 apply_infer(&message, &view, &verdict.plan);
             }
         }

@@ -17,6 +17,8 @@ pub struct Process {
     common: String,
     pub grpc: String,
     pub admin: String,
+    /// The REST listener, if the configuration has one.
+    pub rest: Option<String>,
     log: Arc<Mutex<String>>,
     /// Whether the log is not read any more.
     stuck: Arc<(Mutex<bool>, Condvar)>,
@@ -66,8 +68,9 @@ impl Process {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
-        let (mut grpc, mut admin) = (None, None);
-        while grpc.is_none() || admin.is_none() {
+        let (mut grpc, mut admin, mut rest) = (None, None, None);
+        let has_rest = yaml.contains("rest_listen:");
+        while grpc.is_none() || admin.is_none() || rest.is_none() && has_rest {
             let line =
                 lines.next().unwrap_or_else(|| panic!("the sidecar ended: {}", log.lock().unwrap())).unwrap();
             // `addr=127.0.0.1:1`, or `"addr":"127.0.0.1:1"`.
@@ -77,6 +80,8 @@ impl Process {
                 grpc = addr.map(str::to_owned);
             } else if line.contains("admin") && line.contains("listening") {
                 admin = addr.map(str::to_owned);
+            } else if line.contains("rest") && line.contains("listening") {
+                rest = addr.map(str::to_owned);
             }
             writeln!(log.lock().unwrap(), "{line}").unwrap();
         }
@@ -99,6 +104,7 @@ impl Process {
             common: config,
             grpc: grpc.unwrap(),
             admin: admin.unwrap(),
+            rest,
             log,
             stuck,
             reader: Some(reader),

@@ -90,9 +90,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
         self.answer().await
     }
 
-    /// The next answer.
+    /// The next answer. As in clients, one with status 100 is skipped.
     pub async fn answer(&mut self) -> Answer {
-        self.read(true).await.expect("an answer, but the connection is closed")
+        loop {
+            let answer = self.read(true).await.expect("an answer, but the connection is closed");
+            if answer.status != 100 {
+                return answer;
+            }
+        }
     }
 
     /// The next answer, without a body: to HEAD, or with an interim status.
@@ -121,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
         }
         let length = headers.get("content-length").map(|length| length.to_str().unwrap().parse().unwrap());
         let body = match length {
-            _ if !with_body => Vec::new(),
+            _ if !with_body || status == 100 => Vec::new(),
             Some(length) => self.take(length).await,
             None if headers.contains_key("transfer-encoding") => self.chunks().await,
             None => {

@@ -3,9 +3,11 @@
 With UPDATE=1 the outputs in the document are replaced by the real ones.
 """
 
+import json
 import os
 import re
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -53,6 +55,27 @@ def test_every_curl_line_of_the_page_prints_what_the_page_shows(rest):
         return
     for example in examples:
         assert run(example["command"], rest) == example["output"], example["command"]
+
+
+def test_every_example_of_the_description_works_as_printed(rest):
+    def fetch(path, body=None):
+        request = urllib.request.Request(f"http://{rest}{path}", None if body is None else json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read()), answer.headers
+
+    document, _ = fetch("/v1/openapi.json")
+    sent = 0
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if method == "get":
+                fetch(path)
+                continue
+            for name, example in operation["requestBody"]["content"]["application/json"]["examples"].items():
+                _, headers = fetch(path, example["value"])
+                assert headers["tfs-sidecar-repairs"] is None and headers["tfs-sidecar-warning"] is None, (path, name)
+                sent += 1
+    # Both formats for each of the two models.
+    assert sent >= 4
 
 
 def test_the_settings_of_the_page_are_the_ones_that_are_tested():

@@ -75,7 +75,7 @@ fn unreadable(
     for info in signatures.get(name).iter().flat_map(|signature| &signature.inputs) {
         let _ = writeln!(text, "  takes  {}: {} {}", report::ascii(&info.alias), info.dtype, info.shape);
     }
-    let problems = problems(findings);
+    let problems = problems(findings, name, signatures);
     for problem in &problems {
         let _ = writeln!(text, "  problem {}", report::one_line(&problem.for_client().to_string()));
     }

@@ -52,10 +52,10 @@ pub(super) async fn read(
     let announced = body.size_hint().exact();
     check(announced.unwrap_or(0), limit)?;
     let announced = announced.map_or(0, |length| length as usize);
-    let mut reading =
-        Reading { body, announced, buffer: Vec::with_capacity(announced.min(MAX_AHEAD)), limit };
+    let buffer = Vec::with_capacity(announced.min(MAX_AHEAD));
+    let mut reading = Reading { body, announced, pieces: Rope::new(), buffer, limit };
     arrive(&mut reading, limits, ticket).await?;
-    let body = Bytes::from(reading.buffer);
+    let body = reading.finish();
     match encoding(headers, &body)? {
         Encoding::Identity => Ok(body),
         encoding => {
@@ -69,6 +69,8 @@ struct Reading {
     body: Incoming,
     /// The length that the client announced; 0 for none.
     announced: usize,
+    /// What came before, of a body whose length is not announced.
+    pieces: Rope,
     buffer: Vec<u8>,
     limit: usize,
 }
@@ -84,14 +86,10 @@ impl Arriving for Reading {
                 Some(Err(_)) => return Poll::Ready(Err(BodyError::Lost)),
             };
             let Ok(chunk) = frame.into_data() else { continue };
-            let length = self.buffer.len() + chunk.len();
-            check(length as u64, self.limit)?;
+            let arrived = self.arrived() + chunk.len() as u64;
+            check(arrived, self.limit)?;
             ticket.charge(chunk.len() as u64)?;
-            if length > self.buffer.capacity() {
-                // Twice as much, but not more than what was announced.
-                let wanted = (2 * self.buffer.capacity()).min(self.announced).max(length);
-                self.buffer.reserve_exact(wanted - self.buffer.len());
-            }
+            self.make_room(chunk.len());
             self.buffer.extend_from_slice(&chunk);
         }
         // Other requests get their turn.
@@ -100,7 +98,33 @@ impl Arriving for Reading {
     }
 
     fn arrived(&self) -> u64 {
-        self.buffer.len() as u64
+        (self.pieces.len() + self.buffer.len()) as u64
+    }
+}
+
+impl Reading {
+    /// Makes room for so many bytes more. What is not written to takes no memory yet.
+    fn make_room(&mut self, more: usize) {
+        let (length, capacity) = (self.buffer.len() + more, self.buffer.capacity());
+        if length <= capacity {
+            return;
+        }
+        if self.announced > 0 {
+            // Growing copies what came, so it is little of all.
+            let wanted = (8 * capacity).min(self.announced).max(length);
+            self.buffer.reserve_exact(wanted - self.buffer.len());
+        } else if length > MAX_AHEAD {
+            // A buffer that grows leaves as much behind as it has.
+            let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(MAX_AHEAD.max(more)));
+            self.pieces.push(full.into());
+        } else {
+            self.buffer.reserve(more);
+        }
+    }
+
+    fn finish(mut self) -> Bytes {
+        self.pieces.push(self.buffer.into());
+        joined(self.pieces)
     }
 }
 
@@ -134,9 +158,11 @@ fn encoding(headers: &HeaderMap, body: &[u8]) -> Result<Encoding, Fault> {
             continue;
         }
         if next == Encoding::Identity || found != Encoding::Identity {
-            let name =
-                String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).take(32).collect();
-            return Err(Fault::Encoding { name });
+            let list = |name: &[u8]| {
+                String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).take(32).collect()
+            };
+            let name = if next == Encoding::Identity { list(name) } else { "more than one".to_owned() };
+            return Err(Fault::BodyEncoding { name });
         }
         found = next;
     }
@@ -173,5 +199,17 @@ async fn decompressed(
         }
         _ => inflate(ZlibDecoder::new(source), limit, offload, ticket).await?,
     };
-    Ok(plain.to_bytes())
+    Ok(joined(plain))
+}
+
+/// The pieces of a body as one. Each is freed once it is copied.
+fn joined(plain: Rope) -> Bytes {
+    if plain.segments().len() < 2 {
+        return plain.to_bytes();
+    }
+    let mut all = Vec::with_capacity(plain.len());
+    for piece in plain.into_segments() {
+        all.extend_from_slice(&piece);
+    }
+    all.into()
 }

@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, request};
+use http_body::Body as _;
 use hyper::body::Incoming;
+use scopeguard::ScopeGuard;
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::answer::{self, Form};
 use super::body::{self, BodyError};
+use super::counted::{CountedBody, Running};
 use super::error;
 use super::respond::{self, Accepts};
 use super::url::{self, Target, UrlError};
@@ -62,15 +65,6 @@ impl From<BodyError> for Stop {
     }
 }
 
-/// Counts a request of a connection until dropped.
-struct Running<'a>(&'a Client);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.set(self.0.running.get() - 1);
-    }
-}
-
 /// Serves a request. The only place where a failure becomes an answer.
 ///
 /// # Errors
@@ -78,10 +72,22 @@ impl Drop for Running<'_> {
 pub(super) async fn serve(
     client: &Client,
     request: Request<Incoming>,
-) -> Result<Response<Body>, ClientCancelled> {
-    client.running.set(client.running.get() + 1);
-    client.accepted.set(client.accepted.get() + 1);
-    let _running = Running(client);
+    running: Running,
+) -> Result<Response<CountedBody>, ClientCancelled> {
+    let is_head = request.method() == Method::HEAD;
+    let mut answer = answer(client, request).await?;
+    if is_head {
+        // Over HTTP/2, hyper would send the body.
+        let length = answer.body().size_hint().exact().filter(|length| *length > 0);
+        if let Some(length) = length {
+            answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        *answer.body_mut() = Body::empty();
+    }
+    Ok(answer.map(|body| CountedBody::new(body, running)))
+}
+
+async fn answer(client: &Client, request: Request<Incoming>) -> Result<Response<Body>, ClientCancelled> {
     let shard = &*client.shard;
     let config = shard.config();
     let accepts = Accepts::read(request.headers(), &config.rest_cors);
@@ -111,7 +117,10 @@ async fn other(client: &Client, accepts: &Accepts, request: Request<Incoming>) -
         None => Err(Fault::Upstream { code: Code::NotFound, message: "Not Found".to_owned() }),
     };
     match passed {
-        Ok(response) => response,
+        Ok(response) => {
+            client.complete.set(true);
+            response
+        }
         Err(fault) => {
             let answer = error::of_fault(&fault);
             accepts.respond(answer, &client.shard.offload).await.unwrap_or_default()
@@ -134,8 +143,10 @@ async fn counted(
         Ok(Target::Metadata(_)) => Rpc::GetModelMetadata,
         Ok(Target::OpenApi | Target::Other) | Err(_) => Rpc::Other,
     };
-    let mut metrics = RequestMetrics::new(Door::Rest, rpc, arrived, shard.next_number(), config.access_log);
     let place = Place { shard, config, peer: client.share.peer() };
+    let metrics = RequestMetrics::new(Door::Rest, rpc, arrived, shard.next_number(), config.access_log);
+    // When the connection ends, the request is dropped where it waits.
+    let mut metrics = scopeguard::guard(metrics, |metrics| metrics.cancelled(place));
     let (head, body) = request.into_parts();
     let id = head.headers.get(X_REQUEST_ID).and_then(RequestId::echo);
     if let Some(id) = head.headers.get(X_REQUEST_ID) {
@@ -160,6 +171,7 @@ async fn counted(
             }
         }
     };
+    let metrics = ScopeGuard::into_inner(metrics);
     let mut answer = match served {
         Ok((code, answer)) => {
             metrics.answered(code, place);
@@ -215,6 +227,7 @@ async fn dispatch(
             let mut ticket = shard.admit(&client.share, call.deadline)?;
             let limits = &config.limits;
             let body = body::read(body, &head.headers, limits, &shard.offload, &mut ticket).await?;
+            client.complete.set(true);
             metrics.report.set_request_bytes(body.len());
             let path = match method {
                 Rpc::Classify => "/tensorflow.serving.PredictionService/Classify",

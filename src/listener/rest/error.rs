@@ -1,11 +1,13 @@
 //! Errors as JSON: TF Serving's text first, and what the sidecar adds to it.
+use std::borrow::Cow;
+
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
 use tonic::Code;
 
 use super::respond::Answer;
 use super::url::UrlError;
-use crate::fault::{Fault, http_status};
+use crate::fault::{BODY_ENCODINGS, Fault, http_status};
 use crate::rest::write::{self, Detail};
 
 /// Explanations that follow a text of TF Serving begin so.
@@ -17,6 +19,10 @@ pub(super) fn of_fault(fault: &Fault) -> Answer {
     if let Some(delay) = fault.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(delay.as_secs().max(1)));
     }
+    if let Fault::BodyEncoding { .. } = fault {
+        // RFC 9110, section 15.5.16.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(BODY_ENCODINGS));
+    }
     let text = fault.http_text();
     let (text, meaning) = split(&text);
     let mut details: Vec<Detail> = meaning.into_iter().map(explained).collect();
@@ -26,8 +32,8 @@ pub(super) fn of_fault(fault: &Fault) -> Answer {
             input: (!problem.input.is_empty()).then(|| problem.input.clone()),
             pointer: problem.place.as_ref().map(|place| place.pointer.clone()),
             offset: problem.place.as_ref().map(|place| place.offset as u64),
-            text: problem.for_client().to_string(),
-            fix: (!problem.hint.is_empty()).then(|| problem.hint.clone()),
+            text: problem.for_client().without_fix().to_string(),
+            fix: problem.fix().map(Cow::into_owned),
         })),
         _ => details.extend(fault.reason().map(|reason| Detail {
             reason: Some(reason.as_str().to_owned()),

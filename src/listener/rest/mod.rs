@@ -3,7 +3,9 @@
 mod answer;
 mod body;
 mod call;
+mod counted;
 mod error;
+mod half_close;
 mod openapi;
 mod pass;
 mod respond;
@@ -14,6 +16,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -24,6 +28,8 @@ use crate::pipeline::Shard;
 use crate::tasks::spawn_isolated;
 use crate::telemetry::metrics::PanickedTask;
 use crate::transport::socket::Socket;
+use counted::Running;
+use half_close::HalfClose;
 pub(crate) use pass::Upstream;
 
 /// Bytes of the request line and the headers of one request, and read at a time of its body.
@@ -36,8 +42,11 @@ struct Client {
     shard: Rc<Shard>,
     share: Arc<Share>,
     upstream: Option<Upstream>,
+    /// Requests whose answer is not yet written.
     running: Cell<usize>,
     accepted: Cell<u64>,
+    /// Over HTTP/1.1: whether the request that runs was read to its end.
+    complete: Cell<bool>,
 }
 
 /// Starts the tasks of HTTP/2 streams on the thread of the shard.
@@ -55,20 +64,23 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for OnShard {
 /// told to go elsewhere.
 pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, share: Arc<Share>, upstream: Option<Upstream>) {
     let limits = shard.config().limits;
-    let client = Rc::new(Client { shard, share, upstream, running: Cell::new(0), accepted: Cell::new(0) });
-    let service = service_fn(|request| {
+    let (running, accepted, complete) = (Cell::new(0), Cell::new(0), Cell::new(false));
+    let client = Rc::new(Client { shard, share, upstream, running, accepted, complete });
+    let service = service_fn(|request: Request<Incoming>| {
+        // Before its first turn: the body may come, and the client's half end, ahead of it.
+        let running = Running::new(&client, &request);
         let client = Rc::clone(&client);
-        async move { call::serve(&client, request).await }
+        async move { call::serve(&client, request, running).await }
     });
     let mut builder = auto::Builder::new(OnShard);
-    // A client may close its half of the connection behind its request, as TF Serving allows.
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.handshake_timeout)
-        .half_close(true)
         .max_buf_size(MAX_BUFFER);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+    // A client may close its half of the connection behind its request, as TF Serving allows.
+    let socket = HalfClose::new(socket, Rc::clone(&client));
     let connection = builder.serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     let mut draining = pin!(client.shard.drain.begun());

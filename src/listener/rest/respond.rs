@@ -69,9 +69,11 @@ impl Accepts {
         if !body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        if body.len() >= MIN_COMPRESSED {
+            headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+        }
         let body = match self.coding {
             Some(coding) if body.len() >= MIN_COMPRESSED => {
-                headers.append(VARY, HeaderValue::from_static("accept-encoding"));
                 headers.insert(CONTENT_ENCODING, coding.name());
                 if body.len() <= MAX_INLINE {
                     coding.compress(&body)
@@ -183,11 +185,13 @@ mod tests {
             ("br, GZIP;q=0.5", "gzip"),
             ("deflate, gzip;q=0", "deflate"),
             ("identity", ""),
+            ("zstd", ""),
             ("gzipped", ""),
         ] {
             let (found, body) = answered(&headers(&[("accept-encoding", accept)]), &[], large).await;
             let named = found.get(CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap());
             assert_eq!(named, coding, "{accept}");
+            assert_eq!(found[VARY], "accept-encoding", "{accept}: caches must not mix them");
             let mut plain = String::new();
             match coding {
                 "gzip" => {
@@ -201,7 +205,7 @@ mod tests {
             assert!(plain == large && (coding.is_empty() || body.len() < large.len() / 10));
         }
         let (found, _) = answered(&headers(&[("accept-encoding", "gzip")]), &[], "[1.0]").await;
-        assert!(!found.contains_key(CONTENT_ENCODING));
+        assert!(!found.contains_key(CONTENT_ENCODING) && !found.contains_key(VARY));
     }
 
     #[tokio::test]

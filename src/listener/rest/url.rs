@@ -3,6 +3,7 @@
 use http::Method;
 use percent_encoding::percent_decode;
 
+use crate::spelling::close;
 use crate::telemetry::metrics::Method as Rpc;
 use crate::wire::{ModelSpec, VersionChoice};
 
@@ -47,7 +48,7 @@ pub(super) fn read(method: &Method, path: &str) -> Result<Target, UrlError> {
     let read = match *method {
         Method::POST => read_run(path),
         Method::GET | Method::HEAD if path == OPENAPI => Some(Ok(Target::OpenApi)),
-        Method::GET => read_model(path),
+        Method::GET | Method::HEAD => read_model(path),
         _ => None,
     };
     read.unwrap_or_else(|| Err(UrlError::Malformed { hint: hint(method, path) }))
@@ -161,6 +162,12 @@ fn hint(method: &Method, sent: &str) -> Option<String> {
         let start = lower.strip_suffix(verb).and_then(|start| start.strip_suffix([':', '/']))?;
         Some(format!("{}:{verb}", &path[..start.len()]))
     });
+    let verb = verb.or_else(|| {
+        // Another verb of TF Serving's or of other servers.
+        let (start, verb) = path.rsplit_once(':')?;
+        let meant = close(verb, ["predict", "classify", "regress"]).unwrap_or("predict");
+        verb.bytes().all(|byte| byte.is_ascii_alphabetic()).then(|| format!("{start}:{meant}"))
+    });
     let is_model = matches!(read_model(path), Some(Ok(_)));
     let reads = verb.is_none() && is_model && matches!(*method, Method::GET | Method::HEAD);
     let run = verb.unwrap_or_else(|| format!("{path}:predict"));
@@ -200,6 +207,8 @@ mod tests {
             let rpc = record["grpc"]["method"].as_str().and_then(|path| path.rsplit('/').next());
             match (&read, rpc) {
                 (Ok(Target::Run(found, _)), Some(rpc)) => assert_eq!(found.as_str(), rpc, "{id}"),
+                // HTTP wants what GET has, without the body.
+                (Ok(Target::Status(_)), None) if method == Method::HEAD => assert_eq!(answer["status"], 400),
                 (Ok(Target::Status(_)), rpc) => assert_eq!(rpc, Some("GetModelStatus"), "{id}"),
                 (Ok(Target::Metadata(_)), rpc) => assert_eq!(rpc, Some("GetModelMetadata"), "{id}"),
                 (Ok(Target::Run(..)), None) => {
@@ -223,7 +232,7 @@ mod tests {
                 Err(_) => 3,
             }] += 1;
         }
-        assert_eq!(counts, [24, 20, 54, 79], "runs, other paths, models, errors");
+        assert_eq!(counts, [24, 20, 56, 77], "runs, other paths, models, errors");
     }
 
     #[test]
@@ -242,7 +251,10 @@ mod tests {
             (Method::PUT, "/v1/models/m/versions/2:classify", "POST /v1/models/m/versions/2:classify"),
             (Method::GET, "/v1/models/m/", "GET /v1/models/m"),
             (Method::POST, "/v1/nothing", ""),
-            (Method::POST, "/v1/models/m:run", ""),
+            (Method::POST, "/v1/models/m:run", "POST /v1/models/m:predict"),
+            (Method::POST, "/v1/models/m:clasify", "POST /v1/models/m:classify"),
+            (Method::GET, "/v1/models/m:", "POST /v1/models/m:predict"),
+            (Method::POST, "/v1/nothing:run", ""),
         ] {
             assert_eq!(hint(method, path), right, "{path}");
         }

@@ -17,6 +17,8 @@ const MAX_OTHERS: usize = 16;
 #[derive(Debug, Default)]
 struct Keys {
     signature_name: Option<String>,
+    /// Where its value is.
+    signature_at: Option<usize>,
     /// Format and position of the value of the first `instances` or `inputs`.
     values: Option<(bool, usize)>,
     others: Vec<(String, usize)>,
@@ -95,32 +97,29 @@ impl Reader<'_> {
             }
             more = self.cursor.more(b'}')?;
         }
+        // The default signature has no place in the body.
+        let (pointer, offset) = keys.signature_at.map_or(("", start), |at| ("/signature_name", at));
         let Some(signature) = choose(&name) else {
             let what = "the model has no such signature".to_owned();
             self.findings.add(Kind::UnknownSignature, || Finding {
                 kind: Kind::UnknownSignature,
                 input: String::new(),
-                pointer: "/signature_name".to_owned(),
-                offset: start,
+                pointer: pointer.to_owned(),
+                offset,
                 what,
                 value: Some(shown(name.as_bytes())),
             });
             return Ok(Ok(None));
         };
         if signature.inputs.is_empty() {
-            self.note(
-                Kind::NoInputs,
-                "/signature_name",
-                start,
-                "the signature has no inputs".to_owned(),
-                None,
-            );
+            let what = "the signature has no inputs".to_owned();
+            self.note(Kind::NoInputs, pointer, offset, what, None);
             return Ok(Ok(None));
         }
         if keys.values.is_none() {
             inputs = self.at_top(&signature, &keys, start)?;
         }
-        self.warn(&signature, &keys);
+        self.warn(&keys);
         let Some(Inputs { slots, format }) = inputs else { return Ok(Ok(None)) };
         let mut finished = Vec::with_capacity(slots.len());
         for mut slot in slots.into_iter().filter(|slot| slot.last.is_some()) {
@@ -134,6 +133,7 @@ impl Reader<'_> {
     /// Takes the value of `signature_name`, if it is the first one.
     fn signature_name(&mut self, keys: &mut Keys, key_at: usize) -> Result<Option<String>, Stop> {
         let start = self.cursor.at;
+        keys.signature_at.get_or_insert(start);
         if keys.signature_name.is_some() {
             self.cursor.skip()?;
             self.repeated("/signature_name", key_at);
@@ -228,6 +228,9 @@ impl Reader<'_> {
             return row(0, false);
         }
         let mut number = 0;
+        if !objects {
+            slots.all[0].at = Some(start);
+        }
         loop {
             self.cursor.space();
             place.instance = Some(number);
@@ -267,6 +270,7 @@ impl Reader<'_> {
             return self.names_needed(slots, "/inputs");
         }
         slots.all[0].last = Some(0);
+        slots.all[0].at = Some(self.cursor.at);
         self.value(&mut slots.all[0], &place)
     }
 
@@ -288,8 +292,7 @@ impl Reader<'_> {
         let names = keys.others.iter().all(|(name, _)| signature.input(name).is_some());
         let few = keys.others.len() < MAX_OTHERS || signature.inputs.len() >= MAX_OTHERS;
         if !keys.has_others || !names || !few {
-            let what = "expected `instances` or `inputs`".to_owned();
-            self.note(Kind::NoValues, "", start, what, None);
+            self.note(Kind::NoValues, "", start, no_values(keys), None);
             return Ok(None);
         }
         self.note(Kind::NamesAtTop, "", start, "read as the members of `inputs`".to_owned(), None);
@@ -313,18 +316,18 @@ impl Reader<'_> {
         Ok(self.cursor.skip()?)
     }
 
-    /// Warns of keys beside the values that may have been meant to be something else.
-    fn warn(&mut self, signature: &Signature, keys: &Keys) {
+    /// Warns of keys beside the values, which TF Serving ignores.
+    fn warn(&mut self, keys: &Keys) {
         if keys.values.is_none() {
             return;
         }
         for (name, at) in &keys.others {
             let known = ["instances", "inputs", "signature_name"];
-            if signature.input(name).is_some() || spelling::close(name, known).is_some() {
-                let mut pointer = String::new();
-                super::finding::step(&mut pointer, name);
-                self.note(Kind::IgnoredKey, &pointer, *at, "TF Serving ignores this key".to_owned(), None);
-            }
+            let meant = spelling::close(name, known).map(|known| format!(": did you mean `{known}`?"));
+            let what = format!("TF Serving ignores this key{}", meant.unwrap_or_default());
+            let mut pointer = String::new();
+            super::finding::step(&mut pointer, name);
+            self.note(Kind::IgnoredKey, &pointer, *at, what, None);
         }
     }
 
@@ -355,6 +358,20 @@ impl Reader<'_> {
 
     /// Reports where the body stops being JSON.
     pub(super) fn syntax(&mut self, Syntax { at, what }: Syntax) {
-        self.note(Kind::Syntax, "", at, what.to_owned(), None);
+        let pointer = super::place::around(self.cursor.body, at);
+        self.note(Kind::Syntax, &pointer, at, what.to_owned(), None);
+    }
+}
+
+/// The text for a body with neither `instances` nor `inputs`, from the keys that it has.
+fn no_values(keys: &Keys) -> String {
+    let names = || keys.others.iter().map(|(name, _)| name.as_str());
+    let meant = names().find_map(|name| spelling::close(name, ["instances", "inputs"]));
+    match meant {
+        Some(known) => format!("expected `instances` or `inputs`: did you mean `{known}`?"),
+        None if names().any(|name| name == "examples") => {
+            "expected `instances` or `inputs`; `examples` are for :classify and :regress".to_owned()
+        }
+        None => "expected `instances` or `inputs`".to_owned(),
     }
 }

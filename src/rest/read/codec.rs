@@ -105,9 +105,12 @@ impl Codec {
             Self::Int(int) => return int.element(body, number, options),
             Self::Bool => {
                 let value = finite.then(|| Decimal::new(&body[number.start..number.end]).integral().ok());
-                let bits = value.flatten().filter(|value| *value <= 1 && options.bool_numbers);
+                let bits = value.flatten().filter(|value| *value <= 1);
                 let positive = bits == Some(0) || byte(body, number.start) != b'-';
                 let bits = bits.filter(|_| positive).ok_or(Kind::NumberForBool)?;
+                if !options.bool_numbers {
+                    return Err(Kind::BitForBool);
+                }
                 return Ok(Element { bits, repaired: Some(Kind::NumberAsBool) });
             }
             Self::Text => return Err(Kind::NumberForString),

@@ -41,8 +41,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A key beside `instances` or `inputs` that is the name of an input, or close to one of the
-    /// two; a name in `inputs` that is not declared.
+    /// A key beside `instances` or `inputs`; a name in `inputs` that is not declared.
     IgnoredKey = Warning,
     /// A key of the body that was there before: the first counts.
     RepeatedKey = Warning,
@@ -69,9 +68,15 @@ kinds! {
     /// `1.5` for an integer.
     Inexact = Problem,
     Null = Problem,
+    /// `true` or `false` for a number, without `bool_numbers`.
     BoolForNumber = Problem,
+    /// 0 or 1 for a bool, without `bool_numbers`.
+    BitForBool = Problem,
+    /// Another number for a bool.
     NumberForBool = Problem,
-    /// A string for a number or a bool.
+    /// `"3.5"` for a number, without `string_numbers`.
+    QuotedNumber = Problem,
+    /// Another string for a number, or a string for a bool.
     StringForNumber = Problem,
     /// A number or a bool for a string.
     NumberForString = Problem,

@@ -12,6 +12,7 @@ mod finding;
 mod float;
 mod number;
 mod object;
+pub mod place;
 mod slot;
 mod text;
 mod value;
@@ -87,6 +88,8 @@ pub struct Input {
     pub shape: Shape,
     /// The payload of `tensor_content`; for strings, encoded fields `string_val`.
     pub values: Rope,
+    /// Where its first value is in the body, in bytes; in rows without names, the list of them.
+    pub at: usize,
 }
 
 /// Reads a body for the signature that `choose` finds for its name; an empty name is the default.

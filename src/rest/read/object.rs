@@ -176,6 +176,7 @@ impl Reader<'_> {
             return Ok(false);
         }
         slot.last = Some(scope.number);
+        slot.at.get_or_insert(self.cursor.at);
         self.value(slot, &scope.place)?;
         Ok(!repeated)
     }
@@ -237,6 +238,7 @@ impl Reader<'_> {
             let dtype = renamed.unwrap_or_else(|| guess(self.cursor.body, value.clone()));
             let mut slot = Slot::new(name, dtype, None);
             slot.last = Some(0);
+            slot.at = Some(value.start);
             let end = std::mem::replace(&mut self.cursor.at, value.start);
             self.value(&mut slot, &scope.place)?;
             self.cursor.at = end;

@@ -33,6 +33,8 @@ pub(super) struct Slot {
     pub(super) last: Option<u64>,
     /// Whether it is declared, but not in the first instance.
     pub(super) absent: bool,
+    /// Where its first value begins.
+    pub(super) at: Option<usize>,
 }
 
 /// What was read at once.
@@ -64,6 +66,7 @@ impl Slot {
             rank: None,
             last: None,
             absent: false,
+            at: None,
         }
     }
 
@@ -185,7 +188,8 @@ impl Slot {
             usize::try_from(elements).unwrap_or(usize::MAX).saturating_mul(self.dtype.size().unwrap_or(0))
         });
         let limit = limit.filter(|_| self.dtype != DataType::STRING);
-        Input { name: self.name, dtype: self.dtype, shape: dims, values: self.values.into_rope(limit) }
+        let values = self.values.into_rope(limit);
+        Input { name: self.name, dtype: self.dtype, shape: dims, values, at: self.at.unwrap_or(0) }
     }
 
     /// Whether the innermost lists are complex numbers `[re, im]`: if only then the rank is as

@@ -232,7 +232,9 @@ impl Reader<'_> {
                 self.fault(at, kind, shown, || match kind {
                     Kind::TooBig => number::TOO_BIG.to_owned(),
                     Kind::Inexact => format!("expected an integer for {dtype}, got a fraction"),
-                    Kind::NumberForBool => "expected true or false, got a number".to_owned(),
+                    Kind::NumberForBool | Kind::BitForBool => {
+                        "expected true or false, got a number".to_owned()
+                    }
                     Kind::NumberForString => "expected a string, got a number".to_owned(),
                     Kind::UnsupportedDtype => format!("{dtype} has no values in JSON"),
                     _ => format!("out of range of {dtype}"),
@@ -277,16 +279,21 @@ impl Reader<'_> {
             text::append(raw, text.escaped, out);
             return Ok(());
         }
-        if at.slot.codec.is_numeric() && self.options.string_numbers && !text.escaped {
+        let mut kind =
+            if matches!(at.slot.codec, Codec::None) { Kind::UnsupportedDtype } else { Kind::StringForNumber };
+        if at.slot.codec.is_numeric() && !text.escaped {
             let mut inside = Cursor { body: &body[..text.range.end], at: text.range.start };
             if let Ok(number) = number::token(&mut inside)
                 && number.end == text.range.end
             {
-                return self.number(at, &number, shown, Some(Kind::NumberInString));
+                if self.options.string_numbers {
+                    return self.number(at, &number, shown, Some(Kind::NumberInString));
+                }
+                if at.slot.codec.element(body, &number, self.options).is_ok() {
+                    kind = Kind::QuotedNumber;
+                }
             }
         }
-        let kind =
-            if matches!(at.slot.codec, Codec::None) { Kind::UnsupportedDtype } else { Kind::StringForNumber };
         let expected = if matches!(at.slot.codec, Codec::Bool) { "true or false" } else { "a number" };
         self.fault(at, kind, shown, || format!("expected {expected}, got a string"));
         self.push(at, 0)

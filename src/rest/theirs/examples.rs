@@ -1,11 +1,9 @@
 //! Classify and Regress bodies as messages with tf.Examples.
-use std::borrow::Cow;
-use std::collections::HashSet;
-
 use bytes::Bytes;
 
 use super::document::Document;
 use super::feature::Feature;
+use super::names::Names;
 use super::refusal::{Code, Refusal};
 use crate::rest::json::{Event, Kind, Walk};
 use crate::wire::Rope;
@@ -50,7 +48,7 @@ pub fn examples(
 ) -> Result<Examples, Refusal> {
     let document = Document::read(body)?;
     let members = document.members();
-    let mut writer = Writer::new(max_bytes);
+    let mut writer = Writer::new(document.body(), max_bytes);
     let mut context = None;
     if let Some(at) = members.context {
         writer.example(&mut Walk::at(document.body(), at))?;
@@ -92,6 +90,13 @@ pub fn examples(
     Ok(Examples { message, signature_name, examples, doubts: writer.doubts })
 }
 
+/// Whether a body without `examples` has the values of a Predict request.
+pub fn is_predict(body: &[u8]) -> bool {
+    let members = Document::read(body).map(|document| document.members());
+    members
+        .is_ok_and(|found| found.examples.is_none() && (found.instances.is_some() || found.inputs.is_some()))
+}
+
 /// `ClassificationRequest.model_spec`
 const MODEL_SPEC: u32 = 1;
 /// `ClassificationRequest.input`
@@ -119,18 +124,20 @@ fn put_field(out: &mut Vec<u8>, number: u32, payload: &[u8]) {
 /// The buffers are reused from example to example.
 #[derive(Debug)]
 struct Writer<'a> {
+    body: &'a [u8],
     max_bytes: usize,
     feature: Feature,
     /// The features of the last example, then the example.
     features: Vec<u8>,
     example: Vec<u8>,
-    names: Names<'a>,
+    names: Names,
     doubts: Doubts,
 }
 
 impl<'a> Writer<'a> {
-    fn new(max_bytes: usize) -> Self {
+    fn new(body: &'a [u8], max_bytes: usize) -> Self {
         Self {
+            body,
             max_bytes,
             feature: Feature::default(),
             features: Vec::new(),
@@ -158,61 +165,25 @@ impl<'a> Writer<'a> {
         self.features.clear();
         self.names.clear();
         walk.step();
-        while let Event::Key(name) = walk.step() {
-            let name = name.c_string();
+        loop {
             let at = walk.offset();
+            let Event::Key(name) = walk.step() else { break };
+            let name = name.c_string();
+            self.names.push(&name, at);
             self.feature.read(walk, &name)?;
             if let Some(at) = self.feature.overflow() {
                 self.doubts.overflow.get_or_insert(at);
             }
             self.feature.put_entry(&mut self.features, FEATURE, &name);
             self.limit(self.features.len())?;
-            if !self.names.insert(name) {
-                self.doubts.doubled.get_or_insert(at);
-            }
+        }
+        if self.doubts.doubled.is_none() {
+            self.doubts.doubled = self.names.doubled(self.body);
         }
         self.example.clear();
         if !self.features.is_empty() {
             put_field(&mut self.example, FEATURES, &self.features);
         }
         Ok(())
-    }
-}
-
-/// The names of the features of one example.
-#[derive(Debug, Default)]
-struct Names<'a>(HashSet<Cow<'a, [u8]>>);
-
-/// So many names are kept for the next example. Clearing a set takes time for its capacity, and a
-/// big example can be followed by many small ones.
-const MAX_KEPT: usize = 256;
-
-impl<'a> Names<'a> {
-    fn clear(&mut self) {
-        if self.0.capacity() > MAX_KEPT {
-            self.0 = HashSet::new();
-        }
-        self.0.clear();
-    }
-
-    /// Returns false if the name was there already.
-    fn insert(&mut self, name: Cow<'a, [u8]>) -> bool {
-        self.0.insert(name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_names_of_a_big_example_are_not_cleared_for_each_small_one() {
-        let mut names = Names::default();
-        for name in 0..10_000_u32 {
-            assert!(names.insert(Cow::Owned(name.to_le_bytes().to_vec())));
-        }
-        assert!(!names.insert(Cow::Owned(vec![0; 4])));
-        names.clear();
-        assert!(names.0.capacity() <= MAX_KEPT && names.insert(Cow::Owned(vec![0; 4])));
     }
 }

@@ -3,7 +3,7 @@
 //! It evaluates a body in TF Serving's order: syntax, `signature_name`, the signature, then
 //! `instances` or `inputs` (`http_rest_api_handler.cc`, `json_tensor.cc`). No tree of values is
 //! made: each step walks over the bytes again. Time is linear in the body. Memory beside the result
-//! is a bit for each open bracket, the names of one example, and a quoted string.
+//! is a bit for each open bracket, 16 bytes for each name of one example, and a quoted string.
 mod base64;
 mod decimal;
 mod document;
@@ -12,6 +12,7 @@ mod examples;
 mod feature;
 mod grisu;
 mod instances;
+mod names;
 mod refusal;
 mod tensor;
 
@@ -19,7 +20,7 @@ mod tensor;
 mod tests;
 
 pub use document::Document;
-pub use examples::{Doubts, Examples, examples};
+pub use examples::{Doubts, Examples, examples, is_predict};
 pub use refusal::{Code, Refusal};
 
 use crate::signature::Signatures;

@@ -10,6 +10,8 @@ use crate::support::client::Request;
 use crate::support::dense::{self, CASE, INPUT, OUTPUT};
 use crate::support::requests::{CLASSIFY, METADATA, PREDICT, Predict, REGRESS, STATUS, floats, outputs};
 
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 fn numbers(json: &Value) -> Vec<f32> {
     json.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
 }
@@ -98,14 +100,20 @@ async fn examples_are_sent_to_classify_and_regress() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_echoed_and_the_user_agent_names_the_client() {
+async fn a_request_id_is_echoed_the_trace_goes_on_and_the_user_agent_names_the_client() {
     let setup = serve(echo(FLOAT, &[-1, 3])).await;
     for (body, status) in [(r#"{"instances": [1, 2, 3]}"#, 200), (r#"{"instances": [[1, 2]]}"#, 400)] {
         let request = Ask::predict(&name(), body)
             .header("x-request-id", "order-17")
+            .header("traceparent", TRACEPARENT)
+            .header("tracestate", "a=b")
             .header("user-agent", "python-requests/2.31.0");
         let answer = request.send(&setup.sidecar.rest).await;
         assert_eq!((answer.status, answer.header("x-request-id").as_str()), (status, "order-17"));
+    }
+    let sent = setup.fake.only(PREDICT).headers;
+    for (name, value) in [("x-request-id", "order-17"), ("traceparent", TRACEPARENT), ("tracestate", "a=b")] {
+        assert_eq!(sent[name], value);
     }
     let client = ("client", "python-requests/2.31");
     let door = ("door", "rest");
@@ -124,6 +132,8 @@ async fn urls_that_are_none_of_the_api_are_answered_with_the_right_one() {
         ("POST", format!("/v1/models/{model}"), format!("POST /v1/models/{model}:predict")),
         ("POST", format!("/v1/models/{model}:Predict"), format!("POST /v1/models/{model}:predict")),
         ("GET", format!("/v1/models/{model}:predict"), format!("POST /v1/models/{model}:predict")),
+        ("POST", format!("/v1/models/{model}:explain"), format!("POST /v1/models/{model}:predict")),
+        ("POST", format!("/v1/models/{model}:predict/"), format!("POST /v1/models/{model}:predict")),
         ("GET", format!("/v1/models/{model}/"), format!("GET /v1/models/{model}")),
     ] {
         let answer = Ask::of(method, &path).send(&setup.sidecar.rest).await;

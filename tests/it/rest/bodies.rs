@@ -56,9 +56,13 @@ async fn compressed_bodies_are_read() {
         let answer = half.send(&setup.sidecar.rest).await;
         assert_eq!(answer.status, 400, "{coding}: {}", answer.text());
     }
-    let answer =
-        Ask::post(&path(), gzip(BODY)).header("content-encoding", "br").send(&setup.sidecar.rest).await;
-    assert_eq!(answer.status, 501, "{}", answer.text());
+    for (coding, name) in [("br", "br"), ("gzip, gzip", "more than one"), ("deflate,zstd", "more than one")] {
+        let ask = Ask::post(&path(), gzip(BODY)).header("content-encoding", coding);
+        let answer = ask.send(&setup.sidecar.rest).await;
+        assert_eq!((answer.status, answer.header("accept-encoding").as_str()), (415, "gzip, deflate, zstd"));
+        let text = format!("content-encoding `{name}` is not supported (supported: gzip, deflate, zstd)");
+        assert_eq!((answer.error(), answer.header("content-type")), (text, "application/json".to_owned()));
+    }
     setup.sidecar.stop().await;
 }
 

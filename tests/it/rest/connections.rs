@@ -66,10 +66,20 @@ async fn methods_and_paths_that_are_none_of_the_api() {
     }
     let answer = http.call(&Ask::get("/monitoring/prometheus/metrics")).await;
     assert_eq!((answer.status, answer.error().as_str()), (404, "Not Found"));
-    http.send(&Ask::of("HEAD", "/v1/openapi.json").bytes()).await;
-    let head = http.head().await;
-    assert!(head.status == 200 && head.header("content-length").parse::<usize>().unwrap() > 100, "{head:?}");
-    // The next answer begins right behind the head.
+    let model = format!("/v1/models/{}", name());
+    for path in ["/v1/openapi.json", &model, &format!("{model}/metadata"), "/v1/models/none", "/elsewhere"] {
+        let get = http.call(&Ask::get(path)).await;
+        http.send(&Ask::of("HEAD", path).bytes()).await;
+        let head = http.head().await;
+        let of =
+            |answer: &Answer| (answer.status, answer.header("content-length"), answer.header("content-type"));
+        assert_eq!(of(&head), of(&get), "{path}");
+        assert_eq!(get.header("content-length"), get.body.len().to_string());
+        // The next answer begins right behind the head.
+        assert_eq!(first(http.call(&row(3)).await), 3.0);
+    }
+    http.send(&Ask::of("HEAD", &format!("{model}:predict")).bytes()).await;
+    assert_eq!(http.head().await.status, 400);
     assert_eq!(first(http.call(&row(3)).await), 3.0);
     setup.sidecar.stop().await;
 }
@@ -160,20 +170,38 @@ async fn too_many_requests_in_flight_are_answered_429() {
     setup.sidecar.stop().await;
 }
 
-/// A client that leaves looks like one that has only closed its half, so its request runs on.
+/// Long before its deadline of 30 seconds.
 #[tokio::test]
-async fn a_client_that_leaves_frees_its_place_at_the_deadline() {
-    let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| {
-        config.limits.max_inflight_requests = 1;
-        config.rest_timeout = Duration::from_millis(200);
-    })
-    .await;
-    let _gate = setup.fake.hold(PREDICT, 1);
-    let mut held = Http::connect(&setup.sidecar.rest).await;
-    held.send(&row(1).bytes()).await;
-    setup.fake.called(PREDICT, 1).await;
-    drop(held);
-    within("a free place", async { while row(2).send(&setup.sidecar.rest).await.status == 429 {} }).await;
+async fn a_client_that_leaves_cancels_its_request() {
+    let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| config.limits.max_inflight_requests = 1).await;
+    let chunked = Ask::chunked(&format!("/v1/models/{}:predict", name()), &[BODY.as_bytes()]);
+    for (number, request) in [row(1), chunked].into_iter().enumerate() {
+        let _gate = setup.fake.hold(PREDICT, 1);
+        let calls = setup.fake.count(PREDICT);
+        let mut held = Http::connect(&setup.sidecar.rest).await;
+        held.send(&request.bytes()).await;
+        setup.fake.called(PREDICT, calls + 1).await;
+        drop(held);
+        let cancelled = [("code", "CANCELLED"), ("door", "rest")];
+        let count = number as f64 + 1.0;
+        within("a cancelled request", async {
+            while metric(&setup, "requests_total", &cancelled).await < count {}
+        })
+        .await;
+        assert_eq!(first(row(2).send(&setup.sidecar.rest).await), 2.0);
+    }
+    setup.sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_within_its_body_is_gone_at_once() {
+    let setup = serve(echo(FLOAT, &[-1, 3])).await;
+    let bytes = row(1).bytes();
+    let mut http = Http::connect(&setup.sidecar.rest).await;
+    http.send(&bytes[..bytes.len() - 1]).await;
+    tokio::io::AsyncWriteExt::shutdown(&mut http.socket).await.unwrap();
+    http.closes().await;
+    assert_eq!(setup.fake.count(PREDICT), 0);
     setup.sidecar.stop().await;
 }
 
@@ -233,5 +261,31 @@ async fn a_client_may_close_its_half_behind_its_request() {
     tokio::io::AsyncWriteExt::shutdown(&mut http.socket).await.unwrap();
     assert_eq!(first(http.answer().await), 1.0);
     http.closes().await;
+    setup.sidecar.stop().await;
+}
+
+/// It reads an interim response, which clients skip, and then its answer, also a large one.
+#[tokio::test]
+async fn a_client_that_has_closed_its_half_is_waited_for() {
+    let setup = serve(echo(FLOAT, &[-1, 3])).await;
+    let many = format!(r#"{{"instances": [{}[7, 2, 3]]}}"#, "[7, 2, 3], ".repeat(200_000));
+    for body in [BODY.to_owned(), many] {
+        let gate = setup.fake.hold(PREDICT, 1);
+        let calls = setup.fake.count(PREDICT);
+        let mut http = Http::connect(&setup.sidecar.rest).await;
+        http.send(&Ask::predict(&name(), &body).bytes()).await;
+        setup.fake.called(PREDICT, calls + 1).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut http.socket).await.unwrap();
+        assert_eq!(http.head().await.status, 100);
+        gate.open();
+        let answer = http.answer().await.ok();
+        assert_eq!(answer.json()["predictions"].as_array().unwrap().len(), body.matches("2, 3").count());
+        http.closes().await;
+    }
+    // What needs no body, too.
+    let mut http = Http::connect(&setup.sidecar.rest).await;
+    http.send(&Ask::get("/v1/openapi.json").bytes()).await;
+    tokio::io::AsyncWriteExt::shutdown(&mut http.socket).await.unwrap();
+    http.answer().await.ok();
     setup.sidecar.stop().await;
 }

@@ -5,6 +5,7 @@ mod connections;
 mod examples;
 mod hostile;
 mod http2;
+mod mistakes;
 mod modes;
 mod repairs;
 mod sharing;

@@ -143,7 +143,7 @@ async fn what_has_no_right_reading_is_refused_with_its_place() {
         (r#"{"instances": [[1, null]]}"#, "DTYPE_MISMATCH", "/instances/0/1", 19),
         (r#"{"instances": [[1, 2], [3]]}"#, "RAGGED", "/instances/1", 23),
         (r#"{"instances": [{"b64": "AAA="}]}"#, "DTYPE_MISMATCH", "/instances/0", 15),
-        (r#"{"instances": [[1, 2],]}"#, "MALFORMED", "", 22),
+        (r#"{"instances": [[1, 2],]}"#, "MALFORMED", "/instances", 22),
         (r#"{"instances": [{"x": [1, 2], "x": [3, 4]}]}"#, "MALFORMED", "/instances/0/x", 29),
     ] {
         assert_eq!(refused(&setup, body).await, (reason.into(), pointer.into(), Some(offset)), "{body}");
@@ -174,11 +174,16 @@ async fn text_is_never_decoded_as_base64_on_a_guess() {
 }
 
 #[tokio::test]
-async fn the_name_of_an_input_beside_instances_is_ignored_with_a_warning() {
+async fn every_key_beside_instances_is_ignored_with_a_warning() {
     let setup = serve(echo(FLOAT, &[-1, 3])).await;
-    let answer =
-        predict(&setup, r#"{"instances": [[1, 2, 3]], "x": [[4, 5, 6]], "parameters": {"k": 1}}"#).await.ok();
-    assert!(answer.header("tfs-sidecar-warning").contains("/x"), "{answer:?}");
-    assert_eq!(answer.repairs(), [""; 0]);
+    for (key, meant) in [("x", ""), ("parameters", ""), ("instance", "did you mean `instances`?")] {
+        let body = format!(r#"{{"instances": [[1, 2, 3]], "{key}": [[4, 5, 6]]}}"#);
+        let answer = predict(&setup, &body).await.ok();
+        let warning = answer.header("tfs-sidecar-warning");
+        assert!(warning.contains(&format!("/{key}, byte 27")) && warning.contains(meant), "{answer:?}");
+        assert_eq!(answer.repairs(), [""; 0]);
+    }
+    let body = r#"{"instances": [[1, 2, 3]], "a": 1, "b": {"c": []}}"#;
+    assert_eq!(predict(&setup, body).await.ok().all("tfs-sidecar-warning").len(), 2);
     setup.sidecar.stop().await;
 }

@@ -29,8 +29,11 @@ fn every_problem_has_its_kind_and_place() {
         (integer, r#"{"inputs":{"x":[[1,1.5,3]]}}"#, Kind::Inexact, "/inputs/x/0/1"),
         (single, r#"{"inputs":[[1,null,3]]}"#, Kind::Null, "/inputs/0/1"),
         (single, r#"{"inputs":[[1,true,3]]}"#, Kind::BoolForNumber, "/inputs/0/1"),
-        (bool, r#"{"inputs":[true,0]}"#, Kind::NumberForBool, "/inputs/1"),
-        (single, r#"{"inputs":[[1,"2",3]]}"#, Kind::StringForNumber, "/inputs/0/1"),
+        (bool, r#"{"inputs":[true,0]}"#, Kind::BitForBool, "/inputs/1"),
+        (bool, r#"{"inputs":[true,2]}"#, Kind::NumberForBool, "/inputs/1"),
+        (single, r#"{"inputs":[[1,"2",3]]}"#, Kind::QuotedNumber, "/inputs/0/1"),
+        (single, r#"{"inputs":[[1,"2x",3]]}"#, Kind::StringForNumber, "/inputs/0/1"),
+        (integer, r#"{"inputs":[[1,"2.5",3]]}"#, Kind::StringForNumber, "/inputs/0/1"),
         (text, r#"{"inputs":["a",1]}"#, Kind::NumberForString, "/inputs/1"),
         (single, r#"{"inputs":[[1,{"a":{}},3]]}"#, Kind::ObjectForValue, "/inputs/0/1"),
         (single, r#"{"instances":[{"x":{"b64":"AA=="}}]}"#, Kind::Base64ForNumber, "/instances/0/x"),
@@ -51,10 +54,12 @@ fn every_problem_has_its_kind_and_place() {
         (two, r#"{"inputs":[[1]]}"#, Kind::NamesNeeded, "/inputs"),
         (single, r#"{"signature_name":1,"instances":[1]}"#, Kind::SignatureName, "/signature_name"),
         (single, r#"{"instances":[1],"signature_name":"no"}"#, Kind::UnknownSignature, "/signature_name"),
-        (&[], r#"{"instances":[1]}"#, Kind::NoInputs, "/signature_name"),
+        (&[], r#"{"instances":[1]}"#, Kind::NoInputs, ""),
         (none, r#"{"inputs":1}"#, Kind::UnsupportedDtype, "/inputs"),
         (single, "[1]", Kind::NotAnObject, ""),
-        (single, r#"{"instances":[[1,2,3]"#, Kind::Syntax, ""),
+        (single, r#"{"instances":[[1,2,3]"#, Kind::Syntax, "/instances"),
+        (single, r#"{"instances":[[1,2,3,"#, Kind::Syntax, "/instances/0"),
+        (single, r#"{"instances":[[1,2,3]],}"#, Kind::Syntax, ""),
     ];
     let mut seen = Vec::new();
     for (inputs, body, kind, pointer) in cases {
@@ -89,7 +94,7 @@ fn what_is_not_a_problem_is_read_and_reported() {
         (single, r#"{"instances":[[true,2]]}"#, &[Kind::BoolAsNumber]),
         (&["b:bool:[-1]"], r#"{"instances":[1,true]}"#, &[Kind::NumberAsBool]),
         (single, r#"{"instances":[{"X":[1,2]}]}"#, &[Kind::MissingInput, Kind::UndeclaredInput]),
-        (single, r#"{"instances":[[1,2]],"x":1,"instance":2}"#, &[Kind::IgnoredKey, Kind::IgnoredKey]),
+        (single, r#"{"instances":[[1,2]],"x":1,"other":2}"#, &[Kind::IgnoredKey, Kind::IgnoredKey]),
         (single, r#"{"inputs":{"x":[[1,2]],"y":null}}"#, &[Kind::IgnoredKey]),
         (single, r#"{"instances":[[1,2]],"instances":3}"#, &[Kind::RepeatedKey]),
     ];
