@@ -12,7 +12,8 @@ pub const INDEX: &str = "variables/variables.index";
 pub const WARMUP: &str = "assets.extra/tf_serving_warmup_requests";
 const AGAIN: &str = "copy the version again under a new number, and rename the folder to its number only when all files are there";
 /// How unfinished copies are called.
-const UNFINISHED: &[&str] = &[".tmp", ".part", ".partial", ".crdownload", "_.gstmp", "._COPYING_", ".filepart", ".swp"];
+const UNFINISHED: &[&str] =
+    &[".tmp", ".part", ".partial", ".crdownload", "_.gstmp", "._COPYING_", ".filepart", ".swp"];
 /// Files of one kind that are listed one by one.
 const MAX_LISTED: usize = 20;
 
@@ -37,7 +38,8 @@ pub fn not_a_folder(name: &str, head: &[u8]) -> Finding {
         return fail("an empty file").act(Actor::Platform, AGAIN);
     }
     if head.starts_with(b"PK") {
-        return fail("a Keras 3 file (or another ZIP archive)").act(Actor::Exporter, format!("export it: {load}"));
+        return fail("a Keras 3 file (or another ZIP archive)")
+            .act(Actor::Exporter, format!("export it: {load}"));
     }
     if head.starts_with(b"\x89HDF") {
         let action = format!("export it: {load} (weights alone: build the model, load_weights, then export)");
@@ -61,19 +63,36 @@ pub fn not_a_folder(name: &str, head: &[u8]) -> Finding {
 pub fn not_a_saved_model(files: &Listing) -> Finding {
     let has = |end: &str| files.keys().find(|path| path.ends_with(end));
     let fail = |why: String| {
-        Finding::new(Level::Fail, CHECK, "the folder has no `saved_model.pb`: TensorFlow Serving does not load it").why(why)
+        Finding::new(
+            Level::Fail,
+            CHECK,
+            "the folder has no `saved_model.pb`: TensorFlow Serving does not load it",
+        )
+        .why(why)
     };
     if let Some(text) = has("saved_model.pbtxt") {
-        let what = format!("the SavedModel is text (`{text}`), which TensorFlow Serving loads and this check does not read");
+        let what = format!(
+            "the SavedModel is text (`{text}`), which TensorFlow Serving loads and this check does not read"
+        );
         return Finding::new(Level::Warn, CHECK, what).act(Actor::Exporter, "export it as `saved_model.pb`");
     }
     if let Some(chunked) = has("saved_model.cpb") {
-        let what = format!("the SavedModel is split into chunks (`{chunked}`), which this check does not read");
+        let what =
+            format!("the SavedModel is split into chunks (`{chunked}`), which this check does not read");
         return Finding::new(Level::Warn, CHECK, what).act(Actor::Exporter, "");
     }
     for end in [".keras", ".h5", ".hdf5", ".tflite"] {
         if let Some(file) = has(end) {
-            let inner = not_a_folder(file, if end == ".keras" { b"PK" } else if end == ".tflite" { b"    TFL3" } else { b"\x89HDF" });
+            let inner = not_a_folder(
+                file,
+                if end == ".keras" {
+                    b"PK"
+                } else if end == ".tflite" {
+                    b"    TFL3"
+                } else {
+                    b"\x89HDF"
+                },
+            );
             return fail(inner.what).act(inner.who, inner.action);
         }
     }
@@ -97,7 +116,8 @@ pub fn version_folder(name: &str) -> Option<Finding> {
         return None;
     }
     let what = format!("the folder `{name}` is not named by a version number");
-    let action = "put it below the base path under a number, such as `model/1`, and increase it with each export";
+    let action =
+        "put it below the base path under a number, such as `model/1`, and increase it with each export";
     Some(
         Finding::new(Level::Warn, CHECK, what)
             .why("TensorFlow Serving passes over other folders")
@@ -122,7 +142,8 @@ pub fn check(files: &Listing, model: &SavedModel, index: Option<&Index>) -> Vec<
         let action = "give the user of TensorFlow Serving the right to read them (chmod -R a+rX)";
         findings.push(Finding::new(Level::Warn, CHECK, what).act(Actor::Platform, action));
     }
-    for path in files.keys().filter(|path| UNFINISHED.iter().any(|end| path.ends_with(end))).take(MAX_LISTED) {
+    for path in files.keys().filter(|path| UNFINISHED.iter().any(|end| path.ends_with(end))).take(MAX_LISTED)
+    {
         let what = format!("`{path}` looks like a copy that is not finished");
         findings.push(platform(Level::Warn, what, ""));
     }
@@ -164,10 +185,10 @@ fn no_graph(model: &SavedModel) -> Finding {
 }
 
 fn variables(files: &Listing, meta: &MetaGraph, index: Option<&Index>, findings: &mut Vec<Finding>) {
-    let fail = |what: String, why: &str| {
-        Finding::new(Level::Fail, CHECK, what).why(why).act(Actor::Platform, AGAIN)
-    };
-    let restores = ["RestoreV2", "VarHandleOp", "VariableV2"].iter().any(|op| meta.graph.ops.contains_key(*op));
+    let fail =
+        |what: String, why: &str| Finding::new(Level::Fail, CHECK, what).why(why).act(Actor::Platform, AGAIN);
+    let restores =
+        ["RestoreV2", "VarHandleOp", "VariableV2"].iter().any(|op| meta.graph.ops.contains_key(*op));
     let has_any = files.keys().any(|path| path.starts_with("variables/"));
     let shards = files.keys().filter(|path| path.starts_with("variables/variables.data-"));
     let Some(index) = index else {
@@ -217,7 +238,8 @@ fn variables(files: &Listing, meta: &MetaGraph, index: Option<&Index>, findings:
 pub fn versions(meta: &MetaGraph, release: Option<Release>) -> Vec<Finding> {
     let versions = &meta.versions;
     let mut findings = Vec::new();
-    let wrote = if meta.tensorflow_version.is_empty() { "an unknown TensorFlow" } else { &meta.tensorflow_version };
+    let wrote =
+        if meta.tensorflow_version.is_empty() { "an unknown TensorFlow" } else { &meta.tensorflow_version };
     let what = format!("written by TensorFlow {wrote} (graph version {})", versions.producer);
     findings.push(Finding::new(Level::Ok, "versions", what));
     if versions.producer < 0 {
@@ -229,7 +251,10 @@ pub fn versions(meta: &MetaGraph, release: Option<Release>) -> Vec<Finding> {
     let own = release.graph_version();
     let why = "the version does not load";
     if versions.min_consumer > own {
-        let what = format!("the graph demands graph version {}, TensorFlow {release} has {own}", versions.min_consumer);
+        let what = format!(
+            "the graph demands graph version {}, TensorFlow {release} has {own}",
+            versions.min_consumer
+        );
         let action = "run a newer TensorFlow Serving";
         findings.push(Finding::new(Level::Fail, "versions", what).why(why).act(Actor::Platform, action));
     }

@@ -8,9 +8,13 @@ mod fields;
 pub mod files;
 pub mod finding;
 pub mod graph;
+pub mod lint;
 pub mod ops;
+pub mod probe;
 mod reach;
 pub mod saved_model;
+pub mod tfrecord;
+pub mod warmup;
 
 pub use fields::ReadError;
 pub use finding::{Actor, Finding, Level};

@@ -55,6 +55,8 @@ const ALLOWED: &[(&str, &str)] = &[
     // Who must act is said as for errors; warm-up records are judged as requests are.
     ("doctor", "explain"),
     ("doctor", "repair"),
+    // The request of a probe is a protobuf message.
+    ("doctor", "proto"),
 ];
 
 /// What only layer 3 and above may use: waiting, counting, logging, files, clocks.

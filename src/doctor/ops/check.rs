@@ -32,7 +32,9 @@ struct Reach<'a>(Option<Vec<(&'a str, BTreeSet<&'a str>)>>);
 impl<'a> Reach<'a> {
     fn of(meta: &'a MetaGraph) -> Self {
         let all = meta.signatures.iter();
-        Self(all.map(|signature| Some((signature.name.as_str(), meta.graph.reached_by(signature)?))).collect())
+        Self(
+            all.map(|signature| Some((signature.name.as_str(), meta.graph.reached_by(signature)?))).collect(),
+        )
     }
 
     fn need(&self, op: &str, used: &OpUse) -> Need {
@@ -107,7 +109,9 @@ fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings
         findings.push(Finding::new(level, CHECK, what).why(need.why(place)).act(who, action));
     };
     if PYTHON.contains(&name) {
-        let what = format!("op `{name}` calls Python (tf.py_function, tf.numpy_function), which no TensorFlow Serving has");
+        let what = format!(
+            "op `{name}` calls Python (tf.py_function, tf.numpy_function), which no TensorFlow Serving has"
+        );
         let action = "write that part in TensorFlow operations, or move it to the client, and export again";
         return find(Level::Fail, what, &used.first, Actor::Exporter, action);
     }
@@ -115,7 +119,9 @@ fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings
         return match package_of(name) {
             Some(package) => {
                 let (level, where_it_is) = match package.in_serving {
-                    Some(since) => (Level::Warn, format!("the official TensorFlow Serving has them since {since}")),
+                    Some(since) => {
+                        (Level::Warn, format!("the official TensorFlow Serving has them since {since}"))
+                    }
                     None => (Level::Fail, "TensorFlow Serving is not built with it".to_owned()),
                 };
                 let what = format!("op `{name}` is of {}: {where_it_is}", package.name);
@@ -158,7 +164,8 @@ fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings
         let unknown = seen.types & !is.types(release) & COMPARED;
         if unknown != 0 {
             let dtype = DataType::from_number(unknown.trailing_zeros() as i32);
-            let since = Release::all().find(|other| is.is_in(*other) && is.types(*other) & unknown == unknown);
+            let since =
+                Release::all().find(|other| is.is_in(*other) && is.types(*other) & unknown == unknown);
             let when = since.map_or_else(
                 || format!("no TensorFlow in {} takes it", known()),
                 |since| format!("since {since}"),
@@ -180,7 +187,8 @@ fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings
     }
     if let Some(needed) = stable_hlo(name, used).filter(|needed| *needed > release) {
         let version = used.attrs.get("version").and_then(|attr| attr.numbers).map_or(0, |(_, most)| most);
-        let what = format!("XlaCallModule version {version} needs TensorFlow {needed}, the server runs {release}");
+        let what =
+            format!("XlaCallModule version {version} needs TensorFlow {needed}, the server runs {release}");
         let action = "run a newer TensorFlow Serving, or export with an older serialization version (jax_serialization_version of JAX)";
         find(Level::Fail, what, &used.first, Actor::Platform, action);
     }
@@ -205,7 +213,9 @@ fn broken(meta: &MetaGraph, findings: &mut Vec<Finding>) {
     for (name, place) in meta.graph.unknown_inputs.iter().take(MAX_LISTED) {
         let what = format!("an input of node `{}` is node `{name}`, which does not exist", place.node);
         findings.push(
-            Finding::new(Level::Fail, CHECK, what).why("the version does not load").act(Actor::Exporter, again),
+            Finding::new(Level::Fail, CHECK, what)
+                .why("the version does not load")
+                .act(Actor::Exporter, again),
         );
     }
     for (name, place) in meta.graph.unknown_functions.iter().take(MAX_LISTED) {

@@ -49,12 +49,7 @@ const PACKAGES: &[Package] = &[
         in_serving: Some("2.11"),
         action: "run the official TensorFlow Serving 2.11 or newer, which has the inference operations of decision forests",
     },
-    Package {
-        name: "tensorflow_addons",
-        ops: &["Addons>*", "Addons*"],
-        in_serving: None,
-        action: LINK,
-    },
+    Package { name: "tensorflow_addons", ops: &["Addons>*", "Addons*"], in_serving: None, action: LINK },
     Package {
         name: "ScaNN (tensorflow_recommenders)",
         ops: &["Scann>*", "Scann*"],
@@ -73,30 +68,15 @@ const PACKAGES: &[Package] = &[
         in_serving: None,
         action: "export the model for inference: Horovod is needed for training only (wrap the optimizer after the model is built, or load the weights into a model without it)",
     },
-    Package {
-        name: "tensorflow_io",
-        ops: &["IO>*"],
-        in_serving: None,
-        action: LINK,
-    },
-    Package {
-        name: "tensorflow_recommenders_addons",
-        ops: &["TFRA>*"],
-        in_serving: None,
-        action: LINK,
-    },
+    Package { name: "tensorflow_io", ops: &["IO>*"], in_serving: None, action: LINK },
+    Package { name: "tensorflow_recommenders_addons", ops: &["TFRA>*"], in_serving: None, action: LINK },
     Package {
         name: "struct2tensor or tfx_bsl",
         ops: &["DecodeProtoSparse*", "Struct2Tensor>*", "EquiJoin*", "CreatePath*", "RunGraph*"],
         in_serving: Some("2.1"),
         action: LINK,
     },
-    Package {
-        name: "tensorflow_quantum",
-        ops: &["Tfq*"],
-        in_serving: None,
-        action: LINK,
-    },
+    Package { name: "tensorflow_quantum", ops: &["Tfq*"], in_serving: None, action: LINK },
     Package {
         name: "tf.contrib",
         ops: &[

@@ -22,10 +22,16 @@ fn the_table_is_small_and_has_all_releases() {
 
 #[test]
 fn versions_are_read_as_people_write_them() {
-    for (text, minor, is_known) in
-        [("2.15", "2.15", true), ("2.15.1", "2.15", true), ("v2.16.0-rc1", "2.16", true), ("2.99", "2.21", false)]
-    {
-        assert_eq!(Release::parse(text).map(|(it, known)| (it.to_string(), known)), Ok((minor.into(), is_known)));
+    for (text, minor, is_known) in [
+        ("2.15", "2.15", true),
+        ("2.15.1", "2.15", true),
+        ("v2.16.0-rc1", "2.16", true),
+        ("2.99", "2.21", false),
+    ] {
+        assert_eq!(
+            Release::parse(text).map(|(it, known)| (it.to_string(), known)),
+            Ok((minor.into(), is_known))
+        );
     }
     assert_eq!(Release::parse("1.15"), Err(VersionError::Old("1.15".to_owned())));
     assert_eq!(Release::parse("latest"), Err(VersionError::Invalid("latest".to_owned())));
@@ -50,7 +56,8 @@ fn operations_have_their_first_and_last_release_and_their_dtypes() {
 #[test]
 fn an_error_about_an_operation_says_which_release_or_package_has_it() {
     let unregistered = |op: &str| {
-        of_error(&format!("NOT_FOUND: Op type not registered '{op}' in binary running on host. Make sure")).unwrap()
+        of_error(&format!("NOT_FOUND: Op type not registered '{op}' in binary running on host. Make sure"))
+            .unwrap()
     };
     assert!(unregistered("XlaCallModule").contains("since TensorFlow 2.10"));
     assert!(unregistered("MatMul").contains("every TensorFlow since 2.4"));
@@ -60,8 +67,13 @@ fn an_error_about_an_operation_says_which_release_or_package_has_it() {
     assert!(unregistered("TreePredictions").contains("tf.contrib"));
     assert!(unregistered("att_sum_bahdanau").contains("custom op"));
     let attr = |text: &str| of_error(text).unwrap();
-    assert!(attr("NodeDef mentions attr 'batch_dims' not in Op<name=GatherV2; signature=params:Tparams>").contains("every TensorFlow since 2.4"));
-    assert!(attr("NodeDef mentions attr 'grad_a' not in Op<name=MatMul; s>").contains("since TensorFlow 2.16"));
+    assert!(
+        attr("NodeDef mentions attr 'batch_dims' not in Op<name=GatherV2; signature=params:Tparams>")
+            .contains("every TensorFlow since 2.4")
+    );
+    assert!(
+        attr("NodeDef mentions attr 'grad_a' not in Op<name=MatMul; s>").contains("since TensorFlow 2.16")
+    );
     assert!(attr("NodeDef mentions attr 'index_type' not in Op<name=Fill>").contains("index_type"));
     assert_eq!(of_error("In[0] is not a matrix"), None);
 }
