@@ -245,7 +245,7 @@ mod tests {
             let shard = fixture(&format!("{model}/variables/variables.data-00000-of-00001"));
             assert_eq!((index.shards, index.size_of(0)), (1, shard.len() as u64), "{model}");
             assert_eq!(index.sizes(), [shard.len() as u64]);
-            assert!(index.tensors.len() > 1, "{model}");
+            assert!(!index.tensors.is_empty(), "{model}");
             assert_eq!(index.damaged(0, Cursor::new(&shard)).unwrap(), [""; 0], "{model}");
             let mut changed = shard.clone();
             let tensor = index.tensors.iter().find(|tensor| tensor.dtype != STRING).unwrap();

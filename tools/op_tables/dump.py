@@ -22,22 +22,27 @@ class Buffer(ctypes.Structure):
 def python_symbols(folder):
     """TensorFlow 2.4 needs a data symbol that Python no longer exports. Lazy binding does not help
     with data, so a library provides it."""
-    library = Path(folder) / "symbols.so"
+    shim = Path(folder) / "symbols.so"
     source = "int _Py_CheckRecursionLimit = 1000;\n"
-    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(shim)]
     subprocess.run(command, input=source.encode(), check=True)
-    ctypes.CDLL(str(library), mode=os.RTLD_NOW | os.RTLD_GLOBAL)
+    ctypes.CDLL(str(shim), mode=os.RTLD_NOW | os.RTLD_GLOBAL)
 
 
-def main(root):
+def library(root):
+    """TensorFlow's C API."""
     with tempfile.TemporaryDirectory() as folder:
         python_symbols(folder)
     mode = os.RTLD_LAZY | os.RTLD_GLOBAL
     ctypes.CDLL(str(root / "libtensorflow_framework.so.2"), mode=mode)
     path = next(root / name for name in LIBRARIES if (root / name).exists())
-    library = ctypes.CDLL(str(path), mode=mode)
-    library.TF_GetAllOpList.restype = ctypes.POINTER(Buffer)
-    buffer = library.TF_GetAllOpList().contents
+    return ctypes.CDLL(str(path), mode=mode)
+
+
+def main(root):
+    tf = library(root)
+    tf.TF_GetAllOpList.restype = ctypes.POINTER(Buffer)
+    buffer = tf.TF_GetAllOpList().contents
     sys.stdout.buffer.write(ctypes.string_at(buffer.data, buffer.length))
     sys.stdout.flush()
     # Its static destructors are of no use here, and some need Python.

@@ -52,16 +52,20 @@ def download(version, python, folder):
     return next(folder.glob("*.whl"))
 
 
+def unpacked(version, python, folder):
+    """Downloads a wheel and unpacks its libraries and headers."""
+    wheel = download(version, python, folder)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder, [name for name in archive.namelist() if WANTED.match(name)])
+    wheel.unlink()
+    return folder / "tensorflow"
+
+
 def registry(version, python):
     """The serialized `OpList` of a release, its GraphDef version, and whether it ignores attributes that
     it does not know."""
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        wheel = download(version, python, folder)
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder, [name for name in archive.namelist() if WANTED.match(name)])
-        wheel.unlink()
-        root = folder / "tensorflow"
+        root = unpacked(version, python, Path(folder))
         ignores = any(IGNORES in path.read_bytes() for path in root.glob("**/*.so*"))
         headers = "".join(path.read_text() for path in root.glob("include/**/*version.h"))
         producer = int(re.search(r"#define TF_GRAPH_DEF_VERSION (\d+)", headers).group(1))
@@ -72,6 +76,14 @@ def registry(version, python):
 def types_of(attr):
     """The dtypes that a type attribute may be, as a number with a bit for each; 0 if it may be any."""
     return sum(1 << number for number in attr.allowed_values.list.type if number < 64)
+
+
+def is_zero(attr):
+    """Whether an attribute's default is false, 0, or empty."""
+    kind = attr.default_value.WhichOneof("value")
+    if kind == "list":
+        return not attr.default_value.list.ByteSize()
+    return kind in ("b", "i", "f", "s") and not getattr(attr.default_value, kind)
 
 
 def letter(index):
@@ -92,7 +104,8 @@ def render(registries):
             for attr in by_release[index][name].attr:
                 attrs.setdefault(attr.name, []).append((index, attr))
         for attr, uses in sorted(attrs.items()):
-            word = attr + ("" if uses[-1][1].HasField("default_value") else "!")
+            latest = uses[-1][1]
+            word = attr + ("~" if is_zero(latest) else "" if latest.HasField("default_value") else "!")
             own = letter(uses[0][0]) + letter(uses[-1][0])
             if own != span:
                 word += "@" + own

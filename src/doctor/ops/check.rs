@@ -14,9 +14,12 @@ const MAX_LISTED: usize = 50;
 /// `ref` dtypes and dtypes that do not fit the bits of the table are not compared.
 const COMPARED: u64 = !1;
 
+/// Attributes that change no result: names for debugging.
+const HARMLESS: &[&str] = &["debug_name"];
+
 /// Where an operation is needed: it decides how bad it is if the server does not have it.
 enum Need {
-    /// The main graph is checked when the version is loaded.
+    /// In the main graph, which is checked when the version is loaded, or in what a load runs.
     Load,
     /// These signatures fail, on each request.
     Signatures(Vec<String>),
@@ -26,8 +29,11 @@ enum Need {
     Unknown,
 }
 
-/// What each signature reaches.
+/// What each signature reaches, and under an empty name what is run when the version is loaded.
 struct Reach<'a>(Option<Vec<(&'a str, BTreeSet<&'a str>)>>);
+
+/// The pseudo-signature of the operation that initializes a version (saved_model/constants.h).
+const INIT: &str = "__saved_model_init_op";
 
 impl<'a> Reach<'a> {
     fn of(meta: &'a MetaGraph) -> Self {
@@ -44,6 +50,9 @@ impl<'a> Reach<'a> {
         let Some(all) = &self.0 else { return Need::Unknown };
         let reaching = all.iter().filter(|(_, ops)| ops.contains(op));
         let names: Vec<String> = reaching.map(|(name, _)| (*name).to_owned()).collect();
+        if names.iter().any(String::is_empty) {
+            return Need::Load;
+        }
         if names.is_empty() { Need::Nothing } else { Need::Signatures(names) }
     }
 }
@@ -51,7 +60,7 @@ impl<'a> Reach<'a> {
 impl Need {
     fn level(&self) -> Level {
         match self {
-            Self::Nothing => Level::Warn,
+            Self::Nothing => Level::Ok,
             Self::Load | Self::Signatures(_) | Self::Unknown => Level::Fail,
         }
     }
@@ -154,6 +163,12 @@ fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings
             );
             let what = format!("attribute `{attr}` of {name} is unknown to TensorFlow {release} ({when})");
             if release.ignores_attributes() {
+                // What is ignored and says nothing changes nothing.
+                if !seen.is_set && known_attr.is_some_and(|is| is.is_zero)
+                    || HARMLESS.contains(&attr.as_str())
+                {
+                    continue;
+                }
                 let action = "check that the model computes the same there: the server ignores the attribute";
                 find(Level::Warn, what, &seen.first, Actor::Exporter, action);
             } else {

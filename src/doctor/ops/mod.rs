@@ -7,7 +7,7 @@
 //! release := "#" version " " (its GraphDef version) " " ("1" if it ignores unknown attributes) LF
 //! op      := name " " span (" " attr)* LF
 //! span    := (letter of the first release that has it) (letter of the last)
-//! attr    := name ["!" if it has no default] ["@" span, if not that of the op] ["=" mask (";" mask)*]
+//! attr    := name ["!" if it has no default, "~" if that is false, 0 or empty] ["@" span, if not that of the op] ["=" mask (";" mask)*]
 //! mask    := (letter of the first release) (the dtypes that it may be, one bit each; 0 is any)
 //! ```
 mod check;
@@ -133,6 +133,8 @@ pub struct OpAttr {
     pub first: Release,
     pub last: Release,
     pub has_default: bool,
+    /// Whether its default is false, 0 or empty.
+    pub is_zero: bool,
     masks: &'static str,
 }
 
@@ -155,9 +157,10 @@ impl Op {
         self.attrs.split(' ').filter(|word| !word.is_empty()).filter_map(move |word| {
             let (head, masks) = word.split_once('=').unwrap_or((word, ""));
             let (head, own) = head.split_once('@').unwrap_or((head, ""));
-            let name = head.trim_end_matches('!');
+            let name = head.trim_end_matches(['!', '~']);
             let (first, last) = if own.is_empty() { (self.first, self.last) } else { span(own)? };
-            Some(OpAttr { name, first, last, has_default: name == head, masks })
+            let (has_default, is_zero) = (!head.ends_with('!'), head.ends_with('~'));
+            Some(OpAttr { name, first, last, has_default, is_zero, masks })
         })
     }
 
