@@ -193,14 +193,12 @@ fn variables(files: &Listing, meta: &MetaGraph, index: Option<&Index>, findings:
     let shards = files.keys().filter(|path| path.starts_with("variables/variables.data-"));
     let Some(index) = index else {
         if !files.contains_key(INDEX) && restores {
-            let (what, why) = if has_any {
-                ("`variables/variables.index` is missing", "the version does not load")
-            } else {
-                (
-                    "`variables/` is missing",
-                    "the version loads without its weights, and each request fails (Could not find variable)",
-                )
-            };
+            // The loader takes an export without an index for one without variables
+            // (cc/saved_model/loader.cc, `RunRestore`).
+            let what =
+                if has_any { "`variables/variables.index` is missing" } else { "`variables/` is missing" };
+            let why =
+                "the version loads without its weights, and each request fails (Could not find variable)";
             findings.push(fail(what.to_owned(), why));
         }
         return;
