@@ -1,7 +1,8 @@
 """`doctor`: exports of six TensorFlows and both Kerases, each broken in every way that matters, and
-what TensorFlow's own loader then does; running servers, warm-up, and a SavedModel of 1 GB."""
+what TensorFlow's own loader then does; running servers and warm-up."""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -19,7 +20,15 @@ from tfserver.errors import StatusError
 from tfserver.saved_model import SavedModel
 
 EXPORTS = sorted(path.parent for path in (FIXTURES / "saved_models").glob("*/*/saved_model.pb"))
-NAMES = [f"{path.parent.name}-{path.name}" for path in EXPORTS]
+# Each fault in each export takes minutes (`make test-doctor`); by default one of each kind is broken.
+EVERY = os.environ.get("DOCTOR_ALL") == "1"
+BROKEN = [path for path in EXPORTS if EVERY or f"{path.parent.name}/{path.name}" in ("tf2.4/module", "tf2.16/keras", "tf2.21/v1")]
+
+
+def named(paths):
+    return [f"{path.parent.name}-{path.name}" for path in paths]
+
+
 MODULE = FIXTURES / "saved_models" / "tf2.21" / "module"
 THIS = ".".join(tf.__version__.split(".")[:2])
 
@@ -219,7 +228,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("export", EXPORTS, ids=NAMES, indirect=True)
+@pytest.mark.parametrize("export", EXPORTS, ids=named(EXPORTS), indirect=True)
 def test_a_good_export_has_no_fault_in_this_tensorflow(export):
     assert outcome(export) == ("ok", "")
     code, findings = doctor("--saved-model", export, "--tf-version", THIS, "--deep")
@@ -227,7 +236,7 @@ def test_a_good_export_has_no_fault_in_this_tensorflow(export):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("export", EXPORTS, ids=NAMES, indirect=True)
+@pytest.mark.parametrize("export", BROKEN, ids=named(BROKEN), indirect=True)
 def test_each_fault_is_found_and_tensorflow_fails_as_doctor_says(export, fault):
     make, stage, word, who = FAULTS[fault]
     is_v1 = "keep_prob" in str(SavedModel(export).signatures)
@@ -255,7 +264,7 @@ def test_each_fault_is_found_and_tensorflow_fails_as_doctor_says(export, fault):
     assert {finding["who"] for finding in matching} == {who} and all(finding["action"] for finding in matching)
     if fault in ("custom_op_in_main", "custom_op_in_function"):
         in_main = is_v1 or fault == "custom_op_in_main"
-        assert ("does not load" if in_main else "each request of `serving_default` fails") in matching[0]["why"]
+        assert ("does not load" if in_main else "the version loads, and each request of") in matching[0]["why"]
 
 
 @pytest.mark.parametrize(
@@ -353,13 +362,13 @@ def test_a_running_server_is_compared_with_the_folder_and_probed(export):
 
 
 def test_a_version_that_does_not_load_is_explained_by_doctor_and_sidecar(export):
-    broken = shutil.copytree(MODULE, export.with_name("2"))
+    broken = shutil.copytree(MODULE, export.parent.with_name("broken"))
     with Edited(broken) as meta:
         custom_op_in_main(meta)
-    with Server("--model", f"model={export.parent}", "--file-system-poll-wait-seconds", "0") as server:
-        code, findings = doctor("--upstream", server.address, "--model", "model")
-        assert code == 1
-        (failed,) = fails(findings)
+    with Server("--model", f"model={export.parent}", "--file-system-poll-wait-seconds", "0.1") as server:
+        broken.rename(export.with_name("2"))
+        found = until(lambda: fails(doctor("--upstream", server.address, "--model", "model")[1]), what="the load error")
+        (failed,) = found
         assert "version 2 failed to load" in failed["what"] and "MyFancyOp" in failed["action"] and failed["who"] == "platform"
         with Sidecar(server.address, "--model", "model") as sidecar:
             until(lambda: "which must be built into the server" in sidecar.get("/readyz")[1], what="the load error")

@@ -40,10 +40,13 @@ const INIT: &str = "__saved_model_init_op";
 
 impl<'a> Reach<'a> {
     fn of(meta: &'a MetaGraph) -> Self {
-        let all = meta.signatures.iter();
-        Self(
-            all.map(|signature| Some((signature.name.as_str(), meta.graph.reached_by(signature)?))).collect(),
-        )
+        let name = |signature: &'a str| if signature == INIT { "" } else { signature };
+        let called = meta
+            .signatures
+            .iter()
+            .map(|signature| Some((name(&signature.name), meta.graph.reached_by(signature)?)));
+        let restored = meta.graph.reached_from(std::slice::from_ref(&meta.restore_op), &[]);
+        Self(called.chain([restored.map(|ops| ("", ops))]).collect())
     }
 
     /// Where it matters whether the server has an operation: every one in the main graph is looked up
@@ -199,7 +202,7 @@ fn one(
         if unknown != 0 {
             let dtype = DataType::from_number(unknown.trailing_zeros() as i32);
             let since =
-                Release::all().add(run, |other| is.is_in(*other) && is.types(*other) & unknown == unknown);
+                Release::all().find(|other| is.is_in(*other) && is.types(*other) & unknown == unknown);
             let when = since.map_or_else(
                 || format!("no TensorFlow in {} takes it", known()),
                 |since| format!("since {since}"),
