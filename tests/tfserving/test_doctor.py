@@ -361,6 +361,25 @@ def test_a_running_server_is_compared_with_the_folder_and_probed(export):
         assert code == 1 and "does not serve model 'nosuch'" in findings[0]["what"]
 
 
+def test_a_version_that_fails_its_probe_keeps_the_sidecar_unready(export, tmp_path):
+    shutil.rmtree(export / "variables")
+    config = tmp_path / "config.yaml"
+    config.write_text("models: {model: {probe: on}}\n")
+    with Server("--model", f"model={export.parent}", "--file-system-poll-wait-seconds", "0.1") as server:
+        with Sidecar(server.address, "--config", str(config)) as sidecar:
+            until(lambda: "does not answer a request of zeros" in sidecar.get("/readyz")[1], what="the probe to fail")
+            code, text = sidecar.get("/readyz")
+            assert code == 503 and "Could not find variable" in text and "weights are missing" in text
+            metrics = sidecar.get("/metrics")[1]
+            assert metric(metrics, "tfs_sidecar_model_problem", model="model", version="1", kind="probe_failed") == 1
+            # A version that answers takes its place.
+            good = shutil.copytree(MODULE, export.parent.with_name("good"))
+            good.rename(export.with_name("2"))
+            sidecar.wait_ready()
+        with Sidecar(server.address, "--model", "model") as sidecar:
+            sidecar.wait_ready()
+
+
 def test_a_version_that_does_not_load_is_explained_by_doctor_and_sidecar(export):
     broken = shutil.copytree(MODULE, export.parent.with_name("broken"))
     with Edited(broken) as meta:

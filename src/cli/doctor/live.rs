@@ -8,7 +8,7 @@ use super::disk::Export;
 use super::warm;
 use crate::cli::Failure;
 use crate::config::Config;
-use crate::doctor::probe::zeros;
+use crate::doctor::probe::{judge, zeros};
 use crate::doctor::{Actor, Finding, Level, ops};
 use crate::explain::{self, Context};
 use crate::fault::Fault;
@@ -168,11 +168,8 @@ fn probed(signature: &str, is_recorded: bool, answer: &Result<Rope, Fault>) -> F
             .act(Actor::Platform, action);
     };
     let text = format!("{}: {message}", code_name(*code));
-    let actor = explain::explain(message, &Context::default()).map(|meaning| meaning.row.actor);
-    // Zeros may be values that the model refuses; a record has worked before.
-    let is_values =
-        !is_recorded && (actor == Some(Actor::Client) || actor.is_none() && *code == Code::InvalidArgument);
-    let level = if is_values { Level::Warn } else { Level::Fail };
+    // A record has worked before.
+    let level = if is_recorded { Level::Fail } else { judge(message, *code == Code::InvalidArgument) };
     let what = format!("signature '{signature}' fails with {with}");
     explained(what, &text, level)
 }
