@@ -52,7 +52,7 @@ pub fn not_a_folder(name: &str, head: &[u8]) -> Finding {
     if name.ends_with(MODEL) {
         return fail("the file inside one").act(Actor::Platform, "give the folder that holds it");
     }
-    if name.ends_with(".pb") {
+    if std::path::Path::new(name).extension().is_some_and(|end| end == "pb") {
         let action = "a frozen graph has no signatures: load it with tf.compat.v1.import_graph_def and export it with tf.compat.v1.saved_model.simple_save";
         return fail("a protobuf file, probably a frozen graph").act(Actor::Exporter, action);
     }

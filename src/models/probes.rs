@@ -8,10 +8,10 @@ use tonic::Code;
 
 use super::metadata_client::MetadataClient;
 use super::problems::ModelProblem;
+use crate::config::Config;
 use crate::doctor::Level;
 use crate::doctor::probe::{judge, zeros};
 use crate::fault::Fault;
-use crate::repair::ModelPolicy;
 use crate::signature::Signatures;
 use crate::telemetry::metrics::code_name;
 
@@ -32,17 +32,20 @@ struct Probed {
 }
 
 impl Probes {
-    /// Probes a version unless it has answered already. Returns why it does not answer.
+    /// Probes the highest version of a declared model unless it has answered already. Returns why it
+    /// does not answer.
     pub(super) async fn check(
         &self,
         client: &MetadataClient,
+        config: &Config,
         model: &str,
-        version: i64,
-        signatures: Option<&Signatures>,
-        policy: &ModelPolicy,
+        highest: Option<(i64, &Signatures)>,
     ) -> Vec<ModelProblem> {
-        let all = signatures.into_iter().flat_map(Signatures::servable);
-        let wanted = all.filter(|signature| policy.for_signature(&signature.name).probe);
+        let Some((version, signatures)) = highest.filter(|_| config.is_declared(model)) else {
+            return Vec::new();
+        };
+        let policy = config.policy(model);
+        let wanted = signatures.servable().filter(|signature| policy.for_signature(&signature.name).probe);
         let wanted: Vec<_> = wanted.take(MAX_SIGNATURES).collect();
         if wanted.is_empty() {
             self.0.borrow_mut().remove(model);

@@ -383,11 +383,8 @@ impl Worker {
         }
         // Before the version is in the catalog, so that it is never ready without its probe.
         let config = self.config.load_full();
-        if let Some(version) = highest.filter(|_| config.is_declared(model)) {
-            let known = seen.signatures_of(version, &before);
-            let policy = config.policy(model);
-            problems.extend(self.probes.check(&self.client, model, version, known, policy).await);
-        }
+        let known = highest.and_then(|version| Some((version, seen.signatures_of(version, &before)?)));
+        problems.extend(self.probes.check(&self.client, &config, model, known).await);
         self.apply(model, seen);
         self.refreshed.borrow_mut().insert(model.to_owned(), started);
         Ok(())

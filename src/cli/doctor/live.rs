@@ -12,7 +12,7 @@ use crate::doctor::probe::{judge, zeros};
 use crate::doctor::{Actor, Finding, Level, ops};
 use crate::explain::{self, Context};
 use crate::fault::Fault;
-use crate::models::fetch::{self, Version};
+use crate::models::fetch::{self, Reported};
 use crate::repair::report::{ascii, one_line};
 use crate::signature::Signatures;
 use crate::telemetry::metrics::code_name;
@@ -99,7 +99,7 @@ pub(super) fn check(
     Ok(())
 }
 
-fn of_version(version: &Version) -> Finding {
+fn of_version(version: &Reported) -> Finding {
     let number = version.version;
     match &version.error {
         Some(error) => explained(format!("version {number} failed to load"), error, Level::Fail),
@@ -125,7 +125,7 @@ fn explained(what: String, error: &str, level: Level) -> Finding {
 }
 
 /// The version of the folder as the server has it.
-fn on_disk(export: &Export, versions: &[Version]) -> Option<Finding> {
+fn on_disk(export: &Export, versions: &[Reported]) -> Option<Finding> {
     let number = export.version()?;
     let highest = versions.iter().filter(|version| version.is_served).map(|version| version.version).max();
     let is_listed = versions.iter().any(|version| version.version == number);
