@@ -30,7 +30,7 @@ const KINDS: &[(u32, &str)] = &[
 
 /// What a record is.
 #[derive(Debug, Clone)]
-pub enum Record {
+pub enum Logged {
     /// The request of a `PredictLog`.
     Predict(Rope),
     /// Another kind, which is run too.
@@ -43,7 +43,7 @@ pub enum Record {
 ///
 /// # Errors
 /// If the bytes are no protobuf message.
-pub fn decode(record: Vec<u8>) -> Result<Option<Record>, WireError> {
+pub fn decode(record: Vec<u8>) -> Result<Option<Logged>, WireError> {
     let rope = Rope::from(record);
     let mut reader = Reader::new(&rope);
     let mut found = None;
@@ -59,10 +59,10 @@ pub fn decode(record: Vec<u8>) -> Result<Option<Record>, WireError> {
                         request.append(rope.slice(field.payload));
                     }
                 }
-                Record::Predict(request)
+                Logged::Predict(request)
             }
-            5 | 7 => Record::Unsupported(kind),
-            _ => Record::Other(kind),
+            5 | 7 => Logged::Unsupported(kind),
+            _ => Logged::Other(kind),
         });
     }
     Ok(found)
@@ -97,11 +97,11 @@ pub fn check(file: impl Read, signatures: &Signatures) -> Vec<Finding> {
         let problem = match decode(record) {
             Err(error) => Some(format!("record {count} is no PredictionLog: {error}")),
             Ok(None) => Some(format!("record {count} is empty")),
-            Ok(Some(Record::Unsupported(kind))) => {
+            Ok(Some(Logged::Unsupported(kind))) => {
                 Some(format!("record {count} is a {kind}, which warm-up does not run"))
             }
-            Ok(Some(Record::Other(_))) => None,
-            Ok(Some(Record::Predict(request))) => match conforms(&request, signatures) {
+            Ok(Some(Logged::Other(_))) => None,
+            Ok(Some(Logged::Predict(request))) => match conforms(&request, signatures) {
                 Ok(signature) => {
                     if !seen.contains(&signature) {
                         seen.push(signature);

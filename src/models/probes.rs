@@ -32,8 +32,8 @@ struct Probed {
 }
 
 impl Probes {
-    /// Probes the highest version of a declared model unless it has answered already. Returns why it
-    /// does not answer.
+    /// Probes the highest version of a declared model unless it has answered already. Returns why
+    /// it does not answer.
     pub(super) async fn check(
         &self,
         client: &MetadataClient,

@@ -9,7 +9,7 @@ use super::disk::Export;
 use crate::cli::Failure;
 use crate::doctor::files::WARMUP;
 use crate::doctor::tfrecord::Records;
-use crate::doctor::warmup::{MAX_RECORDS, Record, conforms, decode, write as encode};
+use crate::doctor::warmup::{Logged, MAX_RECORDS, conforms, decode, write as encode};
 use crate::doctor::{Finding, Level};
 use crate::wire::{PredictView, Rope};
 
@@ -50,7 +50,7 @@ pub(super) fn recorded(export: &Export, signature: &str) -> Option<Rope> {
     let mut records = Records::new(BufReader::new(file), MAX_PROBE);
     for _ in 0..MAX_RECORDS {
         let record = records.next_record().ok().flatten()?;
-        let Ok(Some(Record::Predict(request))) = decode(record) else { continue };
+        let Ok(Some(Logged::Predict(request))) = decode(record) else { continue };
         let view = PredictView::scan(&request).ok()?;
         if view.model_spec.effective_signature() == signature {
             return Some(request);

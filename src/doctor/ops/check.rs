@@ -49,8 +49,8 @@ impl<'a> Reach<'a> {
         Self(called.chain([restored.map(|ops| ("", ops))]).collect())
     }
 
-    /// Where it matters whether the server has an operation: every one in the main graph is looked up
-    /// when the version is loaded.
+    /// Where it matters whether the server has an operation: every one in the main graph is looked
+    /// up when the version is loaded.
     fn need(&self, op: &str, used: &OpUse) -> Need {
         if used.in_main > 0 { Need::Load } else { self.run(op) }
     }

@@ -7,7 +7,8 @@
 //! release := "#" version " " (its GraphDef version) " " ("1" if it ignores unknown attributes) LF
 //! op      := name " " span (" " attr)* LF
 //! span    := (letter of the first release that has it) (letter of the last)
-//! attr    := name ["!" if it has no default, "~" if that is false, 0 or empty] ["@" span, if not that of the op] ["=" mask (";" mask)*]
+//! attr    := name ["!" if it has no default, "~" if that is false, 0 or empty]
+//!            ["@" span, if not that of the op] ["=" mask (";" mask)*]
 //! mask    := (letter of the first release) (the dtypes that it may be, one bit each; 0 is any)
 //! ```
 mod check;
