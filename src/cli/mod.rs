@@ -6,6 +6,7 @@ mod batching;
 mod check;
 #[cfg(test)]
 mod docs;
+mod doctor;
 mod drain;
 mod example;
 mod explain;
@@ -110,6 +111,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::BatchProbe(arguments) => {
             batch_probe::batch_probe(&arguments, matches).map(|()| Exit::Success)
         }
+        Command::Doctor(arguments) => doctor::doctor(&arguments, matches),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
         Command::Fixes(arguments) => fixes::fixes(&arguments).map(|()| Exit::Success),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),

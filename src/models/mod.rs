@@ -6,6 +6,7 @@ pub(crate) mod config_problems;
 pub(crate) mod fetch;
 mod metadata_client;
 mod model_version;
+mod probes;
 pub(crate) mod problems;
 pub(crate) mod refresher;
 mod refusals;

@@ -10,6 +10,7 @@ use tonic::Code;
 
 use super::config_problems::ConfigProblem;
 use super::metadata_client::{VersionState, is_answer};
+use crate::doctor::ops;
 use crate::explain::{self, Context};
 use crate::fault::Fault;
 use crate::proto::tensorflow::serving::model_version_status::State;
@@ -65,6 +66,11 @@ impl ModelProblem {
         }
     }
 
+    /// A version that does not answer its probe.
+    pub(super) fn of_probe(version: i64, text: &str) -> Self {
+        Self::new(Some(version), ModelProblemKind::ProbeFailed, text)
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         (self.version, self.kind) == (other.version, other.kind)
     }
@@ -82,6 +88,9 @@ impl ModelProblem {
             }
             ModelProblemKind::LoadFailed => {
                 format!("version {version} of model '{model}' failed to load: {cause}")
+            }
+            ModelProblemKind::ProbeFailed => {
+                format!("version {version} of model '{model}' does not answer a request of zeros: {cause}")
             }
             ModelProblemKind::Loading => {
                 let seconds = self.since.elapsed().as_secs();
@@ -182,6 +191,13 @@ impl ModelProblems {
         });
     }
 
+    /// Whether a probe keeps the model from being ready.
+    pub(crate) fn is_held(&self, model: &str) -> bool {
+        let all = self.lock();
+        let mut problems = all.get(model).into_iter().flat_map(|known| &known.problems);
+        problems.any(|problem| problem.kind == ModelProblemKind::ProbeFailed)
+    }
+
     /// Why the model is not served, or one of its versions, one sentence each.
     pub(crate) fn of(&self, model: &str) -> Vec<String> {
         let all = self.lock();
@@ -215,15 +231,17 @@ fn config_line(problem: &ConfigProblem) -> String {
     format!("configuration: {problem}")
 }
 
-/// TF Serving's text on one line, with what it means.
+/// TF Serving's text on one line, with what it means, and which TensorFlow or package has the
+/// operation that is missing.
 fn explained(text: &str) -> String {
     let meaning = explain::explain(text, &Context::default());
+    let detail = ops::of_error(text).map_or_else(String::new, |detail| format!(" ({detail})"));
     let mut line = one_line(text);
     if line.len() > MAX_TEXT {
         line.truncate(MAX_TEXT);
         line.push_str("...");
     }
-    meaning.map_or(line.clone(), |meaning| line + &meaning.to_string())
+    meaning.map_or(line.clone(), |meaning| line + &meaning.to_string()) + &detail
 }
 
 /// An error of a load: gRPC's code and TF Serving's text; `None` for OK.
@@ -255,6 +273,7 @@ mod tests {
         let [text] = &sentences(&[failed(2), served(1)])[..] else { panic!("one problem") };
         assert!(text.starts_with("version 2 of model 'm' failed to load: NOT_FOUND: Op type"), "{text}");
         assert!(text.contains("[tfs-sidecar: "), "explained: {text}");
+        assert!(text.ends_with("(op `Foo` is not TensorFlow's own in 2.4 to 2.21: it is a custom op, which must be built into the server)"), "{text}");
         assert_eq!(sentences(&[served(3), failed(2)]), [""; 0], "history");
         assert_eq!(sentences(&[served(3), failed(2), served(1)]).len(), 1);
         assert_eq!(sentences(&[state(2, State::End, None), served(1)]), [""; 0], "unloaded");
