@@ -15,6 +15,7 @@ pub mod rest;
 mod retry;
 
 pub mod config;
+mod census;
 mod fault;
 pub mod proto;
 mod tasks;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::catalog::{Catalog, Entry, ModelVersion, Observation};
 use super::changes::{Changes, log_changes, signature_info};
+use super::forecasts::Forecasts;
 use super::metadata_client::{MetadataClient, available};
 use super::problems::{ModelProblem, ModelProblems};
 use super::refusals::{Key, MAX_REMEMBERED, Refusals};
@@ -129,6 +130,7 @@ pub(crate) struct Worker {
     reads: Semaphore,
     problems: Arc<ModelProblems>,
     changes: Arc<Changes>,
+    forecasts: Forecasts,
     changed: Arc<Notify>,
     /// Ends the wait for the next poll.
     poll_now: Notify,
@@ -139,7 +141,7 @@ impl Worker {
         pool: Rc<Pool>,
         catalog: Arc<Catalog>,
         problems: Arc<ModelProblems>,
-        changes: Arc<Changes>,
+        (changes, forecasts): (Arc<Changes>, Forecasts),
         config: Arc<ArcSwap<Config>>,
         up: &Arc<Up>,
     ) -> Rc<Self> {
@@ -155,6 +157,7 @@ impl Worker {
             reads: Semaphore::new(MAX_CONCURRENT_READS),
             problems,
             changes,
+            forecasts,
             changed: Arc::clone(&up.changed),
             poll_now: Notify::new(),
         })
@@ -392,7 +395,10 @@ impl Worker {
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
         log_changes(model, &before, &after, &changes);
-        self.changes.note(model, &before, &after, &changes, SystemTime::now());
+        let number = self.changes.note(model, &before, &after, &changes, SystemTime::now());
+        if let Some(number) = number.filter(|_| !changes.is_empty()) {
+            self.forecasts.start(&self.changes, number, self.config.load_full(), &before, &after);
+        }
         if read {
             metrics::signature_refresh(model, true);
         }

@@ -19,7 +19,9 @@ use crate::config::Source;
 use crate::lifecycle::Health;
 use crate::listener::admin::serve::serve;
 use crate::listener::bind::{Accepted, Listener};
+use crate::models::forecasts::Forecasts;
 use crate::models::refresher::{CommandReceiver, Worker};
+use crate::pipeline::census::judge_body;
 use crate::retry::backoff::Backoff;
 use crate::tasks::{spawn_critical, spawn_isolated};
 use crate::telemetry::log::FILTER;
@@ -63,7 +65,7 @@ pub(super) async fn run(control: Control) {
         Rc::clone(&pool),
         Arc::clone(&shared.catalog),
         Arc::clone(&shared.problems),
-        Arc::clone(&shared.changes),
+        (Arc::clone(&shared.changes), Forecasts { census: Arc::clone(&shared.census), judge: judge_body }),
         Arc::clone(&shared.config),
         &shared.up,
     );
