@@ -9,6 +9,7 @@ pub mod wire;
 
 mod batch;
 mod concurrency;
+pub mod doctor;
 pub mod explain;
 pub mod repair;
 pub mod rest;

@@ -57,6 +57,16 @@ impl Signatures {
     }
 }
 
+impl Signatures {
+    /// The signatures of a serialized `SignatureDefMap`.
+    ///
+    /// # Errors
+    /// If the bytes are no such map, or it is too large.
+    pub fn from_map(map: &[u8]) -> Result<Self, MetadataError> {
+        decode(map)
+    }
+}
+
 /// The signatures of a serialized `SignatureDefMap`, decoded one by one: decoded messages take
 /// twenty times as much memory as their bytes.
 fn decode(map: &[u8]) -> Result<Signatures, MetadataError> {

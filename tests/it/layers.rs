@@ -13,6 +13,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("signature", 1),
     ("repair", 2),
     ("explain", 2),
+    ("doctor", 2),
     ("rest", 2),
     ("concurrency", 2),
     ("batch", 2),
