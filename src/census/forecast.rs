@@ -83,18 +83,6 @@ const EACH: u64 = 4 << 10;
 const MAX_WHOLE: u64 = 32;
 
 impl Class {
-    pub(crate) const ALL: [Self; 9] = [
-        Self::AsBefore,
-        Self::Better,
-        Self::Pinned,
-        Self::Repaired,
-        Self::Unjudged,
-        Self::Forwarded,
-        Self::DependsOnSizes,
-        Self::DependsOnValues,
-        Self::Refused,
-    ];
-
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::AsBefore => "as_before",

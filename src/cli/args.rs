@@ -67,6 +67,8 @@ pub(super) enum Command {
     /// line to change in the client's language. With --format markdown, the text of a ticket for
     /// each client.
     Fixes(FixesArgs),
+    Traffic(super::traffic::args::TrafficArgs),
+    Diff(super::traffic::args::DiffArgs),
     /// Drain the sidecar and wait until no request is in flight.
     ///
     /// New requests are refused, and clients are told to go elsewhere. `undrain` takes it back.
@@ -400,7 +402,9 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_of_its_name() {
-        for command in Cli::command().get_subcommands() {
+        let command = Cli::command();
+        let nested = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+        for command in command.get_subcommands().chain(nested) {
             let flags = command.get_opts().filter(|flag| flag.get_id() != "help");
             for flag in flags {
                 let variable = flag.get_env().map(|name| name.to_string_lossy().into_owned());
@@ -425,8 +429,13 @@ mod tests {
             command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
         for name in names.iter().filter(|name| *name != "help") {
             command.build();
-            let help = command.find_subcommand_mut(name).unwrap().render_long_help();
+            let command = command.find_subcommand_mut(name).unwrap();
+            let help = command.render_long_help();
             write!(text, "\n## `tfs-sidecar {name}`\n\n```text\n{help}```\n").unwrap();
+            for nested in command.get_subcommands_mut().filter(|nested| nested.get_name() != "help") {
+                let (inner, help) = (nested.get_name().to_owned(), nested.render_long_help());
+                write!(text, "\n## `tfs-sidecar {name} {inner}`\n\n```text\n{help}```\n").unwrap();
+            }
         }
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         crate::generated::assert_file("docs/cli.md", &(lines.join("\n") + "\n"));
