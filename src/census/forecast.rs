@@ -2,7 +2,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use super::form::{Api, Choice, Finding, Form, Method, Range};
+use super::form::{Api, Carrier, Choice, Finding, Form, Method, Range};
 use super::sample::{Chosen, body, message};
 use super::store::Counted;
 use crate::config::Config;
@@ -259,11 +259,12 @@ impl<'a> Target<'a> {
         let open: Vec<&Step> =
             verdict.plan.steps.iter().filter(|step| depends_on_values(step)).collect();
         let declared = |input: &str| verdict.signature.as_ref()?.input(input).map(|info| info.dtype);
+        let is_same = |input: &str| {
+            declared(input).is_some_and(|now| was_declared(form, input) == Some(now))
+        };
         if before == Expected::Refused && after == Expected::Repaired {
             // The values do not fit the dtype, which is the same.
-            let lost = |finding: &&Finding| {
-                finding.kind.starts_with("CAST_") && was_declared(form, &finding.input) == declared(&finding.input)
-            };
+            let lost = |finding: &&Finding| finding.kind.starts_with("CAST_") && is_same(&finding.input);
             if let Some(lost) = form.findings.iter().find(lost) {
                 let findings = vec![lost.clone()];
                 return Forecast { findings, ..of(Class::AsBefore, Expected::Refused) };
@@ -271,12 +272,17 @@ impl<'a> Target<'a> {
         }
         let is_known = |step: &&Step| {
             let before = form.findings.iter().any(|finding| finding.kind == step.rule.name && finding.input == step.input);
-            before && was_declared(form, &step.input) == declared(&step.input)
+            before && is_same(&step.input)
         };
         let mut unsure = after == Expected::Repaired && !open.iter().all(is_known);
+        unsure |= after != Expected::Refused && has_unread_fields(form);
         unsure |= json && after != Expected::Refused && converts_json(form, verdict);
         match (before, after) {
-            _ if unsure => of(Class::DependsOnValues, Expected::Unknown),
+            _ if unsure => {
+                let forecast = of(Class::DependsOnValues, Expected::Unknown);
+                let text = if json { format!("its JSON would be read as another dtype; {text}") } else { text.clone() };
+                Forecast { text: text.trim_end_matches("; ").to_owned(), ..forecast }
+            }
             (Expected::Repaired, Expected::Repaired) if rules(form) == names(&findings) => of(Class::AsBefore, after),
             (Expected::Refused, Expected::Refused)
             | (Expected::Forwarded, Expected::Forwarded)
@@ -340,6 +346,16 @@ fn depends_on_values(step: &Step) -> bool {
         Some(Relation::Narrows) => step.rule.name != "cast_round" && (native, after.dtype) != (DataType::DOUBLE, DataType::FLOAT),
         Some(Relation::FloatToInt | Relation::NumberToBool) | None => true,
     }
+}
+
+/// Whether the form does not say if the fields of an input are as they must be: they are read only
+/// of an input that the signature has.
+fn has_unread_fields(form: &Form) -> bool {
+    form.inputs.iter().filter(|input| input.declared.is_none()).any(|input| {
+        let strings = input.dtype == DataType::STRING;
+        input.carriers.len() > 1
+            || strings && input.carriers.iter().any(|(carrier, _)| *carrier == Carrier::Content)
+    })
 }
 
 /// Whether numbers in JSON would be read as another dtype than before, which may lack some of them.

@@ -118,10 +118,9 @@ fn findings(verdict: &Verdict) -> impl Iterator<Item = (&'static str, &str)> {
 /// The sum of the inputs' numbers: clients send a map, in any order.
 #[inline]
 fn inputs(seed: u64, seen: &Seen<'_>, view: &PredictView, sizes: &mut Sizes) -> u64 {
-    let signature = seen.verdict.signature.as_deref();
     let (mut sum, mut rows, mut differ) = (view.inputs.len() as u64, None, false);
     for (index, input) in view.inputs.iter().enumerate() {
-        let of = Shown::new(input, declared(seen.verdict, signature, index, input));
+        let of = Shown::new(input, declared(seen.verdict, view, index, input));
         let mut hash = mix_text(seed, &input.key);
         let tensor = &input.tensor;
         hash = mix(hash, tensor.dtype.number() as u64 ^ u64::from(tensor.unknown_rank) << 32);
@@ -173,19 +172,18 @@ fn groups(seed: u64, seen: &Seen<'_>, view: &PredictView, sizes: &mut Sizes) -> 
 
 /// The inputs whose rows the form leaves open.
 fn batched<'a>(seen: &'a Seen<'_>, view: &'a PredictView) -> impl Iterator<Item = (&'a InputView, i64)> {
-    let signature = seen.verdict.signature.as_deref();
     view.inputs.iter().enumerate().filter_map(move |(index, input)| {
         let rows = *input.tensor.shape.first()?;
-        let of = Shown::new(input, declared(seen.verdict, signature, index, input));
+        let of = Shown::new(input, declared(seen.verdict, view, index, input));
         matches!(of.dim(0, rows), Dim::Rows).then_some((input, rows))
     })
 }
 
-/// The declaration of a sent input, also if a rule has renamed it.
+/// The declaration that a sent input was compared with, also if its name is another.
 #[inline]
 fn declared<'a>(
-    verdict: &Verdict,
-    signature: Option<&'a Signature>,
+    verdict: &'a Verdict,
+    view: &PredictView,
     index: usize,
     input: &InputView,
 ) -> Option<&'a TensorInfo> {
@@ -195,8 +193,14 @@ fn declared<'a>(
             _ => None,
         })
     };
-    let signature = signature?;
-    signature.input(&input.key).or_else(|| signature.input(renamed()?))
+    // The only input of both is compared in any case.
+    let only = |signature: &'a Signature| match signature.inputs.as_slice() {
+        [info] if view.inputs.len() == 1 => Some(info),
+        _ => None,
+    };
+    let signature = verdict.signature.as_deref()?;
+    let info = signature.input(&input.key).or_else(|| signature.input(renamed()?));
+    info.or_else(|| only(signature))
 }
 
 /// How a form shows an input.
@@ -313,10 +317,9 @@ impl Seen<'_> {
         if view.inputs.len() > MAX_INPUTS || view.output_filter.len() > MAX_INPUTS {
             return None;
         }
-        let signature = self.verdict.signature.as_deref();
         let first = batched(self, view).min_by_key(|(input, _)| &input.key).map(|(_, rows)| rows);
         let shown = |(index, input): (usize, &InputView)| {
-            let info = declared(self.verdict, signature, index, input);
+            let info = declared(self.verdict, view, index, input);
             let of = Shown::new(input, info);
             let tensor = &input.tensor;
             let dims = tensor.shape.iter().enumerate().map(|(axis, size)| match of.dim(axis, *size) {

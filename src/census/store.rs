@@ -16,8 +16,10 @@ const MAX_OF_CLIENT: u32 = MAX_FORMS as u32 / 8;
 /// Bytes of all forms together, and of one.
 const MAX_BYTES: usize = 2 << 20;
 const MAX_FORM: usize = 16 << 10;
-/// Forms that are looked at to find the one that gives its place to a new one.
-const WINDOW: usize = 64;
+/// Forms that are looked at to find the one that gives its place to a new one, and how far apart
+/// they are: those of one client often follow each other.
+const LOOKED_AT: usize = 64;
+const APART: usize = 769;
 /// Forms that one new one may push out.
 const MAX_PUSHED_OUT: usize = 8;
 /// Forms that a thread keeps at hand.
@@ -265,9 +267,9 @@ impl Store {
             let within = self.clients.get(&kept.client).is_none_or(|forms| *forms < MAX_OF_CLIENT);
             Some((within, kept.counts.requests.load(Relaxed), kept.counts.last.load(Relaxed)))
         };
-        let candidates = (0..WINDOW.min(count)).map(|step| (self.hand + step) % count);
+        let candidates = (0..LOOKED_AT.min(count)).map(|step| (self.hand + step * APART) % count);
         let Some(at) = candidates.min_by_key(weight) else { return };
-        self.hand = (self.hand + WINDOW) % count;
+        self.hand = (self.hand + LOOKED_AT * APART + 1) % count;
         self.remove(at);
     }
 

@@ -83,8 +83,9 @@ fn a_form_is_judged_as_its_requests_are() {
     let signatures: Vec<Signatures> = signatures.iter().map(|text| notation::signature(text).unwrap()).collect();
     let policy = ModelPolicy::default();
     let (mut compared, mut unsure) = (0, 0);
-    for request in &requests {
-        for old in &signatures {
+    for (at, request) in requests.iter().enumerate() {
+        // Each request with some of the signatures, and all of them with some request.
+        for old in signatures.iter().skip(at % 8).step_by(8) {
             let counted = Judged::by(old, request).counted();
             for new in &signatures {
                 let real = Judged::by(new, request).verdict;
@@ -107,7 +108,7 @@ fn a_form_is_judged_as_its_requests_are() {
             assert_eq!(same.class, Class::AsBefore, "{request}: {same:?}");
         }
     }
-    assert!(compared > 10 * unsure && unsure > 100, "{compared} compared, {unsure} unsure");
+    assert!(compared > 10 * unsure && unsure > 50, "{compared} compared, {unsure} unsure");
 }
 
 fn class(old: &str, request: &str, new: &str) -> Class {
