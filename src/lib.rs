@@ -15,8 +15,8 @@ pub mod repair;
 pub mod rest;
 mod retry;
 
-pub mod config;
 mod census;
+pub mod config;
 mod fault;
 pub mod proto;
 mod tasks;

@@ -176,7 +176,9 @@ impl<'a> Target<'a> {
             }
             found = Some(worse);
         }
-        found.unwrap_or_else(|| Forecast::unknown("not judged: its messages are too large, or there are too many forms"))
+        found.unwrap_or_else(|| {
+            Forecast::unknown("not judged: its messages are too large, or there are too many forms")
+        })
     }
 
     /// The sizes to try: the smallest and the largest that were seen, and between them those that
@@ -189,7 +191,8 @@ impl<'a> Target<'a> {
         }
         let declared: BTreeSet<u64> = self.declared(&counted.form);
         let sizes = |range| choices(range, &declared);
-        let distinct = |chosen: &Chosen| counted.sizes.other_rows.is_empty() || chosen.rows != chosen.other_rows;
+        let distinct =
+            |chosen: &Chosen| counted.sizes.other_rows.is_empty() || chosen.rows != chosen.other_rows;
         all.extend(sizes(counted.sizes.rows).into_iter().map(|rows| Chosen { rows, ..least }));
         let others = sizes(counted.sizes.other_rows).into_iter();
         all.extend(others.map(|other_rows| Chosen { other_rows, ..least }));
@@ -243,7 +246,15 @@ impl<'a> Target<'a> {
                 let view = PredictView::scan(message).ok()?;
                 let (limits, raised) = (*limits, form.raised);
                 let view = &view;
-                Some(repair::judge(&repair::Request { message, view, signatures, policy, limits, raised, text: None }))
+                Some(repair::judge(&repair::Request {
+                    message,
+                    view,
+                    signatures,
+                    policy,
+                    limits,
+                    raised,
+                    text: None,
+                }))
             }
         }
     }
@@ -255,13 +266,11 @@ impl<'a> Target<'a> {
         let (before, after) = (Expected::of(form.outcome), Expected::of(verdict.outcome));
         let findings = findings(verdict);
         let text = text(verdict);
-        let of = |class, expected| Forecast { class, expected, findings: findings.clone(), text: text.clone() };
-        let open: Vec<&Step> =
-            verdict.plan.steps.iter().filter(|step| depends_on_values(step)).collect();
+        let of =
+            |class, expected| Forecast { class, expected, findings: findings.clone(), text: text.clone() };
+        let open: Vec<&Step> = verdict.plan.steps.iter().filter(|step| depends_on_values(step)).collect();
         let declared = |input: &str| verdict.signature.as_ref()?.input(input).map(|info| info.dtype);
-        let is_same = |input: &str| {
-            declared(input).is_some_and(|now| was_declared(form, input) == Some(now))
-        };
+        let is_same = |input: &str| declared(input).is_some_and(|now| was_declared(form, input) == Some(now));
         if before == Expected::Refused && after == Expected::Repaired {
             // The values do not fit the dtype, which is the same.
             let lost = |finding: &&Finding| finding.kind.starts_with("CAST_") && is_same(&finding.input);
@@ -271,7 +280,10 @@ impl<'a> Target<'a> {
             }
         }
         let is_known = |step: &&Step| {
-            let before = form.findings.iter().any(|finding| finding.kind == step.rule.name && finding.input == step.input);
+            let before = form
+                .findings
+                .iter()
+                .any(|finding| finding.kind == step.rule.name && finding.input == step.input);
             before && is_same(&step.input)
         };
         let mut unsure = after == Expected::Repaired && !open.iter().all(is_known);
@@ -280,15 +292,23 @@ impl<'a> Target<'a> {
         match (before, after) {
             _ if unsure => {
                 let forecast = of(Class::DependsOnValues, Expected::Unknown);
-                let text = if json { format!("its JSON would be read as another dtype; {text}") } else { text.clone() };
+                let text = if json {
+                    format!("its JSON would be read as another dtype; {text}")
+                } else {
+                    text.clone()
+                };
                 Forecast { text: text.trim_end_matches("; ").to_owned(), ..forecast }
             }
-            (Expected::Repaired, Expected::Repaired) if rules(form) == names(&findings) => of(Class::AsBefore, after),
+            (Expected::Repaired, Expected::Repaired) if rules(form) == names(&findings) => {
+                of(Class::AsBefore, after)
+            }
             (Expected::Refused, Expected::Refused)
             | (Expected::Forwarded, Expected::Forwarded)
             | (Expected::Conforming, Expected::Conforming) => of(Class::AsBefore, after),
             // It lacked an input that has a default.
-            (Expected::Forwarded, Expected::Conforming) if form.findings.is_empty() => of(Class::AsBefore, after),
+            (Expected::Forwarded, Expected::Conforming) if form.findings.is_empty() => {
+                of(Class::AsBefore, after)
+            }
             (_, Expected::Conforming) => of(Class::Better, after),
             (_, Expected::Repaired) => of(Class::Repaired, after),
             (_, Expected::Refused) => of(Class::Refused, after),
@@ -331,7 +351,9 @@ fn was_declared(form: &Form, input: &str) -> Option<DataType> {
 
 /// Whether a step is made only if the values allow it.
 fn depends_on_values(step: &Step) -> bool {
-    let Change::Tensor { before, after, values: Some(ValueChange::Cast(_)) } = &step.change else { return false };
+    let Change::Tensor { before, after, values: Some(ValueChange::Cast(_)) } = &step.change else {
+        return false;
+    };
     let native = match before.encoding {
         // The elements of these lists can be larger than those of the dtype.
         Encoding::List(list) => list.native().unwrap_or(before.dtype),
@@ -343,7 +365,9 @@ fn depends_on_values(step: &Step) -> bool {
     match relation(native, after.dtype) {
         Some(Relation::Same | Relation::Widens | Relation::BoolToNumber) => false,
         // Only a double beyond the range of float is refused.
-        Some(Relation::Narrows) => step.rule.name != "cast_round" && (native, after.dtype) != (DataType::DOUBLE, DataType::FLOAT),
+        Some(Relation::Narrows) => {
+            step.rule.name != "cast_round" && (native, after.dtype) != (DataType::DOUBLE, DataType::FLOAT)
+        }
         Some(Relation::FloatToInt | Relation::NumberToBool) | None => true,
     }
 }

@@ -291,12 +291,14 @@ impl Seen<'_> {
             Request::Infer(view) => {
                 let tasks = view.tasks.iter();
                 let named = tasks.map(|task| task.model_spec.effective_signature().to_owned()).collect();
-                let choice = view.tasks.first().map_or(Choice::Latest, |task| choice_of(&task.model_spec.version));
+                let choice =
+                    view.tasks.first().map_or(Choice::Latest, |task| choice_of(&task.model_spec.version));
                 (named, choice, Vec::new(), Vec::new())
             }
         };
         let findings = findings(self.verdict).take(MAX_INPUTS);
-        let finding = |(kind, input): (&'static str, &str)| Finding { kind: kind.into(), input: input.to_owned() };
+        let finding =
+            |(kind, input): (&'static str, &str)| Finding { kind: kind.into(), input: input.to_owned() };
         Some(Form {
             client: client.to_owned(),
             model: self.model.to_owned(),
@@ -330,8 +332,12 @@ impl Seen<'_> {
             of.carriers(|carrier, values| carriers.push((carrier, values)));
             let faulty = |reason| self.has_fault(reason, input, info);
             for (carrier, values) in &mut carriers {
-                if *carrier == Carrier::Content && tensor.dtype == DataType::STRING && faulty(Reason::StringInContent) {
-                    *values = Values::Exact(tensor.content.as_ref().map_or(0, |content| content.len() as u64));
+                if *carrier == Carrier::Content
+                    && tensor.dtype == DataType::STRING
+                    && faulty(Reason::StringInContent)
+                {
+                    *values =
+                        Values::Exact(tensor.content.as_ref().map_or(0, |content| content.len() as u64));
                 }
             }
             carriers.sort_unstable();

@@ -42,7 +42,8 @@ impl Report {
             let known = latest.entry(name.clone()).or_insert(i64::MIN);
             *known = (*known).max(counted.form.version);
         }
-        let current = forms.into_iter().filter(|(name, counted)| latest.get(name) == Some(&counted.form.version));
+        let current =
+            forms.into_iter().filter(|(name, counted)| latest.get(name) == Some(&counted.form.version));
         let mut forms: Vec<(Counted, Forecast)> = current
             .map(|(_, counted)| {
                 let forecast = target.forecast(&counted);

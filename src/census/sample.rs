@@ -110,7 +110,13 @@ fn tensor(input: &Input, chosen: Chosen) -> Option<Rope> {
 }
 
 /// A field with so many values of zero; of one, if it must have `other` values.
-fn field(dtype: DataType, carrier: Carrier, values: Values, elements: Option<u64>, other: bool) -> Option<Rope> {
+fn field(
+    dtype: DataType,
+    carrier: Carrier,
+    values: Values,
+    elements: Option<u64>,
+    other: bool,
+) -> Option<Rope> {
     let count = match values {
         Values::All => elements?,
         Values::One => elements.filter(|elements| *elements > 1).map(|_| 1)?,

@@ -162,7 +162,10 @@ fn graphs(lines: &mut Vec<String>, old: &OnDisk, new: &OnDisk) {
         lines.push(format!("~ graph version {}, now {}", was.producer, is.producer));
     }
     if was.min_consumer != is.min_consumer {
-        lines.push(format!("~ lowest graph version that can read it: {}, now {}", was.min_consumer, is.min_consumer));
+        lines.push(format!(
+            "~ lowest graph version that can read it: {}, now {}",
+            was.min_consumer, is.min_consumer
+        ));
     }
     let (was, is) = (&old.graph.graph.ops, &new.graph.graph.ops);
     lines.extend(was.keys().filter(|op| !is.contains_key(*op)).map(|op| format!("- operation {op}")));

@@ -109,7 +109,12 @@ impl<R: Read + Seek> Fields<R> {
     }
 
     /// The `length` bytes that follow, at most `limit`.
-    pub(super) fn bytes(&mut self, length: u64, limit: u64, what: &'static str) -> Result<Vec<u8>, ReadError> {
+    pub(super) fn bytes(
+        &mut self,
+        length: u64,
+        limit: u64,
+        what: &'static str,
+    ) -> Result<Vec<u8>, ReadError> {
         let at = self.position;
         if length > limit {
             return Err(ReadError::TooLong { at, what, length, limit });

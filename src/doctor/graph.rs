@@ -116,7 +116,11 @@ impl Builder {
     }
 
     /// Reads a `FunctionDefLibrary` (function.proto).
-    pub(super) fn library<R: Read + Seek>(&mut self, from: &mut Fields<R>, end: u64) -> Result<(), ReadError> {
+    pub(super) fn library<R: Read + Seek>(
+        &mut self,
+        from: &mut Fields<R>,
+        end: u64,
+    ) -> Result<(), ReadError> {
         while let Some((number, payload)) = from.next(end)? {
             match (number, payload) {
                 (1, Payload::Bytes(length)) => {
@@ -162,7 +166,11 @@ impl Builder {
     }
 
     /// Reads a node of the main graph.
-    pub(super) fn main_node<R: Read + Seek>(&mut self, from: &mut Fields<R>, end: u64) -> Result<(), ReadError> {
+    pub(super) fn main_node<R: Read + Seek>(
+        &mut self,
+        from: &mut Fields<R>,
+        end: u64,
+    ) -> Result<(), ReadError> {
         let mut node = read_node(from, end)?;
         self.graph.nodes += 1;
         let mut vertex = Vertex::default();
@@ -174,7 +182,9 @@ impl Builder {
             let id = self.id(node_of(&input));
             vertex.leads_to.insert(id);
             self.edges += EDGE;
-            self.inputs.entry(id).or_insert_with(|| Place { node: node.name.clone(), function: String::new() });
+            self.inputs
+                .entry(id)
+                .or_insert_with(|| Place { node: node.name.clone(), function: String::new() });
         }
         let name = node.name.clone();
         self.node(node, "", &mut vertex);
@@ -277,7 +287,9 @@ impl Builder {
             let called: Vec<(u32, u32)> = graph
                 .functions
                 .iter()
-                .filter_map(|name| Some((*self.op_index.get(name)?, *graph.names.get(&format!("()/{name}"))?)))
+                .filter_map(|name| {
+                    Some((*self.op_index.get(name)?, *graph.names.get(&format!("()/{name}"))?))
+                })
                 .collect();
             for (op, function) in called {
                 for vertex in graph.vertices.iter_mut().filter(|vertex| vertex.ops.contains(&op)) {
@@ -327,7 +339,11 @@ fn read_node<R: Read + Seek>(from: &mut Fields<R>, end: u64) -> Result<Node, Rea
 }
 
 /// Reads an entry of `NodeDef.attr`.
-fn read_attr<R: Read + Seek>(from: &mut Fields<R>, end: u64, calls: &mut Vec<String>) -> Result<Attr, ReadError> {
+fn read_attr<R: Read + Seek>(
+    from: &mut Fields<R>,
+    end: u64,
+    calls: &mut Vec<String>,
+) -> Result<Attr, ReadError> {
     let mut attr = Attr::default();
     while let Some((number, payload)) = from.next(end)? {
         match (number, payload) {

@@ -21,7 +21,9 @@ impl Graph {
             let Some(vertex) = self.vertices.get(next as usize).filter(|_| !fed.contains(&next)) else {
                 continue;
             };
-            ops.extend(vertex.ops.iter().filter_map(|op| self.op_names.get(*op as usize)).map(String::as_str));
+            ops.extend(
+                vertex.ops.iter().filter_map(|op| self.op_names.get(*op as usize)).map(String::as_str),
+            );
             left.extend(vertex.leads_to.iter().filter(|other| seen.insert(**other)));
         }
         Some(ops)
@@ -30,8 +32,8 @@ impl Graph {
     /// Whether the main graph has the node of a tensor; `None` if that is not known.
     pub fn has_tensor(&self, tensor: &str) -> Option<bool> {
         let id = self.names.get(node_of(tensor));
-        self.is_followed.then(|| id.is_some_and(|id| {
-            self.vertices.get(*id as usize).is_some_and(|vertex| !vertex.ops.is_empty())
-        }))
+        self.is_followed.then(|| {
+            id.is_some_and(|id| self.vertices.get(*id as usize).is_some_and(|vertex| !vertex.ops.is_empty()))
+        })
     }
 }

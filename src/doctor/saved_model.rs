@@ -179,7 +179,8 @@ mod tests {
     use super::*;
 
     fn fixture(name: &str) -> Vec<u8> {
-        let path = format!("{}/tests/fixtures/saved_models/{name}/saved_model.pb", env!("CARGO_MANIFEST_DIR"));
+        let path =
+            format!("{}/tests/fixtures/saved_models/{name}/saved_model.pb", env!("CARGO_MANIFEST_DIR"));
         std::fs::read(path).unwrap()
     }
 
@@ -192,7 +193,10 @@ mod tests {
         let names: Vec<&str> = meta.signatures.iter().map(|signature| signature.name.as_str()).collect();
         assert_eq!(names, ["__saved_model_init_op", "serving_default", "words"]);
         let score = meta.signatures.get("serving_default").unwrap();
-        assert_eq!((score.inputs[0].alias.as_str(), score.inputs[0].shape.to_string()), ("x", "[-1,3]".into()));
+        assert_eq!(
+            (score.inputs[0].alias.as_str(), score.inputs[0].shape.to_string()),
+            ("x", "[-1,3]".into())
+        );
         // The condition of the loop is a function of a function.
         let less = &meta.graph.ops["Less"];
         assert_eq!((less.in_main, less.first.function.contains("cond")), (0, true), "{less:?}");

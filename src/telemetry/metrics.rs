@@ -17,8 +17,8 @@ pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
     ALL_MODELS, SpanMetrics, UpstreamConnection, certificate_reload, config_loaded, config_reload,
     connection_ended, connection_refused, mode_overridden, panicked, retry, set_config_problems,
-    set_forecast, set_inflight, set_limiter, set_log_losses, set_ready, set_traffic_forms, signature_change, signature_refresh, stage_seconds,
-    upstream_refusal, upstream_up,
+    set_forecast, set_inflight, set_limiter, set_log_losses, set_ready, set_traffic_forms, signature_change,
+    signature_refresh, stage_seconds, upstream_refusal, upstream_up,
 };
 
 pub(crate) use super::labels::{

@@ -16,8 +16,10 @@ fn written(forms: Vec<Counted>) -> Traffic {
 #[test]
 fn a_census_is_read_as_it_was_written() {
     let (requests, signatures) = corpus();
-    let signatures: Vec<Signatures> = signatures.iter().map(|text| notation::signature(text).unwrap()).collect();
-    let forms = requests.iter().flat_map(|request| signatures.iter().map(|by| Judged::by(by, request).counted()));
+    let signatures: Vec<Signatures> =
+        signatures.iter().map(|text| notation::signature(text).unwrap()).collect();
+    let forms =
+        requests.iter().flat_map(|request| signatures.iter().map(|by| Judged::by(by, request).counted()));
     let traffic = written(forms.collect());
     let text = serde_json::to_vec(&traffic.to_json()).unwrap();
     assert_eq!(Traffic::read(&text).unwrap(), traffic);
@@ -25,13 +27,17 @@ fn a_census_is_read_as_it_was_written() {
 
 #[test]
 fn a_file_that_is_no_census_is_refused_with_its_place() {
-    let text = serde_json::to_string(&written(vec![Judged::new("x:float[-1]", "x:float[2]").counted()]).to_json());
+    let text =
+        serde_json::to_string(&written(vec![Judged::new("x:float[-1]", "x:float[2]").counted()]).to_json());
     let text = text.unwrap();
     let read = |old: &str, new: &str| {
         assert!(text.contains(old), "{text}");
         Traffic::read(text.replace(old, new).as_bytes()).unwrap_err().to_string()
     };
-    assert_eq!(read("\"format\":1", "\"format\":2"), "format 2, expected 1 (it is of another version of tfs-sidecar)");
+    assert_eq!(
+        read("\"format\":1", "\"format\":2"),
+        "format 2, expected 1 (it is of another version of tfs-sidecar)"
+    );
     assert_eq!(read("\"[N]\"", "\"[X]\""), "form 0: `[X]` is no shape");
     assert_eq!(read("\"dtype\":\"float\"", "\"dtype\":\"flaot\""), "form 0: `flaot` is no dtype");
     let many = vec!["1"; 300].join(",");
@@ -52,8 +58,8 @@ fn counts_of_several_sidecars_are_added() {
 
 #[test]
 fn no_value_is_kept() {
-    let judged = Judged::new("x:int32[-1] s:string[-1]", "x:int64[2]{77001,5000077001} s:string[1]{secret77001}");
+    let judged =
+        Judged::new("x:int32[-1] s:string[-1]", "x:int64[2]{77001,5000077001} s:string[1]{secret77001}");
     let text = written(vec![judged.counted()]).to_json().to_string();
     assert!(!text.contains("77001") && !format!("{:?}", judged.form()).contains("77001"), "{text}");
 }
-

@@ -80,7 +80,8 @@ fn expected(outcome: Outcome) -> Expected {
 #[test]
 fn a_form_is_judged_as_its_requests_are() {
     let (requests, signatures) = corpus();
-    let signatures: Vec<Signatures> = signatures.iter().map(|text| notation::signature(text).unwrap()).collect();
+    let signatures: Vec<Signatures> =
+        signatures.iter().map(|text| notation::signature(text).unwrap()).collect();
     let policy = ModelPolicy::default();
     let (mut compared, mut unsure) = (0, 0);
     for (at, request) in requests.iter().enumerate() {

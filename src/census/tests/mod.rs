@@ -155,4 +155,3 @@ fn callers_models_and_versions_have_forms_of_their_own() {
         assert_ne!(of(other), of(seen), "{other:?}");
     }
 }
-

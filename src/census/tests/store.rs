@@ -133,4 +133,3 @@ fn a_form_that_is_too_large_is_not_kept() {
     census.count(&recently, 7, &judged.key(), Instant::now(), || judged.seen().form("a"));
     assert_eq!((census.len(), census.missed()), (0, 1));
 }
-

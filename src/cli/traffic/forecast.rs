@@ -59,7 +59,10 @@ fn choose<'a>(
     let list = || {
         const SHOWN: usize = 20;
         let names: Vec<String> = models.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
-        format!("the census has {}", if names.is_empty() { "no requests".to_owned() } else { names.join(", ") })
+        format!(
+            "the census has {}",
+            if names.is_empty() { "no requests".to_owned() } else { names.join(", ") }
+        )
     };
     if let Some(named) = named.filter(|name| !name.is_empty()) {
         let found = models.get(named).copied();

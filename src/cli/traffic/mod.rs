@@ -71,7 +71,11 @@ fn write(census: &Traffic, out: Option<&Path>) -> Result<(), Failure> {
         Some(path) => {
             std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
             let requests: u64 = census.forms.iter().fold(0, |sum, one| sum.saturating_add(one.requests));
-            render::note(&format!("{} forms of {requests} requests in `{}`", census.forms.len(), path.display()));
+            render::note(&format!(
+                "{} forms of {requests} requests in `{}`",
+                census.forms.len(),
+                path.display()
+            ));
         }
     }
     Ok(())
