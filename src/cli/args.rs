@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::doctor::DoctorArgs;
+
 /// A gRPC sidecar for TensorFlow Serving that checks, repairs and explains requests.
 ///
 /// It runs between the clients and TF Serving, reads the models' signatures, and checks every
@@ -59,6 +61,15 @@ pub(super) enum Command {
     ///
     /// It puts load on TF Serving. Other load makes the result unclear.
     BatchProbe(BatchProbeArgs),
+    /// Find out why an export does not load or does not predict, before it is served.
+    ///
+    /// Reads a SavedModel (--saved-model): its operations and attributes against the TensorFlow of
+    /// the server (--tf-version), its files, its signatures and its warm-up. With --upstream, also
+    /// the state of each version in TF Serving, and with --probe one request for each signature.
+    ///
+    /// Each finding says what is wrong, what to do, and who has to do it: exporter, platform or
+    /// client. The exit code is 1 if something fails.
+    Doctor(DoctorArgs),
     /// Exit with 0 if the sidecar is ready. For probes in images without a shell.
     Healthcheck(HealthcheckArgs),
     /// Show which client must change which line.

@@ -7,6 +7,7 @@ mod check;
 mod diff;
 #[cfg(test)]
 mod docs;
+mod doctor;
 mod drain;
 mod example;
 mod explain;
@@ -112,6 +113,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::BatchProbe(arguments) => {
             batch_probe::batch_probe(&arguments, matches).map(|()| Exit::Success)
         }
+        Command::Doctor(arguments) => doctor::doctor(&arguments, matches),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
         Command::Fixes(arguments) => fixes::fixes(&arguments).map(|()| Exit::Success),
         Command::Traffic(arguments) => traffic::traffic(&arguments, matches),

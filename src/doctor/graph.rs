@@ -33,6 +33,8 @@ pub struct AttrUse {
     pub lacking: Option<Place>,
     /// The dtypes that it has been, one bit for each number of `types.proto`; 0 if it is no dtype.
     pub types: u64,
+    /// Whether it has been something else than false, 0 and empty.
+    pub is_set: bool,
     /// The smallest and largest number that it has been.
     pub numbers: Option<(i64, i64)>,
 }
@@ -88,6 +90,7 @@ struct Node {
 #[derive(Default)]
 struct Attr {
     name: String,
+    is_set: bool,
     types: u64,
     number: Option<i64>,
 }
@@ -262,6 +265,7 @@ impl Builder {
                 ..AttrUse::default()
             });
             seen.types |= attr.types;
+            seen.is_set |= attr.is_set;
             if let Some(number) = attr.number {
                 let (least, most) = seen.numbers.unwrap_or((number, number));
                 seen.numbers = Some((least.min(number), most.max(number)));
@@ -368,6 +372,7 @@ fn read_value<R: Read + Seek>(
     while let Some((number, payload)) = from.next(end)? {
         match (number, payload) {
             (1, Payload::Bytes(length)) => {
+                attr.is_set |= length > 0;
                 let end = from.end_of(length);
                 while let Some((number, payload)) = from.next(end)? {
                     match (number, payload) {
@@ -379,13 +384,28 @@ fn read_value<R: Read + Seek>(
                     }
                 }
             }
-            (3, Payload::Varint(value)) => attr.number = Some(value as i64),
-            (6, Payload::Varint(value)) => attr.types |= 1u64.checked_shl(value as u32).unwrap_or(0),
+            (3, Payload::Varint(value)) => {
+                attr.number = Some(value as i64);
+                attr.is_set |= value != 0;
+            }
+            (5, Payload::Varint(value)) => attr.is_set |= value != 0,
+            (2, Payload::Bytes(length)) => {
+                attr.is_set |= length > 0;
+                from.pass(payload)?;
+            }
+            (6, Payload::Varint(value)) => {
+                attr.is_set = true;
+                attr.types |= 1u64.checked_shl(value as u32).unwrap_or(0);
+            }
             (10, Payload::Bytes(length)) => {
+                attr.is_set = true;
                 let end = from.end_of(length);
                 read_function_name(from, end, calls)?;
             }
-            (_, payload) => from.pass(payload)?,
+            (_, payload) => {
+                attr.is_set = true;
+                from.pass(payload)?;
+            }
         }
     }
     Ok(())

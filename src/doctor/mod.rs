@@ -2,10 +2,20 @@
 //!
 //! Pure: readers and bytes in, values out. A SavedModel may have 2 GB; it is read field by field,
 //! and what it holds of constants is skipped.
+pub mod bundle;
+mod crc32c;
 mod fields;
+pub mod files;
+pub mod finding;
 pub mod graph;
+pub mod lint;
+pub mod ops;
+pub mod probe;
 mod reach;
 pub mod saved_model;
+pub mod tfrecord;
+pub mod warmup;
 
 pub use fields::ReadError;
+pub use finding::{Actor, Finding, Level};
 pub use saved_model::{MetaGraph, SavedModel};

@@ -3,18 +3,25 @@
 use std::collections::BTreeSet;
 
 use super::graph::{Graph, node_of};
-use crate::signature::Signature;
+use crate::signature::{Signature, TensorInfo};
 
 impl Graph {
     /// The operations that a call of the signature needs; `None` if that is not known.
     pub fn reached_by(&self, signature: &Signature) -> Option<BTreeSet<&str>> {
+        let names = |infos: &'_ [TensorInfo]| -> Vec<String> {
+            infos.iter().map(|info| info.tensor_name.clone()).collect()
+        };
+        self.reached_from(&names(&signature.outputs), &names(&signature.inputs))
+    }
+
+    /// The operations that these tensors need, if those are fed; `None` if that is not known.
+    pub(super) fn reached_from(&self, fetched: &[String], fed: &[String]) -> Option<BTreeSet<&str>> {
         if !self.is_followed {
             return None;
         }
-        let id = |tensor: &str| self.names.get(node_of(tensor)).copied();
-        let fed: BTreeSet<u32> = signature.inputs.iter().filter_map(|info| id(&info.tensor_name)).collect();
-        let mut seen: BTreeSet<u32> =
-            signature.outputs.iter().filter_map(|info| id(&info.tensor_name)).collect();
+        let id = |tensor: &String| self.names.get(node_of(tensor)).copied();
+        let fed: BTreeSet<u32> = fed.iter().filter_map(id).collect();
+        let mut seen: BTreeSet<u32> = fetched.iter().filter_map(id).collect();
         let mut left: Vec<u32> = seen.iter().copied().collect();
         let mut ops = BTreeSet::new();
         while let Some(next) = left.pop() {

@@ -30,8 +30,8 @@ pub struct MetaGraph {
     /// Names of files in `assets/`.
     pub assets: Vec<String>,
     pub graph: Graph,
-    /// Whether variables are restored: the graph has a `SaverDef`.
-    pub has_saver: bool,
+    /// The node that restores the variables when the version is loaded; empty if there is none.
+    pub restore_op: String,
     /// Whether it is a TensorFlow 2 export: only those have an object graph.
     pub has_objects: bool,
 }
@@ -83,8 +83,13 @@ fn meta_graph<R: Read + Seek>(from: &mut Fields<R>, end: u64) -> Result<MetaGrap
             1 => info(from, end, &mut meta)?,
             2 => graph_def(from, end, &mut graph, &mut meta.versions)?,
             3 => {
-                meta.has_saver = length > 0;
-                from.skip_to(end)?;
+                // A `SaverDef` (saver.proto).
+                while let Some((number, payload)) = from.next(end)? {
+                    match (number, payload) {
+                        (3, Payload::Bytes(length)) => meta.restore_op = from.name(length)?,
+                        (_, payload) => from.pass(payload)?,
+                    }
+                }
             }
             5 => {
                 let left = MAX_SIGNATURES.saturating_sub(signatures.len() as u64);
@@ -213,7 +218,7 @@ mod tests {
     fn a_graph_of_tensorflow_1_has_its_operations_outside_functions() {
         let model = SavedModel::read(Cursor::new(fixture("tf2.4/v1"))).unwrap();
         let meta = model.served().unwrap();
-        assert!(!meta.has_objects && meta.has_saver && meta.graph.functions.is_empty());
+        assert!(!meta.has_objects && !meta.restore_op.is_empty() && meta.graph.functions.is_empty());
         assert!(meta.graph.ops["MatMul"].in_main == 1);
         let reached = meta.graph.reached_by(meta.signatures.get("serving_default").unwrap()).unwrap();
         assert!(reached.contains("MatMul") && !reached.contains("RestoreV2"), "{reached:?}");

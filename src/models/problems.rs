@@ -10,6 +10,7 @@ use tonic::Code;
 
 use super::config_problems::ConfigProblem;
 use super::metadata_client::{VersionState, is_answer};
+use crate::doctor::ops;
 use crate::explain::{self, Context};
 use crate::fault::Fault;
 use crate::proto::tensorflow::serving::model_version_status::State;
@@ -215,15 +216,17 @@ fn config_line(problem: &ConfigProblem) -> String {
     format!("configuration: {problem}")
 }
 
-/// TF Serving's text on one line, with what it means.
+/// TF Serving's text on one line, with what it means, and which TensorFlow or package has the
+/// operation that is missing.
 fn explained(text: &str) -> String {
     let meaning = explain::explain(text, &Context::default());
+    let detail = ops::of_error(text).map_or_else(String::new, |detail| format!(" ({detail})"));
     let mut line = one_line(text);
     if line.len() > MAX_TEXT {
         line.truncate(MAX_TEXT);
         line.push_str("...");
     }
-    meaning.map_or(line.clone(), |meaning| line + &meaning.to_string())
+    meaning.map_or(line.clone(), |meaning| line + &meaning.to_string()) + &detail
 }
 
 /// An error of a load: gRPC's code and TF Serving's text; `None` for OK.
@@ -255,6 +258,7 @@ mod tests {
         let [text] = &sentences(&[failed(2), served(1)])[..] else { panic!("one problem") };
         assert!(text.starts_with("version 2 of model 'm' failed to load: NOT_FOUND: Op type"), "{text}");
         assert!(text.contains("[tfs-sidecar: "), "explained: {text}");
+        assert!(text.ends_with("(op `Foo` is not TensorFlow's own in 2.4 to 2.21: it is a custom op, which must be built into the server)"), "{text}");
         assert_eq!(sentences(&[served(3), failed(2)]), [""; 0], "history");
         assert_eq!(sentences(&[served(3), failed(2), served(1)]).len(), 1);
         assert_eq!(sentences(&[state(2, State::End, None), served(1)]), [""; 0], "unloaded");

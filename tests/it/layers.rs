@@ -53,6 +53,11 @@ const ALLOWED: &[(&str, &str)] = &[
     ("batch", "concurrency"),
     // The policy of a signature holds the settings of its batching.
     ("repair", "batch"),
+    // Who must act is said as for errors; warm-up records are judged as requests are.
+    ("doctor", "explain"),
+    ("doctor", "repair"),
+    // The request of a probe is a protobuf message.
+    ("doctor", "proto"),
 ];
 
 /// What only layer 3 and above may use: waiting, counting, logging, files, clocks.

@@ -1,0 +1,89 @@
+//! Requests that show faults which only a run shows: the smallest that a signature allows.
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::proto::tensorflow::serving::model_spec::VersionChoice;
+use crate::proto::tensorflow::serving::{ModelSpec, PredictRequest};
+use crate::proto::tensorflow::tensor_shape_proto::Dim;
+use crate::proto::tensorflow::{TensorProto, TensorShapeProto};
+use crate::signature::{Signature, TensorInfo};
+use crate::wire::Rope;
+
+/// Bytes of the values of one input, which are zeros.
+const MAX_INPUT: u64 = 64 << 20;
+
+/// A request of one row of zeros, or of empty strings.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn zeros(model: &str, version: Option<i64>, signature: &Signature) -> Result<Rope, String> {
+    let mut inputs = HashMap::new();
+    for info in signature.inputs.iter().filter(|info| !info.has_default) {
+        inputs.insert(info.alias.clone(), tensor(info)?);
+    }
+    let spec = ModelSpec {
+        name: model.to_owned(),
+        signature_name: signature.name.clone(),
+        version_choice: version.map(VersionChoice::Version),
+    };
+    let request = PredictRequest { model_spec: Some(spec), inputs, ..PredictRequest::default() };
+    Ok(Rope::from(request.encode_to_vec()))
+}
+
+fn tensor(info: &TensorInfo) -> Result<TensorProto, String> {
+    let name = &info.alias;
+    if info.tensor_name.is_empty() {
+        return Err(format!("input `{name}` is sparse or composite"));
+    }
+    // A dimension that may be anything is 1; an unknown rank is 1.
+    let dims: Vec<i64> =
+        info.shape.dims().map_or(vec![1], |dims| dims.iter().map(|dim| (*dim).max(-1).abs()).collect());
+    let too_large = || format!("input `{name}` has more than {MAX_INPUT} bytes");
+    let count =
+        dims.iter().try_fold(1_u64, |count, dim| count.checked_mul(*dim as u64)).ok_or_else(too_large)?;
+    let shape = TensorShapeProto {
+        dim: dims.iter().map(|size| Dim { size: *size, name: String::new() }).collect(),
+        unknown_rank: false,
+    };
+    let mut tensor =
+        TensorProto { dtype: info.dtype.number(), tensor_shape: Some(shape), ..TensorProto::default() };
+    let size = info.dtype.size().map_or(2, |size| size as u64);
+    if count.checked_mul(size).is_none_or(|bytes| bytes > MAX_INPUT) {
+        return Err(too_large());
+    }
+    match info.dtype.size() {
+        Some(size) => tensor.tensor_content = Bytes::from(vec![0; count as usize * size]),
+        None if info.dtype.name() == "string" => tensor.string_val = vec![Bytes::new(); count as usize],
+        None => return Err(format!("input `{name}` is {}, which has no values", info.dtype)),
+    }
+    Ok(tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::warmup::conforms;
+    use crate::repair::notation;
+
+    #[test]
+    fn a_request_of_zeros_conforms_to_its_signature() {
+        for text in ["x=x:0:float[-1,3] n=n:0:int64[] -> y:float[-1]", "s=s:0:string[-1,-1] b=b:0:bool[2]"] {
+            let signatures = notation::signature(text).unwrap();
+            let signature = signatures.get("serving_default").unwrap();
+            let request = zeros("m", Some(3), signature).unwrap();
+            assert_eq!(conforms(&request, &signatures), Ok("serving_default".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_said() {
+        let error = |text: &str| {
+            let signatures = notation::signature(text).unwrap();
+            zeros("m", None, signatures.get("serving_default").unwrap()).unwrap_err()
+        };
+        assert!(error("x=x:0:float[9000000000000,900000000]").contains("bytes"));
+        assert!(error("x=x:0:resource[]").contains("no values"));
+    }
+}
