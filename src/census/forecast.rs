@@ -225,7 +225,7 @@ impl<'a> Target<'a> {
         let message = message(form, chosen)?;
         self.take(message.len())?;
         let verdict = self.verdict(form, &message)?;
-        Some(self.classify(form, &verdict, false))
+        Some(classify(form, &verdict, false))
     }
 
     fn judge_json(&self, form: &Form, chosen: Chosen) -> Option<Forecast> {
@@ -233,7 +233,7 @@ impl<'a> Target<'a> {
         let body = body(form, chosen)?;
         self.take(body.len())?;
         let verdict = judge(config, self.signatures, &self.policy, form, &body)?;
-        Some(self.classify(form, &verdict, true))
+        Some(classify(form, &verdict, true))
     }
 
     fn verdict(&self, form: &Form, message: &Rope) -> Option<Verdict> {
@@ -258,62 +258,55 @@ impl<'a> Target<'a> {
             }
         }
     }
+}
 
-    fn classify(&self, form: &Form, verdict: &Verdict, json: bool) -> Forecast {
-        if verdict.mode == Mode::Off {
-            return Forecast::unknown("mode off checks nothing");
+/// What the new verdict on a form means beside the old one.
+fn classify(form: &Form, verdict: &Verdict, json: bool) -> Forecast {
+    if verdict.mode == Mode::Off {
+        return Forecast::unknown("mode off checks nothing");
+    }
+    let (before, after) = (Expected::of(form.outcome), Expected::of(verdict.outcome));
+    let findings = findings(verdict);
+    let text = text(verdict);
+    let of = |class, expected| Forecast { class, expected, findings: findings.clone(), text: text.clone() };
+    let open: Vec<&Step> = verdict.plan.steps.iter().filter(|step| depends_on_values(step)).collect();
+    let declared = |input: &str| verdict.signature.as_ref()?.input(input).map(|info| info.dtype);
+    let is_same = |input: &str| declared(input).is_some_and(|now| was_declared(form, input) == Some(now));
+    if before == Expected::Refused && after == Expected::Repaired {
+        // The values do not fit the dtype, which is the same.
+        let lost = |finding: &&Finding| finding.kind.starts_with("CAST_") && is_same(&finding.input);
+        if let Some(lost) = form.findings.iter().find(lost) {
+            let findings = vec![lost.clone()];
+            return Forecast { findings, ..of(Class::AsBefore, Expected::Refused) };
         }
-        let (before, after) = (Expected::of(form.outcome), Expected::of(verdict.outcome));
-        let findings = findings(verdict);
-        let text = text(verdict);
-        let of =
-            |class, expected| Forecast { class, expected, findings: findings.clone(), text: text.clone() };
-        let open: Vec<&Step> = verdict.plan.steps.iter().filter(|step| depends_on_values(step)).collect();
-        let declared = |input: &str| verdict.signature.as_ref()?.input(input).map(|info| info.dtype);
-        let is_same = |input: &str| declared(input).is_some_and(|now| was_declared(form, input) == Some(now));
-        if before == Expected::Refused && after == Expected::Repaired {
-            // The values do not fit the dtype, which is the same.
-            let lost = |finding: &&Finding| finding.kind.starts_with("CAST_") && is_same(&finding.input);
-            if let Some(lost) = form.findings.iter().find(lost) {
-                let findings = vec![lost.clone()];
-                return Forecast { findings, ..of(Class::AsBefore, Expected::Refused) };
-            }
+    }
+    let is_known = |step: &&Step| {
+        let before =
+            form.findings.iter().any(|finding| finding.kind == step.rule.name && finding.input == step.input);
+        before && is_same(&step.input)
+    };
+    let mut unsure = after == Expected::Repaired && !open.iter().all(is_known);
+    unsure |= after != Expected::Refused && has_unread_fields(form);
+    unsure |= json && after != Expected::Refused && converts_json(form, verdict);
+    match (before, after) {
+        _ if unsure => {
+            let forecast = of(Class::DependsOnValues, Expected::Unknown);
+            let text =
+                if json { format!("its JSON would be read as another dtype; {text}") } else { text.clone() };
+            Forecast { text: text.trim_end_matches("; ").to_owned(), ..forecast }
         }
-        let is_known = |step: &&Step| {
-            let before = form
-                .findings
-                .iter()
-                .any(|finding| finding.kind == step.rule.name && finding.input == step.input);
-            before && is_same(&step.input)
-        };
-        let mut unsure = after == Expected::Repaired && !open.iter().all(is_known);
-        unsure |= after != Expected::Refused && has_unread_fields(form);
-        unsure |= json && after != Expected::Refused && converts_json(form, verdict);
-        match (before, after) {
-            _ if unsure => {
-                let forecast = of(Class::DependsOnValues, Expected::Unknown);
-                let text = if json {
-                    format!("its JSON would be read as another dtype; {text}")
-                } else {
-                    text.clone()
-                };
-                Forecast { text: text.trim_end_matches("; ").to_owned(), ..forecast }
-            }
-            (Expected::Repaired, Expected::Repaired) if rules(form) == names(&findings) => {
-                of(Class::AsBefore, after)
-            }
-            (Expected::Refused, Expected::Refused)
-            | (Expected::Forwarded, Expected::Forwarded)
-            | (Expected::Conforming, Expected::Conforming) => of(Class::AsBefore, after),
-            // It lacked an input that has a default.
-            (Expected::Forwarded, Expected::Conforming) if form.findings.is_empty() => {
-                of(Class::AsBefore, after)
-            }
-            (_, Expected::Conforming) => of(Class::Better, after),
-            (_, Expected::Repaired) => of(Class::Repaired, after),
-            (_, Expected::Refused) => of(Class::Refused, after),
-            (_, Expected::Forwarded | Expected::Unknown) => of(Class::Forwarded, after),
+        (Expected::Repaired, Expected::Repaired) if rules(form) == names(&findings) => {
+            of(Class::AsBefore, after)
         }
+        (Expected::Refused, Expected::Refused)
+        | (Expected::Forwarded, Expected::Forwarded)
+        | (Expected::Conforming, Expected::Conforming) => of(Class::AsBefore, after),
+        // It lacked an input that has a default.
+        (Expected::Forwarded, Expected::Conforming) if form.findings.is_empty() => of(Class::AsBefore, after),
+        (_, Expected::Conforming) => of(Class::Better, after),
+        (_, Expected::Repaired) => of(Class::Repaired, after),
+        (_, Expected::Refused) => of(Class::Refused, after),
+        (_, Expected::Forwarded | Expected::Unknown) => of(Class::Forwarded, after),
     }
 }
 

@@ -356,7 +356,7 @@ impl Seen<'_> {
         Some(inputs)
     }
 
-    /// Whether the values of an input have this fault, also if a step mends it.
+    /// Whether the values of an input have this fault, also if a step fixes it.
     fn has_fault(&self, reason: Reason, input: &InputView, info: Option<&TensorInfo>) -> bool {
         let is = |name: &str| name == input.key || info.is_some_and(|info| info.alias == name);
         let verdict = self.verdict;

@@ -48,7 +48,10 @@ pub(super) struct Counts {
 
 /// The forms that a thread saw last, each in the place that its key gives it.
 #[derive(Debug)]
-pub(crate) struct Recently(RefCell<Box<[Option<(u64, Arc<Counts>)>]>>);
+pub(crate) struct Recently(RefCell<Box<[Option<AtHand>]>>);
+
+/// A key and its counts.
+type AtHand = (u64, Arc<Counts>);
 
 /// A copy of a form with its counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,9 +119,11 @@ impl Counts {
     }
 
     fn sizes(&self) -> Sizes {
-        let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(|at: usize| self.sizes[at].load(Relaxed));
-        let range = |min, max| Range { min, max };
-        Sizes { rows: range(a, b), other_rows: range(c, d), open: range(e, f) }
+        let range = |at: usize| {
+            let [min, max] = [at, at + 1].map(|at| self.sizes[at].load(Relaxed));
+            Range { min, max }
+        };
+        Sizes { rows: range(0), other_rows: range(2), open: range(4) }
     }
 }
 

@@ -383,6 +383,18 @@ def test_the_sidecar_shows_the_forecast_when_a_version_appears(world):
     assert "clients do not fit the new signatures" in log and "requests will be refused" in log
 
 
+def test_the_doctor_says_the_same(world):
+    directory = str(world.folder / "wider")
+    code, text, errors = world.run("doctor", "--saved-model", directory, "--traffic", str(world.census), "--model", "wider", "--json")
+    answer = json.loads(text)
+    assert code == 1, errors
+    assert answer["traffic"] == world.forecasts["wider"]
+    found = [finding for finding in answer["findings"] if finding["check"] == "traffic"]
+    assert [(finding["level"], finding["what"]) for finding in found] == [("fail", world.forecasts["wider"]["summary"])]
+    text = world.run("doctor", "--saved-model", directory, "--traffic", str(world.census), "--model", "wider")[1]
+    assert f"model 'wider' version 2: {world.forecasts['wider']['summary']}" in text.splitlines()
+
+
 def test_versions_are_compared(world):
     code, text, errors = world.run("diff", str(world.folder / "renamed" / "1"), str(world.folder / "renamed" / "2"))
     assert code == 1, errors

@@ -140,7 +140,9 @@ fn sizes_that_were_seen_decide_where_the_new_signature_has_fixed_ones() {
     let rows = |all: &[u64], new: &str| {
         let mut counted = Judged::new("x:float[-1,4]", "x:float[2,4]").counted();
         counted.sizes = Sizes::default();
-        all.iter().for_each(|rows| counted.sizes.rows.add(*rows as i64));
+        for rows in all {
+            counted.sizes.rows.add(*rows as i64);
+        }
         let signatures = notation::signature(new).unwrap();
         Target::new(&signatures, &ModelPolicy::default(), Limits::default(), true).forecast(&counted)
     };

@@ -97,6 +97,7 @@ const ALONE: &str = "CENSUS_MEMORY_ALONE";
 const THOUSANDS: &str = "CENSUS_THOUSANDS";
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it is no setting of the sidecar")]
 fn ever_new_hostile_forms_take_less_than_4_mib() {
     if std::env::var_os(ALONE).is_none() {
         // The other tests share this process, and its memory.
