@@ -146,7 +146,8 @@ impl Report {
         text
     }
 
-    /// `{"model", "version", "summary", "callers": {CLASS: count}, "outputs_gone", "forms": [...]}`.
+    /// `{"model", "version", "summary", "callers": {CLASS: count}, "outputs_gone", "forms": [...],
+    /// "more"}`.
     pub(crate) fn to_json(&self, max_forms: usize) -> Value {
         let counts: serde_json::Map<String, Value> =
             self.counts().iter().map(|(class, count)| (class.as_str().to_owned(), json!(count))).collect();

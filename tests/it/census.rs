@@ -1,4 +1,4 @@
-//! The traffic census of a running sidecar: `/api/traffic`, and the forecast when a version appears.
+//! The traffic census of a running sidecar: `/api/traffic`, and the forecast for a new version.
 use serde_json::{Value, json};
 
 use crate::support::admin;
