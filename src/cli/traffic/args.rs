@@ -32,8 +32,8 @@ pub(in crate::cli) enum TrafficCommand {
     /// Foretell what a SavedModel would make of the requests in a census.
     ///
     /// Every form is judged by the new signatures, as the sidecar would judge it under the policy
-    /// of the model in the configuration (--config). The exit code is 1 if a client would be refused
-    /// that was not before.
+    /// of the model in the configuration (--config). The exit code is 1 if a client would be
+    /// refused that was not before.
     Forecast(ForecastArgs),
 }
 
