@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching census-memory lint deny ci static image bench-gpu
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching census-memory lint deny ci static image bench-gpu op-tables op-tables-verify test-doctor
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -36,6 +36,18 @@ test-rust: ## run unit and integration tests
 test-python: venv ## test the built program between Python clients and TensorFlow
 	$(CARGO) build --locked --bin tfs-sidecar
 	TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" $(PYTHON) -m pytest -p no:cacheprovider tests/tfserving
+
+test-doctor: venv ## break each export of each TensorFlow in every way, and read a SavedModel of 1 GB (6 minutes)
+	$(RELEASE)
+	DOCTOR_ALL=1 TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(PYTHON) -m pytest -p no:cacheprovider tests/tfserving/test_doctor.py
+	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(PYTHON) tests/tfserving/doctor_large.py
+
+op-tables: venv ## read the operations of TensorFlow 2.4 to 2.21 from their wheels (downloads 4 GB, one after the other)
+	$(PYTHON) tools/op_tables/generate.py
+
+op-tables-verify: venv ## compare doctor with each TensorFlow from 2.4 to 2.21 on each export (downloads 4 GB, one after the other)
+	$(CARGO) build --locked --bin tfs-sidecar
+	$(PYTHON) tools/op_tables/verify.py "$(TARGET)/debug/tfs-sidecar"
 
 test-browser: ## test the status page in Chromium (UPDATE=1 writes the screenshots); skipped where there is none
 	@code=0; tests/browser/setup.sh || code=$$?; \

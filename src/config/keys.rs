@@ -130,6 +130,7 @@ pub(super) static POLICY: Table<Policy> = Table {
         short_lists: Choice(&[("refuse", ShortLists::Refuse), ("allow", ShortLists::Allow)]), live, "What happens to a list of several values that is shorter than its shape. TensorFlow repeats the last value.";
         shield_ranks: OnOff, live, "Refuses wrong ranks also in mode `observe` and under `unrepairable: forward`, which otherwise forward them as the client sent them. With oneDNN on (the default on current CPUs), an input of rank 2 or 3 for a convolution ends the whole TF Serving process. Mode `off` always forwards.";
         explain_upstream: OnOff, live, "Appends an explanation to known error texts of TF Serving: what they mean and who can fix it (docs/errors.md). Never in mode `off`.";
+        probe: OnOff, live, "Sends each new version one request of zeros (or empty strings) before the sidecar is ready. What only fails when a request reaches it, such as a missing operation or missing weights, then keeps it unready. Errors that the zeros themselves may cause do not count.";
     },
     ..Table::EMPTY
 };

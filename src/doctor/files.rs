@@ -52,7 +52,7 @@ pub fn not_a_folder(name: &str, head: &[u8]) -> Finding {
     if name.ends_with(MODEL) {
         return fail("the file inside one").act(Actor::Platform, "give the folder that holds it");
     }
-    if name.ends_with(".pb") {
+    if std::path::Path::new(name).extension().is_some_and(|end| end == "pb") {
         let action = "a frozen graph has no signatures: load it with tf.compat.v1.import_graph_def and export it with tf.compat.v1.saved_model.simple_save";
         return fail("a protobuf file, probably a frozen graph").act(Actor::Exporter, action);
     }
@@ -193,14 +193,12 @@ fn variables(files: &Listing, meta: &MetaGraph, index: Option<&Index>, findings:
     let shards = files.keys().filter(|path| path.starts_with("variables/variables.data-"));
     let Some(index) = index else {
         if !files.contains_key(INDEX) && restores {
-            let (what, why) = if has_any {
-                ("`variables/variables.index` is missing", "the version does not load")
-            } else {
-                (
-                    "`variables/` is missing",
-                    "the version loads without its weights, and each request fails (Could not find variable)",
-                )
-            };
+            // The loader takes an export without an index for one without variables
+            // (cc/saved_model/loader.cc, `RunRestore`).
+            let what =
+                if has_any { "`variables/variables.index` is missing" } else { "`variables/` is missing" };
+            let why =
+                "the version loads without its weights, and each request fails (Could not find variable)";
             findings.push(fail(what.to_owned(), why));
         }
         return;

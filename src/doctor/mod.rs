@@ -14,6 +14,8 @@ pub mod probe;
 mod reach;
 pub mod saved_model;
 pub mod tfrecord;
+#[cfg(test)]
+mod threads;
 pub mod warmup;
 
 pub use fields::ReadError;

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::finding::{Actor, Level};
+use crate::explain::{Context, explain};
 use crate::proto::tensorflow::serving::model_spec::VersionChoice;
 use crate::proto::tensorflow::serving::{ModelSpec, PredictRequest};
 use crate::proto::tensorflow::tensor_shape_proto::Dim;
@@ -30,6 +32,14 @@ pub fn zeros(model: &str, version: Option<i64>, signature: &Signature) -> Result
     };
     let request = PredictRequest { model_spec: Some(spec), inputs, ..PredictRequest::default() };
     Ok(Rope::from(request.encode_to_vec()))
+}
+
+/// What an error of TensorFlow to a request of zeros says about the model: zeros may be values that
+/// it refuses, and then nothing is wrong.
+pub fn judge(message: &str, is_invalid_argument: bool) -> Level {
+    let actor = explain(message, &Context::default()).map(|meaning| meaning.row.actor);
+    let is_values = actor == Some(Actor::Client) || actor.is_none() && is_invalid_argument;
+    if is_values { Level::Warn } else { Level::Fail }
 }
 
 fn tensor(info: &TensorInfo) -> Result<TensorProto, String> {
@@ -75,6 +85,15 @@ mod tests {
             let request = zeros("m", Some(3), signature).unwrap();
             assert_eq!(conforms(&request, &signatures), Ok("serving_default".to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn zeros_are_not_the_fault_of_the_model() {
+        assert_eq!(judge("indices[1] = 0 is not in [1, 10)", true), Level::Warn);
+        assert_eq!(judge("something about values", true), Level::Warn);
+        assert_eq!(judge("something else", false), Level::Fail);
+        assert_eq!(judge("Op type not registered 'Foo' in binary", false), Level::Fail);
+        assert_eq!(judge("Could not find variable w.", false), Level::Fail);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl<R: Read> Records<R> {
             }
         }
         let (length, crc) = head.split_at(8);
-        self.check(length, crc, record)?;
+        Self::check(length, crc, record)?;
         let bytes = length.first_chunk().map_or(0, |length: &[u8; 8]| u64::from_le_bytes(*length));
         if bytes > self.limit {
             return Err(RecordError::TooLong { record, bytes, limit: self.limit });
@@ -62,12 +62,12 @@ impl<R: Read> Records<R> {
             return Err(RecordError::Truncated { record });
         }
         let crc = content.split_off(bytes as usize);
-        self.check(&content, &crc, record)?;
+        Self::check(&content, &crc, record)?;
         self.read = record;
         Ok(Some(content))
     }
 
-    fn check(&self, content: &[u8], crc: &[u8], record: usize) -> Result<(), RecordError> {
+    fn check(content: &[u8], crc: &[u8], record: usize) -> Result<(), RecordError> {
         let expected = masked(extend(0, content)).to_le_bytes();
         if crc == expected { Ok(()) } else { Err(RecordError::Checksum { record }) }
     }

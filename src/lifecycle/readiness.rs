@@ -25,7 +25,12 @@ impl Readiness {
     pub(crate) fn is_ready(&self) -> bool {
         !self.drain.is_leaving()
             && self.up.count() > 0
-            && self.config.load().models.keys().all(|model| self.catalog.serves(model))
+            && self.config.load().models.keys().all(|model| self.serves(model))
+    }
+
+    /// Whether the model can be used: its signatures are read, and no probe holds it back.
+    fn serves(&self, model: &str) -> bool {
+        self.catalog.serves(model) && !self.problems.is_held(model)
     }
 
     /// Waits for an event that readiness depends on.
@@ -43,7 +48,7 @@ impl Readiness {
     }
 
     pub(super) fn is_model_ready(&self, model: &str) -> bool {
-        !self.drain.is_leaving() && self.up.count() > 0 && self.catalog.serves(model)
+        !self.drain.is_leaving() && self.up.count() > 0 && self.serves(model)
     }
 
     /// Why it is not ready, one line per reason; empty when ready.
@@ -55,7 +60,7 @@ impl Readiness {
         if self.up.count() == 0 {
             reasons.extend(self.up.problem());
         }
-        for model in self.config.load().models.keys().filter(|model| !self.catalog.serves(model)) {
+        for model in self.config.load().models.keys().filter(|model| !self.serves(model)) {
             let known = self.problems.of(model);
             if known.is_empty() {
                 reasons.push(format!("the signatures of model '{model}' are not read yet"));
@@ -69,7 +74,7 @@ impl Readiness {
     pub(crate) fn problems(&self) -> Vec<String> {
         let unanswered = self.up.problem().filter(|_| self.up.count() > 0);
         let config = self.config.load();
-        let ready = config.models.keys().filter(|model| self.catalog.serves(model));
+        let ready = config.models.keys().filter(|model| self.serves(model));
         let models = ready.flat_map(|model| self.problems.of(model));
         unanswered.into_iter().chain(models).chain(self.problems.of_config()).collect()
     }

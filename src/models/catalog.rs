@@ -37,6 +37,14 @@ pub(crate) struct Observation {
     pub forget: Vec<i64>,
 }
 
+impl Observation {
+    /// The signatures of a version: those that were read, else those that were known before.
+    pub(super) fn signatures_of<'a>(&'a self, version: i64, before: &'a Entry) -> Option<&'a Signatures> {
+        let read = self.read.iter().find(|(read, _)| *read == version).map(|(_, signatures)| signatures);
+        read.or_else(|| before.versions.get(&version).map(|known| &known.signatures))
+    }
+}
+
 impl Entry {
     pub(crate) fn get(&self, choice: &VersionChoice) -> Option<&Arc<ModelVersion>> {
         let version = match choice {

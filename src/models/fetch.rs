@@ -34,7 +34,7 @@ pub(crate) fn metadata(
 
 /// A version of a model as TF Serving reports it.
 #[derive(Debug, Clone)]
-pub(crate) struct Version {
+pub(crate) struct Reported {
     pub(crate) version: i64,
     /// The name of its state, such as `AVAILABLE`.
     pub(crate) state: &'static str,
@@ -49,13 +49,13 @@ pub(crate) struct Version {
 ///
 /// # Errors
 /// No connection, no answer in time, or TF Serving's error status.
-pub(crate) fn versions(config: &Config, model: &str, within: Duration) -> Result<Vec<Version>, Fault> {
+pub(crate) fn versions(config: &Config, model: &str, within: Duration) -> Result<Vec<Reported>, Fault> {
     let states = connected(config, async |pool, up| {
         let client = MetadataClient::new(pool, up);
         let late = |_| Fault::Deadline { during: "waiting for the state of the model's versions" };
         tokio::time::timeout(within, client.versions(model)).await.map_err(late)?
     })?;
-    let versions = states.unwrap_or_default().into_iter().map(|it| Version {
+    let versions = states.unwrap_or_default().into_iter().map(|it| Reported {
         version: it.version,
         state: it.state.as_str_name(),
         is_served: it.state == State::Available,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use super::fetch::predict_over;
 use super::problems::load_error;
 use crate::fault::Fault;
 use crate::proto::tensorflow::serving::model_spec::VersionChoice as Choice;
@@ -18,7 +19,7 @@ use crate::signature::metadata::METADATA_FIELD;
 use crate::upstream::pool::Pool;
 use crate::upstream::unary;
 use crate::upstream::up::Up;
-use crate::wire::VersionChoice;
+use crate::wire::{Rope, VersionChoice};
 
 const METADATA: &str = "/tensorflow.serving.PredictionService/GetModelMetadata";
 const STATUS: &str = "/tensorflow.serving.ModelService/GetModelStatus";
@@ -87,6 +88,11 @@ impl MetadataClient {
             Err(Fault::Upstream { code: Code::Unimplemented, .. }) => Ok(None),
             Err(fault) => Err(unknown(model, fault)),
         }
+    }
+
+    /// Sends a Predict request of the sidecar's own.
+    pub(super) async fn predict(&self, message: Rope) -> Result<Rope, Fault> {
+        predict_over(&self.pool, message, ANSWER_WITHIN).await
     }
 
     /// The version that `choice` selects now, and its signatures.

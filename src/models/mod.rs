@@ -7,6 +7,7 @@ pub(crate) mod fetch;
 pub(crate) mod forecasts;
 mod metadata_client;
 mod model_version;
+mod probes;
 pub(crate) mod problems;
 pub(crate) mod refresher;
 mod refusals;

@@ -66,6 +66,11 @@ impl ModelProblem {
         }
     }
 
+    /// A version that does not answer its probe.
+    pub(super) fn of_probe(version: i64, text: &str) -> Self {
+        Self::new(Some(version), ModelProblemKind::ProbeFailed, text)
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         (self.version, self.kind) == (other.version, other.kind)
     }
@@ -83,6 +88,9 @@ impl ModelProblem {
             }
             ModelProblemKind::LoadFailed => {
                 format!("version {version} of model '{model}' failed to load: {cause}")
+            }
+            ModelProblemKind::ProbeFailed => {
+                format!("version {version} of model '{model}' does not answer a request of zeros: {cause}")
             }
             ModelProblemKind::Loading => {
                 let seconds = self.since.elapsed().as_secs();
@@ -181,6 +189,13 @@ impl ModelProblems {
             }
             keeps
         });
+    }
+
+    /// Whether a probe keeps the model from being ready.
+    pub(crate) fn is_held(&self, model: &str) -> bool {
+        let all = self.lock();
+        let mut problems = all.get(model).into_iter().flat_map(|known| &known.problems);
+        problems.any(|problem| problem.kind == ModelProblemKind::ProbeFailed)
     }
 
     /// Why the model is not served, or one of its versions, one sentence each.

@@ -15,6 +15,7 @@ use super::catalog::{Catalog, Entry, ModelVersion, Observation};
 use super::changes::{Changes, log_changes, signature_info};
 use super::forecasts::Forecasts;
 use super::metadata_client::{MetadataClient, available};
+use super::probes::Probes;
 use super::problems::{ModelProblem, ModelProblems};
 use super::refusals::{Key, MAX_REMEMBERED, Refusals};
 use crate::config::Config;
@@ -129,6 +130,7 @@ pub(crate) struct Worker {
     revalidating: RefCell<HashMap<(String, bool), Vec<Done>>>,
     reads: Semaphore,
     problems: Arc<ModelProblems>,
+    probes: Probes,
     changes: Arc<Changes>,
     forecasts: Forecasts,
     changed: Arc<Notify>,
@@ -156,6 +158,7 @@ impl Worker {
             revalidating: RefCell::default(),
             reads: Semaphore::new(MAX_CONCURRENT_READS),
             problems,
+            probes: Probes::default(),
             changes,
             forecasts,
             changed: Arc::clone(&up.changed),
@@ -381,6 +384,10 @@ impl Worker {
                 Err(fault) => return Err(fault),
             }
         }
+        // Before the version is in the catalog, so that it is never ready without its probe.
+        let config = self.config.load_full();
+        let known = highest.and_then(|version| Some((version, seen.signatures_of(version, &before)?)));
+        problems.extend(self.probes.check(&self.client, &config, model, known).await);
         self.apply(model, seen);
         self.refreshed.borrow_mut().insert(model.to_owned(), started);
         Ok(())

@@ -143,6 +143,8 @@ pub struct Policy {
     pub shield_ranks: bool,
     /// Whether an explanation is appended to TF Serving's error messages.
     pub explain_upstream: bool,
+    /// Whether a new version counts as ready only when it has answered a request of zeros.
+    pub probe: bool,
     /// The rules that are switched on.
     pub rules: RuleSet,
     /// The values of the rules that take one for the signature.
@@ -165,6 +167,7 @@ impl Default for Policy {
             short_lists: ShortLists::default(),
             shield_ranks: false,
             explain_upstream: true,
+            probe: false,
             rules: RuleSet::default(),
             values: RuleValues::default(),
             inputs: BTreeMap::new(),

@@ -114,6 +114,8 @@ labels! {
         LoadFailed = "load_failed",
         /// The version is loading, for a minute or while no other one is served.
         Loading = "loading",
+        /// The version does not answer the request of `probe: on`.
+        ProbeFailed = "probe_failed",
     }
 }
 labels! {

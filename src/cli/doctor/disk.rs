@@ -159,7 +159,9 @@ fn listing(path: &Path) -> Result<Listing, Failure> {
 
 fn is_private(metadata: &Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o077 == 0
+    let mode = metadata.permissions().mode();
+    let (group, others) = (mode >> 3 & 0o7, mode & 0o7);
+    group == 0 && others == 0
 }
 
 /// The index of the variables, if there is one that can be read.

@@ -8,11 +8,11 @@ use super::disk::Export;
 use super::warm;
 use crate::cli::Failure;
 use crate::config::Config;
-use crate::doctor::probe::zeros;
+use crate::doctor::probe::{judge, zeros};
 use crate::doctor::{Actor, Finding, Level, ops};
 use crate::explain::{self, Context};
 use crate::fault::Fault;
-use crate::models::fetch::{self, Version};
+use crate::models::fetch::{self, Reported};
 use crate::repair::report::{ascii, one_line};
 use crate::signature::Signatures;
 use crate::telemetry::metrics::code_name;
@@ -99,7 +99,7 @@ pub(super) fn check(
     Ok(())
 }
 
-fn of_version(version: &Version) -> Finding {
+fn of_version(version: &Reported) -> Finding {
     let number = version.version;
     match &version.error {
         Some(error) => explained(format!("version {number} failed to load"), error, Level::Fail),
@@ -125,7 +125,7 @@ fn explained(what: String, error: &str, level: Level) -> Finding {
 }
 
 /// The version of the folder as the server has it.
-fn on_disk(export: &Export, versions: &[Version]) -> Option<Finding> {
+fn on_disk(export: &Export, versions: &[Reported]) -> Option<Finding> {
     let number = export.version()?;
     let highest = versions.iter().filter(|version| version.is_served).map(|version| version.version).max();
     let is_listed = versions.iter().any(|version| version.version == number);
@@ -168,11 +168,8 @@ fn probed(signature: &str, is_recorded: bool, answer: &Result<Rope, Fault>) -> F
             .act(Actor::Platform, action);
     };
     let text = format!("{}: {message}", code_name(*code));
-    let actor = explain::explain(message, &Context::default()).map(|meaning| meaning.row.actor);
-    // Zeros may be values that the model refuses; a record has worked before.
-    let is_values =
-        !is_recorded && (actor == Some(Actor::Client) || actor.is_none() && *code == Code::InvalidArgument);
-    let level = if is_values { Level::Warn } else { Level::Fail };
+    // A record has worked before.
+    let level = if is_recorded { Level::Fail } else { judge(message, *code == Code::InvalidArgument) };
     let what = format!("signature '{signature}' fails with {with}");
     explained(what, &text, level)
 }

@@ -14,6 +14,9 @@ const MAX_LISTED: usize = 50;
 /// `ref` dtypes and dtypes that do not fit the bits of the table are not compared.
 const COMPARED: u64 = !1;
 
+/// What a fault means that a load finds.
+const LOAD: &str = "the version does not load";
+
 /// Attributes that change no result: names for debugging.
 const HARMLESS: &[&str] = &["debug_name"];
 
@@ -37,16 +40,23 @@ const INIT: &str = "__saved_model_init_op";
 
 impl<'a> Reach<'a> {
     fn of(meta: &'a MetaGraph) -> Self {
-        let all = meta.signatures.iter();
-        Self(
-            all.map(|signature| Some((signature.name.as_str(), meta.graph.reached_by(signature)?))).collect(),
-        )
+        let name = |signature: &'a str| if signature == INIT { "" } else { signature };
+        let called = meta
+            .signatures
+            .iter()
+            .map(|signature| Some((name(&signature.name), meta.graph.reached_by(signature)?)));
+        let restored = meta.graph.reached_from(std::slice::from_ref(&meta.restore_op), &[]);
+        Self(called.chain([restored.map(|ops| ("", ops))]).collect())
     }
 
+    /// Where it matters whether the server has an operation: every one in the main graph is looked up
+    /// when the version is loaded.
     fn need(&self, op: &str, used: &OpUse) -> Need {
-        if used.in_main > 0 {
-            return Need::Load;
-        }
+        if used.in_main > 0 { Need::Load } else { self.run(op) }
+    }
+
+    /// Where an operation is run.
+    fn run(&self, op: &str) -> Need {
         let Some(all) = &self.0 else { return Need::Unknown };
         let reaching = all.iter().filter(|(_, ops)| ops.contains(op));
         let names: Vec<String> = reaching.map(|(name, _)| (*name).to_owned()).collect();
@@ -68,7 +78,7 @@ impl Need {
     fn why(&self, place: &Place) -> String {
         let at = place_text(place);
         match self {
-            Self::Load => format!("{at}: the version does not load"),
+            Self::Load => format!("{at}: {LOAD}"),
             Self::Signatures(names) => format!(
                 "{at}: the version loads, and each request of {} fails",
                 names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
@@ -94,7 +104,7 @@ pub fn check(meta: &MetaGraph, release: Option<Release>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, used) in &meta.graph.ops {
         let need = reach.need(name, used);
-        one(name, used, &need, release, &mut findings);
+        one(name, used, &need, &reach.run(name), release, &mut findings);
         if findings.len() >= MAX_LISTED {
             let rest = "more operations may be missing, which are not listed";
             findings.push(Finding::new(Level::Warn, CHECK, rest));
@@ -112,10 +122,22 @@ pub fn check(meta: &MetaGraph, release: Option<Release>) -> Vec<Finding> {
     findings
 }
 
-fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings: &mut Vec<Finding>) {
-    let mut find = |level: Level, what: String, place: &Place, who: Actor, action: &str| {
+/// Checks one operation. `need` is where it must exist, `run` where its attributes must be right:
+/// they are checked when a part of the graph is made ready to run.
+fn one(
+    name: &str,
+    used: &OpUse,
+    need: &Need,
+    run: &Need,
+    release: Option<Release>,
+    findings: &mut Vec<Finding>,
+) {
+    let mut add = |need: &Need, level: Level, what: String, place: &Place, who: Actor, action: &str| {
         let level = level.min(need.level());
         findings.push(Finding::new(level, CHECK, what).why(need.why(place)).act(who, action));
+    };
+    let mut find = |level: Level, what: String, place: &Place, who: Actor, action: &str| {
+        add(need, level, what, place, who, action);
     };
     if PYTHON.contains(&name) {
         let what = format!(
@@ -170,9 +192,9 @@ fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings
                     continue;
                 }
                 let action = "check that the model computes the same there: the server ignores the attribute";
-                find(Level::Warn, what, &seen.first, Actor::Exporter, action);
+                add(run, Level::Warn, what, &seen.first, Actor::Exporter, action);
             } else {
-                find(Level::Fail, what, &seen.first, Actor::Platform, upgrade);
+                add(run, Level::Fail, what, &seen.first, Actor::Platform, upgrade);
             }
             continue;
         };
@@ -186,7 +208,7 @@ fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings
                 |since| format!("since {since}"),
             );
             let what = format!("{name} does not take {dtype} as `{attr}` in TensorFlow {release} ({when})");
-            find(Level::Fail, what, &seen.first, Actor::Platform, upgrade);
+            add(run, Level::Fail, what, &seen.first, Actor::Platform, upgrade);
         }
     }
     for attr in op.attrs().filter(|attr| !attr.has_default && attr.is_in(release)) {
@@ -197,7 +219,7 @@ fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings
         if let Some(place) = lacking {
             let what = format!("{name} lacks attribute `{}`, which it needs", attr.name);
             let action = "export the model again: the file is damaged or was edited";
-            find(Level::Fail, what, place, Actor::Exporter, action);
+            add(need, Level::Fail, what, place, Actor::Exporter, action);
         }
     }
     if let Some(needed) = stable_hlo(name, used).filter(|needed| *needed > release) {
@@ -205,7 +227,7 @@ fn one(name: &str, used: &OpUse, need: &Need, release: Option<Release>, findings
         let what =
             format!("XlaCallModule version {version} needs TensorFlow {needed}, the server runs {release}");
         let action = "run a newer TensorFlow Serving, or export with an older serialization version (jax_serialization_version of JAX)";
-        find(Level::Fail, what, &used.first, Actor::Platform, action);
+        add(run, Level::Fail, what, &used.first, Actor::Platform, action);
     }
 }
 
@@ -269,7 +291,8 @@ fn oldest_of(meta: &MetaGraph, reach: &Reach<'_>) -> Option<(Release, String)> {
             }
         };
         needs(op.first, &format!("op `{name}`"));
-        for (attr, seen) in &used.attrs {
+        let runs = !matches!(reach.run(name), Need::Nothing);
+        for (attr, seen) in used.attrs.iter().filter(|_| runs) {
             let Some(is) = op.attr(attr) else { continue };
             let takes = |release: &Release| {
                 (is.is_in(*release) || release.ignores_attributes())
