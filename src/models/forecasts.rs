@@ -1,8 +1,11 @@
 //! What a change of a model's signatures means for its clients, found out when it is seen.
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
 
 use super::catalog::{Entry, ModelVersion};
-use super::changes::Changes;
+use super::changes::{Changes, log_changes};
 use crate::census::Census;
 use crate::census::forecast::{JudgeBody, Target};
 use crate::census::report::{Report, gone, sent};
@@ -20,25 +23,33 @@ const MAX_WORK: u64 = 1 << 30;
 /// Makes the reports.
 #[derive(Debug, Clone)]
 pub(crate) struct Forecasts {
+    /// Where they are listed.
+    pub changes: Arc<Changes>,
     pub census: Arc<Census>,
     /// Judges the JSON body of a form.
     pub judge: JudgeBody,
 }
 
 impl Forecasts {
-    /// Finds out what a change means, on another thread, then logs it and adds it to the change of
-    /// this number.
-    pub(super) fn start(
+    /// Logs and lists what changed, and then, found out on another thread, what it means.
+    pub(super) fn note(
         &self,
-        changes: &Arc<Changes>,
-        number: u64,
-        config: Arc<Config>,
-        before: &Entry,
-        after: &Entry,
+        model: &str,
+        config: &ArcSwap<Config>,
+        (before, after): (&Entry, &Entry),
+        lines: &[String],
     ) {
+        log_changes(model, before, after, lines);
+        let number = self.changes.note(model, before, after, lines, SystemTime::now());
+        if let Some(number) = number.filter(|_| !lines.is_empty()) {
+            self.start(number, config.load_full(), before, after);
+        }
+    }
+
+    fn start(&self, number: u64, config: Arc<Config>, before: &Entry, after: &Entry) {
         let latest = |entry: &Entry| entry.get(&VersionChoice::Latest).cloned();
         let (Some(before), Some(after)) = (latest(before), latest(after)) else { return };
-        let (this, changes) = (self.clone(), Arc::clone(changes));
+        let (this, changes) = (self.clone(), Arc::clone(&self.changes));
         spawn_critical("forecast", async move {
             let report = tokio::task::spawn_blocking(move || this.report(&config, &before, &after)).await;
             if let Ok(report) = report {

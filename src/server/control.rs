@@ -61,11 +61,13 @@ pub(super) struct Control {
 pub(super) async fn run(control: Control) {
     let Control { shared, listeners, http, shards, commands, health, exporter, source, files } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
+    let (changes, census) = (Arc::clone(&shared.changes), Arc::clone(&shared.census));
+    let forecasts = Forecasts { changes, census, judge: judge_body };
     let worker = Worker::new(
         Rc::clone(&pool),
         Arc::clone(&shared.catalog),
         Arc::clone(&shared.problems),
-        (Arc::clone(&shared.changes), Forecasts { census: Arc::clone(&shared.census), judge: judge_body }),
+        forecasts,
         Arc::clone(&shared.config),
         &shared.up,
     );
