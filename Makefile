@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu op-tables op-tables-verify test-doctor
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu op-tables op-tables-verify test-doctor census-memory
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -108,6 +108,9 @@ soak: ## send MINUTES (default 10) of mixed traffic with cancellations and resta
 
 sweep-limit: ## simulate the adaptive limit before LIMIT_SEEDS (default 200) random servers
 	LIMIT_SEEDS=$${LIMIT_SEEDS:-200} $(CARGO) test --locked --lib -- --nocapture concurrency::tests::throughput
+
+census-memory: ## send the traffic census a million ever new forms, and measure its memory
+	CENSUS_THOUSANDS=1000 $(CARGO) test --locked --lib -- --nocapture census::tests::store::ever_new
 
 sweep-batching: ## simulate batching for all curves and loads; WRITE_TABLE=path writes the table
 	BATCHING_SWEEP=1 $(CARGO) test --locked --lib -- --nocapture batch::tests::simulation::sweep

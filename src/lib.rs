@@ -15,6 +15,7 @@ pub mod repair;
 pub mod rest;
 mod retry;
 
+mod census;
 pub mod config;
 mod fault;
 pub mod proto;

@@ -4,6 +4,7 @@ mod args;
 mod batch_probe;
 mod batching;
 mod check;
+mod diff;
 #[cfg(test)]
 mod docs;
 mod doctor;
@@ -17,6 +18,7 @@ mod run;
 mod settings;
 mod shell;
 mod signature;
+mod traffic;
 mod version;
 
 use std::ffi::OsString;
@@ -114,6 +116,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Doctor(arguments) => doctor::doctor(&arguments, matches),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
         Command::Fixes(arguments) => fixes::fixes(&arguments).map(|()| Exit::Success),
+        Command::Traffic(arguments) => traffic::traffic(&arguments, matches),
+        Command::Diff(arguments) => diff::diff(&arguments, matches),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
         Command::Undrain(arguments) => drain::undrain(&arguments).map(|()| Exit::Success),
         Command::Completions(arguments) => {

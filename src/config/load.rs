@@ -391,6 +391,7 @@ models:
         - user_agent
         - peer
         max_clients: 128
+        traffic_census: "on"
         log_format: text
         access_log: "off"
         log: info

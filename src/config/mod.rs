@@ -97,6 +97,8 @@ pub struct Config {
     pub client_identity: Vec<IdentitySource>,
     /// Names of clients in metrics, in the life of the process; later ones are `__other__`.
     pub max_clients: usize,
+    /// Whether the forms of requests are kept.
+    pub traffic_census: bool,
     /// The models whose signatures are read at startup and required for readiness, with their
     /// policies.
     pub models: BTreeMap<String, ModelPolicy>,
@@ -263,6 +265,7 @@ impl Default for Config {
             upstream_tls: UpstreamTls::default(),
             client_identity: vec![IdentitySource::TlsSan, IdentitySource::UserAgent, IdentitySource::Peer],
             max_clients: 128,
+            traffic_census: true,
             models: BTreeMap::new(),
             overridden: BTreeMap::new(),
             defaults: ModelPolicy::default(),

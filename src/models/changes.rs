@@ -21,10 +21,18 @@ const MAX_INPUTS: usize = 4096;
 
 /// The last refreshes that found another version or other signatures. The control thread writes it.
 #[derive(Debug, Default)]
-pub(crate) struct Changes(Mutex<VecDeque<Changed>>);
+pub(crate) struct Changes(Mutex<Listed>);
+
+#[derive(Debug, Default)]
+struct Listed {
+    all: VecDeque<Changed>,
+    /// The number of the next one.
+    next: u64,
+}
 
 #[derive(Debug)]
 struct Changed {
+    number: u64,
     at: SystemTime,
     model: String,
     from: Option<i64>,
@@ -32,38 +40,64 @@ struct Changed {
     lines: Vec<String>,
     /// Lines that are left out.
     more: usize,
+    /// What it means for the clients, once that is known.
+    forecast: Value,
 }
 
 impl Changes {
-    /// Notes what differs, unless nothing does.
-    pub(super) fn note(&self, model: &str, before: &Entry, after: &Entry, lines: &[String], at: SystemTime) {
+    /// Notes what differs, unless nothing does. Returns the number of the change.
+    pub(super) fn note(
+        &self,
+        model: &str,
+        before: &Entry,
+        after: &Entry,
+        lines: &[String],
+        at: SystemTime,
+    ) -> Option<u64> {
         if before.latest == after.latest && lines.is_empty() {
-            return;
+            return None;
         }
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.next += 1;
+        let number = listed.next;
+        let all = &mut listed.all;
         if all.len() == MAX_LISTED {
             all.pop_front();
         }
         let cut = |line: &String| line.chars().take(MAX_LINE).collect();
         all.push_back(Changed {
+            number,
             at,
             model: model.to_owned(),
             from: before.latest,
             to: after.latest,
             lines: lines.iter().take(MAX_LINES).map(cut).collect(),
             more: lines.len().saturating_sub(MAX_LINES),
+            forecast: Value::Null,
         });
+        Some(number)
     }
 
-    /// `[{"at", "model", "from", "to", "changes": [text], "more"}]`, newest first.
+    /// Adds what a change means for the clients.
+    pub(super) fn set_forecast(&self, number: u64, forecast: Value) {
+        let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(changed) = listed.all.iter_mut().find(|changed| changed.number == number) {
+            changed.forecast = forecast;
+        }
+    }
+
+    /// `[{"at", "model", "from", "to", "changes": [text], "more", "forecast"}]`, newest first.
     pub(crate) fn to_json(&self) -> Value {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = |changed: &Changed| {
-            let Changed { at, model, from, to, lines, more } = changed;
+            let Changed { at, model, from, to, lines, more, forecast, .. } = changed;
             let at = humantime::format_rfc3339_seconds(*at).to_string();
-            json!({"at": at, "model": model, "from": from, "to": to, "changes": lines, "more": more})
+            json!({
+                "at": at, "model": model, "from": from, "to": to, "changes": lines, "more": more,
+                "forecast": forecast,
+            })
         };
-        all.iter().rev().map(shown).collect()
+        listed.all.iter().rev().map(shown).collect()
     }
 }
 

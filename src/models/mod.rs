@@ -4,6 +4,7 @@ pub(crate) mod catalog;
 pub(crate) mod changes;
 pub(crate) mod config_problems;
 pub(crate) mod fetch;
+pub(crate) mod forecasts;
 mod metadata_client;
 mod model_version;
 mod probes;

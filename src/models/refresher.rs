@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::catalog::{Catalog, Entry, ModelVersion, Observation};
-use super::changes::{Changes, log_changes, signature_info};
+use super::changes::signature_info;
+use super::forecasts::Forecasts;
 use super::metadata_client::{MetadataClient, available};
 use super::probes::Probes;
 use super::problems::{ModelProblem, ModelProblems};
@@ -130,7 +131,7 @@ pub(crate) struct Worker {
     reads: Semaphore,
     problems: Arc<ModelProblems>,
     probes: Probes,
-    changes: Arc<Changes>,
+    forecasts: Forecasts,
     changed: Arc<Notify>,
     /// Ends the wait for the next poll.
     poll_now: Notify,
@@ -141,7 +142,7 @@ impl Worker {
         pool: Rc<Pool>,
         catalog: Arc<Catalog>,
         problems: Arc<ModelProblems>,
-        changes: Arc<Changes>,
+        forecasts: Forecasts,
         config: Arc<ArcSwap<Config>>,
         up: &Arc<Up>,
     ) -> Rc<Self> {
@@ -157,7 +158,7 @@ impl Worker {
             reads: Semaphore::new(MAX_CONCURRENT_READS),
             problems,
             probes: Probes::default(),
-            changes,
+            forecasts,
             changed: Arc::clone(&up.changed),
             poll_now: Notify::new(),
         })
@@ -398,8 +399,7 @@ impl Worker {
         let read = !seen.read.is_empty();
         let after = before.after(model, &policy, seen);
         let changes = before.changes_to(&after);
-        log_changes(model, &before, &after, &changes);
-        self.changes.note(model, &before, &after, &changes, SystemTime::now());
+        self.forecasts.note(model, &self.config, (&before, &after), &changes);
         if read {
             metrics::signature_refresh(model, true);
         }

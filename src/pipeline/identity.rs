@@ -47,16 +47,22 @@ struct Identified {
     /// The user agent, and the metadata that may name the client.
     headers: SmallVec<[Box<[u8]>; 1]>,
     client: Client,
+    /// Stands for the client in the census.
+    key: u64,
     /// Counts its requests, as long as the generation is this one.
     traffic: Arc<Traffic>,
     generation: u64,
 }
 
 impl Shard {
-    /// Counts a request of the client that sent these headers.
-    fn count_request(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) {
+    /// Counts a request of the client that sent these headers, and returns what stands for the
+    /// client in the census.
+    fn count_request(&self, config: &Arc<Config>, peer: &Peer, headers: &HeaderMap) -> u64 {
         let agent = headers.get(header::USER_AGENT);
-        self.identified(config, peer, agent, headers, |identified| identified.traffic.request());
+        self.identified(config, peer, agent, headers, |identified| {
+            identified.traffic.request();
+            identified.key
+        })
     }
 
     fn identified<T>(
@@ -112,7 +118,8 @@ impl Shard {
         let (traffic, generation) =
             counts.unwrap_or_else(|| (Arc::default(), self.mistakes.generation().wrapping_sub(1)));
         let headers = values(config, agent, headers).map(Into::into).collect();
-        Identified { config: Arc::clone(config), peer: peer.key(), headers, client, traffic, generation }
+        let (config, peer, key) = (Arc::clone(config), peer.key(), self.census.client(client.name()));
+        Identified { config, peer, headers, client, key, traffic, generation }
     }
 }
 
@@ -179,8 +186,8 @@ impl RequestContext<'_> {
 
     /// Counts the request for its client.
     pub(super) fn count_request(&mut self) {
-        self.shard.count_request(self.config, self.peer, self.head.request().headers());
-        self.metrics.set_counted();
+        let client = self.shard.count_request(self.config, self.peer, self.head.request().headers());
+        self.metrics.set_counted(client);
     }
 
     fn caller(&self) -> &Caller {

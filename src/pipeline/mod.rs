@@ -5,6 +5,7 @@
 mod annotations;
 mod answer;
 pub(crate) mod batch;
+pub(crate) mod census;
 mod context;
 mod fan_out;
 pub(crate) mod identity;
@@ -39,6 +40,7 @@ pub(crate) use context::{Progress, RequestContext, RequestMessage};
 pub(crate) use identity::Identities;
 pub(crate) use run::{forward, run};
 
+use crate::census::{Census, Recently};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::lifecycle::DrainHandle;
@@ -82,6 +84,9 @@ pub(crate) struct Shard {
     pub clients: Arc<Clients>,
     /// Who does what wrong how often.
     pub mistakes: Arc<Mistakes>,
+    /// The forms of requests, and those that this thread saw last.
+    pub census: Arc<Census>,
+    pub recently: Recently,
     /// What the operators' page shows.
     pub recent: Arc<Recent>,
     /// The names of models that only clients know.

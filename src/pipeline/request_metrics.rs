@@ -37,8 +37,8 @@ pub(crate) struct RequestMetrics {
     outcome: OutcomeLabel,
     dry_run: bool,
     sampled: bool,
-    /// Whether it was counted for its client.
-    counted: bool,
+    /// What stands for its client in the census, once it was counted for the client.
+    counted: Option<u64>,
 }
 
 /// One call to TF Serving. A request makes one, as a rule.
@@ -64,7 +64,7 @@ impl RequestMetrics {
             outcome: OutcomeLabel::Passed,
             dry_run: false,
             sampled: number.is_multiple_of(SAMPLE),
-            counted: false,
+            counted: None,
         }
     }
 
@@ -83,13 +83,23 @@ impl RequestMetrics {
     }
 
     /// The request was counted for its client.
-    pub(super) fn set_counted(&mut self) {
-        self.counted = true;
+    pub(super) fn set_counted(&mut self, client: u64) {
+        self.counted = Some(client);
     }
 
     /// Whether the request was counted for its client.
     pub(super) fn is_counted(&self) -> bool {
+        self.counted.is_some()
+    }
+
+    /// What stands for its client in the census.
+    pub(super) fn census_client(&self) -> Option<u64> {
         self.counted
+    }
+
+    /// When the request arrived.
+    pub(super) fn arrived(&self) -> Instant {
+        self.arrived
     }
 
     pub(crate) fn set_outcome(&mut self, verdict: &Verdict) {

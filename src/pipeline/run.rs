@@ -10,6 +10,7 @@ use tonic::Code;
 use super::annotations::ResponseAnnotations;
 use super::answer::Answer;
 use super::batch::{self, Candidate};
+use super::census::take_form;
 use super::context::{RequestContext, RequestMessage};
 use super::fan_out::fan_out;
 use super::mistakes;
@@ -71,6 +72,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
 
     // resolve
     let mut version = resolve(cx, spec).await?;
+    let mut is_new = config.traffic_census;
     loop {
         // judge
         let verdict = match stages::judge(cx, operation, plain, &version, policy) {
@@ -84,6 +86,10 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         if cx.shard.tracer.is_some() {
             cx.trace_verdict(&verdict);
         }
+        if is_new && verdict.action != Action::Refuse {
+            take_form(cx, operation, &version, &verdict);
+            is_new = false;
+        }
 
         // apply
         let metadata = repair_metadata(&verdict, cx.options.dry_run);
@@ -96,6 +102,9 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
                 {
                     version = newer;
                     continue;
+                }
+                if is_new {
+                    take_form(cx, operation, &version, &verdict);
                 }
                 cx.metrics.set_rejected_input(first_input(&verdict));
                 remember(cx, &version, &verdict);

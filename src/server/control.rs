@@ -19,7 +19,9 @@ use crate::config::Source;
 use crate::lifecycle::Health;
 use crate::listener::admin::serve::serve;
 use crate::listener::bind::{Accepted, Listener};
+use crate::models::forecasts::Forecasts;
 use crate::models::refresher::{CommandReceiver, Worker};
+use crate::pipeline::census::judge_body;
 use crate::retry::backoff::Backoff;
 use crate::tasks::{spawn_critical, spawn_isolated};
 use crate::telemetry::log::FILTER;
@@ -59,11 +61,13 @@ pub(super) struct Control {
 pub(super) async fn run(control: Control) {
     let Control { shared, listeners, http, shards, commands, health, exporter, source, files } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
+    let (changes, census) = (Arc::clone(&shared.changes), Arc::clone(&shared.census));
+    let forecasts = Forecasts { changes, census, judge: judge_body };
     let worker = Worker::new(
         Rc::clone(&pool),
         Arc::clone(&shared.catalog),
         Arc::clone(&shared.problems),
-        Arc::clone(&shared.changes),
+        forecasts,
         Arc::clone(&shared.config),
         &shared.up,
     );

@@ -29,6 +29,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::census::Census;
 use crate::config::{Config, ListenAddr, Source};
 use crate::lifecycle::{DrainHandle, Health, Readiness};
 use crate::limiter::Limiter;
@@ -116,6 +117,7 @@ pub(crate) struct Shared {
     readiness: Readiness,
     clients: Arc<Clients>,
     mistakes: Arc<Mistakes>,
+    census: Arc<Census>,
     changes: Arc<Changes>,
     recent: Arc<Recent>,
     unknown_models: Arc<Recent>,
@@ -226,6 +228,7 @@ impl Sidecar {
             readiness,
             clients: Clients::new(config.max_clients),
             mistakes: Mistakes::new(config.max_clients, SystemTime::now()),
+            census: Census::new(std::time::Instant::now(), SystemTime::now()),
             changes: Arc::default(),
             recent: Arc::new(Recent::new(MAX_RECENT, MAX_RECENT_ALIKE)),
             unknown_models: Arc::new(Recent::new(MAX_UNKNOWN, MAX_UNKNOWN_ALIKE)),

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::Shared;
 use super::liveness::PingReceiver;
+use crate::census::Recently;
 use crate::listener::bind::Accepted;
 use crate::listener::{grpc, rest};
 use crate::pipeline::offload::Offload;
@@ -93,6 +94,8 @@ pub(super) async fn run(
         tracer: traces.map(|to| Rc::new(Tracer::new(to))),
         clients: Arc::clone(&shared.clients),
         mistakes: Arc::clone(&shared.mistakes),
+        census: Arc::clone(&shared.census),
+        recently: Recently::default(),
         recent: Arc::clone(&shared.recent),
         unknown_models: Arc::clone(&shared.unknown_models),
         events: Arc::clone(&shared.events),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Shared, fixes};
 use crate::batch::Bypass;
+use crate::census::file::Traffic;
 use crate::config;
 use crate::lifecycle::DrainedBy;
 use crate::listener::admin::{Drained, Readiness, Shown, View};
@@ -98,6 +99,7 @@ impl View for ServerView {
             Shown::Fixes => fixes::fixes(mistakes, catalog),
             Shown::History => mistakes.history(),
             Shown::Changes => changes.to_json(),
+            Shown::Traffic => Traffic::of(&self.0.census, SystemTime::now()).to_json(),
         }
     }
 
@@ -118,6 +120,7 @@ impl View for ServerView {
         }
         metrics::set_log_losses(log::lost_lines(), self.0.events.left_out());
         metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
+        metrics::set_traffic_forms(self.0.census.len());
         metrics::set_ready(self.0.readiness.is_ready());
     }
 

@@ -17,8 +17,8 @@ pub(crate) use process::set_certificate_expiry;
 pub(crate) use process::{
     ALL_MODELS, SpanMetrics, UpstreamConnection, certificate_reload, config_loaded, config_reload,
     connection_ended, connection_refused, mode_overridden, panicked, retry, set_config_problems,
-    set_inflight, set_limiter, set_log_losses, set_ready, signature_change, signature_refresh, stage_seconds,
-    upstream_refusal, upstream_up,
+    set_forecast, set_inflight, set_limiter, set_log_losses, set_ready, set_traffic_forms, signature_change,
+    signature_refresh, stage_seconds, upstream_refusal, upstream_up,
 };
 
 pub(crate) use super::labels::{
@@ -74,6 +74,8 @@ mod tests {
         signature_refresh(model, true);
         signature_change(model, true);
         set_config_problems(model, 2);
+        set_traffic_forms(3);
+        set_forecast(model, 1);
         config_reload(ReloadResult::Applied);
         config_loaded(std::time::SystemTime::now());
         certificate_reload(ReloadResult::Refused);

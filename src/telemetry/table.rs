@@ -88,6 +88,8 @@ metrics_table! {
     Counter SIGNATURE_CHANGES "signature_changes_total" [model] "Refreshes that found changed signatures.";
     Gauge SIGNATURE_INFO "signature_info" [model, version, signature, input, dtype, shape] "1 for each input of each served signature.";
     Gauge MODEL_PROBLEM "model_problem" [model, version, kind] "1 for each reason why a model or one of its versions is not served. The version is empty for the whole model.";
+    Gauge TRAFFIC_FORMS "traffic_forms" [] "Distinct forms of requests that the traffic census keeps, at most 2048.";
+    Gauge FORECAST_REFUSED "forecast_refused_clients" [model] "Clients whose requests the last version with changed signatures refuses, and the one before did not, as the traffic census foretells; set when such a version appears.";
     Gauge CONFIG_PROBLEMS "config_problems" [model] "Settings of a configured model that have no effect, because its signatures do not have the name or their dtype cannot hold the value.";
     Gauge CERTIFICATE_EXPIRY "certificate_expiry_timestamp_seconds" [setting] "Unix time at which the certificates in the file of a setting expire: the first one of a chain, the last one of a bundle of authorities.";
     Counter CONFIG_RELOADS "config_reloads_total" [result] "Times that the configuration was read again, because its file changed or on SIGHUP, and was applied or refused.";

@@ -38,7 +38,7 @@ pub enum Class {
 }
 
 /// A typed list: the field of `TensorProto` for values that are not in `tensor_content`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ValueList {
     Float,
     Double,

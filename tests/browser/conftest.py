@@ -181,7 +181,7 @@ def sidecar(tmp_path_factory):
         until(running.is_ready, "readiness")
         traffic(running.address)
         models["churn"] = (7, {"features": (FLOAT, [-1, 4]), "age": (FLOAT, [-1, 1]), "tenure": (FLOAT, [-1, 1])})
-        until(lambda: running.api("changes")[0]["to"] == 7, "the new version")
+        until(lambda: running.api("changes")[0]["to"] == 7 and running.api("changes")[0]["forecast"], "the new version and its forecast")
         yield running
 
 

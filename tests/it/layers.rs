@@ -24,6 +24,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("telemetry", 3),
     ("tasks", 3),
     ("config", 3),
+    ("census", 3),
     // Compiled for tests only.
     ("generated", 3),
     ("transport", 4),

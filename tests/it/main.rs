@@ -10,6 +10,7 @@ mod batch_dimension;
 mod batch_probe;
 mod batching;
 mod cancellation;
+mod census;
 mod cli;
 mod client_mistakes;
 mod concurrency;

@@ -26,6 +26,15 @@ pub(in crate::cli) struct DoctorArgs {
     /// folder above the version]
     #[arg(long, value_name = "NAME", env = "TFS_SIDECAR_MODEL", hide_env_values = true)]
     pub(in crate::cli) model: Option<String>,
+    /// A census of requests (`tfs-sidecar traffic`): tell which clients the export would refuse
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "saved_model",
+        env = "TFS_SIDECAR_TRAFFIC",
+        hide_env_values = true
+    )]
+    pub(in crate::cli) traffic: Option<PathBuf>,
     /// Send TF Serving one request for each signature: a warm-up record, or one row of zeros
     #[arg(long, env = "TFS_SIDECAR_PROBE", hide_env_values = true)]
     pub(in crate::cli) probe: bool,

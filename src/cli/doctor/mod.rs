@@ -10,7 +10,11 @@ use clap::parser::ValueSource;
 use serde_json::json;
 
 use super::settings::load_config;
+use super::traffic::forecast::forecast;
+use super::traffic::saved_model::open;
 use super::{Exit, Failure, render};
+use crate::census::forecast::Class;
+use crate::census::report::Report;
 use crate::doctor::finding::{text, worst};
 use crate::doctor::ops::Release;
 use crate::doctor::{Actor, Finding, Level};
@@ -40,15 +44,43 @@ pub(super) fn doctor(arguments: &DoctorArgs, matches: &ArgMatches) -> Result<Exi
         let model = model(arguments, &config)?;
         live::check(&config, &model, arguments, export.as_ref(), &mut findings)?;
     }
+    let report = traffic(arguments, matches, &mut findings)?;
     let worst = worst(&findings);
     if arguments.json {
         let all: Vec<_> = findings.iter().map(Finding::to_json).collect();
-        let answer = json!({"format": 1, "level": worst.as_str(), "findings": all});
+        let mut answer = json!({"format": 1, "level": worst.as_str(), "findings": all});
+        if let Some(report) = report {
+            answer["traffic"] = report.to_json(usize::MAX);
+        }
         render::data(&format!("{answer:#}"));
     } else {
-        render::data(&text(&findings));
+        render::data(&(text(&findings) + &report.map_or_else(String::new, |report| report.text())));
     }
     Ok(if worst == Level::Fail { Exit::Failure } else { Exit::Success })
+}
+
+/// What the export would make of the requests in a census.
+fn traffic(
+    arguments: &DoctorArgs,
+    matches: &ArgMatches,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<Report>, Failure> {
+    let (Some(traffic), Some(directory)) = (&arguments.traffic, &arguments.saved_model) else {
+        return Ok(None);
+    };
+    let config = load_config(&arguments.server, matches)?;
+    let report = forecast(&config, &open(directory)?, traffic, arguments.model.as_deref())?;
+    let summary = report.summary();
+    findings.push(match report.callers().into_values().max() {
+        Some(Class::Refused) => Finding::new(Level::Fail, "traffic", summary)
+            .act(Actor::Client, "change what these clients send, or export signatures that take it"),
+        Some(Class::AsBefore | Class::Better | Class::Pinned) => Finding::new(Level::Ok, "traffic", summary),
+        Some(_) => Finding::new(Level::Warn, "traffic", summary)
+            .act(Actor::Client, "look at the requests that change or that could not be judged"),
+        None => Finding::new(Level::Warn, "traffic", "the census has no requests for the model")
+            .act(Actor::Platform, "save it after the clients have called"),
+    });
+    Ok(Some(report))
 }
 
 /// The TensorFlow of the server, if it is given. TF Serving itself does not say which one it runs.

@@ -194,6 +194,18 @@ pub(crate) fn set_config_problems(model: &str, problems: usize) {
     table::CONFIG_PROBLEMS.gauge([Cow::Owned(model.to_owned())]).set(problems as f64);
 }
 
+/// Sets how many forms of requests are kept.
+pub(crate) fn set_traffic_forms(forms: usize) {
+    install();
+    table::TRAFFIC_FORMS.gauge([]).set(forms as f64);
+}
+
+/// Sets how many clients the last version with changed signatures refuses.
+pub(crate) fn set_forecast(model: &str, refused: usize) {
+    install();
+    table::FORECAST_REFUSED.gauge([Cow::Owned(model.to_owned())]).set(refused as f64);
+}
+
 /// Counts a refresh that found changed signatures, for such a `model`. The first refresh adds the
 /// count, so that the first change is an increase.
 pub(crate) fn signature_change(model: &str, found: bool) {

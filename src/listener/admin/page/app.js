@@ -235,6 +235,22 @@ function showClients({ clients, missed }) {
   say(find("more-clients"), `Show all ${wrong.length} clients`);
 }
 
+const SHOWN_FORMS = 10;
+const WORSE = {
+  repaired: "is repaired now", unjudged: "cannot be judged", forwarded: "is forwarded although it does not conform",
+  depends_on_sizes: "depends on sizes", depends_on_values: "depends on values", refused: "is refused now",
+};
+
+function forecastText(forecast) {
+  if (forecast === null) return "";
+  const worse = forecast.forms.filter(({ class: kind }) => kind in WORSE);
+  const lines = worse.slice(0, SHOWN_FORMS).map(({ client, class: kind, inputs, requests, text }) =>
+    `${client || "a client"} (${number(requests)} ${requests === 1 ? "request" : "requests"}) ${WORSE[kind]}: sends ${inputs}${text ? `; ${text}` : ""}`);
+  if (worse.length > SHOWN_FORMS) lines.push(`and ${worse.length - SHOWN_FORMS} more forms of requests`);
+  if (forecast.outputs_gone.length > 0) lines.push(`outputs that are gone: ${forecast.outputs_gone.join(", ")}`);
+  return [`What it means for the clients: ${forecast.summary}`, ...lines].join("\n");
+}
+
 function showChanges(changes) {
   const problems = data.status.config_problems;
   show(find("config-problems"), problems, (text) => text, (text) => element("li", text, "bad"), () => {});
@@ -242,15 +258,17 @@ function showChanges(changes) {
   const shown = changes.filter(({ model, changes: lines }) => passes([model, ...lines], model));
   show(find("changes"), shown, ({ at, model, from, to }) => [at, model, from, to].join(), () => {
     const made = element("li");
-    made.append(element("div", undefined, "line"), element("p", undefined, "text mono"));
+    made.append(element("div", undefined, "line"), element("p", undefined, "text mono"), element("p", undefined, "text forecast"));
     return made;
-  }, (made, { at, model, from, to, changes: lines, more }) => {
+  }, (made, { at, model, from, to, changes: lines, more, forecast }) => {
     const what = from === null ? `version ${to} is served` : from === to ? `version ${to} has other signatures` : `version ${from} to ${to}`;
     const same = lines.length === 0 && from !== null ? ", same signatures" : "";
     cells(made.firstElementChild, [["name", `${model}: ${what}${same}`], ["when", when("", at, data.status.now)]]);
     const text = [...lines, ...(more ? [`and ${more} more changes`] : [])].join("\n");
-    say(made.lastElementChild, text);
-    made.lastElementChild.hidden = text === "";
+    say(made.children[1], text);
+    made.children[1].hidden = text === "";
+    say(made.lastElementChild, forecastText(forecast));
+    made.lastElementChild.hidden = forecast === null;
   });
   find("changes-note").hidden = shown.length > 0 || problems.length > 0;
 }

@@ -1,0 +1,173 @@
+//! The forecast against the real verdict.
+use std::time::{Duration, Instant};
+
+use super::super::forecast::{Class, Expected, Target};
+use super::super::form::{Choice, Range, Sizes};
+use super::Judged;
+use crate::repair::policy::ModelPolicy;
+use crate::repair::{Limits, Outcome, REPAIRS, Verdict, notation};
+use crate::signature::Signatures;
+
+/// Requests and signatures of all examples of rules, and more.
+pub(super) fn corpus() -> (Vec<String>, Vec<String>) {
+    let examples = || REPAIRS.iter().filter(|rule| !rule.is_for_text()).map(|rule| rule.example);
+    let mut requests: Vec<String> = examples().map(|example| example.request.to_owned()).collect();
+    requests.extend(examples().map(|example| example.becomes.to_owned()));
+    let mut signatures: Vec<String> = examples().map(|example| example.signature.to_owned()).collect();
+    for request in [
+        "x:float[2,4]",
+        "x:float[4]",
+        "x:float[1,4]@float_val",
+        "x:double[1,4]",
+        "x:float[2,4]@float_val=1",
+        "x:float[2,4]@float_val=3",
+        "x:float[2,4]@double_val",
+        "x:int64[2,4]",
+        "x:string[2]",
+        "x:float[-1,4]=8",
+        "x:float[2,3]=5",
+        "inputs:float[1,4]",
+        "x:float[1,4] k:float[]",
+        "@other x:float[1,4]",
+        "x:uint8[2,4]@int_val",
+        "x:bool[2,4]",
+    ] {
+        requests.push(request.to_owned());
+    }
+    for signature in [
+        "x:float[-1,4]",
+        "x:float[2,4]",
+        "x:float[4]",
+        "x:float[-1,4,1]",
+        "x:double[-1,4]",
+        "x:int32[-1,4]",
+        "x:half[-1,4]",
+        "x:string[-1]",
+        "x:float",
+        "x:float[-1,-1]",
+        "x:float[-1,4] k:float[]",
+        "@other x:float[-1,4]",
+        "@score x:float[-1,4]",
+    ] {
+        signatures.push(signature.to_owned());
+    }
+    requests.sort();
+    requests.dedup();
+    signatures.sort();
+    signatures.dedup();
+    (requests, signatures)
+}
+
+fn kinds(verdict: &Verdict) -> Vec<(String, String)> {
+    let steps = verdict.plan.steps.iter().map(|step| (step.rule.name, &step.input));
+    let problems = verdict.problems.iter().map(|problem| (problem.reason.as_str(), &problem.input));
+    let all = if verdict.problems.is_empty() { steps.collect::<Vec<_>>() } else { problems.collect() };
+    let mut all: Vec<_> = all.into_iter().map(|(kind, input)| (kind.to_owned(), input.clone())).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn expected(outcome: Outcome) -> Expected {
+    match outcome {
+        Outcome::Conforming => Expected::Conforming,
+        Outcome::Repaired => Expected::Repaired,
+        Outcome::Rejected => Expected::Refused,
+        Outcome::WouldRepair | Outcome::WouldReject | Outcome::Passed => Expected::Forwarded,
+    }
+}
+
+#[test]
+fn a_form_is_judged_as_its_requests_are() {
+    let (requests, signatures) = corpus();
+    let signatures: Vec<Signatures> =
+        signatures.iter().map(|text| notation::signature(text).unwrap()).collect();
+    let policy = ModelPolicy::default();
+    let (mut compared, mut unsure) = (0, 0);
+    for (at, request) in requests.iter().enumerate() {
+        // Each request with some of the signatures, and all of them with some request.
+        for old in signatures.iter().skip(at % 8).step_by(8) {
+            let counted = Judged::by(old, request).counted();
+            for new in &signatures {
+                let real = Judged::by(new, request).verdict;
+                let target = Target::new(new, &policy, Limits::default(), false);
+                let forecast = target.forecast(&counted);
+                if matches!(forecast.class, Class::DependsOnValues | Class::DependsOnSizes) {
+                    unsure += 1;
+                    continue;
+                }
+                compared += 1;
+                assert_eq!(forecast.expected, expected(real.outcome), "{request}: {forecast:?}");
+                // A value that does not fit is known from the old verdict only.
+                if forecast.class != Class::AsBefore || forecast.expected != Expected::Refused {
+                    let found = forecast.findings.iter().map(|one| (one.kind.to_string(), one.input.clone()));
+                    assert_eq!(found.collect::<Vec<_>>(), kinds(&real), "{request}");
+                }
+            }
+            // Nothing changes where the signature does not.
+            let same = Target::new(old, &policy, Limits::default(), false).forecast(&counted);
+            assert_eq!(same.class, Class::AsBefore, "{request}: {same:?}");
+        }
+    }
+    assert!(compared > 10 * unsure && unsure > 50, "{compared} compared, {unsure} unsure");
+}
+
+fn class(old: &str, request: &str, new: &str) -> Class {
+    let signatures = notation::signature(new).unwrap();
+    let target = Target::new(&signatures, &ModelPolicy::default(), Limits::default(), true);
+    target.forecast(&Judged::new(old, request).counted()).class
+}
+
+#[test]
+fn classes_say_what_changes() {
+    for (old, request, new, expected) in [
+        ("x:float[-1,4]", "x:float[1,4]", "x:float[-1,4]", Class::AsBefore),
+        ("x:float[-1,4]", "x:double[1,4]", "x:double[-1,4]", Class::Better),
+        ("x:double[-1,4]", "x:double[1,4]", "x:float[-1,4]", Class::Repaired),
+        ("x:float[-1,4]", "x:float[1,4]", "x:float[-1,5]", Class::Refused),
+        ("x:int64[-1]", "x:int64[2]", "x:int32[-1]", Class::DependsOnValues),
+        ("x:int32[-1]", "x:int64[2]", "x:int32[-1]", Class::AsBefore),
+        ("x:int32[-1]", "x:int64[1]{5000000000}", "x:int32[-1]", Class::AsBefore),
+        ("x:int32[-1]", "x:int64[1]{5000000000}", "x:int64[-1]", Class::Better),
+        ("x:float[-1,4]", "x:float[1,4]", "x:float[-1,4] k:float[]", Class::Refused),
+    ] {
+        assert_eq!(class(old, request, new), expected, "{request}: {old} to {new}");
+    }
+}
+
+#[test]
+fn sizes_that_were_seen_decide_where_the_new_signature_has_fixed_ones() {
+    let rows = |all: &[u64], new: &str| {
+        let mut counted = Judged::new("x:float[-1,4]", "x:float[2,4]").counted();
+        counted.sizes = Sizes::default();
+        for rows in all {
+            counted.sizes.rows.add(*rows as i64);
+        }
+        let signatures = notation::signature(new).unwrap();
+        Target::new(&signatures, &ModelPolicy::default(), Limits::default(), true).forecast(&counted)
+    };
+    assert_eq!(rows(&[8], "x:float[8,4]").class, Class::AsBefore);
+    assert_eq!(rows(&[2, 3], "x:float[8,4]").class, Class::Refused);
+    assert_eq!(rows(&[2, 9], "x:float[8,4]").class, Class::DependsOnSizes);
+    assert_eq!(rows(&[2, 1_000_000], "x:float[-1,4]").class, Class::AsBefore);
+}
+
+#[test]
+fn a_request_for_a_version_of_its_own_is_not_concerned() {
+    let mut counted = Judged::new("x:float[-1,4]", "x:float[2,4]").counted();
+    counted.form.choice = Choice::Version;
+    let signatures = notation::signature("y:string[-1]").unwrap();
+    let target = Target::new(&signatures, &ModelPolicy::default(), Limits::default(), true);
+    assert_eq!(target.forecast(&counted).class, Class::Pinned);
+}
+
+#[test]
+fn hostile_sizes_in_a_file_cost_nothing() {
+    let mut counted = Judged::new("x:float[-1,4]", "x:float[2,4]").counted();
+    counted.sizes.rows = Range { min: 2, max: u64::MAX };
+    let signatures = notation::signature("x:double[-1,4]").unwrap();
+    let target = Target::new(&signatures, &ModelPolicy::default(), Limits::default(), true);
+    let started = Instant::now();
+    target.forecast(&counted);
+    assert!(started.elapsed() < Duration::from_secs(10));
+}

@@ -1,0 +1,157 @@
+//! Forms and their keys.
+mod file;
+mod forecast;
+mod store;
+
+use std::time::SystemTime;
+
+use super::form::{Api, Form, Method};
+use super::key::{Key, Request, Seen, key};
+use super::store::Counted;
+use crate::repair::policy::ModelPolicy;
+use crate::repair::{self, Limits, Verdict, notation};
+use crate::signature::Signatures;
+use crate::wire::{PredictView, Rope};
+
+const SEED: u64 = 0x1234_5678_9abc_def1;
+
+/// A request in the notation, judged by a signature in the notation.
+struct Judged {
+    view: PredictView,
+    verdict: Verdict,
+}
+
+impl Judged {
+    fn new(signature: &str, request: &str) -> Self {
+        Self::by(&notation::signature(signature).unwrap(), request)
+    }
+
+    fn by(signatures: &Signatures, request: &str) -> Self {
+        let message = notation::request("m", request).unwrap();
+        let view = PredictView::scan(&message).unwrap();
+        let verdict = judge(signatures, &message, &view);
+        Self { view, verdict }
+    }
+
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            client: 7,
+            model: "m",
+            version: 1,
+            method: Method::Predict,
+            api: Api::Grpc,
+            raised: None,
+            request: Request::Predict(&self.view),
+            verdict: &self.verdict,
+        }
+    }
+
+    fn key(&self) -> Key {
+        key(SEED, &self.seen())
+    }
+
+    fn form(&self) -> Form {
+        self.seen().form("app").unwrap()
+    }
+
+    fn counted(&self) -> Counted {
+        let (form, sizes) = (self.form(), self.key().sizes);
+        let time = SystemTime::UNIX_EPOCH;
+        Counted { form, requests: 1, first: time, last: time, sizes }
+    }
+}
+
+fn judge(signatures: &Signatures, message: &Rope, view: &PredictView) -> Verdict {
+    let (policy, limits) = (&ModelPolicy::default(), Limits::default());
+    repair::judge(&repair::Request { message, view, signatures, policy, limits, raised: None, text: None })
+}
+
+/// Whether requests have the same form; the keys must say the same.
+fn same(signature: &str, one: &str, other: &str) -> bool {
+    let (one, other) = (Judged::new(signature, one), Judged::new(signature, other));
+    let same = one.form() == other.form();
+    assert_eq!(one.key().hash == other.key().hash, same, "{:?} {:?}", one.form(), other.form());
+    same
+}
+
+fn shape(signature: &str, request: &str) -> String {
+    super::file::shape_text(&Judged::new(signature, request).form().inputs[0].shape)
+}
+
+#[test]
+fn rows_are_one_or_more_or_as_many_as_declared() {
+    for (signature, request, expected) in [
+        ("x:float[-1,4]", "x:float[1,4]", "[1,4]"),
+        ("x:float[-1,4]", "x:float[7,4]", "[N,4]"),
+        ("x:float[-1,4]", "x:float[0,4]", "[0,4]"),
+        ("x:float[8,4]", "x:float[8,4]", "[8,4]"),
+        ("x:float[8,4]", "x:float[7,4]", "[N,4]"),
+        ("x:float[-1,128]", "x:float[128]", "[128]"),
+        ("x:float[-1,128]", "x:float[1,128]", "[1,128]"),
+        ("x:float[-1,-1]", "x:float[3,9]", "[N,*]"),
+        ("x:float[-1,-1]", "x:float[3,1]", "[N,1]"),
+        ("x:float[-1,4]", "x:float[3,5]", "[N,5]"),
+        ("x:float", "x:float[3,5]", "[N,5]"),
+        ("x:float", "x:float[5]", "[5]"),
+        ("x:float[]", "x:float[]", "[]"),
+    ] {
+        assert_eq!(shape(signature, request), expected, "{request} for {signature}");
+    }
+}
+
+#[test]
+fn a_form_is_what_tells_requests_apart_without_their_values() {
+    let declared = "a:float[-1,4] b:int64[-1]";
+    let one = "a:float[2,4] b:int64[2]";
+    for other in [
+        "a:float[3,4] b:int64[3]",
+        "b:int64[2] a:float[2,4]",
+        "a:float[2,4]{1,2,3,4,5,6,7,8} b:int64[2]{-7,900}",
+    ] {
+        assert!(same(declared, one, other), "{other}");
+    }
+    for other in [
+        "a:float[2,4] b:int64[3]",
+        "a:float[1,4] b:int64[1]",
+        "a:double[2,4] b:int64[2]",
+        "a:float[2,4]@float_val b:int64[2]",
+        "a:float[2,4]@float_val=1 b:int64[2]",
+        "a:float[2,4]@float_val=3 b:int64[2]",
+        "a:float[2,4] b:int64[2] c:int64[2]",
+        "a:float[2,4]",
+        "@other a:float[2,4] b:int64[2]",
+        "a:float[2,5] b:int64[2]",
+    ] {
+        assert!(!same(declared, one, other), "{other}");
+    }
+    assert!(!same("x:float[-1,128]", "x:float[128]", "x:float[1,128]"));
+    // Which of them differ, not by how much.
+    let three = "a:float[-1] b:float[-1] c:float[-1]";
+    assert!(same(three, "a:float[2] b:float[2] c:float[9]", "a:float[5] b:float[5] c:float[3]"));
+    assert!(!same(three, "a:float[2] b:float[2] c:float[9]", "a:float[2] b:float[9] c:float[9]"));
+}
+
+#[test]
+fn the_same_descriptors_with_another_verdict_are_another_form() {
+    let declared = "x:int32[-1]";
+    let fits = Judged::new(declared, "x:int64[2]{1,2}");
+    let too_large = Judged::new(declared, "x:int64[2]{1,5000000000}");
+    assert_ne!((fits.key().hash, fits.form()), (too_large.key().hash, too_large.form()));
+    assert_eq!(too_large.form().findings[0].kind, "CAST_OUT_OF_RANGE");
+}
+
+#[test]
+fn callers_models_and_versions_have_forms_of_their_own() {
+    let judged = Judged::new("x:float[-1]", "x:float[1]");
+    let seen = judged.seen();
+    let of = |seen: Seen<'_>| key(SEED, &seen).hash;
+    for other in [
+        Seen { client: 8, ..seen },
+        Seen { model: "other", ..seen },
+        Seen { version: 2, ..seen },
+        Seen { api: Api::Columns, ..seen },
+        Seen { raised: Some(repair::Mode::Strict), ..seen },
+    ] {
+        assert_ne!(of(other), of(seen), "{other:?}");
+    }
+}
