@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::cursor::Cursor;
-use super::format::{Maybe, Numbers, Texts, UnlessZero};
+use super::format::{Maybe, Numbers, Renames, Texts, UnlessZero};
 use super::identity::Sources;
 use super::problem::Problem;
 use super::rule_keys::RuleKeys;
@@ -21,7 +21,8 @@ use crate::batch::Settings;
 use crate::repair::policy::{
     MissingInputs, Mode, ModelPolicy, Policy, RowAgreement, ShortLists, SmallInts, Unrepairable,
 };
-use crate::repair::{Repair, RuleValues, Switch};
+use crate::repair::transform::{Phase, When};
+use crate::repair::{Repair, RuleValues, Switch, TRANSFORM, WHEN};
 
 pub(super) static CONFIG: Table<Config> = Table {
     keys: keys! { Config;
@@ -62,6 +63,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         otlp_sample_mismatches = Field::<Config, _, _> { get: |config| &config.otlp.mismatches, get_mut: |config| &mut config.otlp.mismatches, format: Number::new(0, 1 << 20) }, restart, "Requests a second that are traced because they do not conform, besides those that `otlp_sample` selects.";
         otlp_service_name = Field::<Config, _, _> { get: |config| &config.otlp.service_name, get_mut: |config| &mut config.otlp.service_name, format: Text("name") }, restart, "The name of the service in traces (`service.name`).";
         otlp_resource = Field::<Config, _, _> { get: |config| &config.otlp.resource, get_mut: |config| &mut config.otlp.resource, format: Texts("`key=value`") }, restart, "Further attributes of the resource in traces, such as `k8s.pod.name=NAME`.";
+        rename_model: Renames, live, "Names of models under which clients ask for other ones: `{OLD: NEW}`. The request is for NEW then, is checked by its policy, and is sent so (rule `rename_model`). In modes `off` and `observe` it is sent as it came.";
         defaults = Field::<Config, _, _> { get: |config| &config.defaults.defaults, get_mut: |config| &mut config.defaults.defaults, format: &DEFAULTS }, each, "The policy of every model.";
         models = Named { name: "MODEL", table: &MODEL, get: |config: &Config| &config.models, get_mut: |config| &mut config.models, base: of_defaults, inherits: true }, each, "Models and their policies. Their signatures are read at startup, and the sidecar is not ready until that is done.";
     },
@@ -172,17 +174,20 @@ static SIGNATURE: Table<Policy> = Table {
     ..Table::EMPTY
 };
 
-static INPUT: Table<RuleValues> = Table { base: Some(&OF_INPUT), ..Table::EMPTY };
+static INPUT: Table<RuleValues> =
+    Table { base: Some(&OF_INPUT), check: Some(check_transforms), ..Table::EMPTY };
 
 /// What rules take for a signature and for an input, as their own files declare it.
 static OF_SIGNATURE: RuleKeys<Policy> = RuleKeys {
     of: |switch| if let Switch::Signature(key) = switch { Some(key) } else { None },
+    shared: &[],
     get: |policy| &policy.values,
     get_mut: |policy| &mut policy.values,
 };
 
 static OF_INPUT: RuleKeys<RuleValues> = RuleKeys {
     of: |switch| if let Switch::Input(key) = switch { Some(key) } else { None },
+    shared: &[&TRANSFORM, &WHEN],
     get: |values| values,
     get_mut: |values| values,
 };
@@ -239,6 +244,18 @@ fn check_batching(policy: &Policy, at: &Cursor<'_>) {
             batching.max_queue_rows
         );
         at.push(Problem::at(at.node.place, path, &what));
+    }
+}
+
+/// `when: raw` looks at the numbers of a request as they are before the scaler.
+fn check_transforms(values: &RuleValues, at: &Cursor<'_>) {
+    let Some(entry) = at.get(WHEN.name).filter(|_| values.when() == When::Raw) else { return };
+    let only_numbers = values.transforms().is_some_and(|transforms| {
+        transforms.has_numbers() && transforms.list.iter().all(|one| one.phase() == Phase::Numbers)
+    });
+    if !only_numbers {
+        let text = "`when: raw` is for numbers alone: `standardize`, `scale` and `clip`";
+        at.child(entry).report(Problem::text(text).hint("leave it out, or set `when: always`"));
     }
 }
 

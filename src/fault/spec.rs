@@ -73,6 +73,7 @@ impl<'a> Spec<'a> {
             | Reason::ShapeNotConcrete
             | Reason::BatchMismatch
             | Reason::IntegerForFloat
+            | Reason::NotTransformed
             | Reason::StaticBatch
             | Reason::DtypeMismatch
             | Reason::CastOutOfRange

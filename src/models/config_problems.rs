@@ -7,7 +7,8 @@ use crate::repair::notation;
 use crate::repair::policy::{Literal, ModelPolicy, Policy};
 use crate::repair::report::ascii;
 use crate::repair::rules::{ALIASES, DEFAULT, DROP_EXTRA, PAD, PAD_MASK, PAD_VALUE};
-use crate::signature::{Signature, Signatures};
+use crate::repair::transform::{Bound, CERTAIN, When, unsuited};
+use crate::signature::{Signature, Signatures, TensorInfo};
 use crate::spelling;
 use crate::tensor::DataType;
 
@@ -79,7 +80,43 @@ impl Found {
             let key = format!("{at}.inputs.{name}");
             match signature.input(name) {
                 None => self.add(&key, &no_input(signature, name)),
-                Some(info) => self.input(&key, signature, info.dtype, input),
+                Some(info) => {
+                    self.input(&key, signature, info.dtype, input);
+                    self.transforms(&key, info, input);
+                }
+            }
+        }
+    }
+
+    fn transforms(&mut self, key: &str, info: &TensorInfo, input: &RuleValues) {
+        let Some(transforms) = input.transforms() else { return };
+        let key = |name: &str| format!("{key}.{name}");
+        if let Some(why) = unsuited(transforms, info) {
+            self.add(&key("transform"), &not_made(&why));
+            return;
+        }
+        let bound = transforms.bound.as_deref();
+        if transforms.needs_profile() && bound.is_none_or(|bound| bound.scaler.is_none()) {
+            let what = "`standardize: {from: profile}` needs a `profile` with a scaler or a raw side of this input";
+            self.add(&key("transform"), &not_made(what));
+        }
+        if input.when() != When::Raw {
+            return;
+        }
+        match bound {
+            Some(Bound { ratio: Some(_), one_row, .. }) => {
+                if let Some(one_row) = one_row.filter(|one_row| *one_row < CERTAIN) {
+                    let decimal = one_row.max(0.0) / std::f64::consts::LN_10;
+                    let what = format!(
+                        "a usual raw row is only 10^{decimal:.1} times as likely raw, expected at least 10^6: \
+                         requests need more rows, or the input more features, and the rest stays as it is"
+                    );
+                    self.add(&key("when"), &what);
+                }
+            }
+            _ => {
+                let what = "`when: raw` needs a `profile` with a raw side of this input";
+                self.add(&key("when"), &not_made(what));
             }
         }
     }
@@ -98,6 +135,10 @@ impl Found {
             self.add(&format!("{key}.pad.mask"), &no_input(signature, mask));
         }
     }
+}
+
+fn not_made(what: &str) -> String {
+    format!("{what}: it is not made")
 }
 
 fn no_input(signature: &Signature, name: &str) -> String {
@@ -171,6 +212,20 @@ mod tests {
         `models.m.signatures.serving_default.aliases.input_3`: signature `serving_default` has no input `amuont` (did you mean `amount`?)
         `models.m.signatures.serving_default.inputs.age`: signature `serving_default` has no input `age` (it has `amount`, `user`)
         `models.m.signatures.serving_default.inputs.amount.pad.mask`: signature `serving_default` has no input `padding` (it has `amount`, `user`)
+        ");
+    }
+
+    #[test]
+    fn transforms_that_do_not_suit_the_model_are_problems() {
+        let settings = "inputs: {a: {transform: [{scale: {factor: [1, 2]}}]}, b: {transform: [{transpose: [1, 0]}]}, \
+            c: {transform: [{standardize: {from: profile}}], when: raw}, d: {transform: [{clip: [0, 1]}]}}";
+        let text = of_signature(settings, "a:float[-1,3] b:float[-1,2,2] c:float[-1] d:int32[-1]");
+        insta::assert_snapshot!(text.join("\n"), @r"
+        `models.m.signatures.serving_default.inputs.a.transform`: `scale` has numbers for 2 features, and this input has 3: it is not made
+        `models.m.signatures.serving_default.inputs.b.transform`: `transpose` has 2 axes, and this input is [-1,2,2]: it is not made
+        `models.m.signatures.serving_default.inputs.c.transform`: `standardize: {from: profile}` needs a `profile` with a scaler or a raw side of this input: it is not made
+        `models.m.signatures.serving_default.inputs.c.when`: `when: raw` needs a `profile` with a raw side of this input: it is not made
+        `models.m.signatures.serving_default.inputs.d.transform`: `clip` is for floats, and this input is int32: it is not made
         ");
     }
 

@@ -44,7 +44,12 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         None => Box::pin(stages::scan_elsewhere(cx, plain)).await?,
     };
     let operation = match scanned {
-        Ok(operation) => Some(operation),
+        Ok(mut operation) => {
+            if !config.rename_model.is_empty() {
+                operation.rename(&config.rename_model);
+            }
+            Some(operation)
+        }
         Err(Malformed { error, spec }) if lets_malformed_pass(cx, &spec, &error) => {
             tracing::debug!(%error, "forwarding a message that cannot be parsed");
             None

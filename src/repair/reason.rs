@@ -60,6 +60,8 @@ reasons! {
     CastOutOfRange = "CAST_OUT_OF_RANGE", Dtype: "Send values that the declared dtype can hold.",
     /// A value is in range, but the declared dtype does not have it exactly.
     CastInexact = "CAST_INEXACT", Dtype: "Send the declared dtype, and round the values yourself if that is acceptable.",
+    /// A declared transform was not made, because it does not fit the request.
+    NotTransformed = "NOT_TRANSFORMED", Transform: "Send the input as the model takes it, or as the operator's transform expects it. The message says what is in the way.",
     /// The length of `tensor_content` does not match shape and dtype.
     ContentSize = "CONTENT_SIZE", Encoding: "Make dtype, shape and bytes agree. Twice the expected bytes are often float64 sent as float.",
     /// The number of values in a typed list does not match the shape.

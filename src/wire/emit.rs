@@ -31,6 +31,7 @@ pub enum EntryEdit {
 /// The changes to a request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RequestEdit {
+    pub model_name: Option<String>,
     pub signature_name: Option<String>,
     /// By index in [`PredictView::inputs`].
     pub entries: Vec<(usize, EntryEdit)>,
@@ -54,8 +55,9 @@ pub fn rewrite(message: &Rope, view: &PredictView, edit: &RequestEdit) -> Rope {
         };
         cuts.push((input.entry.clone(), new));
     }
-    if let Some(name) = &edit.signature_name {
-        cuts.extend(respec(message, &view.model_spec, &view.spec_fields, name));
+    let (model, signature) = (edit.model_name.as_deref(), edit.signature_name.as_deref());
+    if model.is_some() || signature.is_some() {
+        cuts.extend(respec(message, &view.model_spec, &view.spec_fields, model, signature));
     }
     let mut out = splice(message, 0..message.len(), cuts);
     for (key, tensor) in &edit.added {
@@ -78,26 +80,32 @@ pub(super) fn splice(message: &Rope, range: Range<usize>, mut cuts: Vec<(Range<u
     out
 }
 
-/// The replacements that give a message's `model_spec` (field 1) another signature name.
+/// The replacements that give a message's `model_spec` (field 1) another name of the model, which as
+/// the last one counts, or of the signature.
 pub(super) fn respec(
     message: &Rope,
     spec: &ModelSpec,
     fields: &[Range<usize>],
-    name: &str,
+    model: Option<&str>,
+    signature: Option<&str>,
 ) -> impl Iterator<Item = (Range<usize>, Rope)> {
     let mut merged = Rope::new();
     for payload in &spec.payloads {
         let inside = spec
             .signature_fields
             .iter()
-            .filter(|field| payload.start <= field.start && field.end <= payload.end);
+            .filter(|field| signature.is_some() && payload.start <= field.start && field.end <= payload.end);
         merged.append(splice(
             message,
             payload.clone(),
             inside.map(|field| (field.clone(), Rope::new())).collect(),
         ));
     }
-    merged.append(field(3, Rope::from(name.as_bytes().to_vec())));
+    for (number, name) in [(1, model), (3, signature)] {
+        if let Some(name) = name {
+            merged.append(field(number, Rope::from(name.as_bytes().to_vec())));
+        }
+    }
     let mut first = Some(field(1, merged));
     fields.iter().cloned().map(move |at| (at, first.take().unwrap_or_default()))
 }
@@ -387,6 +395,7 @@ mod tests {
             values: Some(content(Rope::from(vec![9; 300]))),
         };
         let edit = RequestEdit {
+            model_name: None,
             signature_name: Some("other".into()),
             entries: vec![(index("x"), EntryEdit::Change(Box::new(edit)))],
             added: Vec::new(),
@@ -412,6 +421,7 @@ mod tests {
             &list(ValueList::Float, Rope::from(vec![0, 0, 128, 63])),
         );
         let edit = RequestEdit {
+            model_name: None,
             signature_name: None,
             entries: vec![(index("ids"), EntryEdit::Drop)],
             added: vec![("rate".into(), tensor)],

@@ -98,6 +98,21 @@ pub fn strings(message: &Rope, tensor: &TensorView, limit: usize, max_length: us
     all
 }
 
+/// Passes the strings of `string_val` to `sink`, in order, without a copy where they lie in one
+/// chunk.
+///
+/// # Errors
+/// An error of the sink.
+pub fn each_string<E>(
+    message: &Rope,
+    tensor: &TensorView,
+    sink: &mut dyn FnMut(Bytes) -> Result<(), E>,
+) -> Result<(), Stop<E>> {
+    each_field(message, tensor, ValueList::String, &mut |_, field| {
+        sink(message.slice(field.payload.clone()).to_bytes()).map_err(Stop::Sink)
+    })
+}
+
 /// Size of the elements that [`read`] delivers for a list.
 pub const fn width(list: ValueList) -> usize {
     match list {

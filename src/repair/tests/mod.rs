@@ -2,6 +2,7 @@
 mod agreement;
 mod hints;
 mod properties;
+mod transforms;
 mod values;
 mod verdicts;
 
