@@ -402,7 +402,26 @@ mod tests {
         ]
         .map(problem)
         .into();
-        insta::assert_snapshot!(text.join("\n"), @"");
+        insta::assert_snapshot!(text.join("\n"), @r"
+        `models.m.signatures.s.inputs.x.transform`: unknown transform `standardise`
+        `models.m.signatures.s.inputs.x.transform.standardize.from`: expected `profile`, got `data`
+        `models.m.signatures.s.inputs.x.transform.standardize`: expected `from: profile`, or `mean` and `std`
+        `models.m.signatures.s.inputs.x.transform.standardize`: `mean` has 2 numbers and `std` has 3
+        `models.m.signatures.s.inputs.x.transform.standardize`: `std` must be greater than 0
+        `models.m.signatures.s.inputs.x.transform.standardize`: `from: profile` has the mean and the deviation: leave out `mean` and `std`
+        `models.m.signatures.s.inputs.x.transform.scale.factor`: expected a number, got `.nan`
+        `models.m.signatures.s.inputs.x.transform.scale`: `factor` must not be 0
+        `models.m.signatures.s.inputs.x.transform.scale.factor`: expected at least one number
+        `models.m.signatures.s.inputs.x.transform.clip`: expected two numbers, the lower one first
+        `models.m.signatures.s.inputs.x.transform.clip`: expected the lowest and the highest number, such as `[0, 1]`, got `5`
+        `models.m.signatures.s.inputs.x.transform.transpose`: expected each axis from 0 to 2 once
+        `models.m.signatures.s.inputs.x.transform.transpose`: `2.5` is no axis
+        `models.m.signatures.s.inputs.x.transform.relabel_dtype`: int32 and half have elements of different widths
+        `models.m.signatures.s.inputs.x.transform.relabel_dtype`: not every byte is a bool
+        `models.m.signatures.s.inputs.x.transform.relabel_dtype.from`: expected a dtype of numbers, got `text`
+        `models.m.signatures.s.inputs.x.transform`: `lowercase` is declared twice
+        `models.m.signatures.s.inputs.x.transform`: expected one transform, got `lowercase`
+        ");
         let raw = with("transform: [{transpose: [1, 0]}, {clip: [0, 1]}], when: raw").unwrap_err();
         assert!(raw.contains("`when: raw` is for numbers alone"), "{raw}");
         assert!(with("when: raw").is_err() && with("transform: [{clip: [0, 1]}], when: raw").is_ok());

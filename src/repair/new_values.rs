@@ -4,7 +4,7 @@ use super::cast_chain::CastChain;
 use super::descriptor::{Descriptor, Encoding};
 use super::pad::pad;
 use super::transform::made::{Strings, Tail};
-use super::transform::{Phase, Transform};
+use super::transform::{Image, Phase, Transform};
 use super::{Change, Stage, ValueChange};
 use crate::tensor::{DataType, Exactness, ValueList};
 use crate::wire::{Rope, TensorView, WireError, emit};
@@ -28,8 +28,10 @@ enum Source<'a> {
     Strings(Strings<'a>),
     /// The elements of `chain` are moved, or their numbers changed.
     Changed { chain: CastChain, tail: Tail<'a> },
-    /// The same of a tensor that is padded first.
-    PadChanged { pad: Box<Source<'a>>, tail: Tail<'a> },
+    /// Files become pixels.
+    Images { files: Strings<'a>, options: Image, scratch: u64, after: &'a Descriptor },
+    /// The elements are moved or changed after they were padded or decoded.
+    MadeAndChanged { made: Box<Source<'a>>, tail: Tail<'a> },
 }
 
 impl<'a> NewValues<'a> {
@@ -46,6 +48,7 @@ impl<'a> NewValues<'a> {
         let mut padding = None;
         let (mut moved, mut string) = (false, false);
         let mut strings: Option<Strings<'a>> = None;
+        let mut images = None;
         let mut tail: Option<Tail<'a>> = None;
         // Numbers that are changed are cast once, from what was sent to what the model takes.
         let mut uncast: Option<(CastChain, &Descriptor)> = None;
@@ -69,6 +72,7 @@ impl<'a> NewValues<'a> {
                         let is_list = matches!(before.encoding, Encoding::List(_));
                         state = Some((next, is_list));
                     }
+                    Transform::DecodeImage(options) => images = Some((before, *options, made.scratch, after)),
                     transform if transform.phase() == Phase::Decode => {
                         strings.get_or_insert_with(|| Strings::new(before, string)).push(transform);
                     }
@@ -82,11 +86,10 @@ impl<'a> NewValues<'a> {
         let Some(after) = last else { return Ok(None) };
         let from = if let Some((before, padded, element)) = padding {
             let chain = state.map_or_else(|| CastChain::new(before), |(chain, _)| chain);
-            let pad = Source::Pad { chain, before, padded, element };
-            match tail {
-                Some(tail) => Source::PadChanged { pad: Box::new(pad), tail },
-                None => pad,
-            }
+            changed(Source::Pad { chain, before, padded, element }, tail)
+        } else if let Some((before, options, scratch, after)) = images {
+            let files = strings.unwrap_or_else(|| Strings::new(before, string));
+            changed(Source::Images { files, options, scratch, after }, tail)
         } else if let Some(tail) = tail {
             let (chain, _) = state.ok_or(NoSuchCast)?;
             let chain = if tail.changes_numbers() {
@@ -137,8 +140,14 @@ impl<'a> NewValues<'a> {
                 let bytes = self.after.values.saturating_mul(width as u64);
                 Cost { memory: bytes, values: bytes }
             }
-            Source::PadChanged { pad, .. } => {
-                let mut cost = self.cost_of(pad, sent);
+            Source::Images { files, scratch, after, .. } => {
+                let width = after.dtype.size().unwrap_or(1) as u64;
+                let values = after.values.saturating_mul(width);
+                let files = sent.map_or(0, |tensor| files.memory(tensor));
+                Cost { memory: values.saturating_add(*scratch).saturating_add(files), values }
+            }
+            Source::MadeAndChanged { made, .. } => {
+                let mut cost = self.cost_of(made, sent);
                 cost.memory = cost.memory.saturating_add(cost.values);
                 cost
             }
@@ -183,14 +192,30 @@ impl<'a> NewValues<'a> {
                 let is_whole = after.shape.elements() == Ok(after.values);
                 if is_whole { emit::content(Rope::from(bytes)) } else { typed_list(after.dtype, &bytes) }
             }
-            Source::PadChanged { pad, tail } => {
-                let (Source::Pad { chain, before, padded, element }, Some(pass)) = (*pad, tail.pass()) else {
-                    return Ok(Rope::new());
+            Source::Images { files, options, after, .. } => {
+                emit::content(Rope::from(files.pixels(message, tensor, options, after)))
+            }
+            Source::MadeAndChanged { made, tail } => {
+                let bytes = match *made {
+                    Source::Pad { chain, before, padded, element } => {
+                        padded_bytes(&chain, before, padded, element, message, tensor)?
+                    }
+                    Source::Images { files, options, after, .. } => {
+                        files.pixels(message, tensor, options, after)
+                    }
+                    _ => Vec::new(),
                 };
-                let bytes = padded_bytes(&chain, before, padded, element, message, tensor)?;
+                let Some(pass) = tail.pass() else { return Ok(Rope::new()) };
                 emit::content(Rope::from(tail.of_bytes(pass, &bytes)))
             }
         })
+    }
+}
+
+fn changed<'a>(made: Source<'a>, tail: Option<Tail<'a>>) -> Source<'a> {
+    match tail {
+        Some(tail) => Source::MadeAndChanged { made: Box::new(made), tail },
+        None => made,
     }
 }
 

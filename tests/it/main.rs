@@ -48,6 +48,7 @@ mod rest;
 mod style;
 mod systemd;
 mod traces;
+mod transforms;
 mod transport;
 mod upstream_failures;
 mod warnings;

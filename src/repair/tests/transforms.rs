@@ -6,17 +6,18 @@ use crate::config::load::{File, Settings, load};
 use crate::proto::tensorflow::TensorProto;
 use crate::proto::tensorflow::serving::PredictRequest;
 use crate::repair::transform::{Bound, Ratio};
+use crate::tensor::{DataType, Shape};
 use std::sync::Arc;
 
 /// A case whose input `x` has these keys.
-fn declared(signature: &str, request: &str, keys: &str) -> Case {
+pub(super) fn declared(signature: &str, request: &str, keys: &str) -> Case {
     let text = format!("models: {{m: {{signatures: {{serving_default: {{inputs: {{x: {{{keys}}}}}}}}}}}}}");
     let config = load(&Settings::default(), Some(File { name: "test", text: &text }));
     let policy = config.unwrap_or_else(|problems| panic!("{problems}")).policy("m").clone();
     Case { policy, ..Case::new(signature, request) }
 }
 
-fn made(case: &Case) -> TensorProto {
+pub(super) fn made(case: &Case) -> TensorProto {
     let mut message = PredictRequest::decode(case.applied().to_bytes()).unwrap();
     message.inputs.remove("x").unwrap()
 }
@@ -246,6 +247,151 @@ fn small_integers_that_are_scaled_are_no_doubt() {
     let mut case = declared("x:float[-1,2]", "x:uint8[1,2]{255,0}", "transform: [{scale: {factor: [1, 2, 3]}}]");
     case.policy.signatures.get_mut("serving_default").unwrap().small_ints = policy::SmallInts::Refuse;
     assert!(case.says().contains("INTEGER_FOR_FLOAT"), "not scaled after all: {}", case.says());
+}
+
+#[derive(serde::Deserialize)]
+struct Numbers {
+    sent: String,
+    declared: String,
+    transform: String,
+    shape: Vec<i64>,
+    values: String,
+    becomes: String,
+    client_ulps: Option<u64>,
+}
+
+#[derive(serde::Deserialize)]
+struct Text {
+    transform: String,
+    text: String,
+    becomes: String,
+}
+
+pub(super) fn bytes(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+}
+
+/// The request with another tensor under `x`.
+pub(super) fn with(mut case: Case, tensor: TensorProto) -> Case {
+    let mut request = PredictRequest::decode(case.message.to_bytes()).unwrap();
+    request.inputs.insert("x".to_owned(), tensor);
+    case.message = Rope::from(request.encode_to_vec());
+    case
+}
+
+/// Every number of NumPy, to the bit; the lines say how far a client is that computes in float32.
+#[test]
+fn numbers_are_those_of_numpy() {
+    let (mut lines, mut furthest) = (0, std::collections::BTreeMap::new());
+    for line in include_str!("../../../tests/fixtures/transforms/numbers.jsonl").lines() {
+        let line: Numbers = serde_json::from_str(line).unwrap();
+        let axes = line.transform.strip_prefix("{transpose: ").and_then(|rest| rest.split_once('}'));
+        let axes: Option<Vec<usize>> = axes.map(|(axes, _)| serde_json::from_str(axes).unwrap());
+        let declared_shape = match &axes {
+            Some(axes) => axes.iter().map(|axis| line.shape[*axis]).collect(),
+            None => Shape::from(&line.shape[..]),
+        };
+        let sent = Shape::from(&line.shape[..]);
+        let signature = format!("x:{}{declared_shape}", line.declared);
+        let case = declared(&signature, &format!("x:{}{sent}", line.sent), &format!("transform: [{}]", line.transform));
+        let mut tensor = PredictRequest::decode(case.message.to_bytes()).unwrap().inputs.remove("x").unwrap();
+        tensor.tensor_content = bytes(&line.values).into();
+        let case = with(case, tensor);
+        assert!(case.judge().problems.is_empty(), "{}: {}", line.transform, case.says());
+        assert!(made(&case).tensor_content == bytes(&line.becomes), "{} {} {}", line.sent, line.declared, line.transform);
+        lines += 1;
+        if let Some(ulps) = line.client_ulps {
+            let name = line.transform.split(':').next().unwrap().to_owned();
+            let furthest = furthest.entry(name).or_insert(0);
+            *furthest = ulps.max(*furthest);
+        }
+    }
+    assert!(lines > 80, "{lines}");
+    // docs/preprocessing.md states them.
+    let expected = [("{clip", 0), ("{scale", 2), ("{standardize", 52)];
+    assert_eq!(furthest, expected.map(|(name, ulps)| (name.to_owned(), ulps)).into());
+}
+
+#[test]
+fn texts_are_those_of_python() {
+    for line in include_str!("../../../tests/fixtures/transforms/texts.jsonl").lines() {
+        let line: Text = serde_json::from_str(line).unwrap();
+        let case = declared("x:string[-1]", "x:string[1]{a}", &format!("transform: [{}]", line.transform));
+        let mut tensor = PredictRequest::decode(case.message.to_bytes()).unwrap().inputs.remove("x").unwrap();
+        tensor.string_val = vec![bytes(&line.text).into()];
+        let case = with(case, tensor);
+        assert_eq!(made(&case).string_val, [bytes(&line.becomes)], "{} {}", line.transform, case.says());
+    }
+}
+
+#[test]
+fn cost_is_known_before_anything_is_made() {
+    for (signature, request, keys) in [
+        ("x:float[-1,2]", "x:uint8[2,2]", HALVE),
+        ("x:float[-1,2]", "x:float[2,2]@float_val{2}", HALVE),
+        ("x:float[-1,3]", "x:float[2,2]", "pad: {value: 4}, transform: [{scale: {factor: 2}}]"),
+        ("x:float[2,3]", "x:float[3,2]", "transform: [{transpose: [1, 0]}]"),
+        ("x:string[-1]", "x:string[2]{aGk=,aGkh}", "transform: [{decode_base64: on}]"),
+        ("x:string[-1]", "x:string[2]{Ⱥ,ȺȺȺȺ}", "transform: [{lowercase: on}]"),
+    ] {
+        let case = declared(signature, request, keys);
+        let view = PredictView::scan(&case.message).unwrap();
+        let cost = cost(&view, &case.judge().plan);
+        let tensor = made(&case);
+        let values = tensor.tensor_content.len() + 4 * tensor.float_val.len();
+        let strings: usize = tensor.string_val.iter().map(|text| text.len() + 2).sum();
+        assert!(cost.memory >= (values + strings) as u64 && cost.values <= (values + strings) as u64, "{request}: {cost:?}");
+        assert!(cost.memory > 0, "{request}");
+    }
+}
+
+#[test]
+fn a_profile_gives_the_scaler_and_both_sides() {
+    use crate::profile::{By, FeatureProfile, Profile, Scaler, TensorProfile};
+    let feature = |middle: f64, spread: f64| FeatureProfile {
+        count: 10_000,
+        min: middle - 4.0 * spread,
+        max: middle + 4.0 * spread,
+        mean: middle,
+        std: spread,
+        quantiles: [-2.33, -1.64, -0.67, 0.0, 0.67, 1.64, 2.33].map(|at| middle + at * spread),
+        ..FeatureProfile::empty()
+    };
+    let tensor = |scaler: Option<Scaler>, raw: bool| TensorProfile {
+        dtype: DataType::FLOAT,
+        by: By::Feature,
+        features: vec![feature(0.0, 1.0); 3],
+        names: Vec::new(),
+        raw: raw.then(|| vec![feature(100.0, 10.0); 3]),
+        scaler,
+        text: None,
+    };
+    let standard = Scaler::Standard { mean: vec![100.0; 3], scale: vec![10.0; 3] };
+    let min_max = Scaler::MinMax { min: vec![60.0], max: vec![140.0], to: (-4.0, 4.0) };
+    for (tensor, exact) in
+        [(tensor(Some(standard), true), true), (tensor(None, true), false), (tensor(Some(min_max), false), false)]
+    {
+        let profile = Profile { inputs: [("x".to_owned(), tensor)].into(), ..Profile::default() };
+        let case = |request: &str, when: &str| {
+            let keys = format!("transform: [{{standardize: {{from: profile}}}}], when: {when}");
+            let mut case = declared("x:float[-1,3]", request, &keys);
+            let policy = case.policy.signatures.get_mut("serving_default").unwrap();
+            transform::bind(&mut policy.inputs, Some(&profile));
+            case
+        };
+        let values = floats(&made(&case("x:double[1,3]{110,95,100}", "always")));
+        let near = values.iter().zip([1.0, -0.5, 0.0]).all(|(got, want)| (got - want).abs() < 1e-6);
+        assert!(near && (!exact || values == [1.0, -0.5, 0.0]), "{values:?}");
+        assert_eq!(case("x:float[2,3]{110,95,100,80,99,105}", "raw").says(), "x;standardize;raw->standardized");
+        let fixed = case("x:float[2,3]{1,-0.5,0,-2,0.1,0.5}", "raw");
+        assert_eq!((fixed.says(), warnings(&fixed).len()), ("conforms".to_owned(), 0));
+        // Nearer to raw, but neither; and half of each.
+        for request in ["x:float[1,3]{900000,900000,900000}", "x:float[1,3]{110,0,0}", "x:float[2,3]{110,95,100,0,0,1}"] {
+            let unclear = case(request, "raw");
+            assert_eq!((unclear.says(), warnings(&unclear)), ("conforms".to_owned(), vec![UNCLEAR.to_owned()]), "{request}");
+        }
+    }
 }
 
 /// Raw values are around 100, scaled ones around 0; a row is told apart with this certainty.

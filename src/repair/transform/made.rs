@@ -1,6 +1,6 @@
 //! Makes the values of an input that transforms change, as the plan says.
 use super::pass::Pass;
-use super::{Numbers, Transform, strings};
+use super::{Image, Numbers, Transform, images, strings};
 use crate::repair::cast_chain::CastChain;
 use crate::repair::descriptor::{Descriptor, Encoding};
 use crate::tensor::{Cast, DataType, Exactness};
@@ -13,6 +13,8 @@ pub struct Made {
     pub transform: Transform,
     /// What is done to the numbers, if it changes numbers.
     pub numbers: Option<Numbers>,
+    /// Bytes that are allocated beside the result.
+    pub scratch: u64,
 }
 
 /// The transforms of strings.
@@ -39,6 +41,17 @@ impl<'a> Strings<'a> {
 
     pub(in crate::repair) fn encode(&self, message: &Rope, tensor: &TensorView) -> Result<Rope, WireError> {
         strings::make(message, tensor, self.source, &self.list)
+    }
+
+    /// The pixels of the files that the strings are, in this shape and dtype.
+    pub(in crate::repair) fn pixels(
+        &self,
+        message: &Rope,
+        tensor: &TensorView,
+        options: Image,
+        after: &Descriptor,
+    ) -> Vec<u8> {
+        images::make(message, tensor, self.source, &self.list, options, (&after.shape, after.dtype))
     }
 }
 

@@ -3,8 +3,9 @@
 use super::made::{self, Made};
 use super::pass::{Overflow, Pass};
 use super::raw::{Evidence, MAX_ROW, Side};
-use super::suits::{unsuited, unsuited_features};
-use super::{Phase, Transform, Transforms, When, before_transpose, strings};
+use super::strings::Unfit;
+use super::suits::{pixels, unsuited, unsuited_features};
+use super::{Phase, Transform, Transforms, When, before_transpose, images, strings};
 use crate::repair::descriptor::{Descriptor, Encoding};
 use crate::repair::policy::{Limits, Policy, SmallInts};
 use crate::repair::report::ascii;
@@ -13,7 +14,7 @@ use crate::repair::{Change, Problem, Reason, Step, ValueChange, Warning};
 use crate::signature::TensorInfo;
 use crate::tensor::{DataType, Exactness, PartialShape, Shape, ValueList};
 use crate::wire::values::Stop;
-use crate::wire::{InputView, Rope};
+use crate::wire::{InputView, Rope, WireError};
 
 /// Elements of a tensor that one value fills, where each becomes another number. A message of a few
 /// bytes must not become a large one.
@@ -31,7 +32,7 @@ pub(in crate::repair) fn plan(
 ) -> TensorPlan {
     let run = |seen: &TensorInfo, moves: bool| {
         let (planner, descriptor, problem) = Planner::new(message, sent, index, seen, policy, limits);
-        let mut stages = Stages { planner, sent, declared: info, transforms, moves };
+        let mut stages = Stages { planner, sent, declared: info, transforms, moves, decoded: false };
         let descriptor = stages.run(descriptor, problem);
         stages.planner.finish(descriptor)
     };
@@ -55,6 +56,8 @@ struct Stages<'a> {
     transforms: &'a Transforms,
     /// Whether the axes are moved.
     moves: bool,
+    /// Whether the values are pixels of files, which are not in the message.
+    decoded: bool,
 }
 
 impl Stages<'_> {
@@ -69,6 +72,7 @@ impl Stages<'_> {
         let descriptor = self.planner.shape(self.sent, descriptor, sound, fixed);
         if let Some(why) = unsuited {
             self.leave(&why);
+            self.refuse_small_ints();
             return descriptor;
         }
         if !self.planner.problems.is_empty() || !(self.moves || self.transforms.has_numbers()) {
@@ -113,7 +117,7 @@ impl Stages<'_> {
             }
             self.planner.values.chain = chain;
             let after = descriptor.with_dtype(*to);
-            let made = Made { transform: transform.clone(), numbers: None };
+            let made = Made { transform: transform.clone(), numbers: None, scratch: 0 };
             let values = Some(ValueChange::Transform(made));
             self.step(transform, Change::Tensor { before: descriptor, after: after.clone(), values });
             descriptor = after;
@@ -121,25 +125,87 @@ impl Stages<'_> {
         let texts = [Transform::DecodeBase64, Transform::Lowercase];
         let texts: Vec<&Transform> =
             texts.iter().filter_map(|text| transforms.list.iter().find(|one| *one == text)).collect();
-        if !texts.is_empty() && descriptor.dtype == DataType::STRING && descriptor.values > 0 {
+        if descriptor.dtype != DataType::STRING || descriptor.values == 0 {
+            return descriptor;
+        }
+        let image = transforms.of(Phase::Decode).find(|one| matches!(one, Transform::DecodeImage(_)));
+        if let Some(image) = image.filter(|_| self.declared.dtype != DataType::STRING) {
+            return self.decode_images(&texts, image, descriptor);
+        }
+        if !texts.is_empty() {
             descriptor = self.decode_strings(&texts, descriptor);
         }
         descriptor
     }
 
+    /// Where the strings of the input are, after the repairs of its encoding.
+    fn strings(&self, descriptor: &Descriptor) -> strings::Source {
+        let is_whole = |step: &Step| {
+            matches!(step.change, Change::Tensor { values: Some(ValueChange::ContentToString), .. })
+        };
+        made::source(descriptor, self.planner.steps.iter().any(is_whole))
+    }
+
+    fn unreadable(&mut self, error: &WireError) {
+        let problem = Problem::malformed(error);
+        self.planner.problems.push(Problem { input: self.declared.alias.clone(), ..problem });
+    }
+
+    fn decode_images(&mut self, texts: &[&Transform], image: &Transform, descriptor: Descriptor) -> Descriptor {
+        let (Transform::DecodeImage(options), Some(declared)) = (image, pixels(self.transforms, self.declared))
+        else {
+            return descriptor;
+        };
+        let source = self.strings(&descriptor);
+        let (message, tensor) = (self.planner.values.message, self.planner.values.tensor);
+        // A client may send the file itself where others send it in base64.
+        let texts = match strings::check(message, tensor, source, texts) {
+            Ok(()) => texts,
+            Err(_) => &[],
+        };
+        let all = descriptor.shape.elements() == Ok(descriptor.values);
+        let planned = match images::plan(message, tensor, source, texts, *options, declared) {
+            Ok(planned) if all => planned,
+            Ok(_) => {
+                self.leave("one string stands for several images");
+                return descriptor;
+            }
+            Err(Stop::Wire(error)) => {
+                self.unreadable(&error);
+                return descriptor;
+            }
+            Err(Stop::Sink(Unfit { index, why })) => {
+                let what = format!("not decoded: string {index} is {why}");
+                let problem = Problem::new(Reason::NotTransformed, &self.declared.alias, what);
+                self.planner.problems.push(problem);
+                return descriptor;
+            }
+        };
+        let mut before = descriptor;
+        for text in texts {
+            let mut after = before.clone();
+            after.encoding = Encoding::List(ValueList::String);
+            let made = Made { transform: (*text).clone(), numbers: None, scratch: 0 };
+            let values = Some(ValueChange::Transform(made));
+            self.step(text, Change::Tensor { before, after: after.clone(), values });
+            before = after;
+        }
+        let mut after = before.with_dtype(self.declared.dtype).with_shape(planned.shape);
+        (after.encoding, after.values) = (Encoding::Content, after.shape.elements().unwrap_or(0));
+        let made = Made { transform: image.clone(), numbers: None, scratch: planned.scratch };
+        let values = Some(ValueChange::Transform(made));
+        self.step(image, Change::Tensor { before, after: after.clone(), values });
+        self.decoded = true;
+        after
+    }
+
     fn decode_strings(&mut self, texts: &[&Transform], mut descriptor: Descriptor) -> Descriptor {
-        let whole = self
-            .planner
-            .steps
-            .iter()
-            .any(|step| matches!(step.change, Change::Tensor { values: Some(ValueChange::ContentToString), .. }));
-        let source = made::source(&descriptor, whole);
+        let source = self.strings(&descriptor);
         let (message, tensor) = (self.planner.values.message, self.planner.values.tensor);
         match strings::check(message, tensor, source, texts) {
             Ok(()) => {}
             Err(Stop::Wire(error)) => {
-                let problem = Problem::malformed(&error);
-                self.planner.problems.push(Problem { input: self.declared.alias.clone(), ..problem });
+                self.unreadable(&error);
                 return descriptor;
             }
             Err(Stop::Sink(unfit)) => {
@@ -150,7 +216,7 @@ impl Stages<'_> {
         for transform in texts {
             let mut after = descriptor.clone();
             after.encoding = Encoding::List(ValueList::String);
-            let made = Made { transform: (*transform).clone(), numbers: None };
+            let made = Made { transform: (*transform).clone(), numbers: None, scratch: 0 };
             let values = Some(ValueChange::Transform(made));
             self.step(transform, Change::Tensor { before: descriptor, after: after.clone(), values });
             descriptor = after;
@@ -226,6 +292,7 @@ impl Stages<'_> {
             let made = Made {
                 transform: transform.clone(),
                 numbers: if is_move { None } else { numbers.next() },
+                scratch: 0,
             };
             let change = Some(ValueChange::Transform(made));
             self.step(transform, Change::Tensor { before: descriptor, after: after.clone(), values: change });
@@ -274,7 +341,7 @@ impl Stages<'_> {
         let elements = descriptor.shape.elements().unwrap_or(0);
         let rows = descriptor.shape.first().map_or(1, |rows| rows.unsigned_abs()).max(1);
         let row = usize::try_from(elements / rows).unwrap_or(usize::MAX);
-        if descriptor.values < elements || row > MAX_ROW || self.is_padded() {
+        if descriptor.values < elements || row > MAX_ROW || self.decoded || self.is_padded() {
             return Ok(Side::Unclear);
         }
         let mut evidence = Evidence::new(ratio, row);
@@ -303,7 +370,7 @@ impl Stages<'_> {
     }
 
     fn check(&self, mut pass: Pass, descriptor: &Descriptor) -> Result<(), Problem> {
-        if !pass.takes_doubles() {
+        if self.decoded || !pass.takes_doubles() {
             return Ok(());
         }
         let alias = &self.declared.alias;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Numbers, When};
-use crate::profile::{FeatureProfile, Profile, Scaler, TensorProfile};
+use crate::profile::{By, FeatureProfile, Profile, RawOrProfile, Scaler, TensorProfile};
 use crate::repair::RuleValues;
 
 /// What was read of the profile of one input.
@@ -67,8 +67,49 @@ impl Bound {
             Some(scaler) => Some(numbers(scaler)),
             None => tensor.raw.as_ref().and_then(|raw| between(raw, &tensor.features)),
         };
-        Self { scaler, ratio: None, one_row: None }
+        let sides = RawOrProfile::new(tensor);
+        let one_row = sides.as_ref().filter(|_| tensor.by == By::Feature).map(RawOrProfile::typical);
+        let reach = reach(tensor);
+        let ratio = sides.map(|sides| {
+            Ratio::new(move |row| if is_within(&reach, row) { sides.log_ratio(row) } else { 0.0 })
+        });
+        Self { scaler, ratio, one_row }
     }
+}
+
+/// Between which values a feature is on one of the sides, or less than its range outside. A row
+/// beyond that is neither raw nor scaled, although it may be nearer to raw.
+fn reach(tensor: &TensorProfile) -> Vec<(f64, f64)> {
+    let wide = |low: f64, high: f64| {
+        let range = if high > low { high - low } else { high.abs().max(1.0) };
+        (low - range, high + range)
+    };
+    let raw = |at: usize, feature: &FeatureProfile| match (&tensor.raw, &tensor.scaler) {
+        (Some(raw), _) => raw.get(at).map(|raw| (raw.min, raw.max)),
+        (None, Some(scaler)) => scaler.affine(at).map(|(factor, offset)| {
+            let (one, other) = ((feature.min - offset) / factor, (feature.max - offset) / factor);
+            (one.min(other), one.max(other))
+        }),
+        (None, None) => None,
+    };
+    let both = |(at, feature): (usize, &FeatureProfile)| {
+        let scaled = wide(feature.min, feature.max);
+        let raw = raw(at, feature).map_or(scaled, |(low, high)| wide(low, high));
+        (raw.0.min(scaled.0), raw.1.max(scaled.1))
+    };
+    tensor.features.iter().enumerate().map(both).collect()
+}
+
+fn is_within(reach: &[(f64, f64)], row: &[f64]) -> bool {
+    if reach.is_empty() {
+        return false;
+    }
+    let mut reach = reach.iter().cycle();
+    row.iter().all(|value| match reach.next() {
+        // A feature without values has no reach.
+        Some((low, high)) => !value.is_finite() || low.is_nan() || (*low..=*high).contains(value),
+        None => false,
+    })
 }
 
 /// The same numbers as scikit-learn's `transform` computes, in the same order.

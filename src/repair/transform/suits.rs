@@ -1,5 +1,6 @@
 //! Whether transforms suit the declaration of their input.
-use super::{Channels, Phase, Transform, Transforms, before_transpose};
+use super::images::depth;
+use super::{Phase, Transform, Transforms, before_transpose};
 use crate::signature::TensorInfo;
 use crate::tensor::{Class, DataType, PartialShape, relation};
 
@@ -36,7 +37,7 @@ fn one(transforms: &Transforms, transform: &Transform, info: &TensorInfo) -> Opt
         }
         Transform::DecodeImage(image) => {
             let pixels = pixels(transforms, info);
-            let channels = if image.channels == Channels::Gray { 1 } else { 3 };
+            let channels = depth(image.channels);
             let is_number = matches!(dtype, DataType::UINT8 | DataType::FLOAT | DataType::HALF | DataType::DOUBLE);
             if !is_number {
                 return Some(format!("makes uint8 or floats, and this input is {dtype}"));
