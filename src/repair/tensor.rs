@@ -56,7 +56,8 @@ pub(super) struct SentValues<'a> {
     pub tensor: &'a TensorView,
     pub chain: CastChain,
     /// Before the cast to the declared dtype, with the descriptor there, if there is such a cast.
-    pub uncast: Option<(CastChain, Descriptor)>,
+    /// Boxed: nearly no request has it.
+    pub uncast: Option<Box<(CastChain, Descriptor)>>,
 }
 
 /// The plan of one input: the steps, the problems that no step fixes, and the resulting descriptor.
@@ -104,6 +105,7 @@ pub(super) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     /// The planner of one input, with its descriptor and what is wrong with its encoding.
+    #[inline]
     pub(super) fn new(
         message: &'a Rope,
         sent: &'a InputView,
@@ -240,7 +242,7 @@ impl<'a> Planner<'a> {
             }
             let before = std::mem::replace(&mut self.values.chain, chain);
             if stage == Stage::Dtype {
-                self.values.uncast = Some((before, descriptor.clone()));
+                self.values.uncast = Some(Box::new((before, descriptor.clone())));
             }
         } else if stage == Stage::Encoding && values.is_none() {
             // The step determined where the values are.

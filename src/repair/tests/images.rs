@@ -4,6 +4,7 @@ use prost::Message as _;
 use super::transforms::{bytes, declared, made, with};
 use super::*;
 use crate::proto::tensorflow::serving::PredictRequest;
+use crate::tensor::Shape;
 
 #[derive(serde::Deserialize)]
 struct Line {

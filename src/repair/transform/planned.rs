@@ -362,7 +362,7 @@ impl Stages<'_> {
     /// The values as float64, cast once.
     fn doubles(&self, descriptor: &Descriptor) -> Option<crate::repair::cast_chain::CastChain> {
         let values = &self.planner.values;
-        let (chain, before) = match &values.uncast {
+        let (chain, before) = match values.uncast.as_deref() {
             Some((chain, before)) => (chain, before),
             None => (&values.chain, descriptor),
         };
