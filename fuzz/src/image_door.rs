@@ -1,9 +1,7 @@
 //! Target `image_door`: arbitrary bytes as an image file that a transform decodes. There is no
 //! panic, and a file that the plan takes has the pixels that the plan says.
 use tfs_sidecar::repair::transform::{Channels, Image, Resize, Transform, Transforms};
-use tfs_sidecar::repair::{
-    Limits, ModelPolicy, Request, RuleValue, TRANSFORM, apply, cost, judge, notation,
-};
+use tfs_sidecar::repair::{Limits, ModelPolicy, Request, RuleValue, TRANSFORM, apply, cost, judge, notation};
 use tfs_sidecar::tensor::{DataType, Shape, ValueList};
 use tfs_sidecar::wire::{PredictView, Rope, emit};
 
@@ -22,7 +20,8 @@ pub fn image_door(data: &[u8]) {
     if switches & 64 != 0 {
         list.push(Transform::Transpose([0, 3, 1, 2].into()));
     }
-    let shape = if switches & 64 == 0 { format!("[-1,{size},{depth}]") } else { format!("[-1,{depth},{size}]") };
+    let shape =
+        if switches & 64 == 0 { format!("[-1,{size},{depth}]") } else { format!("[-1,{depth},{size}]") };
     let signatures = notation::signature(&format!("x:{dtype}{shape}")).expect("in the notation");
     let mut policy = ModelPolicy::default();
     let declared = RuleValue::Transforms(Transforms { list, bound: None });

@@ -91,7 +91,9 @@ fn standardize(at: &Cursor<'_>) -> Option<Transform> {
     if let Some(from) = at.get("from") {
         at.child(from).scalar(&Words(&["profile"]))?;
         if at.get("mean").or(at.get("std")).is_some() {
-            at.report(Problem::text("`from: profile` has the mean and the deviation: leave out `mean` and `std`"));
+            at.report(Problem::text(
+                "`from: profile` has the mean and the deviation: leave out `mean` and `std`",
+            ));
             return None;
         }
         return Some(Transform::Standardize(Standardize::FromProfile));
@@ -133,7 +135,9 @@ fn clip(at: &Cursor<'_>) -> Option<Transform> {
     match bounds[..] {
         [low, high] if low < high => Some(Transform::Clip { low, high }),
         _ => {
-            at.report(Problem::text("expected two numbers, the lower one first").hint("write `clip: [0, 1]`"));
+            at.report(
+                Problem::text("expected two numbers, the lower one first").hint("write `clip: [0, 1]`"),
+            );
             None
         }
     }
@@ -323,9 +327,8 @@ fn value(transform: &Transform) -> Tree {
 
 /// What the list may be, as JSON Schema.
 pub(super) fn schema() -> Json {
-    let object = |properties: Json| {
-        json!({"type": "object", "properties": properties, "additionalProperties": false})
-    };
+    let object =
+        |properties: Json| json!({"type": "object", "properties": properties, "additionalProperties": false});
     let number = || json!({"type": "number"});
     let numbers = || json!({"type": ["number", "array"], "items": {"type": "number"}});
     let list = |items: Json| json!({"type": "array", "items": items});

@@ -97,7 +97,8 @@ impl Found {
         }
         let bound = transforms.bound.as_deref();
         if transforms.needs_profile() && bound.is_none_or(|bound| bound.scaler.is_none()) {
-            let what = "`standardize: {from: profile}` needs a `profile` with a scaler or a raw side of this input";
+            let what =
+                "`standardize: {from: profile}` needs a `profile` with a scaler or a raw side of this input";
             self.add(&key("transform"), &not_made(what));
         }
         if input.when() != When::Raw {

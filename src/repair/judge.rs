@@ -5,9 +5,9 @@ use super::policy::{Limits, MissingInputs, Mode, ModelPolicy, Policy, Unrepairab
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::rows::{self, Rows};
+use super::rules::RENAME_MODEL;
 use super::text::TextFindings;
 use super::warning::Warning;
-use super::rules::RENAME_MODEL;
 use super::{
     Change, Plan, Propose, REPAIRS, Stage, Step, Tier, calls, encoding, hints, missing, names, tensor,
 };
@@ -110,9 +110,7 @@ pub fn unlike(view: &PredictView, signatures: &Signatures, policy: &ModelPolicy)
     let is_transformed = |alias: &str| policy.input(alias).is_some_and(|own| own.transforms().is_some());
     let is_like = |input: &&InputView| {
         let info = signature.and_then(|signature| signature.input(&input.key));
-        info.is_some_and(|info| {
-            encoding::is_plain(&input.tensor, info.dtype) && !is_transformed(&info.alias)
-        })
+        info.is_some_and(|info| encoding::is_plain(&input.tensor, info.dtype) && !is_transformed(&info.alias))
     };
     view.inputs.iter().filter(|input| !is_like(input)).map(|input| input.entry.len()).sum()
 }

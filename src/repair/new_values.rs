@@ -260,4 +260,3 @@ fn repeat_last(bytes: &mut Vec<u8>, size: usize, elements: u64) {
         bytes.extend_from_slice(&last);
     }
 }
-

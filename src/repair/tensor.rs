@@ -130,7 +130,11 @@ impl<'a> Planner<'a> {
     }
 
     /// The stage of the encoding; whether it is sound now.
-    pub(super) fn encoding(&mut self, descriptor: Descriptor, problem: Option<Problem>) -> (Descriptor, bool) {
+    pub(super) fn encoding(
+        &mut self,
+        descriptor: Descriptor,
+        problem: Option<Problem>,
+    ) -> (Descriptor, bool) {
         match problem.map(|problem| self.fix(Stage::Encoding, descriptor.clone(), problem)) {
             None => (descriptor, true),
             Some(Ok(descriptor)) => (descriptor, true),

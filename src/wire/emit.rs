@@ -55,9 +55,9 @@ pub fn rewrite(message: &Rope, view: &PredictView, edit: &RequestEdit) -> Rope {
         };
         cuts.push((input.entry.clone(), new));
     }
-    let (model, signature) = (edit.model_name.as_deref(), edit.signature_name.as_deref());
-    if model.is_some() || signature.is_some() {
-        cuts.extend(respec(message, &view.model_spec, &view.spec_fields, model, signature));
+    let names = [edit.model_name.as_deref(), edit.signature_name.as_deref()];
+    if names != [None, None] {
+        cuts.extend(respec(message, &view.model_spec, &view.spec_fields, names));
     }
     let mut out = splice(message, 0..message.len(), cuts);
     for (key, tensor) in &edit.added {
@@ -86,8 +86,7 @@ pub(super) fn respec(
     message: &Rope,
     spec: &ModelSpec,
     fields: &[Range<usize>],
-    model: Option<&str>,
-    signature: Option<&str>,
+    [model, signature]: [Option<&str>; 2],
 ) -> impl Iterator<Item = (Range<usize>, Rope)> {
     let mut merged = Rope::new();
     for payload in &spec.payloads {
@@ -101,11 +100,9 @@ pub(super) fn respec(
             inside.map(|field| (field.clone(), Rope::new())).collect(),
         ));
     }
-    for (number, name) in [(1, model), (3, signature)] {
-        if let Some(name) = name {
-            merged.append(field(number, Rope::from(name.as_bytes().to_vec())));
-        }
-    }
+    let names = [(1, model), (3, signature)].into_iter();
+    let names = names.filter_map(|(number, name)| Some(field(number, Rope::from(name?.as_bytes().to_vec()))));
+    names.for_each(|name| merged.append(name));
     let mut first = Some(field(1, merged));
     fields.iter().cloned().map(move |at| (at, first.take().unwrap_or_default()))
 }
@@ -395,10 +392,9 @@ mod tests {
             values: Some(content(Rope::from(vec![9; 300]))),
         };
         let edit = RequestEdit {
-            model_name: None,
             signature_name: Some("other".into()),
             entries: vec![(index("x"), EntryEdit::Change(Box::new(edit)))],
-            added: Vec::new(),
+            ..RequestEdit::default()
         };
         let (_, mut before, after) = rewritten(&edit);
         let mut x = before.inputs.remove("x").unwrap();
@@ -421,10 +417,9 @@ mod tests {
             &list(ValueList::Float, Rope::from(vec![0, 0, 128, 63])),
         );
         let edit = RequestEdit {
-            model_name: None,
-            signature_name: None,
             entries: vec![(index("ids"), EntryEdit::Drop)],
             added: vec![("rate".into(), tensor)],
+            ..RequestEdit::default()
         };
         let (_, before, after) = rewritten(&edit);
         assert_eq!(after.inputs.len(), 2);

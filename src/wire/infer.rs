@@ -167,7 +167,7 @@ impl InferView {
             if model.is_none() && name.is_none() {
                 continue;
             }
-            let inner = respec(message, &task.model_spec, &task.spec_fields, model, *name);
+            let inner = respec(message, &task.model_spec, &task.spec_fields, [model, *name]);
             match &task.field {
                 None => cuts.extend(inner),
                 Some((span, payload)) => {

@@ -54,6 +54,8 @@ const ALLOWED: &[(&str, &str)] = &[
     ("batch", "concurrency"),
     // The policy of a signature holds the settings of its batching.
     ("repair", "batch"),
+    // A profile has the numbers of a scaler, and tells raw rows from scaled ones.
+    ("repair", "profile"),
 ];
 
 /// What only layer 3 and above may use: waiting, counting, logging, files, clocks.

@@ -131,7 +131,8 @@ async fn a_model_is_asked_for_under_its_old_name() {
         let spec = PredictRequest::decode(&call.message[..]).unwrap().model_spec.unwrap();
         assert_eq!(spec.name, new);
     }
-    let spec = PredictRequest::decode(&setup.fake.calls_of(PREDICT)[0].message[..]).unwrap().model_spec.unwrap();
+    let spec =
+        PredictRequest::decode(&setup.fake.calls_of(PREDICT)[0].message[..]).unwrap().model_spec.unwrap();
     assert!(spec.version_choice.is_some(), "the rest of the spec stays");
     assert_eq!(metric(&setup, "repairs_total", "rename_model").await, 2.0);
     // Its own name needs no step, and a name that leads to nothing is the server's to refuse.

@@ -8,14 +8,15 @@ pub(crate) use rank1_is::RANK1_IS;
 pub(crate) use scalar_inputs::SCALAR;
 pub(in crate::repair) use split_oversize::REPAIR as SPLIT_OVERSIZE;
 pub(in crate::repair) use {
-    clip::REPAIR as CLIP, decode_base64::REPAIR as DECODE_BASE64, decode_image::REPAIR as DECODE_IMAGE, lowercase::REPAIR as LOWERCASE,
-    relabel_dtype::REPAIR as RELABEL_DTYPE, rename_model::REPAIR as RENAME_MODEL, scale::REPAIR as SCALE,
-    standardize::REPAIR as STANDARDIZE, transpose::REPAIR as TRANSPOSE,
-};
-pub(in crate::repair) use {
     bool_numbers::REPAIR as BOOL_NUMBERS, integral_floats::REPAIR as INTEGRAL_FLOATS,
     list_of_one::REPAIR as LIST_OF_ONE, names_at_top::REPAIR as NAMES_AT_TOP,
     string_numbers::REPAIR as STRING_NUMBERS,
+};
+pub(in crate::repair) use {
+    clip::REPAIR as CLIP, decode_base64::REPAIR as DECODE_BASE64, decode_image::REPAIR as DECODE_IMAGE,
+    lowercase::REPAIR as LOWERCASE, relabel_dtype::REPAIR as RELABEL_DTYPE,
+    rename_model::REPAIR as RENAME_MODEL, scale::REPAIR as SCALE, standardize::REPAIR as STANDARDIZE,
+    transpose::REPAIR as TRANSPOSE,
 };
 
 use super::Repair;

@@ -1,7 +1,8 @@
 //! Image files: the pixels are those of TensorFlow's decoders, and what is no image is refused.
 use prost::Message as _;
 
-use super::transforms::{bytes, declared, made, with};
+use super::transforms::{declared, made};
+use super::transforms_golden::{bytes, with};
 use super::*;
 use crate::proto::tensorflow::serving::PredictRequest;
 use crate::tensor::Shape;
@@ -77,7 +78,9 @@ fn files_become_a_batch_that_is_scaled_and_moved() {
     let before = format!("[2,{height},{width},3]");
     assert_eq!(
         case.says(),
-        format!("x;decode_image;string->float lossy x;transpose;{before}->[2,3,{height},{width}] x;scale;x->x*0.5+1")
+        format!(
+            "x;decode_image;string->float lossy x;transpose;{before}->[2,3,{height},{width}] x;scale;x->x*0.5+1"
+        )
     );
     let tensor = made(&case);
     let got = f32::from_le_bytes(tensor.tensor_content[..4].try_into().unwrap());
@@ -89,7 +92,11 @@ fn files_become_a_batch_that_is_scaled_and_moved() {
     let plan = case.judge().plan;
     assert!(cost(&view, &plan).memory > tensor.tensor_content.len() as u64 * 2);
     // Pixels that were decoded by the client are only scaled.
-    let pixels = declared("x:float[-1,1,1,3]", "x:uint8[1,1,1,3]{1,2,3}", "transform: [{decode_image: on}, {scale: {factor: 0.5}}]");
+    let pixels = declared(
+        "x:float[-1,1,1,3]",
+        "x:uint8[1,1,1,3]{1,2,3}",
+        "transform: [{decode_image: on}, {scale: {factor: 0.5}}]",
+    );
     assert_eq!(pixels.says(), "x;cast_widen;uint8->float x;scale;x->x*0.5");
     // Its own size, where the model takes any.
     let any = files("uint8", &[-1, -1, 3], "{decode_image: on}", &[&file]);
@@ -109,7 +116,12 @@ fn what_is_no_image_of_the_size_is_refused() {
         (vec![&huge[..]], "string 0 is a"),
         (vec![&file[..]], "string 0 is an image of another size, and `resize` is off"),
     ] {
-        let case = files("uint8", if why.contains("size") { &[9, 9, 3] } else { &[-1, -1, 3] }, "{decode_image: on}", &files_of);
+        let case = files(
+            "uint8",
+            if why.contains("size") { &[9, 9, 3] } else { &[-1, -1, 3] },
+            "{decode_image: on}",
+            &files_of,
+        );
         let text = case.says();
         assert!(text.contains(&format!("not decoded: {why}")) && text.contains("NOT_TRANSFORMED"), "{text}");
     }

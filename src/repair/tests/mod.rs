@@ -5,6 +5,7 @@ mod hints;
 mod images;
 mod properties;
 mod transforms;
+mod transforms_golden;
 mod values;
 mod verdicts;
 

@@ -4,13 +4,13 @@
 //! exported. They are made in the order of the stages, whatever the order of the list: text and
 //! bytes are decoded and dtypes relabelled before the checks of dtype and shape, axes are moved and
 //! numbers changed after them. Casting, moving and changing numbers is one pass over the values.
-pub(in crate::repair) mod made;
 #[cfg(feature = "image")]
 mod image;
 #[cfg(not(feature = "image"))]
 #[path = "no_image.rs"]
 mod image;
 mod images;
+pub(in crate::repair) mod made;
 mod numbers;
 mod pass;
 mod planned;

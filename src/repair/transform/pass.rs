@@ -110,9 +110,10 @@ impl Pass {
         for block in elements.chunks(BLOCK * size_of::<f64>()) {
             let first = self.done;
             self.change(block, &mut doubles);
-            let lost = doubles.iter().zip(block.as_chunks().0).position(|(value, before)| {
-                value.is_infinite() && f64::from_le_bytes(*before).is_finite()
-            });
+            let lost = doubles
+                .iter()
+                .zip(block.as_chunks().0)
+                .position(|(value, before)| value.is_infinite() && f64::from_le_bytes(*before).is_finite());
             bytes.clear();
             bytes.extend(doubles.iter().flat_map(|value| value.to_le_bytes()));
             let fault = match lost {

@@ -151,8 +151,14 @@ impl Stages<'_> {
         self.planner.problems.push(Problem { input: self.declared.alias.clone(), ..problem });
     }
 
-    fn decode_images(&mut self, texts: &[&Transform], image: &Transform, descriptor: Descriptor) -> Descriptor {
-        let (Transform::DecodeImage(options), Some(declared)) = (image, pixels(self.transforms, self.declared))
+    fn decode_images(
+        &mut self,
+        texts: &[&Transform],
+        image: &Transform,
+        descriptor: Descriptor,
+    ) -> Descriptor {
+        let (Transform::DecodeImage(options), Some(declared)) =
+            (image, pixels(self.transforms, self.declared))
         else {
             return descriptor;
         };
@@ -252,12 +258,16 @@ impl Stages<'_> {
             // No values, so that only the axes change.
             if let Some(transform) = self.transforms.of(Phase::Transpose).next().filter(|_| self.moves) {
                 let after = descriptor.with_shape(moved);
-                self.step(transform, Change::Tensor { before: descriptor, after: after.clone(), values: None });
+                self.step(
+                    transform,
+                    Change::Tensor { before: descriptor, after: after.clone(), values: None },
+                );
                 descriptor = after;
             }
             return descriptor;
         }
-        let Some(pass) = Pass::new(numbers.clone(), axes.map(|axes| &axes[..]), &descriptor.shape, descriptor.dtype)
+        let Some(pass) =
+            Pass::new(numbers.clone(), axes.map(|axes| &axes[..]), &descriptor.shape, descriptor.dtype)
         else {
             self.leave("its dtype has no numbers");
             return descriptor;
@@ -356,7 +366,9 @@ impl Stages<'_> {
 
     fn is_padded(&self) -> bool {
         let steps = &self.planner.steps;
-        steps.iter().any(|step| matches!(step.change, Change::Tensor { values: Some(ValueChange::Pad(_)), .. }))
+        steps
+            .iter()
+            .any(|step| matches!(step.change, Change::Tensor { values: Some(ValueChange::Pad(_)), .. }))
     }
 
     /// The values as float64, cast once.
@@ -376,9 +388,8 @@ impl Stages<'_> {
         let alias = &self.declared.alias;
         let unreadable = || Problem::new(Reason::DtypeMismatch, alias, "the values are no numbers");
         let chain = self.doubles(descriptor).ok_or_else(unreadable)?;
-        let read = chain.stream(self.planner.values.message, self.planner.values.tensor, &mut |block| {
-            pass.check(block)
-        });
+        let read = chain
+            .stream(self.planner.values.message, self.planner.values.tensor, &mut |block| pass.check(block));
         read.map_err(|stop| match stop {
             Stop::Wire(error) => Problem { input: alias.clone(), ..Problem::malformed(&error) },
             Stop::Sink(Overflow { index }) => {

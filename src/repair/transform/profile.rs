@@ -119,11 +119,11 @@ fn numbers(scaler: &Scaler) -> Numbers {
             Numbers::Standardize { mean: mean[..].into(), std: scale[..].into() }
         }
         Scaler::MinMax { min, max, to: (low, high) } => {
-            let at = |list: &[f64], feature: usize| list.get(feature).or(list.first()).copied().unwrap_or(0.0);
+            let at =
+                |list: &[f64], feature: usize| list.get(feature).or(list.first()).copied().unwrap_or(0.0);
             let features = min.len().max(max.len());
-            let factor: Vec<f64> = (0..features)
-                .map(|feature| (high - low) / (at(max, feature) - at(min, feature)))
-                .collect();
+            let factor: Vec<f64> =
+                (0..features).map(|feature| (high - low) / (at(max, feature) - at(min, feature))).collect();
             let offset = factor.iter().enumerate().map(|(feature, factor)| low - at(min, feature) * factor);
             Numbers::Scale { offset: offset.collect(), factor: factor.into() }
         }

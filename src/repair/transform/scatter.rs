@@ -72,7 +72,11 @@ mod tests {
     fn elements_go_where_numpy_puts_them() {
         // numpy.arange(6).reshape(1, 2, 3).transpose(0, 2, 1).ravel()
         let old = Shape::from([1, 2, 3]);
-        for (axes, expected) in [([0, 2, 1], [0, 3, 1, 4, 2, 5]), ([2, 1, 0], [0, 3, 1, 4, 2, 5]), ([1, 0, 2], [0, 1, 2, 3, 4, 5])] {
+        for (axes, expected) in [
+            ([0, 2, 1], [0, 3, 1, 4, 2, 5]),
+            ([2, 1, 0], [0, 3, 1, 4, 2, 5]),
+            ([1, 0, 2], [0, 1, 2, 3, 4, 5]),
+        ] {
             let mut scatter = Scatter::new(&old, &axes, 1);
             let mut out = vec![9; 6];
             scatter.place(&[0, 1, 2, 3], &mut out);

@@ -23,7 +23,8 @@ fn one(transforms: &Transforms, transform: &Transform, info: &TensorInfo) -> Opt
     match transform {
         Transform::Standardize(_) | Transform::Scale { .. } | Transform::Clip { .. } => {
             let is_float = dtype.info().is_some_and(|dtype| dtype.class == Class::Float);
-            (!is_float || dtype.size() == Some(1)).then(|| format!("is for floats, and this input is {dtype}"))
+            (!is_float || dtype.size() == Some(1))
+                .then(|| format!("is for floats, and this input is {dtype}"))
         }
         Transform::Transpose(axes) => match info.shape.dims() {
             _ if dtype.size().is_none() => Some(format!("is for numbers, and this input is {dtype}")),
@@ -38,7 +39,8 @@ fn one(transforms: &Transforms, transform: &Transform, info: &TensorInfo) -> Opt
         Transform::DecodeImage(image) => {
             let pixels = pixels(transforms, info);
             let channels = depth(image.channels);
-            let is_number = matches!(dtype, DataType::UINT8 | DataType::FLOAT | DataType::HALF | DataType::DOUBLE);
+            let is_number =
+                matches!(dtype, DataType::UINT8 | DataType::FLOAT | DataType::HALF | DataType::DOUBLE);
             if !is_number {
                 return Some(format!("makes uint8 or floats, and this input is {dtype}"));
             }
