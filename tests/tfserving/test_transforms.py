@@ -53,7 +53,7 @@ def feature(values):
 def profile(raw, scaled, mean, std):
     """The file that `tfs-sidecar profile build` makes of the training data and its scaler."""
     sides = [("features", scaled), ("raw", raw)]
-    text = "version: 1\ninputs:\n  x:\n    dtype: float\n    by: feature\n"
+    text = f"profile: 1\nrows: {len(raw)}\ninputs:\n  x:\n    dtype: float\n    by: feature\n"
     for side, data in sides:
         text += f"    {side}:\n" + "".join(feature(column) for column in data.T)
     return text + f"    scaler: {{kind: standard, mean: {mean.tolist()}, scale: {std.tolist()}}}\n"
