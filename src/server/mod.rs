@@ -29,7 +29,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::config::{Config, ListenAddr, Source};
+use crate::config::{Config, ListenAddr, Problems, Source, profiles};
 use crate::lifecycle::{DrainHandle, Health, Readiness};
 use crate::limiter::Limiter;
 use crate::limiter::admission::{Admission, Internal};
@@ -85,6 +85,8 @@ pub enum StartError {
     #[cfg(not(feature = "tls"))]
     #[error("listen_tls is set, but this build has no TLS")]
     NoTls,
+    #[error(transparent)]
+    Profiles(Problems),
     #[error("admin_token_file: {0}")]
     Token(#[from] TokenError),
     #[error("cannot start a thread: {0}")]
@@ -167,10 +169,15 @@ impl Sidecar {
     /// # Errors
     ///
     /// As for [`Sidecar::start`].
-    pub fn start_from(config: Config, source: Option<Source>) -> Result<Self, StartError> {
+    pub fn start_from(mut config: Config, source: Option<Source>) -> Result<Self, StartError> {
         let bind = |addr: &ListenAddr, mode| {
             Bound::new(addr, mode).map_err(|source| StartError::Listen { addr: addr.clone(), source })
         };
+        let profile_files = Watched::new(Files::read(profiles::files(&config)));
+        let list = profiles::read(&mut config);
+        if !list.is_empty() {
+            return Err(StartError::Profiles(Problems { file: None, list }));
+        }
         let target = Arc::new(Target::new(&config)?);
         let files = Watched::new(Files::read(certificates::files(&config)));
         let certificates = Certificates::read(&config)?;
@@ -289,6 +296,7 @@ impl Sidecar {
                 exporter,
                 source,
                 files,
+                profile_files,
             }))
         })?;
         Ok(sidecar)

@@ -76,6 +76,7 @@ pub(crate) enum Shown {
     Fixes,
     History,
     Changes,
+    Findings,
 }
 
 /// Whether the sidecar is ready for requests.
@@ -139,6 +140,7 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/api/fixes", api::show(Shown::Fixes))
         .route("/api/history", api::show(Shown::History))
         .route("/api/changes", api::show(Shown::Changes))
+        .route("/api/findings", api::show(Shown::Findings))
         .route("/api/repairs", get(api::repairs))
         .route("/api/config", get(api::config))
         .route("/api/status", get(api::status))
@@ -182,7 +184,7 @@ async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
 }
 
 async fn not_found() -> impl IntoResponse {
-    let paths = "/ /metrics /livez /readyz /drain /undrain /log /mode /api/models /api/clients /api/fixes /api/history /api/changes /api/repairs /api/config /api/status /api/unknown_models";
+    let paths = "/ /metrics /livez /readyz /drain /undrain /log /mode /api/models /api/clients /api/fixes /api/history /api/changes /api/findings /api/repairs /api/config /api/status /api/unknown_models";
     (StatusCode::NOT_FOUND, format!("not found; available paths: {paths}\n"))
 }
 

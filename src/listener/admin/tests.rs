@@ -206,7 +206,7 @@ fn the_api_returns_the_view() {
     let view = Arc::default();
     assert_eq!(get_path(&view, "/api/models").body, r#"[{"name":"churn"}]"#);
     assert!(get_path(&view, "/api/repairs").body.contains("entries"));
-    for path in ["Clients", "Fixes", "History", "Changes"] {
+    for path in ["Clients", "Fixes", "History", "Changes", "Findings"] {
         let answer = get_path(&view, &format!("/api/{}", path.to_lowercase()));
         assert_eq!((answer.status, answer.body), (200, format!(r#"{{"shown":"{path}"}}"#)));
     }
