@@ -3,6 +3,7 @@
 //! The product is the program. What is public here is for its tests, fuzz targets and benchmarks.
 mod spelling;
 pub mod tensor;
+mod yaml;
 
 pub mod signature;
 pub mod wire;
@@ -10,6 +11,7 @@ pub mod wire;
 mod batch;
 mod concurrency;
 pub mod explain;
+pub mod profile;
 pub mod repair;
 pub mod rest;
 mod retry;

@@ -9,10 +9,12 @@ use crate::support::sources::rust as sources;
 const LAYERS: &[(&str, usize)] = &[
     ("tensor", 0),
     ("spelling", 0),
+    ("yaml", 0),
     ("wire", 1),
     ("signature", 1),
     ("repair", 2),
     ("explain", 2),
+    ("profile", 2),
     ("rest", 2),
     ("concurrency", 2),
     ("batch", 2),
@@ -23,6 +25,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("telemetry", 3),
     ("tasks", 3),
     ("config", 3),
+    ("dataset", 3),
     // Compiled for tests only.
     ("generated", 3),
     ("transport", 4),
