@@ -25,6 +25,7 @@ mod telemetry;
 pub mod transport;
 
 pub mod limiter;
+mod preprocessing;
 mod runs;
 mod upstream;
 

@@ -13,6 +13,7 @@ use super::batch::{self, Candidate};
 use super::context::{RequestContext, RequestMessage};
 use super::fan_out::fan_out;
 use super::mistakes;
+use super::profile;
 use super::operation::Malformed;
 use super::repair_metadata::repair_metadata;
 use super::resolve::resolve;
@@ -73,10 +74,16 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
     let mut version = resolve(cx, spec).await?;
     loop {
         // judge
-        let verdict = match stages::judge(cx, operation, plain, &version, policy) {
+        let mut verdict = match stages::judge(cx, operation, plain, &version, policy) {
             Some(verdict) => verdict,
             None => Box::pin(stages::judge_elsewhere(cx, operation, plain, &version)).await?,
         };
+        // compare
+        let mut repaired_early = None;
+        if cx.shard.preprocessing.is_active() {
+            let comparing = profile::compare(cx, operation, plain, &version, policy, &mut verdict);
+            repaired_early = Box::pin(comparing).await?;
+        }
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
         cx.metrics.set_outcome(&verdict);
@@ -104,7 +111,10 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
             Action::Forward => &message.frames,
             Action::Apply if cx.options.dry_run => &[],
             Action::Apply => {
-                let repaired = stages::apply(cx, operation, plain, &verdict.plan).await?;
+                let repaired = match repaired_early.take() {
+                    Some(repaired) => repaired,
+                    None => stages::apply(cx, operation, plain, &verdict.plan).await?,
+                };
                 let shared = version.runs(signature).is_some();
                 if shared && matches!(verdict.plan.calls, Calls::Pad { .. }) {
                     // The run that it shares is padded, and need not be padded for each member.

@@ -85,7 +85,7 @@ impl Found {
     }
 }
 
-fn time(time: SystemTime) -> String {
+pub(super) fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 

@@ -40,6 +40,7 @@ use crate::models::catalog::Catalog;
 use crate::models::changes::Changes;
 use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
+use crate::preprocessing::Preprocessing;
 use crate::runs::Handover;
 use crate::tasks::{self, Failures};
 use crate::telemetry;
@@ -118,6 +119,7 @@ pub(crate) struct Shared {
     readiness: Readiness,
     clients: Arc<Clients>,
     mistakes: Arc<Mistakes>,
+    preprocessing: Arc<Preprocessing>,
     changes: Arc<Changes>,
     recent: Arc<Recent>,
     unknown_models: Arc<Recent>,
@@ -233,6 +235,7 @@ impl Sidecar {
             readiness,
             clients: Clients::new(config.max_clients),
             mistakes: Mistakes::new(config.max_clients, SystemTime::now()),
+            preprocessing: Preprocessing::new(config.max_clients),
             changes: Arc::default(),
             recent: Arc::new(Recent::new(MAX_RECENT, MAX_RECENT_ALIKE)),
             unknown_models: Arc::new(Recent::new(MAX_UNKNOWN, MAX_UNKNOWN_ALIKE)),
@@ -249,6 +252,7 @@ impl Sidecar {
             loaded: ArcSwap::from_pointee(config),
         });
         certificates.apply(&shared);
+        shared.preprocessing.configure(&shared.config.load());
 
         // From here on, an early return drops `sidecar`, which stops the threads already started.
         let mut sidecar = Self {
@@ -379,6 +383,7 @@ impl Shared {
         let mut config = Config::clone(&self.loaded.load());
         self.modes.apply(&mut config);
         self.access.store(Arc::new(Access::new(&config)));
+        self.preprocessing.configure(&config);
         self.config.store(Arc::new(config));
     }
 

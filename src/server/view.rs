@@ -92,12 +92,13 @@ impl View for ServerView {
     }
 
     fn show(&self, what: Shown) -> Value {
-        let Shared { mistakes, catalog, changes, .. } = &*self.0;
+        let Shared { mistakes, catalog, changes, preprocessing, .. } = &*self.0;
         match what {
             Shown::Clients => fixes::clients(mistakes),
             Shown::Fixes => fixes::fixes(mistakes, catalog),
             Shown::History => mistakes.history(),
             Shown::Changes => changes.to_json(),
+            Shown::Findings => preprocessing.to_json(),
         }
     }
 
@@ -119,6 +120,7 @@ impl View for ServerView {
         metrics::set_log_losses(log::lost_lines(), self.0.events.left_out());
         metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
         metrics::set_ready(self.0.readiness.is_ready());
+        self.0.preprocessing.measure();
     }
 
     fn recent(&self) -> Value {

@@ -30,6 +30,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("generated", 3),
     ("transport", 4),
     ("limiter", 5),
+    ("preprocessing", 5),
     ("runs", 5),
     ("upstream", 5),
     ("models", 6),
@@ -54,6 +55,8 @@ const ALLOWED: &[(&str, &str)] = &[
     ("batch", "concurrency"),
     // The policy of a signature holds the settings of its batching.
     ("repair", "batch"),
+    // The policy of a signature holds what its training data looked like.
+    ("repair", "profile"),
 ];
 
 /// What only layer 3 and above may use: waiting, counting, logging, files, clocks.

@@ -1,0 +1,357 @@
+//! What was seen of one signature: the windows of each of its callers, and of all together.
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+
+use super::answers::Answers;
+use super::found::{Found, cut, time};
+use super::window::{Decision, Rolling};
+use crate::profile::{CallerFinding, Drift, Profile, Sample, TensorProfile};
+use crate::repair::policy::ReadProfile;
+use crate::telemetry::clients::OTHER;
+
+/// A caller that was not seen for this time makes room for another one.
+const IDLE: Duration = Duration::from_secs(60);
+/// Features up to which a decision is made at once; it takes some microseconds for each.
+const MAX_INLINE: usize = 256;
+/// So many requests are all part of the drift; then one in [`DRIFT_SAMPLE`].
+const DRIFT_ALL: u64 = 1024;
+const DRIFT_SAMPLE: u64 = 4;
+
+/// What was seen of one signature since its profile is this one.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(super) model: Arc<str>,
+    pub(super) signature: Arc<str>,
+    digest: u64,
+    pub(crate) profile: Arc<Profile>,
+    /// The names in the profile, in its order.
+    inputs: Vec<Arc<str>>,
+    /// By name. Read without a lock.
+    callers: ArcSwap<HashMap<Arc<str>, Arc<Caller>>>,
+    max_callers: usize,
+    bytes: Arc<AtomicU64>,
+    /// All callers together, for each input.
+    all: Mutex<Vec<Option<Rolling>>>,
+    requests: AtomicU64,
+    rows: AtomicU64,
+    missed: AtomicU64,
+    found: Mutex<Found>,
+    pub(crate) answers: Answers,
+}
+
+/// Who sends requests for a signature.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    name: Arc<str>,
+    /// What was found, until a later window takes it back.
+    standing: ArcSwap<Vec<Standing>>,
+    deciding: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// For each input of the profile; `None` for one that was not sent, or is too large.
+    inputs: Vec<Option<Rolling>>,
+    requests: u64,
+    rows: u64,
+    last: SystemTime,
+}
+
+/// A finding about a caller.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) input: Arc<str>,
+    pub(crate) finding: CallerFinding,
+    /// One line of ASCII without a value: who sends what, and what to do.
+    pub(crate) text: String,
+}
+
+/// How far a feature is from the training data.
+#[derive(Debug, Clone)]
+pub(super) struct Drifting {
+    pub(super) input: Arc<str>,
+    pub(super) feature: String,
+    pub(super) index: f64,
+}
+
+/// A request whose values are added.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    watched: &'a Watched,
+    caller: Option<&'a Arc<Caller>>,
+    state: Option<MutexGuard<'a, State>>,
+    all: Option<MutexGuard<'a, Vec<Option<Rolling>>>>,
+    rows: u64,
+    due: bool,
+}
+
+impl Watched {
+    pub(super) fn new(
+        model: &str,
+        signature: &str,
+        read: &ReadProfile,
+        max_callers: usize,
+        bytes: &Arc<AtomicU64>,
+    ) -> Self {
+        let profile = Arc::clone(&read.profile);
+        let inputs: Vec<Arc<str>> = profile.inputs.keys().map(|name| name.as_str().into()).collect();
+        Self {
+            model: model.into(),
+            signature: signature.into(),
+            digest: read.digest,
+            all: Mutex::new(std::iter::repeat_with(|| None).take(inputs.len()).collect()),
+            answers: Answers::new(&profile),
+            profile,
+            inputs,
+            callers: ArcSwap::default(),
+            max_callers,
+            bytes: Arc::clone(bytes),
+            requests: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            found: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_of(&self, read: &ReadProfile) -> bool {
+        self.digest == read.digest
+    }
+
+    /// The place of an input in the profile, with its name and what the profile says of it.
+    pub(crate) fn input(&self, name: &str) -> Option<(usize, &Arc<str>, &TensorProfile)> {
+        let at = self.inputs.binary_search_by(|known| (**known).cmp(name)).ok()?;
+        Some((at, self.inputs.get(at)?, self.profile.inputs.get(name)?))
+    }
+
+    /// The caller of this name. `None` if there are too many, and for those that are not told apart.
+    pub(crate) fn caller(&self, name: &str, now: SystemTime) -> Option<Arc<Caller>> {
+        let name = cut(name);
+        if let Some(caller) = self.callers.load().get(name) {
+            return Some(Arc::clone(caller));
+        }
+        if name == OTHER {
+            return None;
+        }
+        let caller = Arc::new(Caller::new(name, self.inputs.len(), now));
+        self.callers.rcu(|callers| {
+            let mut callers = HashMap::clone(callers);
+            if callers.len() >= self.max_callers
+                && let Some(idle) = callers.values().find(|caller| caller.is_idle(now)).cloned()
+            {
+                callers.remove(&idle.name);
+            }
+            if callers.len() < self.max_callers {
+                callers.entry(Arc::clone(&caller.name)).or_insert_with(|| Arc::clone(&caller));
+            }
+            callers
+        });
+        self.callers.load().get(name).cloned()
+    }
+
+    /// Begins to add the values of a request. What another thread holds is left out.
+    pub(crate) fn see<'a>(&'a self, caller: Option<&'a Arc<Caller>>, now: SystemTime) -> Seen<'a> {
+        let number = self.requests.fetch_add(1, Relaxed);
+        let sampled = number < DRIFT_ALL || number.is_multiple_of(DRIFT_SAMPLE);
+        let mut state = caller.and_then(|caller| try_lock(&caller.state));
+        match &mut state {
+            Some(state) => {
+                state.requests += 1;
+                state.last = now;
+            }
+            None => drop(self.missed.fetch_add(1, Relaxed)),
+        }
+        let all = if sampled { try_lock(&self.all) } else { None };
+        Seen { watched: self, caller, state, all, rows: 0, due: false }
+    }
+
+    /// Decides on a caller whose decision is due.
+    pub(crate) fn decide(&self, caller: &Caller) {
+        // If another thread holds the lock, the decision is due again with the next request.
+        let Some(mut state) = try_lock(&caller.state) else {
+            caller.deciding.store(false, Relaxed);
+            return;
+        };
+        let mut standing = Vec::clone(&caller.standing.load());
+        for ((rolling, name), profile) in
+            state.inputs.iter_mut().zip(&self.inputs).zip(self.profile.inputs.values())
+        {
+            let Some(rolling) = rolling.as_mut().filter(|rolling| rolling.is_due()) else { continue };
+            match rolling.decide(profile) {
+                Decision::Open => {}
+                Decision::Clear => standing.retain(|old| old.input != *name),
+                Decision::Found(finding) => {
+                    standing.retain(|old| old.input != *name);
+                    let who = if caller.name.is_empty() { "a client" } else { &caller.name };
+                    let text = format!("caller {} {}", who.escape_default(), finding.text(name));
+                    tracing::warn!(
+                        model = &*self.model,
+                        signature = &*self.signature,
+                        client = &*caller.name,
+                        input = &**name,
+                        mistake = finding.mistake.name(),
+                        rows = finding.rows,
+                        "{text}"
+                    );
+                    standing.push(Standing { input: Arc::clone(name), finding, text });
+                }
+            }
+        }
+        caller.standing.store(Arc::new(standing));
+        caller.deciding.store(false, Relaxed);
+    }
+
+    /// Lists a finding of a request. It is left out if another thread holds the list.
+    pub(crate) fn list(&self, client: &str, input: &Arc<str>, kind: &'static str, text: &str, now: SystemTime) {
+        match try_lock(&self.found) {
+            Some(mut found) => found.add(client, input, kind, text, now),
+            None => drop(self.missed.fetch_add(1, Relaxed)),
+        }
+    }
+
+    /// The features that are farthest from the training data, all callers together.
+    pub(super) fn drift(&self) -> Vec<Drifting> {
+        drifting(&lock(&self.all), &self.inputs, &self.profile)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let (findings, unlisted) = lock(&self.found).to_json();
+        let callers = self.callers.load();
+        let mut clients: Vec<&Arc<Caller>> = callers.values().collect();
+        clients.sort_by(|left, right| left.name.cmp(&right.name));
+        let clients: Vec<Value> =
+            clients.into_iter().map(|caller| caller.to_json(&self.inputs, &self.profile)).collect();
+        let drift = self.drift().into_iter().map(
+            |drift| json!({"input": *drift.input, "feature": drift.feature, "index": drift.index}),
+        );
+        json!({
+            "model": *self.model,
+            "signature": *self.signature,
+            "requests": self.requests.load(Relaxed),
+            "rows": self.rows.load(Relaxed),
+            "findings": findings,
+            "unlisted": unlisted,
+            "drift": drift.collect::<Vec<_>>(),
+            "clients": clients,
+            "missed": self.missed.load(Relaxed),
+        })
+    }
+}
+
+impl Caller {
+    fn new(name: &str, inputs: usize, now: SystemTime) -> Self {
+        let inputs = std::iter::repeat_with(|| None).take(inputs).collect();
+        Self {
+            name: name.into(),
+            standing: ArcSwap::default(),
+            deciding: AtomicBool::new(false),
+            state: Mutex::new(State { inputs, requests: 0, rows: 0, last: now }),
+        }
+    }
+
+    /// What was found of it and is not taken back.
+    pub(crate) fn standing(&self) -> Arc<Vec<Standing>> {
+        self.standing.load_full()
+    }
+
+    fn is_idle(&self, now: SystemTime) -> bool {
+        let idle = |state: MutexGuard<'_, State>| now.duration_since(state.last).is_ok_and(|idle| idle >= IDLE);
+        try_lock(&self.state).is_some_and(idle)
+    }
+
+    fn to_json(&self, inputs: &[Arc<str>], profile: &Profile) -> Value {
+        let state = lock(&self.state);
+        let drift = drifting(&state.inputs, inputs, profile);
+        let largest = drift.iter().map(|drift| drift.index).reduce(f64::max);
+        let shifted: Vec<&str> = self.standing.load().iter().map(|of| of.finding.mistake.name()).collect();
+        json!({
+            "client": *self.name,
+            "requests": state.requests,
+            "rows": state.rows,
+            "last": time(state.last),
+            "shifted": shifted,
+            "drift": largest,
+        })
+    }
+}
+
+impl Seen<'_> {
+    /// Adds the values of an input, which is at this place in the profile.
+    pub(crate) fn add(&mut self, at: usize, profile: &TensorProfile, sample: &Sample) {
+        self.rows = self.rows.max(sample.rows as u64);
+        let bytes = &self.watched.bytes;
+        if let Some(state) = &mut self.state
+            && let Some(rolling) = state.inputs.get_mut(at)
+        {
+            if rolling.is_none() {
+                *rolling = Rolling::new(profile, bytes);
+            }
+            match rolling {
+                Some(rolling) => self.due |= rolling.add(profile, sample),
+                None => drop(self.watched.missed.fetch_add(1, Relaxed)),
+            }
+        }
+        if let Some(all) = &mut self.all
+            && let Some(rolling) = all.get_mut(at)
+        {
+            if rolling.is_none() {
+                *rolling = Rolling::new(profile, bytes);
+            }
+            if let Some(rolling) = rolling {
+                rolling.add(profile, sample);
+                rolling.turn(profile);
+            }
+        }
+    }
+
+    /// Ends the request. A decision that is due and quick is made; returns whether one is left to
+    /// be made elsewhere, with [`Watched::decide`].
+    pub(crate) fn end(mut self) -> bool {
+        self.watched.rows.fetch_add(self.rows, Relaxed);
+        if let Some(state) = &mut self.state {
+            state.rows += self.rows;
+        }
+        let Self { watched, caller, due, .. } = self;
+        let Some(caller) = caller.filter(|caller| due && !caller.deciding.swap(true, Relaxed)) else {
+            return false;
+        };
+        drop((self.state, self.all));
+        let features: usize = watched.profile.inputs.values().map(|input| input.features.len()).sum();
+        if features > MAX_INLINE {
+            return true;
+        }
+        watched.decide(caller);
+        false
+    }
+}
+
+fn drifting(all: &[Option<Rolling>], inputs: &[Arc<str>], profile: &Profile) -> Vec<Drifting> {
+    let mut found = Vec::new();
+    for ((rolling, input), tensor) in all.iter().zip(inputs).zip(profile.inputs.values()) {
+        let Some(Drift { worst, others }) = rolling.as_ref().and_then(|rolling| rolling.drift(tensor)) else {
+            continue;
+        };
+        let of = |feature, index| Drifting { input: Arc::clone(input), feature, index };
+        found.extend(worst.iter().map(|(feature, index)| of(tensor.name_of(*feature), *index)));
+        found.extend(others.map(|index| of(OTHER.to_owned(), index)));
+    }
+    found
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The lock, if no other thread holds it.
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}

@@ -1,0 +1,99 @@
+//! The values of one input, in windows that follow each other.
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+
+use super::MAX_BYTES;
+use crate::profile::{CallerFinding, Drift, Sample, TensorProfile, Window};
+
+/// Rows of a window. The next one starts empty, so that what was long ago does not count.
+const ROWS: u64 = 8192;
+/// Rows before the first decision, and between the first ones.
+const STEP: u64 = 8;
+/// A window without a finding takes back what an earlier one found once it has so many rows.
+const CLEAR: u64 = 64;
+
+/// The current window, and what the one before has said.
+#[derive(Debug)]
+pub(super) struct Rolling {
+    window: Window,
+    rows: u64,
+    /// Rows at which the next decision is due.
+    next: u64,
+    drift: Option<Drift>,
+    /// What it takes of the bytes of all windows.
+    charged: u64,
+    bytes: Arc<AtomicU64>,
+}
+
+/// What a window says of a caller.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// Nothing yet.
+    Open,
+    Found(CallerFinding),
+    /// What was found before is over.
+    Clear,
+}
+
+impl Rolling {
+    /// `None` if there is no memory for it.
+    pub(super) fn new(profile: &TensorProfile, bytes: &Arc<AtomicU64>) -> Option<Self> {
+        let window = Window::new(profile);
+        let charged = window.bytes() as u64;
+        let fits = |all: u64| Some(all + charged).filter(|sum| *sum <= MAX_BYTES);
+        bytes.fetch_update(Relaxed, Relaxed, fits).ok()?;
+        Some(Self { window, rows: 0, next: STEP, drift: None, charged, bytes: Arc::clone(bytes) })
+    }
+
+    /// Adds the values of a request. Returns whether a decision is due.
+    pub(super) fn add(&mut self, profile: &TensorProfile, sample: &Sample) -> bool {
+        self.window.add(profile, sample);
+        self.rows += sample.rows as u64;
+        self.is_due()
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.rows >= self.next
+    }
+
+    /// Decides on the rows so far, and starts the next window if this one is full or has a finding.
+    pub(super) fn decide(&mut self, profile: &TensorProfile) -> Decision {
+        self.next = self.rows + STEP.max(self.rows / 4);
+        let found = self.window.verdict(profile);
+        let rows = self.rows;
+        if found.is_some() || rows >= ROWS {
+            self.restart(profile);
+        }
+        match found {
+            Some(found) => Decision::Found(found),
+            None if rows >= CLEAR => Decision::Clear,
+            None => Decision::Open,
+        }
+    }
+
+    /// How far the values are from the profile: those of this window, or of the one before while
+    /// this one has few.
+    pub(super) fn drift(&self, profile: &TensorProfile) -> Option<Drift> {
+        let now = self.window.drift(profile);
+        if now.is_some() { now } else { self.drift.clone() }
+    }
+
+    /// Starts the next window if this one is full.
+    pub(super) fn turn(&mut self, profile: &TensorProfile) {
+        if self.rows >= ROWS {
+            self.restart(profile);
+        }
+    }
+
+    fn restart(&mut self, profile: &TensorProfile) {
+        self.drift = self.window.drift(profile).or_else(|| self.drift.take());
+        self.window = Window::new(profile);
+        (self.rows, self.next) = (0, STEP);
+    }
+}
+
+impl Drop for Rolling {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.charged, Relaxed);
+    }
+}
