@@ -11,7 +11,7 @@ use super::stages;
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
 use crate::preprocessing::{Standing, Watched};
-use crate::profile::{Budget, Finding, Kind, Sample, TensorProfile};
+use crate::profile::{Budget, Finding, Kind, Sample, TensorProfile, Value};
 use crate::repair::policy::{ModelPolicy, OnFinding, ProfileCheck};
 use crate::repair::report::ascii;
 use crate::repair::{Action, Mode, Outcome, Problem, Reason, Verdict, Warning};
@@ -106,11 +106,12 @@ fn look(
             crate::profile::texts(profile, &texts, &mut findings);
         } else if read(message, input, profile, check, &mut sample) {
             crate::profile::rows(profile, &sample, &mut findings);
-            if let Some(seen) = &mut seen {
-                seen.add(at, profile, &sample);
-            }
-            if !is_within(profile, &sample) {
+            let is_outside = !is_within(profile, &sample);
+            if is_outside {
                 outside.push(at);
+            }
+            if let Some(seen) = &mut seen {
+                seen.add(at, profile, &sample, is_outside);
             }
         }
         reports.extend(findings.iter().map(|finding| of_row(name, finding)));
@@ -124,12 +125,15 @@ fn look(
         // It is pure, and nobody waits for it.
         drop(tokio::task::spawn_blocking(move || watched.decide(&caller)));
     }
-    if let Some(caller) = caller {
+    if let Some(caller) = &caller {
         let standing = caller.standing();
-        let is_outside = |of: &&Standing| {
-            watched.input(&of.input).is_some_and(|(at, ..)| outside.contains(&at))
+        // If all requests with the mistake had values that the training data does not reach, one
+        // without any does not make it.
+        let has_it = |of: &&Standing| {
+            let is_outside = || watched.input(&of.input).is_some_and(|(at, ..)| outside.contains(&at));
+            !of.always_outside || is_outside()
         };
-        reports.splice(0..0, standing.iter().filter(is_outside).map(of_caller));
+        reports.splice(0..0, standing.iter().filter(has_it).map(of_caller));
     }
     reports.truncate(MAX_FINDINGS);
     reports
@@ -146,8 +150,7 @@ fn read(
     sample.read(message, &input.tensor, profile.by, profile.features.len(), budget)
 }
 
-/// Whether all values are within what the training data had. A client that was found to preprocess
-/// wrong, and no longer does, sends such requests; the finding stands until a window is sure.
+/// Whether all values are within what the training data had.
 fn is_within(profile: &TensorProfile, sample: &Sample) -> bool {
     let groups = sample.values.chunks_exact(sample.features.max(1));
     groups.into_iter().all(|group| {
@@ -178,7 +181,10 @@ fn reason(kind: Kind) -> Reason {
 
 impl Told {
     fn of(finding: &Finding) -> Self {
-        let mut value = finding.value.to_string();
+        let mut value = match &finding.value {
+            Value::Number(value) => value.to_string(),
+            Value::Text(bytes) => format!("`{}`", bytes.escape_ascii()),
+        };
         if let Some((min, max)) = finding.range {
             value += &format!(" (training data: {min} to {max})");
         }

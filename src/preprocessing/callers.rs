@@ -68,6 +68,8 @@ struct State {
 pub(crate) struct Standing {
     pub(crate) input: Arc<str>,
     pub(crate) finding: CallerFinding,
+    /// Whether every request that it is based on had a value beyond the training data.
+    pub(crate) always_outside: bool,
     /// One line of ASCII without a value: who sends what, and what to do.
     pub(crate) text: String,
 }
@@ -185,7 +187,7 @@ impl Watched {
             match rolling.decide(profile) {
                 Decision::Open => {}
                 Decision::Clear => standing.retain(|old| old.input != *name),
-                Decision::Found(finding) => {
+                Decision::Found { finding, always_outside } => {
                     standing.retain(|old| old.input != *name);
                     let who = if caller.name.is_empty() { "a client" } else { &caller.name };
                     let text = format!("caller {} {}", who.escape_default(), finding.text(name));
@@ -198,7 +200,7 @@ impl Watched {
                         rows = finding.rows,
                         "{text}"
                     );
-                    standing.push(Standing { input: Arc::clone(name), finding, text });
+                    standing.push(Standing { input: Arc::clone(name), finding, always_outside, text });
                 }
             }
         }
@@ -282,7 +284,8 @@ impl Caller {
 
 impl Seen<'_> {
     /// Adds the values of an input, which is at this place in the profile.
-    pub(crate) fn add(&mut self, at: usize, profile: &TensorProfile, sample: &Sample) {
+    /// `is_outside`: whether any of them is beyond what the training data had.
+    pub(crate) fn add(&mut self, at: usize, profile: &TensorProfile, sample: &Sample, is_outside: bool) {
         self.rows = self.rows.max(sample.rows as u64);
         let bytes = &self.watched.bytes;
         if let Some(state) = &mut self.state
@@ -292,7 +295,7 @@ impl Seen<'_> {
                 *rolling = Rolling::new(profile, bytes);
             }
             match rolling {
-                Some(rolling) => self.due |= rolling.add(profile, sample),
+                Some(rolling) => self.due |= rolling.add(profile, sample, is_outside),
                 None => drop(self.watched.missed.fetch_add(1, Relaxed)),
             }
         }
@@ -303,7 +306,7 @@ impl Seen<'_> {
                 *rolling = Rolling::new(profile, bytes);
             }
             if let Some(rolling) = rolling {
-                rolling.add(profile, sample);
+                rolling.add(profile, sample, is_outside);
                 rolling.turn(profile);
             }
         }

@@ -17,6 +17,8 @@ const CLEAR: u64 = 64;
 pub(super) struct Rolling {
     window: Window,
     rows: u64,
+    /// Whether every request had a value beyond the training data.
+    always_outside: bool,
     /// Rows at which the next decision is due.
     next: u64,
     drift: Option<Drift>,
@@ -30,7 +32,7 @@ pub(super) struct Rolling {
 pub(super) enum Decision {
     /// Nothing yet.
     Open,
-    Found(CallerFinding),
+    Found { finding: CallerFinding, always_outside: bool },
     /// What was found before is over.
     Clear,
 }
@@ -42,13 +44,14 @@ impl Rolling {
         let charged = window.bytes() as u64;
         let fits = |all: u64| Some(all + charged).filter(|sum| *sum <= MAX_BYTES);
         bytes.fetch_update(Relaxed, Relaxed, fits).ok()?;
-        Some(Self { window, rows: 0, next: STEP, drift: None, charged, bytes: Arc::clone(bytes) })
+        Some(Self { window, rows: 0, always_outside: true, next: STEP, drift: None, charged, bytes: Arc::clone(bytes) })
     }
 
     /// Adds the values of a request. Returns whether a decision is due.
-    pub(super) fn add(&mut self, profile: &TensorProfile, sample: &Sample) -> bool {
+    pub(super) fn add(&mut self, profile: &TensorProfile, sample: &Sample, is_outside: bool) -> bool {
         self.window.add(profile, sample);
         self.rows += sample.rows as u64;
+        self.always_outside &= is_outside;
         self.is_due()
     }
 
@@ -60,12 +63,12 @@ impl Rolling {
     pub(super) fn decide(&mut self, profile: &TensorProfile) -> Decision {
         self.next = self.rows + STEP.max(self.rows / 4);
         let found = self.window.verdict(profile);
-        let rows = self.rows;
+        let (rows, always_outside) = (self.rows, self.always_outside);
         if found.is_some() || rows >= ROWS {
             self.restart(profile);
         }
         match found {
-            Some(found) => Decision::Found(found),
+            Some(finding) => Decision::Found { finding, always_outside },
             None if rows >= CLEAR => Decision::Clear,
             None => Decision::Open,
         }
@@ -88,7 +91,7 @@ impl Rolling {
     fn restart(&mut self, profile: &TensorProfile) {
         self.drift = self.window.drift(profile).or_else(|| self.drift.take());
         self.window = Window::new(profile);
-        (self.rows, self.next) = (0, STEP);
+        (self.rows, self.next, self.always_outside) = (0, STEP, true);
     }
 }
 
