@@ -1,5 +1,7 @@
 //! Reads the values of a tensor in blocks of whole little-endian elements, from `tensor_content` or
 //! from a typed list, packed or not.
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::rope::{Chunks, Rope};
@@ -108,6 +110,18 @@ pub const fn width(list: ValueList) -> usize {
         ValueList::Bool | ValueList::Float8 => 1,
         ValueList::String | ValueList::ResourceHandle | ValueList::Variant => 0,
     }
+}
+
+/// Where the elements of a list of fixed width are, if all are in one packed field.
+pub fn packed_fixed(message: &Rope, tensor: &TensorView, list: ValueList) -> Option<Range<usize>> {
+    if !matches!(layout(list), Layout::Fixed32 | Layout::Fixed64) {
+        return None;
+    }
+    let mut runs = tensor.runs.iter().filter(|run| run.field == list.field() && run.values > 0);
+    let (run, None) = (runs.next()?, runs.next()) else { return None };
+    let field = Reader::of_range(message, &run.span).next_field().ok()??;
+    let whole = field.wire == Wire::Bytes && field.payload.end == run.span.end;
+    whole.then_some(field.payload)
 }
 
 type FieldSink<'a, E> = &'a mut dyn FnMut(&Reader<'_>, &super::scan::Field) -> Result<(), Stop<E>>;
