@@ -1,23 +1,28 @@
 //! The stage that compares the values of a request with the training data, after its repairs: what
 //! the model gets.
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+use http::HeaderMap;
 use smallvec::SmallVec;
 
+use super::answer::Answer;
 use super::context::RequestContext;
 use super::operation::Operation;
+use super::repair_metadata::append_warning;
 use super::stages;
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
-use crate::preprocessing::{Standing, Watched};
-use crate::profile::{Budget, Finding, Kind, Sample, TensorProfile, Value};
+use crate::preprocessing::{Input, Standing, Watched};
+use crate::profile::{self, Budget, FeatureProfile, Finding, Kind, Sample, Value};
 use crate::repair::policy::{ModelPolicy, OnFinding, ProfileCheck};
 use crate::repair::report::ascii;
 use crate::repair::{Action, Mode, Outcome, Problem, Reason, Verdict, Warning};
 use crate::telemetry::metrics::ModelMetrics;
 use crate::wire::values;
-use crate::wire::{InputView, PredictView, Rope};
+use crate::wire::{PredictView, Rope};
 
 /// Findings of one request that are reported.
 const MAX_FINDINGS: usize = 8;
@@ -43,8 +48,16 @@ struct Told {
     of: String,
 }
 
-/// Compares the values of a request, and adds what is found to its verdict. Returns the message
-/// after its repairs if it had to be made for that.
+/// What came of the comparison.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    /// The message after its repairs, if it had to be made.
+    pub(super) repaired: Option<Rope>,
+    /// The answer is to be looked at.
+    answer: Option<(Arc<Watched>, u64)>,
+}
+
+/// Compares the values of a request, and adds what is found to its verdict.
 ///
 /// # Errors
 /// The repairs cannot be made.
@@ -55,64 +68,92 @@ pub(super) async fn compare(
     version: &ModelVersion,
     policy: &ModelPolicy,
     verdict: &mut Verdict,
-) -> Result<Option<Rope>, Fault> {
-    let Some(view) = operation.predict() else { return Ok(None) };
-    let Some(signature) = verdict.signature.clone() else { return Ok(None) };
+) -> Result<Compared, Fault> {
+    let none = Ok(Compared::default());
+    let Some(view) = operation.predict() else { return none };
+    let Some(signature) = verdict.signature.clone() else { return none };
     let policy = policy.for_signature(&signature.name);
-    let Some(read) = policy.compared(&signature.name) else { return Ok(None) };
-    if !verdict.problems.is_empty() || verdict.action == Action::Refuse {
-        return Ok(None);
+    let preprocessing = Arc::clone(&cx.shard.preprocessing);
+    let learning = preprocessing.learning(&version.model, &signature.name).filter(|_| !cx.options.dry_run);
+    let read = policy.compared(&signature.name);
+    if !verdict.problems.is_empty() || read.is_none() && learning.is_none() {
+        return none;
     }
     let repaired = match verdict.action {
         Action::Apply => Some(stages::apply(cx, operation, message, &verdict.plan).await?),
-        Action::Forward | Action::Refuse => None,
+        Action::Forward => None,
+        Action::Refuse => return none,
     };
-    let watched = cx.shard.preprocessing.watched(&version.model, &signature.name, read);
-    let reports = match &repaired {
-        // A message that was made here can be scanned.
-        Some(repaired) => match PredictView::scan(repaired) {
-            Ok(view) => look(cx, &watched, policy.profile_check, repaired, &view),
-            Err(error) => return Err(Fault::Internal { problem: error.to_string() }),
-        },
-        None => look(cx, &watched, policy.profile_check, message, view),
+    let scanned;
+    let (message, view) = match &repaired {
+        None => (message, view),
+        Some(repaired) => {
+            // A message that was made here can be scanned.
+            scanned = PredictView::scan(repaired)
+                .map_err(|error| Fault::Internal { problem: error.to_string() })?;
+            (repaired, &scanned)
+        }
     };
+    if let Some(learning) = learning.filter(|_| verdict.outcome != Outcome::WouldRepair) {
+        learning.add(&signature, message, &view.inputs, &mut cx.shard.sample.borrow_mut());
+    }
+    let Some(read) = read else { return Ok(Compared { repaired, answer: None }) };
+    let watched = preprocessing.watched(&version.model, &signature.name, read);
+    let check = policy.profile_check;
+    let is_due = !cx.options.dry_run && watched.answers.is_due(check.answers);
+    let (reports, hash) = look(cx, &watched, check, message, view, is_due);
     if !reports.is_empty() {
         report(cx, &watched, version.metrics(&signature.name), &reports);
-        add(verdict, policy.profile_check.on_finding, reports);
+        add(verdict, check.on_finding, reports);
     }
-    Ok(repaired)
+    Ok(Compared { repaired, answer: is_due.then_some((watched, hash)) })
 }
 
-/// Looks at the values of all inputs that have a profile.
+/// Looks at the values of all inputs that have a profile. Also returns a hash of them if asked for
+/// one.
 fn look(
     cx: &RequestContext<'_>,
     watched: &Arc<Watched>,
     check: ProfileCheck,
     message: &Rope,
     view: &PredictView,
-) -> Vec<Report> {
+    hashes: bool,
+) -> (Vec<Report>, u64) {
     let now = SystemTime::now();
-    let client = cx.client().name();
-    let caller = if cx.options.dry_run { None } else { watched.caller(client, now) };
+    let caller = if cx.options.dry_run { None } else { watched.caller(cx.client().name(), now) };
     let mut seen = (!cx.options.dry_run).then(|| watched.see(caller.as_ref(), now));
     let mut sample = cx.shard.sample.borrow_mut();
-    let mut reports = Vec::new();
+    let budget = Budget { values: check.budget as usize, rows: check.sample as usize };
+    let (mut reports, mut hash) = (Vec::new(), 0_u64);
     let mut outside: SmallVec<[usize; 4]> = SmallVec::new();
     for input in &view.inputs {
-        let Some((at, name, profile)) = watched.input(&input.key) else { continue };
+        let Some((at, Input { name, checks }, profile)) = watched.input(&input.key) else { continue };
         let mut findings = Vec::new();
-        if profile.text.is_some() {
-            let texts = values::strings(message, &input.tensor, MAX_TEXTS, MAX_TEXT);
-            crate::profile::texts(profile, &texts, &mut findings);
-        } else if read(message, input, profile, check, &mut sample) {
-            crate::profile::rows(profile, &sample, &mut findings);
-            let is_outside = !is_within(profile, &sample);
-            if is_outside {
-                outside.push(at);
+        match (checks, &profile.text) {
+            (_, Some(text)) => {
+                let texts = values::strings(message, &input.tensor, MAX_TEXTS, MAX_TEXT);
+                profile::texts(text, texts.iter().map(|text| &**text), &mut findings);
+                if hashes {
+                    hash = mixed(hash, hash_texts(&texts));
+                }
             }
-            if let Some(seen) = &mut seen {
-                seen.add(at, profile, &sample, is_outside);
+            (Some(checks), None) => {
+                if !sample.read(message, &input.tensor, checks.by(), checks.width(), budget) {
+                    continue;
+                }
+                checks.rows(&sample, &mut findings);
+                let is_outside = !is_within(&profile.features, &sample);
+                if is_outside {
+                    outside.push(at);
+                }
+                if let Some(seen) = &mut seen {
+                    seen.add(at, checks, &sample, is_outside);
+                }
+                if hashes {
+                    hash = mixed(hash, profile::hash_values(&sample.values));
+                }
             }
+            (None, None) => {}
         }
         reports.extend(findings.iter().map(|finding| of_row(name, finding)));
     }
@@ -136,26 +177,52 @@ fn look(
         reports.splice(0..0, standing.iter().filter(has_it).map(of_caller));
     }
     reports.truncate(MAX_FINDINGS);
-    reports
+    (reports, hash)
 }
 
-fn read(
-    message: &Rope,
-    input: &InputView,
-    profile: &TensorProfile,
-    check: ProfileCheck,
-    sample: &mut Sample,
-) -> bool {
-    let budget = Budget { values: check.budget as usize, rows: check.sample as usize };
-    sample.read(message, &input.tensor, profile.by, profile.features.len(), budget)
+fn mixed(hash: u64, other: u64) -> u64 {
+    (hash.rotate_left(5) ^ other).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn hash_texts(texts: &[Bytes]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    texts.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether all values are within what the training data had.
-fn is_within(profile: &TensorProfile, sample: &Sample) -> bool {
-    let groups = sample.values.chunks_exact(sample.features.max(1));
-    groups.into_iter().all(|group| {
-        group.iter().zip(&profile.features).all(|(value, of)| (of.min..=of.max).contains(value))
-    })
+fn is_within(features: &[FeatureProfile], sample: &Sample) -> bool {
+    let within = |(value, of): (&f64, &FeatureProfile)| (of.min..=of.max).contains(value);
+    sample.values.chunks_exact(sample.features.max(1)).all(|group| group.iter().zip(features).all(within))
+}
+
+impl Compared {
+    /// Looks at the answer if it is one of the share that is looked at, and is here already. What
+    /// is found is added to its metadata.
+    pub(super) fn look_at(
+        self,
+        cx: &RequestContext<'_>,
+        answer: &Answer,
+        verdict: &Verdict,
+        metadata: &mut Option<HeaderMap>,
+    ) {
+        let Some((watched, request)) = self.answer else { return };
+        let Some(message) = answer.message() else { return };
+        let found = watched.answers.look(request, &message, &mut cx.shard.sample.borrow_mut());
+        let now = SystemTime::now();
+        for (output, finding) in found {
+            let kind = finding.kind.name();
+            let text = format!("{} ({kind})", finding.for_operator(&output));
+            cx.metrics.model().finding(&output, kind, cx.client());
+            if watched.list(cx.client().name(), &output, kind, &text, now) {
+                let (model, signature) = (watched.model(), watched.signature());
+                tracing::warn!(model, signature, output = &*output, kind, "{text}");
+            }
+            if verdict.mode != Mode::Observe {
+                append_warning(metadata.get_or_insert_default(), text);
+            }
+        }
+    }
 }
 
 fn of_row(input: &Arc<str>, finding: &Finding) -> Report {

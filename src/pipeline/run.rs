@@ -13,7 +13,7 @@ use super::batch::{self, Candidate};
 use super::context::{RequestContext, RequestMessage};
 use super::fan_out::fan_out;
 use super::mistakes;
-use super::profile;
+use super::profile::{self, Compared};
 use super::operation::Malformed;
 use super::repair_metadata::repair_metadata;
 use super::resolve::resolve;
@@ -79,10 +79,10 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
             None => Box::pin(stages::judge_elsewhere(cx, operation, plain, &version)).await?,
         };
         // compare
-        let mut repaired_early = None;
+        let mut compared = Compared::default();
         if cx.shard.preprocessing.is_active() {
             let comparing = profile::compare(cx, operation, plain, &version, policy, &mut verdict);
-            repaired_early = Box::pin(comparing).await?;
+            compared = Box::pin(comparing).await?;
         }
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
@@ -93,7 +93,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         }
 
         // apply
-        let metadata = repair_metadata(&verdict, cx.options.dry_run);
+        let mut metadata = repair_metadata(&verdict, cx.options.dry_run);
         let changed: SmallVec<[Bytes; 4]>;
         let mut repaired_message: Option<Rope> = None;
         let outgoing: &[Bytes] = match verdict.action {
@@ -111,7 +111,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
             Action::Forward => &message.frames,
             Action::Apply if cx.options.dry_run => &[],
             Action::Apply => {
-                let repaired = match repaired_early.take() {
+                let repaired = match compared.repaired.take() {
                     Some(repaired) => repaired,
                     None => stages::apply(cx, operation, plain, &verdict.plan).await?,
                 };
@@ -184,6 +184,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         }
 
         // annotate
+        compared.look_at(cx, &answer, &verdict, &mut metadata);
         count(cx, &verdict);
         remember(cx, &version, &verdict);
         let annotations = ResponseAnnotations::new(cx, metadata, policy, spec, &verdict);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::answers::Answers;
 use super::found::{Found, cut, time};
 use super::window::{Decision, Rolling};
-use crate::profile::{CallerFinding, Drift, Profile, Sample, TensorProfile};
+use crate::profile::{CallerFinding, Checks, Drift, Profile, Sample, TensorProfile, WORST};
 use crate::repair::policy::ReadProfile;
 use crate::telemetry::clients::OTHER;
 
@@ -29,8 +29,8 @@ pub(crate) struct Watched {
     pub(super) signature: Arc<str>,
     digest: u64,
     pub(crate) profile: Arc<Profile>,
-    /// The names in the profile, in its order.
-    inputs: Vec<Arc<str>>,
+    /// In the order of the profile.
+    inputs: Vec<Input>,
     /// By name. Read without a lock.
     callers: ArcSwap<HashMap<Arc<str>, Arc<Caller>>>,
     max_callers: usize,
@@ -42,6 +42,14 @@ pub(crate) struct Watched {
     missed: AtomicU64,
     found: Mutex<Found>,
     pub(crate) answers: Answers,
+}
+
+/// An input of the profile.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) name: Arc<str>,
+    /// `None` for strings.
+    pub(crate) checks: Option<Checks>,
 }
 
 /// Who sends requests for a signature.
@@ -102,13 +110,14 @@ impl Watched {
         bytes: &Arc<AtomicU64>,
     ) -> Self {
         let profile = Arc::clone(&read.profile);
-        let inputs: Vec<Arc<str>> = profile.inputs.keys().map(|name| name.as_str().into()).collect();
+        let of = |(name, of): (&String, &TensorProfile)| Input { name: name.as_str().into(), checks: Checks::new(of) };
+        let inputs: Vec<Input> = profile.inputs.iter().map(of).collect();
         Self {
             model: model.into(),
             signature: signature.into(),
             digest: read.digest,
             all: Mutex::new(std::iter::repeat_with(|| None).take(inputs.len()).collect()),
-            answers: Answers::new(&profile),
+            answers: Answers::new(&profile, bytes),
             profile,
             inputs,
             callers: ArcSwap::default(),
@@ -125,9 +134,9 @@ impl Watched {
         self.digest == read.digest
     }
 
-    /// The place of an input in the profile, with its name and what the profile says of it.
-    pub(crate) fn input(&self, name: &str) -> Option<(usize, &Arc<str>, &TensorProfile)> {
-        let at = self.inputs.binary_search_by(|known| (**known).cmp(name)).ok()?;
+    /// The place of an input in the profile, with what the profile says of it.
+    pub(crate) fn input(&self, name: &str) -> Option<(usize, &Input, &TensorProfile)> {
+        let at = self.inputs.binary_search_by(|known| (*known.name).cmp(name)).ok()?;
         Some((at, self.inputs.get(at)?, self.profile.inputs.get(name)?))
     }
 
@@ -180,11 +189,12 @@ impl Watched {
             return;
         };
         let mut standing = Vec::clone(&caller.standing.load());
-        for ((rolling, name), profile) in
-            state.inputs.iter_mut().zip(&self.inputs).zip(self.profile.inputs.values())
-        {
-            let Some(rolling) = rolling.as_mut().filter(|rolling| rolling.is_due()) else { continue };
-            match rolling.decide(profile) {
+        for (rolling, Input { name, checks }) in state.inputs.iter_mut().zip(&self.inputs) {
+            let (Some(rolling), Some(checks)) = (rolling, checks) else { continue };
+            if !rolling.is_due() {
+                continue;
+            }
+            match rolling.decide(checks) {
                 Decision::Open => {}
                 Decision::Clear => standing.retain(|old| old.input != *name),
                 Decision::Found { finding, always_outside } => {
@@ -208,17 +218,39 @@ impl Watched {
         caller.deciding.store(false, Relaxed);
     }
 
-    /// Lists a finding of a request. It is left out if another thread holds the list.
-    pub(crate) fn list(&self, client: &str, input: &Arc<str>, kind: &'static str, text: &str, now: SystemTime) {
-        match try_lock(&self.found) {
-            Some(mut found) => found.add(client, input, kind, text, now),
-            None => drop(self.missed.fetch_add(1, Relaxed)),
-        }
+    /// Lists a finding of a request; whether it is the first of its client, input and kind. It is
+    /// left out if another thread holds the list.
+    pub(crate) fn list(
+        &self,
+        client: &str,
+        input: &Arc<str>,
+        kind: &'static str,
+        text: &str,
+        now: SystemTime,
+    ) -> bool {
+        let Some(mut found) = try_lock(&self.found) else {
+            self.missed.fetch_add(1, Relaxed);
+            return false;
+        };
+        found.add(client, input, kind, text, now)
+    }
+
+    pub(crate) fn model(&self) -> &str {
+        &self.model
+    }
+
+    pub(crate) fn signature(&self) -> &str {
+        &self.signature
     }
 
     /// The features that are farthest from the training data, all callers together.
     pub(super) fn drift(&self) -> Vec<Drifting> {
-        drifting(&lock(&self.all), &self.inputs, &self.profile)
+        let mut drift = drifting(&lock(&self.all), &self.inputs);
+        for (output, of) in self.answers.drift() {
+            let name = |feature| self.profile.outputs.get(&*output).map_or_else(String::new, |it| it.name_of(feature));
+            extend(&mut drift, &output, of, name);
+        }
+        drift
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -227,7 +259,7 @@ impl Watched {
         let mut clients: Vec<&Arc<Caller>> = callers.values().collect();
         clients.sort_by(|left, right| left.name.cmp(&right.name));
         let clients: Vec<Value> =
-            clients.into_iter().map(|caller| caller.to_json(&self.inputs, &self.profile)).collect();
+            clients.into_iter().map(|caller| caller.to_json(&self.inputs)).collect();
         let drift = self.drift().into_iter().map(
             |drift| json!({"input": *drift.input, "feature": drift.feature, "index": drift.index}),
         );
@@ -266,9 +298,9 @@ impl Caller {
         try_lock(&self.state).is_some_and(idle)
     }
 
-    fn to_json(&self, inputs: &[Arc<str>], profile: &Profile) -> Value {
+    fn to_json(&self, inputs: &[Input]) -> Value {
         let state = lock(&self.state);
-        let drift = drifting(&state.inputs, inputs, profile);
+        let drift = drifting(&state.inputs, inputs);
         let largest = drift.iter().map(|drift| drift.index).reduce(f64::max);
         let shifted: Vec<&str> = self.standing.load().iter().map(|of| of.finding.mistake.name()).collect();
         json!({
@@ -285,17 +317,17 @@ impl Caller {
 impl Seen<'_> {
     /// Adds the values of an input, which is at this place in the profile.
     /// `is_outside`: whether any of them is beyond what the training data had.
-    pub(crate) fn add(&mut self, at: usize, profile: &TensorProfile, sample: &Sample, is_outside: bool) {
+    pub(crate) fn add(&mut self, at: usize, checks: &Checks, sample: &Sample, is_outside: bool) {
         self.rows = self.rows.max(sample.rows as u64);
         let bytes = &self.watched.bytes;
         if let Some(state) = &mut self.state
             && let Some(rolling) = state.inputs.get_mut(at)
         {
             if rolling.is_none() {
-                *rolling = Rolling::new(profile, bytes);
+                *rolling = Rolling::new(checks, bytes);
             }
             match rolling {
-                Some(rolling) => self.due |= rolling.add(profile, sample, is_outside),
+                Some(rolling) => self.due |= rolling.add(checks, sample, is_outside),
                 None => drop(self.watched.missed.fetch_add(1, Relaxed)),
             }
         }
@@ -303,11 +335,11 @@ impl Seen<'_> {
             && let Some(rolling) = all.get_mut(at)
         {
             if rolling.is_none() {
-                *rolling = Rolling::new(profile, bytes);
+                *rolling = Rolling::new(checks, bytes);
             }
             if let Some(rolling) = rolling {
-                rolling.add(profile, sample, is_outside);
-                rolling.turn(profile);
+                rolling.add(checks, sample, is_outside);
+                rolling.turn(checks);
             }
         }
     }
@@ -333,25 +365,33 @@ impl Seen<'_> {
     }
 }
 
-fn drifting(all: &[Option<Rolling>], inputs: &[Arc<str>], profile: &Profile) -> Vec<Drifting> {
+fn drifting(all: &[Option<Rolling>], inputs: &[Input]) -> Vec<Drifting> {
     let mut found = Vec::new();
-    for ((rolling, input), tensor) in all.iter().zip(inputs).zip(profile.inputs.values()) {
-        let Some(Drift { worst, others }) = rolling.as_ref().and_then(|rolling| rolling.drift(tensor)) else {
-            continue;
-        };
-        let of = |feature, index| Drifting { input: Arc::clone(input), feature, index };
-        found.extend(worst.iter().map(|(feature, index)| of(tensor.name_of(*feature), *index)));
-        found.extend(others.map(|index| of(OTHER.to_owned(), index)));
+    for (rolling, Input { name, checks }) in all.iter().zip(inputs) {
+        let (Some(rolling), Some(checks)) = (rolling, checks) else { continue };
+        if let Some(drift) = rolling.drift(checks) {
+            extend(&mut found, name, drift, |feature| checks.name(feature));
+        }
     }
     found
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn extend(found: &mut Vec<Drifting>, input: &Arc<str>, drift: Drift, name: impl Fn(usize) -> String) {
+    let Drift { worst, others, .. } = drift;
+    let of = |feature, index| Drifting { input: Arc::clone(input), feature, index };
+    let is_all = worst.len() < WORST;
+    found.extend(worst.into_iter().map(|(feature, index)| of(name(feature), index)));
+    if !is_all && others > 0.0 {
+        found.push(of(OTHER.to_owned(), others));
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The lock, if no other thread holds it.
-fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

@@ -35,7 +35,8 @@ struct Listed {
 }
 
 impl Found {
-    /// Counts a request with a finding. The text says what the last such request had.
+    /// Counts a request with a finding; whether it is the first of its kind. The text says what the
+    /// last such request had.
     pub(super) fn add(
         &mut self,
         client: &str,
@@ -43,7 +44,7 @@ impl Found {
         kind: &'static str,
         text: &str,
         now: SystemTime,
-    ) {
+    ) -> bool {
         let key = Key { client: cut(client).into(), input: Arc::clone(input), kind };
         if let Some(listed) = self.listed.get_mut(&key) {
             listed.requests += 1;
@@ -51,12 +52,13 @@ impl Found {
             if listed.text != text {
                 text.clone_into(&mut listed.text);
             }
-            return;
+            return false;
         }
         if self.listed.len() >= MAX_LISTED {
             self.drop_oldest();
         }
         self.listed.insert(key, Listed { requests: 1, first: now, last: now, text: text.to_owned() });
+        true
     }
 
     fn drop_oldest(&mut self) {

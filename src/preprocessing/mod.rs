@@ -5,17 +5,18 @@
 mod answers;
 mod callers;
 mod found;
+mod learn;
 mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::{Value, json};
 
-pub(crate) use answers::Looked;
-pub(crate) use callers::{Seen, Standing, Watched};
+pub(crate) use callers::{Input, Standing, Watched};
+pub(crate) use learn::{Learning, MAX_REQUESTS, Wanted};
 
 use crate::config::Config;
 use crate::repair::policy::ReadProfile;
@@ -27,8 +28,11 @@ const MAX_BYTES: u64 = 64 << 20;
 /// The state of all signatures with a profile.
 #[derive(Debug)]
 pub(crate) struct Preprocessing {
-    /// Whether any model has a profile that requests are compared with.
+    /// Whether any model has a profile that requests are compared with, or one is being made.
     active: AtomicBool,
+    /// Whether any model has a profile.
+    has_profiles: AtomicBool,
+    learning: ArcSwapOption<Learning>,
     /// By model and signature. Read without a lock; only the control thread removes.
     all: ArcSwap<BTreeMap<String, BTreeMap<String, Arc<Watched>>>>,
     max_clients: usize,
@@ -40,6 +44,8 @@ impl Preprocessing {
     pub(crate) fn new(max_clients: usize) -> Arc<Self> {
         Arc::new(Self {
             active: AtomicBool::new(false),
+            has_profiles: AtomicBool::new(false),
+            learning: ArcSwapOption::empty(),
             all: ArcSwap::default(),
             max_clients,
             bytes: Arc::default(),
@@ -60,7 +66,8 @@ impl Preprocessing {
             model.into_iter().flat_map(|model| [&model.defaults].into_iter().chain(model.signatures.values()))
         };
         let read = |model: &str| policies(model).filter_map(|policy| policy.profile.as_ref()?.read.as_ref());
-        self.active.store(config.models.keys().any(|model| read(model).next().is_some()), Relaxed);
+        self.has_profiles.store(config.models.keys().any(|model| read(model).next().is_some()), Relaxed);
+        self.update_active();
         self.all.rcu(|all| {
             let mut all = BTreeMap::clone(all);
             for (model, signatures) in &mut all {
@@ -74,6 +81,11 @@ impl Preprocessing {
             });
             all
         });
+    }
+
+    fn update_active(&self) {
+        let active = self.has_profiles.load(Relaxed) || self.learning.load().is_some();
+        self.active.store(active, Relaxed);
     }
 
     /// What was seen of a signature of the catalog since its profile is this one.

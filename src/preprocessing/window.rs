@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 use super::MAX_BYTES;
-use crate::profile::{CallerFinding, Drift, Sample, TensorProfile, Window};
+use crate::profile::{CallerFinding, Checks, Drift, Sample, Window};
 
 /// Rows of a window. The next one starts empty, so that what was long ago does not count.
 const ROWS: u64 = 8192;
@@ -11,6 +11,8 @@ const ROWS: u64 = 8192;
 const STEP: u64 = 8;
 /// A window without a finding takes back what an earlier one found once it has so many rows.
 const CLEAR: u64 = 64;
+/// Groups of values from which on drift is more than noise.
+const MIN_DRIFT: u64 = 512;
 
 /// The current window, and what the one before has said.
 #[derive(Debug)]
@@ -39,8 +41,8 @@ pub(super) enum Decision {
 
 impl Rolling {
     /// `None` if there is no memory for it.
-    pub(super) fn new(profile: &TensorProfile, bytes: &Arc<AtomicU64>) -> Option<Self> {
-        let window = Window::new(profile);
+    pub(super) fn new(checks: &Checks, bytes: &Arc<AtomicU64>) -> Option<Self> {
+        let window = Window::new(checks);
         let charged = window.bytes() as u64;
         let fits = |all: u64| Some(all + charged).filter(|sum| *sum <= MAX_BYTES);
         bytes.fetch_update(Relaxed, Relaxed, fits).ok()?;
@@ -48,8 +50,8 @@ impl Rolling {
     }
 
     /// Adds the values of a request. Returns whether a decision is due.
-    pub(super) fn add(&mut self, profile: &TensorProfile, sample: &Sample, is_outside: bool) -> bool {
-        self.window.add(profile, sample);
+    pub(super) fn add(&mut self, checks: &Checks, sample: &Sample, is_outside: bool) -> bool {
+        self.window.add(checks, sample);
         self.rows += sample.rows as u64;
         self.always_outside &= is_outside;
         self.is_due()
@@ -60,12 +62,12 @@ impl Rolling {
     }
 
     /// Decides on the rows so far, and starts the next window if this one is full or has a finding.
-    pub(super) fn decide(&mut self, profile: &TensorProfile) -> Decision {
+    pub(super) fn decide(&mut self, checks: &Checks) -> Decision {
         self.next = self.rows + STEP.max(self.rows / 4);
-        let found = self.window.verdict(profile);
+        let found = self.window.verdict(checks);
         let (rows, always_outside) = (self.rows, self.always_outside);
         if found.is_some() || rows >= ROWS {
-            self.restart(profile);
+            self.restart(checks);
         }
         match found {
             Some(finding) => Decision::Found { finding, always_outside },
@@ -76,21 +78,21 @@ impl Rolling {
 
     /// How far the values are from the profile: those of this window, or of the one before while
     /// this one has few.
-    pub(super) fn drift(&self, profile: &TensorProfile) -> Option<Drift> {
-        let now = self.window.drift(profile);
-        if now.is_some() { now } else { self.drift.clone() }
+    pub(super) fn drift(&self, checks: &Checks) -> Option<Drift> {
+        let now = self.window.drift(checks);
+        if now.groups >= MIN_DRIFT { Some(now) } else { self.drift.clone() }
     }
 
     /// Starts the next window if this one is full.
-    pub(super) fn turn(&mut self, profile: &TensorProfile) {
+    pub(super) fn turn(&mut self, checks: &Checks) {
         if self.rows >= ROWS {
-            self.restart(profile);
+            self.restart(checks);
         }
     }
 
-    fn restart(&mut self, profile: &TensorProfile) {
-        self.drift = self.window.drift(profile).or_else(|| self.drift.take());
-        self.window = Window::new(profile);
+    fn restart(&mut self, checks: &Checks) {
+        self.drift = self.drift(checks);
+        self.window = Window::new(checks);
         (self.rows, self.next, self.always_outside) = (0, STEP, true);
     }
 }
