@@ -158,13 +158,8 @@ fn look(
         reports.extend(findings.iter().map(|finding| of_row(name, finding)));
     }
     drop(sample);
-    if let Some(seen) = seen
-        && seen.end()
-        && let Some(caller) = &caller
-    {
-        let (watched, caller) = (Arc::clone(watched), Arc::clone(caller));
-        // It is pure, and nobody waits for it.
-        drop(tokio::task::spawn_blocking(move || watched.decide(&caller)));
+    if let Some(seen) = seen {
+        seen.end();
     }
     if let Some(caller) = &caller {
         let standing = caller.standing();

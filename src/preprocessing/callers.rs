@@ -1,6 +1,6 @@
 //! What was seen of one signature: the windows of each of its callers, and of all together.
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
@@ -16,8 +16,6 @@ use crate::telemetry::clients::OTHER;
 
 /// A caller that was not seen for this time makes room for another one.
 const IDLE: Duration = Duration::from_secs(60);
-/// Features up to which a decision is made at once; it takes some microseconds for each.
-const MAX_INLINE: usize = 256;
 /// So many requests are all part of the drift; then one in [`DRIFT_SAMPLE`].
 const DRIFT_ALL: u64 = 1024;
 const DRIFT_SAMPLE: u64 = 4;
@@ -58,7 +56,6 @@ pub(crate) struct Caller {
     name: Arc<str>,
     /// What was found, until a later window takes it back.
     standing: ArcSwap<Vec<Standing>>,
-    deciding: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -98,7 +95,6 @@ pub(crate) struct Seen<'a> {
     state: Option<MutexGuard<'a, State>>,
     all: Option<MutexGuard<'a, Vec<Option<Rolling>>>>,
     rows: u64,
-    due: bool,
 }
 
 impl Watched {
@@ -178,29 +174,27 @@ impl Watched {
             None => drop(self.missed.fetch_add(1, Relaxed)),
         }
         let all = if sampled { try_lock(&self.all) } else { None };
-        Seen { watched: self, caller, state, all, rows: 0, due: false }
+        Seen { watched: self, caller, state, all, rows: 0 }
     }
 
-    /// Decides on a caller whose decision is due.
-    pub(crate) fn decide(&self, caller: &Caller) {
-        // If another thread holds the lock, the decision is due again with the next request.
-        let Some(mut state) = try_lock(&caller.state) else {
-            caller.deciding.store(false, Relaxed);
-            return;
-        };
-        let mut standing = Vec::clone(&caller.standing.load());
-        for (rolling, Input { name, checks }) in state.inputs.iter_mut().zip(&self.inputs) {
-            let (Some(rolling), Some(checks)) = (rolling, checks) else { continue };
-            if !rolling.is_due() {
-                continue;
+    /// Follows what a window says of the values of an input of a caller.
+    fn follow(&self, caller: &Caller, at: usize, decision: Decision) {
+        let Some(Input { name, .. }) = self.inputs.get(at) else { return };
+        let known = caller.standing.load();
+        let is_other = |old: &&Standing| old.input != *name;
+        let mut standing: Vec<Standing> = known.iter().filter(is_other).cloned().collect();
+        match decision {
+            Decision::Open => return,
+            Decision::Clear if standing.len() == known.len() => return,
+            Decision::Clear => {
+                let (model, signature, client) = (&*self.model, &*self.signature, &*caller.name);
+                tracing::info!(model, signature, client, input = &**name, "the client preprocesses as in training again");
             }
-            match rolling.decide(checks) {
-                Decision::Open => {}
-                Decision::Clear => standing.retain(|old| old.input != *name),
-                Decision::Found { finding, always_outside } => {
-                    standing.retain(|old| old.input != *name);
-                    let who = if caller.name.is_empty() { "a client" } else { &caller.name };
-                    let text = format!("caller {} {}", who.escape_default(), finding.text(name));
+            Decision::Found { finding, always_outside } => {
+                let who = if caller.name.is_empty() { "a client" } else { &caller.name };
+                let text = format!("caller {} {} (SHIFTED)", who.escape_default(), finding.text(name));
+                let is_same = |old: &Standing| old.input == *name && old.finding.mistake == finding.mistake;
+                if !known.iter().any(is_same) {
                     tracing::warn!(
                         model = &*self.model,
                         signature = &*self.signature,
@@ -210,12 +204,11 @@ impl Watched {
                         rows = finding.rows,
                         "{text}"
                     );
-                    standing.push(Standing { input: Arc::clone(name), finding, always_outside, text });
                 }
+                standing.push(Standing { input: Arc::clone(name), finding, always_outside, text });
             }
         }
         caller.standing.store(Arc::new(standing));
-        caller.deciding.store(false, Relaxed);
     }
 
     /// Lists a finding of a request; whether it is the first of its client, input and kind. It is
@@ -283,7 +276,6 @@ impl Caller {
         Self {
             name: name.into(),
             standing: ArcSwap::default(),
-            deciding: AtomicBool::new(false),
             state: Mutex::new(State { inputs, requests: 0, rows: 0, last: now }),
         }
     }
@@ -315,53 +307,40 @@ impl Caller {
 }
 
 impl Seen<'_> {
-    /// Adds the values of an input, which is at this place in the profile.
-    /// `is_outside`: whether any of them is beyond what the training data had.
+    /// Adds the values of an input, which is at this place in the profile. `is_outside`: whether any
+    /// of them is beyond what the training data had.
     pub(crate) fn add(&mut self, at: usize, checks: &Checks, sample: &Sample, is_outside: bool) {
+        let watched = self.watched;
         self.rows = self.rows.max(sample.rows as u64);
-        let bytes = &self.watched.bytes;
-        if let Some(state) = &mut self.state
+        if let (Some(state), Some(caller)) = (&mut self.state, self.caller)
             && let Some(rolling) = state.inputs.get_mut(at)
         {
             if rolling.is_none() {
-                *rolling = Rolling::new(checks, bytes);
+                *rolling = Rolling::new(checks, &watched.bytes);
             }
             match rolling {
-                Some(rolling) => self.due |= rolling.add(checks, sample, is_outside),
-                None => drop(self.watched.missed.fetch_add(1, Relaxed)),
+                Some(rolling) => watched.follow(caller, at, rolling.add(checks, sample, is_outside)),
+                None => drop(watched.missed.fetch_add(1, Relaxed)),
             }
         }
         if let Some(all) = &mut self.all
             && let Some(rolling) = all.get_mut(at)
         {
             if rolling.is_none() {
-                *rolling = Rolling::new(checks, bytes);
+                *rolling = Rolling::new(checks, &watched.bytes);
             }
             if let Some(rolling) = rolling {
                 rolling.add(checks, sample, is_outside);
-                rolling.turn(checks);
             }
         }
     }
 
-    /// Ends the request. A decision that is due and quick is made; returns whether one is left to
-    /// be made elsewhere, with [`Watched::decide`].
-    pub(crate) fn end(mut self) -> bool {
+    /// Ends the request.
+    pub(crate) fn end(mut self) {
         self.watched.rows.fetch_add(self.rows, Relaxed);
         if let Some(state) = &mut self.state {
             state.rows += self.rows;
         }
-        let Self { watched, caller, due, .. } = self;
-        let Some(caller) = caller.filter(|caller| due && !caller.deciding.swap(true, Relaxed)) else {
-            return false;
-        };
-        drop((self.state, self.all));
-        let features: usize = watched.profile.inputs.values().map(|input| input.features.len()).sum();
-        if features > MAX_INLINE {
-            return true;
-        }
-        watched.decide(caller);
-        false
     }
 }
 
