@@ -283,7 +283,7 @@ impl CallerFinding {
                 "sends the channels of `{input}` in reverse order (BGR for RGB or the reverse): {counted} \
                  match the training data in the other order; reverse them in the client"
             ),
-            Mistake::Permuted => self.permuted(&input),
+            Mistake::Permuted => self.permuted(&input.to_string()),
             Mistake::LogNotTaken => {
                 let function = if let Detail::Function(name) = self.detail { name } else { "log" };
                 format!(

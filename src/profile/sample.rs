@@ -75,7 +75,7 @@ impl Sample {
     ) -> bool {
         self.values.clear();
         self.rows = 0;
-        let Some(elements) = elements(tensor) else { return false };
+        let Ok(elements) = tensor.shape.elements() else { return false };
         let Some(source) = Source::of(message, tensor, elements) else { return false };
         let counted = matches!(source, Source::Counted(_));
         let Some(plan) = Plan::new(tensor, elements, by, features, budget, counted) else { return false };
@@ -176,12 +176,6 @@ impl Source {
     }
 }
 
-/// The product of the dims.
-fn elements(tensor: &TensorView) -> Option<u64> {
-    let size = |product: u64, dim: &i64| product.checked_mul(u64::try_from(*dim).ok()?);
-    tensor.shape.dims().iter().try_fold(1, size)
-}
-
 /// Which groups are read.
 struct Plan {
     features: usize,
@@ -206,7 +200,7 @@ impl Plan {
         budget: Budget,
         counted: bool,
     ) -> Option<Self> {
-        let dims = tensor.shape.dims();
+        let dims: &[i64] = &tensor.shape;
         let features = if by == By::Whole { 1 } else { features };
         let last = usize::try_from(*dims.last().unwrap_or(&1)).ok()?;
         if elements == 0 || features == 0 || (by != By::Whole && features != 1 && last != features) {
