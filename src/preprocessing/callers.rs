@@ -319,7 +319,13 @@ impl Seen<'_> {
                 *rolling = Rolling::new(checks, &watched.bytes);
             }
             match rolling {
-                Some(rolling) => watched.follow(caller, at, rolling.add(checks, sample, is_outside)),
+                Some(rolling) => {
+                    let decision = rolling.add(checks, sample, is_outside);
+                    if matches!(decision, Decision::Found { .. }) {
+                        rolling.restart(checks);
+                    }
+                    watched.follow(caller, at, decision);
+                }
                 None => drop(watched.missed.fetch_add(1, Relaxed)),
             }
         }

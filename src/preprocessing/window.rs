@@ -11,7 +11,7 @@ const ROWS: u64 = 8192;
 /// rows.
 const CLEAR: u32 = 256;
 /// Groups of values from which on drift is more than noise.
-const MIN_DRIFT: u64 = 512;
+const MIN_DRIFT: u64 = 500;
 
 /// The current window, and what the one before has said.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ impl Rolling {
         Some(Self { window, rows: 0, always_outside: true, drift: None, charged, bytes: Arc::clone(bytes) })
     }
 
-    /// Adds the values of a request. A window that has a finding or is full is the last of its rows:
-    /// the next one starts empty. `is_outside`: whether a value is beyond the training data.
+    /// Adds the values of a request, and starts the next window if this one is full. `is_outside`:
+    /// whether a value is beyond the training data.
     pub(super) fn add(&mut self, checks: &Checks, sample: &Sample, is_outside: bool) -> Decision {
         self.window.add(checks, sample);
         self.rows += sample.rows as u64;
@@ -59,12 +59,17 @@ impl Rolling {
             None if self.window.rows() >= CLEAR || self.rows >= ROWS => Decision::Clear,
             None => Decision::Open,
         };
-        if self.rows >= ROWS || matches!(decision, Decision::Found { .. }) {
-            self.drift = self.drift(checks);
-            self.window = Window::new(checks);
-            (self.rows, self.always_outside) = (0, true);
+        if self.rows >= ROWS {
+            self.restart(checks);
         }
         decision
+    }
+
+    /// Starts the next window.
+    pub(super) fn restart(&mut self, checks: &Checks) {
+        self.drift = self.drift(checks);
+        self.window = Window::new(checks);
+        (self.rows, self.always_outside) = (0, true);
     }
 
     /// How far the values are from the profile: those of this window, or of the one before while

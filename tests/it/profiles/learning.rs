@@ -2,12 +2,14 @@
 use serde_json::Value;
 use tfs_sidecar::profile::Profile;
 
-use super::{Folder, INPUT, MODEL, Profiled, scaled};
+use super::{Folder, INPUT, Profiled, scaled};
+
+const MODEL: &str = "learned";
 use crate::support::random::Random;
 
 #[tokio::test]
 async fn a_profile_is_made_of_the_requests_of_one_model_and_says_what_they_look_like() {
-    let setup = Profiled::start(Folder::new(), "mode: repair").await;
+    let setup = Profiled::start(Folder::new(), MODEL, "mode: repair").await;
     let mut random = Random::new(8);
     let post = async |path: &str| setup.sidecar.post(path).await;
     assert_eq!(post("/profile/learned").await.status, 404);

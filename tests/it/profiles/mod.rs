@@ -23,14 +23,13 @@ use crate::support::random::Random;
 use crate::support::requests::{FLOAT, Predict, floats};
 use crate::support::sidecar::TestSidecar;
 
-const MODEL: &str = "fraud";
 const INPUT: &str = "x";
 const FEATURES: usize = 10;
 const ROWS: usize = 4000;
 
-fn model() -> Model {
+fn model(name: &str) -> Model {
     let signature = Sig::new("serving_default").input(INPUT, FLOAT, &[-1, FEATURES as i64]);
-    Model::new(MODEL).version(1, [signature.output("y", FLOAT, &[-1])])
+    Model::new(name).version(1, [signature.output("y", FLOAT, &[-1])])
 }
 
 /// A number of the normal distribution, nearly: the sum of twelve uniform ones.
@@ -80,9 +79,9 @@ fn profile() -> Profile {
     }
 }
 
-fn request(rows: &[Vec<f64>]) -> Bytes {
+fn request(model: &str, rows: &[Vec<f64>]) -> Bytes {
     let values: Vec<f32> = rows.iter().flatten().map(|value| *value as f32).collect();
-    Predict::new(MODEL).input(INPUT, floats(&[rows.len() as i64, FEATURES as i64], &values)).bytes()
+    Predict::new(model).input(INPUT, floats(&[rows.len() as i64, FEATURES as i64], &values)).bytes()
 }
 
 /// A temporary folder, removed on drop.
@@ -118,22 +117,24 @@ struct Profiled {
     sidecar: TestSidecar,
     client: Client,
     folder: Folder,
+    /// Of this test alone, because all share the metrics.
+    model: &'static str,
 }
 
 impl Profiled {
     /// `policy`: further keys of the model's policy, such as `profile_check: refuse`.
-    async fn new(policy: &str) -> Self {
+    async fn new(model: &'static str, policy: &str) -> Self {
         let folder = Folder::new();
         let path = folder.write("profile.yaml", &profile().to_yaml());
-        Self::start(folder, &format!("profile: {}, {policy}", path.display())).await
+        Self::start(folder, model, &format!("profile: {}, {policy}", path.display())).await
     }
 
-    async fn start(folder: Folder, policy: &str) -> Self {
-        let fake = FakeTfs::start([model()]);
+    async fn start(folder: Folder, name: &'static str, policy: &str) -> Self {
+        let fake = FakeTfs::start([model(name)]);
         let text = format!(
             "upstream: {}\nlisten: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\npoll_interval: 20ms\n\
              drain_delay: 0s\nreload_interval: 20ms\nworkers: 1\nclient_identity: [{{metadata: x-client}}]\n\
-             models: {{{MODEL}: {{{policy}}}}}\n",
+             models: {{{name}: {{{policy}}}}}\n",
             fake.addr()
         );
         let source = Source { path: Some(folder.write("config.yaml", &text)), ..Source::default() };
@@ -141,11 +142,11 @@ impl Profiled {
         let sidecar = TestSidecar::start_from(config, Some(source));
         sidecar.ready().await;
         let client = sidecar.client().await;
-        Self { fake, sidecar, client, folder }
+        Self { fake, sidecar, client, folder, model: name }
     }
 
     async fn send(&self, name: &str, rows: &[Vec<f64>]) -> Reply {
-        self.client.call(Request::predict(&request(rows)).metadata("x-client", name)).await
+        self.client.call(Request::predict(&request(self.model, rows)).metadata("x-client", name)).await
     }
 
     /// The first signature of `/api/findings`.
@@ -156,7 +157,7 @@ impl Profiled {
     }
 
     async fn counted(&self, kind: &str, client: &str) -> f64 {
-        let labels = [("model", MODEL), ("input", INPUT), ("kind", kind), ("client", client)];
+        let labels = [("model", self.model), ("input", INPUT), ("kind", kind), ("client", client)];
         self.sidecar.metrics().await.sum("tfs_sidecar_preprocessing_findings_total", &labels)
     }
 

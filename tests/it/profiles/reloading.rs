@@ -1,7 +1,7 @@
 //! A profile that changes is used, and a broken one is not.
 use serde_json::Value;
 
-use super::{Folder, INPUT, MODEL, Profiled, profile, scaled};
+use super::{Folder, INPUT, Profiled, profile, scaled};
 use crate::support::random::Random;
 use crate::support::within;
 
@@ -12,7 +12,7 @@ async fn config_status(setup: &Profiled) -> Value {
 
 #[tokio::test]
 async fn a_profile_that_changes_is_used_and_a_broken_one_keeps_the_old() {
-    let setup = Profiled::new("profile_check: refuse").await;
+    let setup = Profiled::new("changed", "profile_check: refuse").await;
     let mut random = Random::new(7);
     let mut row = scaled(&mut random);
     row[0] = 1000.0;
@@ -29,7 +29,7 @@ async fn a_profile_that_changes_is_used_and_a_broken_one_keeps_the_old() {
     })
     .await;
     let problem = status["problem"].as_str().unwrap();
-    assert!(problem.contains("`models.fraud.profile`") && problem.contains("profile.yaml:2:"), "{problem}");
+    assert!(problem.contains("`models.changed.profile`") && problem.contains("profile.yaml:2:"), "{problem}");
     assert_eq!(setup.send("a", &[row.clone()]).await.code, 3, "the old one stays in use");
     assert_eq!(setup.findings().await["requests"], 2, "with all that was seen");
 
@@ -49,7 +49,7 @@ async fn what_the_signature_does_not_have_is_a_problem_of_the_configuration() {
     let input = other.inputs.remove(INPUT).unwrap();
     other.inputs.insert("y".to_owned(), input);
     let path = folder.write("profile.yaml", &other.to_yaml());
-    let setup = Profiled::start(folder, &format!("profile: {}", path.display())).await;
+    let setup = Profiled::start(folder, "other_input", &format!("profile: {}", path.display())).await;
     let page = within("the problem", async {
         loop {
             let page = setup.sidecar.page("/api/status").await.body;
@@ -59,7 +59,7 @@ async fn what_the_signature_does_not_have_is_a_problem_of_the_configuration() {
         }
     })
     .await;
-    assert!(page.contains(&format!("`models.{MODEL}.profile`")), "{page}");
+    assert!(page.contains(&format!("`models.{}.profile`", setup.model)), "{page}");
     setup.send("a", &[vec![1e9; 10]]).await.ok();
     setup.stop().await;
 }
