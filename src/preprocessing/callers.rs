@@ -17,7 +17,7 @@ use crate::telemetry::clients::OTHER;
 /// A caller that was not seen for this time makes room for another one.
 const IDLE: Duration = Duration::from_secs(60);
 /// So many requests are all part of the drift; then one in [`DRIFT_SAMPLE`].
-const DRIFT_ALL: u64 = 1024;
+const DRIFT_ALL: u64 = 4096;
 const DRIFT_SAMPLE: u64 = 4;
 
 /// What was seen of one signature since its profile is this one.

@@ -10,7 +10,8 @@ const ROWS: u64 = 8192;
 /// A window without a finding takes back what an earlier one found once it has so many different
 /// rows.
 const CLEAR: u32 = 256;
-/// Groups of values from which on drift is more than noise.
+/// Counted groups of values from which on drift is more than noise. Of the rows after the first 64,
+/// every fourth is counted.
 const MIN_DRIFT: u64 = 500;
 
 /// The current window, and what the one before has said.

@@ -17,7 +17,7 @@ async fn a_client_that_does_not_scale_is_named_within_64_requests_and_others_nev
     let setup = Profiled::new("named", "profile_check: warn").await;
     let mut random = Random::new(2);
     let mut named = None;
-    for number in 1..=700 {
+    for number in 1..=950 {
         let row = scaled(&mut random);
         let wrong = setup.send("fraud-batch/2.3", &[raw(&row)]).await.ok();
         if named.is_none() && !shifted(&wrong).is_empty() {
@@ -42,7 +42,7 @@ async fn a_client_that_does_not_scale_is_named_within_64_requests_and_others_nev
     );
     assert_eq!(setup.counted("SHIFTED", "fraud-batch/2.3").await, shifted["requests"].as_f64().unwrap());
     assert_eq!(setup.counted("SHIFTED", "ranker/1.8").await, 0.0);
-    assert!(of("OUT_OF_RANGE")["requests"].as_u64() >= Some(700));
+    assert!(of("OUT_OF_RANGE")["requests"].as_u64() >= Some(950));
     let honest: Vec<_> = found["findings"].as_array().unwrap().iter().filter(|of| of["client"] == "ranker/1.8").collect();
     assert_eq!(honest, Vec::<&serde_json::Value>::new());
     let client = |name: &str| {
@@ -50,7 +50,7 @@ async fn a_client_that_does_not_scale_is_named_within_64_requests_and_others_nev
     };
     assert_eq!(client("fraud-batch/2.3")["shifted"], json!(["not_scaled"]));
     assert_eq!(client("ranker/1.8")["shifted"], json!([]));
-    assert_eq!(client("ranker/1.8")["requests"], 700);
+    assert_eq!(client("ranker/1.8")["requests"], 950);
     // Half of all rows are far from the training data.
     assert!(found["drift"][0]["index"].as_f64().unwrap() > 0.25, "{found}");
     let metrics = setup.sidecar.metrics().await;
@@ -71,8 +71,8 @@ async fn a_drifting_client_and_one_that_repeats_a_row_are_no_findings() {
         let mut moved = || -> Vec<f64> {
             (0..FEATURES).map(|_| (normal(&mut random) * 0.5 + shift).clamp(-3.0, 3.0)).collect()
         };
-        setup.send("drifting", &[moved(), moved(), moved()]).await.ok();
-        setup.send("health", &[same.clone(), same.clone(), same.clone()]).await.ok();
+        setup.send("drifting", &[moved(), moved(), moved(), moved()]).await.ok();
+        setup.send("health", &vec![same.clone(); 4]).await.ok();
     }
     let found = setup.findings().await;
     assert_eq!(found["findings"], json!([]), "{found}");
