@@ -15,6 +15,9 @@ mod sample;
 mod trial;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub use answers::{AnswerWatch, CONSTANT_AFTER, hash_values};
 pub use checks::Checks;
 pub use drift::{Drift, WORST};

@@ -1,0 +1,1 @@
+//! Reading a sample from every dtype, both carriers and any chunks.
