@@ -17,6 +17,7 @@ pub mod rest;
 mod retry;
 
 pub mod config;
+pub mod dataset;
 mod fault;
 pub mod proto;
 mod tasks;

@@ -137,7 +137,8 @@ impl Numbers {
         }
         let (min, max) = (self.min, self.max);
         // Where sums of huge numbers overflow, what is known is the range.
-        let within = |value: f64| if value.is_nan() { f64::midpoint(min, max) } else { value.clamp(min, max) };
+        let within =
+            |value: f64| if value.is_nan() { f64::midpoint(min, max) } else { value.clamp(min, max) };
         let widest = max / 2.0 - min / 2.0;
         let std = (self.squares / finite as f64).max(0.0).sqrt();
         profile.min = min;

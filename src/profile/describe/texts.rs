@@ -70,8 +70,12 @@ impl Texts {
 
     pub fn profile(&mut self) -> TextProfile {
         // A count below what is lost says little about which string is more frequent.
-        let mut counts: Vec<(&str, u64)> =
-            self.counts.iter().map(|(text, count)| (&**text, *count)).filter(|(_, n)| *n > self.lost).collect();
+        let mut counts: Vec<(&str, u64)> = self
+            .counts
+            .iter()
+            .map(|(text, count)| (&**text, *count))
+            .filter(|(_, n)| *n > self.lost)
+            .collect();
         counts.sort_unstable_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
         let complete = !self.skipped && self.lost == 0 && counts.len() <= MAX_VALUES;
         let all = self.count.max(1) as f64;
