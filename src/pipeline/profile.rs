@@ -46,6 +46,8 @@ struct Told {
     value: String,
     /// The feature, if there are several.
     of: String,
+    /// How many others have the same.
+    more: String,
 }
 
 /// What came of the comparison.
@@ -155,7 +157,7 @@ fn look(
             }
             (None, None) => {}
         }
-        reports.extend(findings.iter().map(|finding| of_row(name, finding)));
+        extend(&mut reports, name, &findings);
     }
     drop(sample);
     if let Some(seen) = seen {
@@ -220,10 +222,22 @@ impl Compared {
     }
 }
 
-fn of_row(input: &Arc<str>, finding: &Finding) -> Report {
-    let reason = reason(finding.kind);
-    let text = format!("{} ({reason})", finding.for_operator(input));
-    Report { reason, input: Arc::clone(input), text, told: Some(Told::of(finding)) }
+/// One report for each kind of finding, about its first feature.
+fn extend(reports: &mut Vec<Report>, input: &Arc<str>, findings: &[Finding]) {
+    for (at, finding) in findings.iter().enumerate() {
+        let is_alike = |other: &&Finding| other.kind == finding.kind;
+        if findings.iter().take(at).any(|other| is_alike(&other)) {
+            continue;
+        }
+        let reason = reason(finding.kind);
+        let more = match findings.iter().filter(is_alike).count() - 1 {
+            0 => String::new(),
+            1 => ", and so is another feature".to_owned(),
+            more => format!(", and so are {more} other features"),
+        };
+        let text = format!("{}{more} ({reason})", finding.for_operator(input));
+        reports.push(Report { reason, input: Arc::clone(input), text, told: Some(Told::of(finding, more)) });
+    }
 }
 
 fn of_caller(standing: &Standing) -> Report {
@@ -242,7 +256,7 @@ fn reason(kind: Kind) -> Reason {
 }
 
 impl Told {
-    fn of(finding: &Finding) -> Self {
+    fn of(finding: &Finding, more: String) -> Self {
         let mut value = match &finding.value {
             Value::Number(value) => value.to_string(),
             Value::Text(bytes) => format!("`{}`", bytes.escape_ascii()),
@@ -251,7 +265,7 @@ impl Told {
             value += &format!(" (training data: {min} to {max})");
         }
         let of = if finding.name.is_empty() { String::new() } else { format!("of feature {} ", ascii(&finding.name)) };
-        Self { value, of }
+        Self { value, of, more }
     }
 }
 
@@ -259,8 +273,8 @@ impl Report {
     fn problem(self) -> Problem {
         match self.told {
             None => Problem::new(self.reason, &self.input, self.text),
-            Some(Told { value, of }) => {
-                let what = format!("{of}{}", what(self.reason));
+            Some(Told { value, of, more }) => {
+                let what = format!("{of}{}{more}", what(self.reason));
                 Problem { value: Some(value.into()), ..Problem::new(self.reason, &self.input, what) }
             }
         }

@@ -16,9 +16,8 @@ use crate::telemetry::clients::OTHER;
 
 /// A caller that was not seen for this time makes room for another one.
 const IDLE: Duration = Duration::from_secs(60);
-/// So many requests are all part of the drift; then one in [`DRIFT_SAMPLE`].
+/// So many requests are part of the drift, nearly all; then one in four.
 const DRIFT_ALL: u64 = 4096;
-const DRIFT_SAMPLE: u64 = 4;
 
 /// What was seen of one signature since its profile is this one.
 #[derive(Debug)]
@@ -164,7 +163,9 @@ impl Watched {
     /// Begins to add the values of a request. What another thread holds is left out.
     pub(crate) fn see<'a>(&'a self, caller: Option<&'a Arc<Caller>>, now: SystemTime) -> Seen<'a> {
         let number = self.requests.fetch_add(1, Relaxed);
-        let sampled = number < DRIFT_ALL || number.is_multiple_of(DRIFT_SAMPLE);
+        // Not in turns, as callers may send.
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
+        let sampled = if number < DRIFT_ALL { mixed > 0 } else { mixed < 2 };
         let mut state = caller.and_then(|caller| try_lock(&caller.state));
         match &mut state {
             Some(state) => {
