@@ -1,4 +1,5 @@
 //! What training data looks like, so that live traffic can be compared with it.
+pub mod compare;
 pub mod describe;
 mod file;
 mod model;
