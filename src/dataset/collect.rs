@@ -33,6 +33,10 @@ pub struct Collector {
     outputs: BTreeMap<String, Tensor>,
     /// Inputs whose values are also passed through a scaler, and into what.
     scalers: BTreeMap<String, (Scaler, Direction)>,
+    scaler_of_all: Option<(Scaler, Direction)>,
+    /// Inputs whose statistics were in a file, and its rows.
+    given: BTreeMap<String, TensorProfile>,
+    given_rows: u64,
 }
 
 /// Whether the data is what a scaler takes or what it makes.
@@ -69,8 +73,18 @@ impl Collector {
     }
 
     /// Also computes what the scaler makes of the values of an input, or what it made them from.
-    pub fn scale(&mut self, input: &str, scaler: Scaler, direction: Direction) {
-        self.scalers.insert(input.to_owned(), (scaler, direction));
+    /// Without a name, of each input of numbers.
+    pub fn scale(&mut self, input: Option<&str>, scaler: Scaler, direction: Direction) {
+        match input {
+            Some(input) => drop(self.scalers.insert(input.to_owned(), (scaler, direction))),
+            None => self.scaler_of_all = Some((scaler, direction)),
+        }
+    }
+
+    /// The inputs that a scaler is used for.
+    pub fn scaled(&self) -> Vec<String> {
+        let scaled = self.inputs.iter().filter(|(_, tensor)| tensor.scaled.is_some());
+        scaled.map(|(name, _)| name.clone()).collect()
     }
 
     /// The input or output of a name. Its dtype and shape, with dim 0, must go with those that it had
@@ -94,7 +108,8 @@ impl Collector {
             if name.is_empty() || name.len() > MAX_TEXT_BYTES {
                 return Err(Fault::new(format!("expected names of 1 to {MAX_TEXT_BYTES} bytes")));
             }
-            let scaler = if side == Side::Input { self.scalers.get(name) } else { None };
+            let of_all = self.scaler_of_all.as_ref().filter(|_| dtype != DataType::STRING);
+            let scaler = self.scalers.get(name).or(of_all).filter(|_| side == Side::Input);
             tensors.insert(name.to_owned(), Tensor::new(name, dtype, shape, &self.options, scaler)?);
         }
         let tensor = tensors.get_mut(name).ok_or_else(|| Fault::new("no such input"))?;
@@ -109,12 +124,32 @@ impl Collector {
 
     /// The names of the inputs so far.
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.inputs.keys().map(String::as_str)
+        self.inputs.keys().chain(self.given.keys()).map(String::as_str)
+    }
+
+    /// Adds an input whose statistics were in a file. They cannot be added to others, or scaled.
+    pub(super) fn add_given(&mut self, name: &str, mut tensor: TensorProfile, rows: u64) -> Result<(), Fault> {
+        if self.inputs.contains_key(name) || self.given.contains_key(name) {
+            return Err(Fault::new(format!("`{name}` has statistics already, which cannot be added to others")));
+        }
+        if self.inputs.len() + self.given.len() >= MAX_TENSORS {
+            return Err(Fault::new(format!("too many inputs (limit {MAX_TENSORS})")));
+        }
+        if self.scalers.contains_key(name) || self.scaler_of_all.is_some() && tensor.text.is_none() {
+            return Err(Fault::new("statistics cannot be scaled (make them of the scaled data too)"));
+        }
+        if let Some(dtype) = self.options.dtypes.get(name).filter(|dtype| has_numbers(**dtype)) {
+            tensor.dtype = *dtype;
+        }
+        self.given_rows = self.given_rows.max(rows);
+        self.given.insert(name.to_owned(), tensor);
+        Ok(())
     }
 
     /// The profile of all values. The number of rows is that of the input with the most.
     pub fn finish(self) -> Profile {
         let rows = self.inputs.values().map(|tensor| tensor.rows).max().unwrap_or_default();
+        let rows = rows.max(self.given_rows);
         let profiles = |tensors: BTreeMap<String, Tensor>| {
             tensors.into_iter().map(|(name, tensor)| (name, tensor.profile())).collect()
         };
@@ -243,7 +278,7 @@ impl Scaled {
         scaler.check().map_err(|text| Fault::new(format!("`{name}`: {text}")))?;
         if scaler.width() != 1 && scaler.width() != features {
             return Err(Fault::new(format!(
-                "the scaler has numbers for {} features, `{name}` has {features}",
+                "the scaler has numbers for {} features, `{name}` has {features} (name its input: --scaler INPUT=FILE)",
                 scaler.width()
             )));
         }

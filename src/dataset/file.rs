@@ -1,16 +1,20 @@
 //! Opens a file, finds out its format and reads it.
 use std::fs::File;
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::collect::Collector;
 use super::example::Buffers;
+use super::given::Given;
 use super::input::{self, Counted};
 use super::table::Table;
-use super::{Fault, csv, example, json_lines, npy, npz, prediction_log, tfrecord};
+use super::{Fault, csv, example, json_lines, npy, npz, prediction_log, tfdv, tfrecord};
 use crate::wire::Rope;
+
+/// Bytes of statistics that are no TFRecord file.
+const MAX_STATISTICS: u64 = 256 << 20;
 
 /// The formats that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,10 @@ pub enum Format {
     JsonLines,
     /// Records of `tf.Example` or of `PredictionLog`.
     Tfrecord,
+    /// Statistics of TensorFlow Data Validation, as a message or in a TFRecord file.
+    Tfdv,
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 impl Format {
@@ -34,6 +42,10 @@ impl Format {
             _ if ends(&[".npz"]) => Self::Npz,
             _ if ends(&[".csv", ".tsv"]) => Self::Csv,
             _ if ends(&[".jsonl", ".ndjson", ".json"]) => Self::JsonLines,
+            // TFX names the files of its component StatisticsGen like this.
+            _ if ends(&["featurestats.pb", "stats_tfrecord", "stats.tfrecord", ".stats.pb"]) => Self::Tfdv,
+            #[cfg(feature = "parquet")]
+            _ if ends(&[".parquet"]) => Self::Parquet,
             // Shards are called `train.tfrecord-00000-of-00010`.
             _ if ends(&["tf_serving_warmup_requests", ".tfrecords", ".tfrecord", ".tfrec"])
                 || name.contains(".tfrecord") =>
@@ -59,8 +71,11 @@ pub fn read_file(
         Fault::new("unknown ending (expected .npy, .npz, .csv, .tsv, .jsonl or .tfrecord; name the format with --format)")
     })?;
     let file = File::open(path)?;
-    if format == Format::Npz {
-        return npz::read(file, collector, progress);
+    match format {
+        Format::Npz => return npz::read(file, collector, progress),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => return super::parquet::read(file, collector, progress),
+        _ => {}
     }
     let mut reader = input::open(Counted::new(file, progress))?;
     match format {
@@ -73,8 +88,30 @@ pub fn read_file(
         Format::Csv => csv::read(&mut reader, collector),
         Format::JsonLines => json_lines::read(&mut reader, collector),
         Format::Tfrecord => records(&mut *reader, collector),
+        Format::Tfdv => statistics(&mut *reader, collector),
+        // Read above.
         Format::Npz => Ok(()),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => Ok(()),
     }
+}
+
+/// Statistics in a TFRecord file, or as a message alone.
+fn statistics(reader: &mut dyn BufRead, collector: &mut Collector) -> Result<(), Fault> {
+    let mut given = Given::default();
+    if tfrecord::is_one(reader)? {
+        tfrecord::read(reader, &mut |record| {
+            tfdv::read(&std::iter::once(Bytes::from(std::mem::take(record))).collect(), &mut given)
+        })?;
+    } else {
+        let mut bytes = Vec::new();
+        reader.take(MAX_STATISTICS + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_STATISTICS {
+            return Err(Fault::new(format!("the statistics are longer than {MAX_STATISTICS} bytes")));
+        }
+        tfdv::read(&std::iter::once(Bytes::from(bytes)).collect(), &mut given)?;
+    }
+    given.finish(collector)
 }
 
 /// What the records of a file are, once the first has been seen.

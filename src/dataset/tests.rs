@@ -232,7 +232,7 @@ fn a_scaler_computes_the_other_side() {
         read_scaler(r#"{"kind": "standard", "mean": [40, 1000, 1], "scale": [12, 500, 2]}"#).unwrap();
     let with = |direction| {
         let mut collector = Collector::new(options(&[]));
-        collector.scale("x", scaler.clone(), direction);
+        collector.scale(Some("x"), scaler.clone(), direction);
         read_file(&fixture("x.npy"), None, &mut collector, &mut |_| {}).unwrap();
         collector.finish().inputs.remove("x").unwrap()
     };
@@ -246,12 +246,15 @@ fn a_scaler_computes_the_other_side() {
     assert_eq!(back.raw.as_ref().unwrap()[2].integral, 1.0);
     let mut collector = Collector::new(options(&[]));
     collector.scale(
-        "x",
+        None,
         read_scaler(r#"{"kind": "standard", "mean": [1, 2], "scale": [1, 2]}"#).unwrap(),
         Direction::Back,
     );
     let fault = read_file(&fixture("x.npy"), None, &mut collector, &mut |_| {}).unwrap_err();
-    assert_eq!(fault.text, "the scaler has numbers for 2 features, `x` has 3");
+    assert_eq!(
+        fault.text,
+        "the scaler has numbers for 2 features, `x` has 3 (name its input: --scaler INPUT=FILE)"
+    );
 }
 
 #[test]

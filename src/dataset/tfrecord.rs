@@ -30,6 +30,13 @@ pub fn read(
     }
 }
 
+/// Whether the bytes start with a length and its checksum. They stay unread.
+pub(super) fn is_one(reader: &mut dyn BufRead) -> Result<bool, Fault> {
+    let start = reader.fill_buf()?;
+    let (length, rest) = start.split_at(start.len().min(8));
+    Ok(length.len() == 8 && rest.starts_with(&masked(length).to_le_bytes()))
+}
+
 /// `uint64 length`, its checksum, the bytes, their checksum; all little-endian.
 fn one(reader: &mut dyn BufRead, record: &mut Vec<u8>) -> Result<(), Fault> {
     let mut length = [0; 8];

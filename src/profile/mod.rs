@@ -1,6 +1,7 @@
 //! What training data looks like, so that live traffic can be compared with it.
 mod answers;
 mod checks;
+pub mod compare;
 pub mod describe;
 mod drift;
 mod evidence;
