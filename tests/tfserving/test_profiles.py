@@ -42,8 +42,8 @@ def drawn(random, count):
 
 
 def classes(rows):
-    """What is to be learned: the younger half with the larger amounts."""
-    return (np.log(rows[:, 0]) - 4) - 0.08 * (rows[:, 3] - 45) > 0
+    """What is to be learned: a large balance for the age."""
+    return (rows[:, 6] - 2000) / 250 - (rows[:, 3] - 45) / 14 > 0
 
 
 def fit(rows, labels, steps=400):
@@ -145,7 +145,7 @@ def test_the_client_that_does_not_scale_is_named_and_honest_ones_are_not(trained
 
     right, named = done[RAW]
     assert named is not None and named <= 64
-    assert right < 0.75, "its answers are worth little"
+    assert right < 0.6 and done[TWICE][0] < 0.6, "their answers are worth little"
     assert done[SCALED][0] > 0.95 and done[SCALED][1] is None
     assert done[TWICE][1] is not None
 
