@@ -6,6 +6,8 @@ mod answers;
 mod callers;
 mod found;
 mod learn;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::collections::BTreeMap;

@@ -44,7 +44,8 @@ async fn a_client_that_does_not_scale_is_named_within_64_requests_and_others_nev
     assert_eq!(setup.counted("SHIFTED", "ranker/1.8").await, 0.0);
     assert_eq!(of("OUT_OF_RANGE")["requests"], 950, "each request counts once");
     assert_eq!(setup.counted("OUT_OF_RANGE", "fraud-batch/2.3").await, 950.0);
-    let honest: Vec<_> = found["findings"].as_array().unwrap().iter().filter(|of| of["client"] == "ranker/1.8").collect();
+    let honest: Vec<_> =
+        found["findings"].as_array().unwrap().iter().filter(|of| of["client"] == "ranker/1.8").collect();
     assert_eq!(honest, Vec::<&serde_json::Value>::new());
     let client = |name: &str| {
         found["clients"].as_array().unwrap().iter().find(|client| client["client"] == name).cloned().unwrap()
@@ -55,7 +56,9 @@ async fn a_client_that_does_not_scale_is_named_within_64_requests_and_others_nev
     // Half of all rows are far from the training data.
     assert!(found["drift"][0]["index"].as_f64().unwrap() > 0.25, "{found}");
     let metrics = setup.sidecar.metrics().await;
-    assert!(metrics.text().contains("tfs_sidecar_feature_drift{model=\"named\",signature=\"serving_default\",input=\"x\",feature="));
+    assert!(metrics.text().contains(
+        "tfs_sidecar_feature_drift{model=\"named\",signature=\"serving_default\",input=\"x\",feature="
+    ));
     let page = setup.sidecar.page("/api/fixes").await.body;
     assert!(page.contains("SHIFTED") && page.contains("transform: standardize"), "{page}");
     setup.stop().await;
@@ -84,7 +87,10 @@ async fn a_drifting_client_and_one_that_repeats_a_row_are_no_findings() {
     };
     assert!(drift("drifting") > 0.25, "{found}");
     assert!(drift("health") > 0.25, "{found}");
-    assert_eq!(setup.sidecar.metrics().await.sum("tfs_sidecar_rejections_total", &[("model", setup.model)]), 0.0);
+    assert_eq!(
+        setup.sidecar.metrics().await.sum("tfs_sidecar_rejections_total", &[("model", setup.model)]),
+        0.0
+    );
     setup.stop().await;
 }
 
@@ -99,7 +105,11 @@ async fn with_refuse_a_value_out_of_range_is_refused_and_only_its_client_is_told
     assert_eq!((reply.code, reply.reason().as_str()), (3, "OUT_OF_RANGE"), "{}", reply.text);
     let (bad, _) = reply.problems();
     let told = &bad.field_violations[0].description;
-    assert!(told.contains("value 8765.25 (training data: ") && told.contains("of feature 3 is more than three ranges"), "{told}");
+    assert!(
+        told.contains("value 8765.25 (training data: ")
+            && told.contains("of feature 3 is more than three ranges"),
+        "{told}"
+    );
     row[3] = f64::NAN;
     let reply = setup.send("a", &[row]).await;
     assert_eq!((reply.code, reply.reason().as_str()), (3, "NOT_FINITE"), "{}", reply.text);
@@ -147,7 +157,8 @@ async fn in_mode_observe_and_in_dry_runs_nothing_is_refused() {
     assert_eq!(setup.sidecar.metrics().await.sum("tfs_sidecar_would_reject_total", &labels), 1.0);
     let before = setup.findings().await["requests"].clone();
     let request = crate::support::client::Request::predict(&super::request(setup.model, &[row]));
-    let reply = setup.client.call(request.metadata("x-client", "a").metadata("tfs-sidecar-dry-run", "1")).await;
+    let reply =
+        setup.client.call(request.metadata("x-client", "a").metadata("tfs-sidecar-dry-run", "1")).await;
     assert_eq!(reply.code, 0, "{}", reply.text);
     assert_eq!(setup.findings().await["requests"], before, "a dry run is not compared with others");
     setup.stop().await;

@@ -24,9 +24,15 @@ async fn a_profile_is_made_of_the_requests_of_one_model_and_says_what_they_look_
         all.extend(rows);
     }
     let learned: Value = serde_json::from_str(&post("/profile/learned").await.body).unwrap();
-    assert_eq!((&learned["requests"], &learned["rows"], &learned["done"]), (&100.into(), &200.into(), &true.into()));
+    assert_eq!(
+        (&learned["requests"], &learned["rows"], &learned["done"]),
+        (&100.into(), &200.into(), &true.into())
+    );
     let profile = Profile::from_yaml(learned["profile"].as_str().unwrap()).unwrap();
-    assert_eq!((profile.model.as_deref(), profile.signature.as_deref()), (Some(MODEL), Some("serving_default")));
+    assert_eq!(
+        (profile.model.as_deref(), profile.signature.as_deref()),
+        (Some(MODEL), Some("serving_default"))
+    );
     let input = &profile.inputs[INPUT];
     assert_eq!(input.features.len(), 10);
     for (at, feature) in input.features.iter().enumerate() {

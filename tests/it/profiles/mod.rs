@@ -72,11 +72,7 @@ fn profile() -> Profile {
     };
     let mut input = describe(&rows);
     (input.raw, input.scaler) = (Some(describe(&before).features), Some(scaler));
-    Profile {
-        rows: ROWS as u64,
-        inputs: BTreeMap::from([(INPUT.to_owned(), input)]),
-        ..Profile::default()
-    }
+    Profile { rows: ROWS as u64, inputs: BTreeMap::from([(INPUT.to_owned(), input)]), ..Profile::default() }
 }
 
 fn request(model: &str, rows: &[Vec<f64>]) -> Bytes {

@@ -280,7 +280,7 @@ function showEntries(list, entries, name) {
 
 // What was found in the values of requests, and how far they are from the training data.
 function showFindings({ signatures }) {
-  const passing = signatures.filter(({ model }) => passes([""], model));
+  const passing = signatures.filter(({ model }) => ["", model].includes(find("model").value));
   const findings = passing.flatMap((of) => of.findings.map((finding) => ({ ...finding, of })));
   const shown = findings.filter(({ client, input, kind, text, of }) => passes([client, input, kind, text, of.model, of.signature], of.model));
   show(find("findings"), shown, ({ client, input, kind, of }) => [of.model, of.signature, client, input, kind].join("\n"), () => {
