@@ -124,9 +124,11 @@ impl Density {
             let share: f64 = inside.map(|(_, log)| log.exp() * 2.0 * self.atom_width).sum();
             return if sparse { share / (1.0 - self.zero) } else { share };
         }
-        if self.zero >= 0.5 && self.zero < 1.0 && self.knots[0] >= 0.0 {
-            let others = self.below(high) - self.below(low.max(0.0));
-            return (1.5 * others / (1.0 - self.zero)).clamp(0.0, 1.0);
+        if self.knots[0] >= 0.0 && low <= 0.0 && high >= 0.0 && self.zero < 1.0 {
+            // The share of zeros is known exactly.
+            let others = 1.5 * (self.below(high) - self.below(0.0)).max(0.0);
+            let sparse = self.zero >= 0.5;
+            return if sparse { others / (1.0 - self.zero) } else { others + self.zero }.clamp(0.0, 1.0);
         }
         let zero = if low <= 0.0 && high >= 0.0 { self.zero } else { 0.0 };
         (1.5 * (self.below(high) - self.below(low)) + zero).clamp(0.0, 1.0)

@@ -122,6 +122,7 @@ impl Trial {
             return Outcome::Nothing;
         }
         let groups = row.len() / width;
+        let mut says_something = true;
         if !self.outside.is_empty() {
             let (mut excluded, mut all) = (0_u32, 0_u32);
             for group in row.chunks_exact(width) {
@@ -130,16 +131,26 @@ impl Trial {
                     all += u32::from(informs(checks, *at, group[*at]));
                 }
             }
-            if all == 0 {
-                return Outcome::Continue;
+            if all > 0 {
+                self.excluded.add(f64::from(excluded) >= self.share * f64::from(all));
             }
-            self.excluded.add(f64::from(excluded) >= self.share * f64::from(all));
+            says_something = all > 0;
         }
-        self.informative += 1;
+        self.informative += u32::from(says_something);
         for tried in &mut self.tried {
             let most = (MAX_VALUES / tried.hypothesis.features.len().max(1)).max(1);
             let step = groups.div_ceil(most).max(1);
             tried.add(checks, row.chunks_exact(width).step_by(step));
+        }
+        if !says_something {
+            return Outcome::Continue;
+        }
+        if self.informative.is_multiple_of(8) {
+            let shared = self.excluded.log();
+            self.tried.retain(|tried| tried.is_open(shared));
+            if self.tried.is_empty() {
+                return Outcome::Nothing;
+            }
         }
         match DECISIONS.get(self.decision) {
             Some(rows) if self.informative >= *rows => {
@@ -147,12 +158,7 @@ impl Trial {
                 if let Some(found) = self.decide(checks) {
                     return Outcome::Found(found.into());
                 }
-                let shared = self.excluded.log();
-                self.tried.retain(|tried| tried.is_open(shared));
-                if self.tried.is_empty() || self.decision == DECISIONS.len() {
-                    return Outcome::Nothing;
-                }
-                Outcome::Continue
+                if self.decision == DECISIONS.len() { Outcome::Nothing } else { Outcome::Continue }
             }
             _ => Outcome::Continue,
         }
@@ -316,7 +322,7 @@ impl Tried {
     fn is_open(&self, shared: f64) -> bool {
         let evidence = self.evidence.as_ref().map_or(shared, Evidence::log);
         let is_back = |score: &Score| f64::from(score.back) >= 0.8 * f64::from(score.values);
-        evidence > 0.0 && self.ratio > 0.0 && self.scores.iter().all(is_back)
+        evidence > -8.0 && self.ratio > -20.0 && self.scores.iter().all(is_back)
     }
 
     /// Whether nearly all values, as they came, are ten ranges outside of the training data.
@@ -427,7 +433,7 @@ fn judge(checks: &Checks, form: &Form, at: usize, feature: usize, group: &[f64])
     let excluded = checks.excludes(feature, value);
     let (fit, back, mended) = match form {
         Form::Code(codes) if same(codes[at], value) => {
-            (density.certain() - std::f64::consts::LN_2, true, f64::NAN)
+            (density.certain() + RARE, true, f64::NAN)
         }
         Form::Constant(codes) if same(codes[at], value) => (density.certain(), true, f64::NAN),
         _ if !value.is_finite() && !excluded => return None,
@@ -465,6 +471,8 @@ fn judge(checks: &Checks, form: &Form, at: usize, feature: usize, group: &[f64])
     Some(Judged { ratio, fit, back, mended })
 }
 
+/// A code stands for one value in twenty, as a natural logarithm.
+const RARE: f64 = -3.0;
 /// The logarithm of the likelihood of a value that cannot be.
 const FLOOR: f64 = -50.0;
 

@@ -122,7 +122,7 @@ impl Window {
         for at in 0..checks.width() {
             let (excluded, informative) = (moments.outside[at], moments.informative(checks, at));
             let share = f64::from(excluded) / informative.max(1) as f64;
-            if excluded >= 2 && share >= if many_groups { 0.02 } else { 0.4 } {
+            if excluded >= 3 && share >= if many_groups { 0.02 } else { 0.4 } {
                 outside.push(at);
             }
             if excluded >= 3
