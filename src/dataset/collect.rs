@@ -128,9 +128,16 @@ impl Collector {
     }
 
     /// Adds an input whose statistics were in a file. They cannot be added to others, or scaled.
-    pub(super) fn add_given(&mut self, name: &str, mut tensor: TensorProfile, rows: u64) -> Result<(), Fault> {
+    pub(super) fn add_given(
+        &mut self,
+        name: &str,
+        mut tensor: TensorProfile,
+        rows: u64,
+    ) -> Result<(), Fault> {
         if self.inputs.contains_key(name) || self.given.contains_key(name) {
-            return Err(Fault::new(format!("`{name}` has statistics already, which cannot be added to others")));
+            return Err(Fault::new(format!(
+                "`{name}` has statistics already, which cannot be added to others"
+            )));
         }
         if self.inputs.len() + self.given.len() >= MAX_TENSORS {
             return Err(Fault::new(format!("too many inputs (limit {MAX_TENSORS})")));

@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 
 use super::Fault;
 use super::collect::Collector;
-use crate::profile::{By, FeatureProfile, MAX_FEATURES, MAX_TENSORS, MAX_TEXT_BYTES, TensorProfile, TextProfile};
+use crate::profile::{
+    By, FeatureProfile, MAX_FEATURES, MAX_TENSORS, MAX_TEXT_BYTES, TensorProfile, TextProfile,
+};
 use crate::tensor::DataType;
 
 /// The statistics of a column.

@@ -68,7 +68,8 @@ impl Schema {
                     if count > MAX_DOMAIN {
                         return Err(Fault::new(format!("too many domains and strings (limit {MAX_DOMAIN})")));
                     }
-                    let is_domain = matches!(closed.key.as_str(), "int_domain" | "float_domain" | "string_domain");
+                    let is_domain =
+                        matches!(closed.key.as_str(), "int_domain" | "float_domain" | "string_domain");
                     match open.last_mut() {
                         Some(around) if is_domain && around.key == "feature" => around.domain = closed.domain,
                         Some(_) => {}
@@ -111,7 +112,9 @@ impl Schema {
             let alone = tensor.features.len() == 1 && tensor.names.is_empty();
             for (index, feature) in tensor.features.iter_mut().enumerate().filter(|(_, of)| of.has_values()) {
                 let name = tensor.names.get(index).or(alone.then_some(input));
-                let Some((name, domain)) = name.and_then(|name| self.domains.get_key_value(name)) else { continue };
+                let Some((name, domain)) = name.and_then(|name| self.domains.get_key_value(name)) else {
+                    continue;
+                };
                 let (low, high) = (domain.min.unwrap_or(feature.min), domain.max.unwrap_or(feature.max));
                 if low > feature.min || high < feature.max {
                     found.push(format!("`{name}`: the data has values outside of the schema's domain"));

@@ -80,7 +80,11 @@ impl<'a> Lexer<'a> {
     fn value(&mut self) -> Result<String, String> {
         if !self.text.starts_with(['"', '\'']) {
             let word = self.word();
-            return if word.is_empty() { Err(format!("expected a value, got `{}`", self.shown())) } else { Ok(word.to_owned()) };
+            return if word.is_empty() {
+                Err(format!("expected a value, got `{}`", self.shown()))
+            } else {
+                Ok(word.to_owned())
+            };
         }
         let mut bytes = Vec::new();
         while let Some(quote) = self.text.chars().next().filter(|c| matches!(c, '"' | '\'')) {
@@ -104,7 +108,9 @@ impl<'a> Lexer<'a> {
                 bytes.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
                 continue;
             }
-            let Some(escaped) = self.text.chars().next() else { return Err("a string is not closed".to_owned()) };
+            let Some(escaped) = self.text.chars().next() else {
+                return Err("a string is not closed".to_owned());
+            };
             let octal = self.text.bytes().take(3).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
             if octal > 0 {
                 let digits = self.text.get(..octal).unwrap_or_default();

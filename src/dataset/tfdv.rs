@@ -75,7 +75,8 @@ pub(super) fn read(message: &Rope, given: &mut Given) -> Result<(), Fault> {
         }
         Ok(())
     })?;
-    let dataset = chosen.ok_or_else(|| Fault::new("these are no statistics: there is no data set in them"))?;
+    let dataset =
+        chosen.ok_or_else(|| Fault::new("these are no statistics: there is no data set in them"))?;
     let mut rows = 0;
     let mut features = Vec::new();
     each(&dataset, &mut |number, field, _| {
@@ -102,11 +103,14 @@ type Each<'a> = &'a mut dyn FnMut(u32, &Field, f64) -> Result<(), Fault>;
 fn each(message: &Rope, to: Each<'_>) -> Result<(), Fault> {
     let mut reader = Reader::new(message);
     while let Some(field) = reader.next_field().map_err(wire)? {
-        let bytes = |length: usize| message.slice(field.payload.start..field.payload.start + length).to_bytes();
+        let bytes =
+            |length: usize| message.slice(field.payload.start..field.payload.start + length).to_bytes();
         let value = match field.wire {
             Wire::Varint => field.varint as f64,
             Wire::Fixed64 => bytes(8).as_ref().try_into().map_or(0.0, f64::from_le_bytes),
-            Wire::Fixed32 => bytes(4).as_ref().try_into().map_or(0.0, |bytes| f64::from(f32::from_le_bytes(bytes))),
+            Wire::Fixed32 => {
+                bytes(4).as_ref().try_into().map_or(0.0, |bytes| f64::from(f32::from_le_bytes(bytes)))
+            }
             Wire::Bytes | Wire::Group => f64::NAN,
         };
         to(field.number, &field, value)?;
@@ -208,7 +212,11 @@ fn numbers(message: &Rope, is_int: bool) -> Result<FeatureProfile, Fault> {
         *field = if field.is_nan() { 0.0 } else { *field };
     }
     if finite == 0.0 || ![profile.min, profile.max, profile.mean, profile.std].iter().all(|v| v.is_finite()) {
-        return Ok(FeatureProfile { count: profile.count, missing: profile.missing, ..FeatureProfile::empty() });
+        return Ok(FeatureProfile {
+            count: profile.count,
+            missing: profile.missing,
+            ..FeatureProfile::empty()
+        });
     }
     if profile.min > profile.max {
         return Err(Fault::new("a minimum is above its maximum"));
@@ -271,14 +279,20 @@ fn histogram(message: &Rope) -> Result<Histogram, Fault> {
         }
     }
     let ascend = points.is_sorted_by(|one, other| one.0 <= other.0 && one.1 <= other.1);
-    Ok(Histogram { nan, is_quantiles: kind == QUANTILES_TYPE, points: if ascend { points } else { Vec::new() } })
+    Ok(Histogram {
+        nan,
+        is_quantiles: kind == QUANTILES_TYPE,
+        points: if ascend { points } else { Vec::new() },
+    })
 }
 
 /// The value below which a share lies, straight between the points.
 fn between(points: &[(f64, f64)], share: f64) -> f64 {
     let at = points.partition_point(|(below, _)| *below < share);
     match (points.get(at.saturating_sub(1)), points.get(at)) {
-        (Some(low), Some(high)) if high.0 > low.0 => low.1 + (high.1 - low.1) * (share - low.0) / (high.0 - low.0),
+        (Some(low), Some(high)) if high.0 > low.0 => {
+            low.1 + (high.1 - low.1) * (share - low.0) / (high.0 - low.0)
+        }
         (_, Some(found)) | (Some(found), None) => found.1,
         (None, None) => f64::NAN,
     }

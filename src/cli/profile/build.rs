@@ -7,9 +7,7 @@ use anyhow::anyhow;
 use super::args::BuildArgs;
 use super::progress::Progress;
 use crate::cli::{Failure, render};
-use crate::dataset::{
-    Collector, Direction, MAX_SCHEMA_BYTES, Options, Schema, read_file, read_scaler,
-};
+use crate::dataset::{Collector, Direction, MAX_SCHEMA_BYTES, Options, Schema, read_file, read_scaler};
 use crate::profile::{Profile, Scaler, TensorProfile};
 
 /// Bytes of the file of a scaler.
