@@ -11,8 +11,12 @@ use crate::repair::policy::{Policy, ProfileFile, ReadProfile};
 
 /// The files with profiles.
 pub(crate) fn files(config: &Config) -> Vec<PathBuf> {
-    let all = config.models.values().flat_map(|model| [&model.defaults].into_iter().chain(model.signatures.values()));
-    let mut paths: Vec<PathBuf> = all.filter_map(|policy| Some(policy.profile.as_ref()?.path.clone())).collect();
+    let all = config
+        .models
+        .values()
+        .flat_map(|model| [&model.defaults].into_iter().chain(model.signatures.values()));
+    let mut paths: Vec<PathBuf> =
+        all.filter_map(|policy| Some(policy.profile.as_ref()?.path.clone())).collect();
     paths.sort_unstable();
     paths.dedup();
     paths
@@ -43,7 +47,8 @@ fn attach(
 ) {
     let Some(ProfileFile { path, read }) = &mut policy.profile else { return };
     let found = known.entry(path.clone()).or_insert_with(|| {
-        read_file(path).map_err(|texts| problems.extend(texts.into_iter().map(|text| Problem::new(key, text))))
+        read_file(path)
+            .map_err(|texts| problems.extend(texts.into_iter().map(|text| Problem::new(key, text))))
     });
     *read = found.as_ref().ok().cloned();
 }
@@ -56,7 +61,9 @@ fn read_file(path: &Path) -> Result<ReadProfile, Vec<String>> {
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut text = String::new();
     file.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text).map_err(cannot)?;
-    let lines = |problems: Problems| problems.0.iter().map(|problem| format!("{shown}:{problem}")).collect::<Vec<_>>();
+    let lines = |problems: Problems| {
+        problems.0.iter().map(|problem| format!("{shown}:{problem}")).collect::<Vec<_>>()
+    };
     let profile = Profile::from_yaml(&text).map_err(lines)?;
     let mut hasher = DefaultHasher::new();
     hasher.write(text.as_bytes());

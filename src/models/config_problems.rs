@@ -124,14 +124,16 @@ impl Found {
             let declared = info.shape.dims().and_then(|dims| dims.last()).filter(|size| **size >= 0);
             let name = ascii(name);
             if (info.dtype == DataType::STRING) != of.text.is_some() {
-                let what = format!("the profile has {} for input `{name}`, which is {}", of.dtype, info.dtype);
+                let what =
+                    format!("the profile has {} for input `{name}`, which is {}", of.dtype, info.dtype);
                 self.add(key, &format!("{what}: it is ignored"));
             } else if of.by != By::Whole
                 && let Some(declared) = declared
                 && *declared != of.features.len() as i64
             {
                 let features = of.features.len();
-                let what = format!("the profile has {features} features of input `{name}`, which has {declared}");
+                let what =
+                    format!("the profile has {features} features of input `{name}`, which has {declared}");
                 self.add(key, &format!("{what}: it is ignored"));
             }
         }

@@ -262,9 +262,13 @@ impl Told {
             Value::Text(bytes) => format!("`{}`", bytes.escape_ascii()),
         };
         if let Some((min, max)) = finding.range {
-            value += &format!(" (training data: {min} to {max})");
+            value = format!("{value} (training data: {min} to {max})");
         }
-        let of = if finding.name.is_empty() { String::new() } else { format!("of feature {} ", ascii(&finding.name)) };
+        let of = if finding.name.is_empty() {
+            String::new()
+        } else {
+            format!("of feature {} ", ascii(&finding.name))
+        };
         Self { value, of, more }
     }
 }

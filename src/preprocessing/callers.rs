@@ -105,7 +105,10 @@ impl Watched {
         bytes: &Arc<AtomicU64>,
     ) -> Self {
         let profile = Arc::clone(&read.profile);
-        let of = |(name, of): (&String, &TensorProfile)| Input { name: name.as_str().into(), checks: Checks::new(of) };
+        let of = |(name, of): (&String, &TensorProfile)| Input {
+            name: name.as_str().into(),
+            checks: Checks::new(of),
+        };
         let inputs: Vec<Input> = profile.inputs.iter().map(of).collect();
         Self {
             model: model.into(),
@@ -189,7 +192,13 @@ impl Watched {
             Decision::Clear if standing.len() == known.len() => return,
             Decision::Clear => {
                 let (model, signature, client) = (&*self.model, &*self.signature, &*caller.name);
-                tracing::info!(model, signature, client, input = &**name, "the client preprocesses as in training again");
+                tracing::info!(
+                    model,
+                    signature,
+                    client,
+                    input = &**name,
+                    "the client preprocesses as in training again"
+                );
             }
             Decision::Found { finding, always_outside } => {
                 let who = if caller.name.is_empty() { "a client" } else { &caller.name };
@@ -241,7 +250,9 @@ impl Watched {
     pub(super) fn drift(&self) -> Vec<Drifting> {
         let mut drift = drifting(&lock(&self.all), &self.inputs);
         for (output, of) in self.answers.drift() {
-            let name = |feature| self.profile.outputs.get(&*output).map_or_else(String::new, |it| it.name_of(feature));
+            let name = |feature| {
+                self.profile.outputs.get(&*output).map_or_else(String::new, |it| it.name_of(feature))
+            };
             extend(&mut drift, &output, of, name);
         }
         drift
@@ -252,11 +263,11 @@ impl Watched {
         let callers = self.callers.load();
         let mut clients: Vec<&Arc<Caller>> = callers.values().collect();
         clients.sort_by(|left, right| left.name.cmp(&right.name));
-        let clients: Vec<Value> =
-            clients.into_iter().map(|caller| caller.to_json(&self.inputs)).collect();
-        let drift = self.drift().into_iter().map(
-            |drift| json!({"input": *drift.input, "feature": drift.feature, "index": drift.index}),
-        );
+        let clients: Vec<Value> = clients.into_iter().map(|caller| caller.to_json(&self.inputs)).collect();
+        let drift = self
+            .drift()
+            .into_iter()
+            .map(|drift| json!({"input": *drift.input, "feature": drift.feature, "index": drift.index}));
         json!({
             "model": *self.model,
             "signature": *self.signature,
@@ -287,7 +298,8 @@ impl Caller {
     }
 
     fn is_idle(&self, now: SystemTime) -> bool {
-        let idle = |state: MutexGuard<'_, State>| now.duration_since(state.last).is_ok_and(|idle| idle >= IDLE);
+        let idle =
+            |state: MutexGuard<'_, State>| now.duration_since(state.last).is_ok_and(|idle| idle >= IDLE);
         try_lock(&self.state).is_some_and(idle)
     }
 

@@ -117,7 +117,10 @@ mod tests {
         let (shown, unlisted) = found.to_json();
         assert_eq!((shown.len(), unlisted), (2, 0));
         assert_eq!((&shown[0]["requests"], &shown[0]["text"]), (&json!(2), &json!("two")));
-        assert_eq!((&shown[0]["first"], &shown[0]["last"]), (&json!("1970-01-01T00:00:01Z"), &json!("1970-01-01T00:00:02Z")));
+        assert_eq!(
+            (&shown[0]["first"], &shown[0]["last"]),
+            (&json!("1970-01-01T00:00:01Z"), &json!("1970-01-01T00:00:02Z"))
+        );
     }
 
     #[test]

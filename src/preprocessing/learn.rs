@@ -75,7 +75,13 @@ impl Learning {
     }
 
     /// Adds the values of a request that conforms. It is left out while another thread adds one.
-    pub(crate) fn add(&self, signature: &Signature, message: &Rope, inputs: &[InputView], sample: &mut Sample) {
+    pub(crate) fn add(
+        &self,
+        signature: &Signature,
+        message: &Rope,
+        inputs: &[InputView],
+        sample: &mut Sample,
+    ) {
         let Some(mut stats) = try_lock(&self.inputs) else {
             self.missed.fetch_add(1, Relaxed);
             return;
@@ -90,7 +96,9 @@ impl Learning {
             let Some(of) = stats.get_mut(&input.key) else { continue };
             if of.dtype() == DataType::STRING {
                 let texts = values::strings(message, &input.tensor, MAX_TEXTS, MAX_TEXT);
-                texts.iter().for_each(|text| of.add_text(text));
+                for text in &texts {
+                    of.add_text(text);
+                }
                 rows = rows.max(texts.len());
             } else if sample.read(message, &input.tensor, of.by(), of.features(), Budget::default()) {
                 of.add(0, &sample.values);
@@ -104,8 +112,14 @@ impl Learning {
     }
 
     /// Statistics for an input that is seen for the first time; `None` if there are too many.
-    fn stats(&self, info: &TensorInfo, input: &InputView, known: &BTreeMap<String, TensorStats>) -> Option<TensorStats> {
-        let shape: Vec<u64> = input.tensor.shape.iter().filter_map(|size| u64::try_from(*size).ok()).collect();
+    fn stats(
+        &self,
+        info: &TensorInfo,
+        input: &InputView,
+        known: &BTreeMap<String, TensorStats>,
+    ) -> Option<TensorStats> {
+        let shape: Vec<u64> =
+            input.tensor.shape.iter().filter_map(|size| u64::try_from(*size).ok()).collect();
         let by = By::of_shape(&shape);
         let features = by.features(shape.last().copied().unwrap_or(1));
         let used: usize = known.values().map(TensorStats::features).sum();
@@ -170,7 +184,9 @@ impl super::Preprocessing {
         });
         if let Some(busy) = busy {
             let Wanted { model, signature, .. } = &busy.wanted;
-            return Err(format!("a profile of `{model}`, `{signature}` is being made (POST /profile/forget ends that)"));
+            return Err(format!(
+                "a profile of `{model}`, `{signature}` is being made (POST /profile/forget ends that)"
+            ));
         }
         self.update_active();
         Ok(())

@@ -33,7 +33,10 @@ pub(super) struct Rolling {
 pub(super) enum Decision {
     /// Nothing yet.
     Open,
-    Found { finding: CallerFinding, always_outside: bool },
+    Found {
+        finding: CallerFinding,
+        always_outside: bool,
+    },
     /// What was found before is over.
     Clear,
 }

@@ -51,7 +51,15 @@ mod tests {
         metrics.would_reject("", "TOO_LARGE", &client);
         metrics.finding("x", "SHIFTED", &client);
         let feature = || "3".to_owned();
-        set_drift(model, vec![FeatureDrift { signature: "s".to_owned(), input: "x".to_owned(), feature: feature(), index: 0.25 }]);
+        set_drift(
+            model,
+            vec![FeatureDrift {
+                signature: "s".to_owned(),
+                input: "x".to_owned(),
+                feature: feature(),
+                index: 0.25,
+            }],
+        );
         stage_seconds(Stage::Scan, 0.000_002);
         set_inflight(1, 2, 3, 4);
         set_log_losses(0, 0);

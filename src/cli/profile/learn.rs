@@ -27,7 +27,8 @@ pub(super) fn learn(arguments: &LearnArgs) -> Result<(), Failure> {
         }
     };
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let mut path = format!("/profile/learn?model={}&requests={}", encoded(&arguments.model), arguments.requests);
+    let mut path =
+        format!("/profile/learn?model={}&requests={}", encoded(&arguments.model), arguments.requests);
     if let Some(signature) = &arguments.signature_name {
         path += &format!("&signature={}", encoded(signature));
     }
