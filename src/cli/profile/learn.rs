@@ -16,6 +16,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// For one answer of the sidecar.
 const ANSWER: Duration = Duration::from_secs(30);
 
+#[expect(clippy::disallowed_methods, reason = "a command line waits here, and no request")]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
 pub(super) fn learn(arguments: &LearnArgs) -> Result<(), Failure> {
     let address = arguments.admin.address()?;
     let token = arguments.token.read()?;
@@ -30,7 +35,7 @@ pub(super) fn learn(arguments: &LearnArgs) -> Result<(), Failure> {
     let mut path =
         format!("/profile/learn?model={}&requests={}", encoded(&arguments.model), arguments.requests);
     if let Some(signature) = &arguments.signature_name {
-        path += &format!("&signature={}", encoded(signature));
+        path = format!("{path}&signature={}", encoded(signature));
     }
     if arguments.strings {
         path += "&strings=true";
@@ -42,7 +47,7 @@ pub(super) fn learn(arguments: &LearnArgs) -> Result<(), Failure> {
         if shown {
             render::progress(&format!("{} of {} requests", learned["requests"], learned["wanted"]));
         }
-        std::thread::sleep(PAUSE);
+        pause();
         learned = ask("/profile/learned")?;
     }
     if shown {

@@ -43,7 +43,7 @@ async fn one_answer_to_different_requests_is_found_and_one_to_the_same_request_i
     setup.fake.script(PREDICT, 400, answer(setup.model, 0.5));
     let same = scaled(&mut random);
     for _ in 0..100 {
-        assert_eq!(warnings(&setup.send("health", &[same.clone()]).await.ok()), [""; 0]);
+        assert_eq!(warnings(&setup.send("health", std::slice::from_ref(&same)).await.ok()), [""; 0]);
     }
     let mut found = 0;
     for _ in 0..100 {

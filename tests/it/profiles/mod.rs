@@ -57,7 +57,9 @@ fn raw(row: &[f64]) -> Vec<f64> {
 
 fn describe(rows: &[Vec<f64>]) -> TensorProfile {
     let mut stats = TensorStats::new(DataType::FLOAT, By::Feature, FEATURES);
-    rows.iter().for_each(|row| stats.add(0, row));
+    for row in rows {
+        stats.add(0, row);
+    }
     stats.profile()
 }
 
