@@ -17,6 +17,7 @@ pub mod rest;
 mod retry;
 
 pub mod config;
+pub mod dataset;
 mod fault;
 pub mod proto;
 mod tasks;
@@ -25,6 +26,7 @@ mod telemetry;
 pub mod transport;
 
 pub mod limiter;
+mod preprocessing;
 mod runs;
 mod upstream;
 

@@ -72,8 +72,18 @@ fn calls() -> Vec<Printed> {
 fn every_command_in_the_documentation_is_known_with_its_flags() {
     let known = Cli::command();
     for Printed { page, words } in commands() {
-        for name in words[1..].iter().take_while(|word| !word.starts_with('-')).filter(|word| *word != "|") {
-            assert!(known.find_subcommand(name).is_some(), "{page}: {words:?}: no command `{name}`");
+        let (mut parent, mut command) = (&known, Some(&known));
+        for name in words[1..].iter().take_while(|word| !word.starts_with('-')) {
+            match command {
+                _ if name == "|" => command = Some(parent),
+                Some(of) if of.has_subcommands() => {
+                    let found = of.find_subcommand(name);
+                    assert!(found.is_some(), "{page}: {words:?}: no command `{name}`");
+                    (parent, command) = (of, found);
+                }
+                // The arguments of a command.
+                _ => {}
+            }
         }
     }
     let calls = calls();

@@ -1,6 +1,8 @@
 //! The command line: from arguments to a command, and from its outcome to an exit code.
 mod admin;
 mod args;
+#[cfg(test)]
+mod args_tests;
 mod batch_probe;
 mod batching;
 mod check;
@@ -11,6 +13,7 @@ mod example;
 mod explain;
 mod fixes;
 mod healthcheck;
+mod profile;
 mod render;
 mod run;
 mod settings;
@@ -111,6 +114,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             batch_probe::batch_probe(&arguments, matches).map(|()| Exit::Success)
         }
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
+        Command::Profile(arguments) => profile::profile(&arguments),
         Command::Fixes(arguments) => fixes::fixes(&arguments).map(|()| Exit::Success),
         Command::Drain(arguments) => drain::drain(&arguments).map(|()| Exit::Success),
         Command::Undrain(arguments) => drain::undrain(&arguments).map(|()| Exit::Success),

@@ -138,7 +138,9 @@ pub(super) fn warnings(command: &clap::Command) -> Vec<String> {
 }
 
 fn unknown(command: &clap::Command, set: &[(String, String)]) -> Vec<String> {
-    let flags = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let commands = command.get_subcommands();
+    let inner = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+    let flags = commands.chain(inner).flat_map(clap::Command::get_arguments);
     let known: Vec<String> =
         flags.filter_map(|flag| Some(flag.get_env()?.to_string_lossy().into_owned())).collect();
     let mut warnings = Vec::new();

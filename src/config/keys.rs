@@ -7,6 +7,7 @@ use super::cursor::Cursor;
 use super::format::{Maybe, Numbers, Renames, Texts, UnlessZero};
 use super::identity::Sources;
 use super::problem::Problem;
+use super::profile_check::{Check, ProfilePath};
 use super::rule_keys::RuleKeys;
 use super::rules::{RuleKey, Rules};
 use super::scalars::{
@@ -130,6 +131,7 @@ pub(super) static POLICY: Table<Policy> = Table {
         small_ints: Choice(&[("warn", SmallInts::Warn), ("allow", SmallInts::Allow), ("refuse", SmallInts::Refuse)]), live, "Whether integers of 8 or 16 bits are cast where a float type is declared. Each number stays exact, but the model may take pixels or PCM samples scaled; `warn` says so in `tfs-sidecar-warning`.";
         short_lists: Choice(&[("refuse", ShortLists::Refuse), ("allow", ShortLists::Allow)]), live, "What happens to a list of several values that is shorter than its shape. TensorFlow repeats the last value.";
         shield_ranks: OnOff, live, "Refuses wrong ranks also in mode `observe` and under `unrepairable: forward`, which otherwise forward them as the client sent them. With oneDNN on (the default on current CPUs), an input of rank 2 or 3 for a convolution ends the whole TF Serving process. Mode `off` always forwards.";
+        profile_check: Check, live, "What happens to requests whose values do not look like the training data (`profile`). `warn` forwards them with a warning (`tfs-sidecar-warning`), `refuse` refuses them, `off` does not look. Of each input at most `budget` values (4096) of `sample` rows (64) are looked at, and one answer in `answers` (64). See [preprocessing.md](preprocessing.md).";
         explain_upstream: OnOff, live, "Appends an explanation to known error texts of TF Serving: what they mean and who can fix it (docs/errors.md). Never in mode `off`.";
     },
     ..Table::EMPTY
@@ -147,6 +149,7 @@ static DEFAULTS: Table<Policy> = Table {
 static POLICY_WITH_RULES: Table<Policy> = Table {
     base: Some(&POLICY),
     keys: keys! { Policy;
+        profile = Field::<Policy, _, _> { get: |policy| &policy.profile, get_mut: |policy| &mut policy.profile, format: ProfilePath }, live, "A file that says what the training data looked like, as `tfs-sidecar profile build` makes it. Requests are compared with it. It is read again when it changes.";
         rules = Rules { opt_in: true }, live, "Switches rules of tier 1 off and rules of tier 2 on, by name. Some rules take a list of inputs instead of a switch. Rules of tier 2 assume something about one model, so `defaults` does not take them.";
     },
     ..Table::EMPTY

@@ -9,6 +9,8 @@ mod identity;
 mod keys;
 pub mod load;
 mod problem;
+mod profile_check;
+pub(crate) mod profiles;
 #[cfg(test)]
 mod reference;
 mod rule_keys;

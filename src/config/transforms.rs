@@ -36,8 +36,9 @@ pub(super) fn read(at: &Cursor<'_>) -> Option<Transforms> {
     let items = items(at, "a list of transforms", MAX)?;
     let mut all = Vec::new();
     for item in items {
-        if let Some(transform) = one(at, item)? {
-            all.push(transform);
+        match one(at, item)? {
+            Item::On(transform) => all.push(transform),
+            Item::Off => {}
         }
     }
     for (index, transform) in all.iter().enumerate() {
@@ -49,8 +50,14 @@ pub(super) fn read(at: &Cursor<'_>) -> Option<Transforms> {
     Some(Transforms { list: all, bound: None })
 }
 
-/// The outer `None`: a problem was reported. The inner one: the transform is off.
-fn one(at: &Cursor<'_>, item: &Node) -> Option<Option<Transform>> {
+/// An item of the list.
+enum Item {
+    On(Transform),
+    Off,
+}
+
+/// `None` if a problem was reported.
+fn one(at: &Cursor<'_>, item: &Node) -> Option<Item> {
     let entry = match &item.value {
         Value::Map(entries) if entries.len() == 1 => entries.first()?,
         _ => {
@@ -61,14 +68,14 @@ fn one(at: &Cursor<'_>, item: &Node) -> Option<Option<Transform>> {
     };
     let cursor = at.item(item).child(entry);
     match entry.key.as_str() {
-        "standardize" => standardize(&cursor).map(Some),
-        "scale" => scale(&cursor).map(Some),
-        "clip" => clip(&cursor).map(Some),
-        "transpose" => transpose(&cursor).map(Some),
+        "standardize" => standardize(&cursor).map(Item::On),
+        "scale" => scale(&cursor).map(Item::On),
+        "clip" => clip(&cursor).map(Item::On),
+        "transpose" => transpose(&cursor).map(Item::On),
         "decode_base64" => switch(&cursor, Transform::DecodeBase64),
         "lowercase" => switch(&cursor, Transform::Lowercase),
-        "decode_image" => image(&cursor).map(Some),
-        "relabel_dtype" => relabel(&cursor).map(Some),
+        "decode_image" => image(&cursor).map(Item::On),
+        "relabel_dtype" => relabel(&cursor).map(Item::On),
         name => {
             let hint = match nearest(name, NAMES.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -80,8 +87,8 @@ fn one(at: &Cursor<'_>, item: &Node) -> Option<Option<Transform>> {
     }
 }
 
-fn switch(at: &Cursor<'_>, transform: Transform) -> Option<Option<Transform>> {
-    at.scalar(&OnOff).map(|on| on.then_some(transform))
+fn switch(at: &Cursor<'_>, transform: Transform) -> Option<Item> {
+    at.scalar(&OnOff).map(|on| if on { Item::On(transform) } else { Item::Off })
 }
 
 fn standardize(at: &Cursor<'_>) -> Option<Transform> {

@@ -89,6 +89,11 @@ impl<'a> Spec<'a> {
             | Reason::InputExtra
             | Reason::OutputUnknown
             | Reason::NotAnExample
+            | Reason::FarOutOfRange
+            | Reason::NotFinite
+            | Reason::UnknownCategory
+            | Reason::EmptyText
+            | Reason::Shifted
             | Reason::Malformed => Self::new(Code::InvalidArgument, Blame::Client),
         };
         Self { reason: Some(reason), ..spec }

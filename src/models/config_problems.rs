@@ -2,9 +2,10 @@
 //! that their dtypes cannot hold.
 use std::fmt;
 
+use crate::profile::By;
 use crate::repair::RuleValues;
 use crate::repair::notation;
-use crate::repair::policy::{Literal, ModelPolicy, Policy};
+use crate::repair::policy::{Literal, ModelPolicy, Policy, ProfileFile, ReadProfile};
 use crate::repair::report::ascii;
 use crate::repair::rules::{ALIASES, DEFAULT, DROP_EXTRA, PAD, PAD_MASK, PAD_VALUE};
 use crate::repair::transform::{Bound, CERTAIN, When, unsuited};
@@ -38,13 +39,14 @@ pub(crate) fn config_problems(
     for name in policy.defaults.values.inputs(&DROP_EXTRA).filter(|name| declares(name)) {
         found.add(&format!("rules.drop_extra.{name}"), "every signature has this input: it is never dropped");
     }
+    found.profile_of_model(&policy.defaults, signatures);
     for (name, settings) in &policy.signatures {
         let Some(signature) = signatures.get(name) else {
             let known: Vec<&str> = signatures.servable().map(|signature| signature.name.as_str()).collect();
             found.add(&format!("signatures.{name}"), &unknown("the model", "signature", name, &known));
             continue;
         };
-        found.signature(signature, settings, &policy.defaults.values);
+        found.signature(signature, settings, &policy.defaults);
     }
     found.problems
 }
@@ -60,8 +62,12 @@ impl Found {
     }
 
     /// `inherited` is what is set for the model; the inputs that it drops are checked there.
-    fn signature(&mut self, signature: &Signature, settings: &Policy, inherited: &RuleValues) {
+    fn signature(&mut self, signature: &Signature, settings: &Policy, model: &Policy) {
+        let (inherited, inherited_profile) = (&model.values, model.profile.as_ref());
         let at = format!("signatures.{}", signature.name);
+        if let Some(file) = settings.profile.as_ref().filter(|file| inherited_profile != Some(file)) {
+            self.profile(&format!("{at}.profile"), signature, file);
+        }
         for name in settings.values.inputs(&DROP_EXTRA) {
             if !inherited.has_input(&DROP_EXTRA, name) && signature.input(name).is_some() {
                 let what = "the signature has this input: it is never dropped";
@@ -118,6 +124,55 @@ impl Found {
             _ => {
                 let what = "`when: raw` needs a `profile` with a raw side of this input";
                 self.add(&key("when"), &not_made(what));
+            }
+        }
+    }
+
+    /// The profile of a model is of the signature that it names, or of the only one.
+    fn profile_of_model(&mut self, settings: &Policy, signatures: &Signatures) {
+        let Some(file) = &settings.profile else { return };
+        let named = file.read.as_ref().and_then(|read| read.profile.signature.as_deref());
+        let known: Vec<&str> = signatures.servable().map(|signature| signature.name.as_str()).collect();
+        match (named, &known[..]) {
+            (Some(name), _) => match signatures.get(name) {
+                Some(signature) => self.profile("profile", signature, file),
+                None => self.add("profile", &unknown("the model", "signature", name, &known)),
+            },
+            (None, [only]) => {
+                if let Some(signature) = signatures.get(only) {
+                    self.profile("profile", signature, file);
+                }
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// What a profile says of inputs that the signature does not have, or declares otherwise.
+    fn profile(&mut self, key: &str, signature: &Signature, file: &ProfileFile) {
+        let Some(ReadProfile { profile, .. }) = &file.read else { return };
+        if let Some(name) = profile.signature.as_ref().filter(|name| **name != signature.name) {
+            self.add(key, &format!("the profile is of signature `{}`: it is ignored", ascii(name)));
+            return;
+        }
+        for (name, of) in &profile.inputs {
+            let Some(info) = signature.input(name) else {
+                self.add(key, &format!("the profile has another input: {}", no_input(signature, name)));
+                continue;
+            };
+            let declared = info.shape.dims().and_then(|dims| dims.last()).filter(|size| **size >= 0);
+            let name = ascii(name);
+            if (info.dtype == DataType::STRING) != of.text.is_some() {
+                let what =
+                    format!("the profile has {} for input `{name}`, which is {}", of.dtype, info.dtype);
+                self.add(key, &format!("{what}: it is ignored"));
+            } else if of.by != By::Whole
+                && let Some(declared) = declared
+                && *declared != of.features.len() as i64
+            {
+                let features = of.features.len();
+                let what =
+                    format!("the profile has {features} features of input `{name}`, which has {declared}");
+                self.add(key, &format!("{what}: it is ignored"));
             }
         }
     }

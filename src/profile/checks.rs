@@ -1,5 +1,5 @@
 //! What is computed once from a profile, so that a value costs a few comparisons.
-use super::likelihood::{Density, finite};
+use super::likelihood::{Density, RawOrProfile, finite};
 use super::model::FeatureProfile;
 use super::{By, Scaler, TensorProfile};
 use crate::tensor::{Class, DataType};
@@ -32,6 +32,7 @@ pub struct Checks {
     pub(super) scaler: Option<Scaler>,
     /// Cells of equal shares that are counted to see drift, by feature: upper bounds, shares.
     pub(super) shares: Vec<[f64; 8]>,
+    raw_or_profile: Option<RawOrProfile>,
 }
 
 /// 1.5 * 2^52: an `f64` of this size has no fraction bits.
@@ -60,7 +61,12 @@ impl Checks {
             by: profile.by,
             dtype: profile.dtype,
             names: profile.names.clone(),
-            low: each(&|feature| bound(feature, feature.min - margin(feature), f64::NEG_INFINITY)),
+            low: each(&|feature| {
+                let low = feature.min - margin(feature);
+                // A negative value is excluded where the training data has none.
+                let low = if feature.min >= 0.0 { low.max(-rounding * feature.max) } else { low };
+                bound(feature, low, f64::NEG_INFINITY)
+            }),
             high: each(&|feature| bound(feature, feature.max + margin(feature), f64::INFINITY)),
             far_low: each(&|feature| bound(feature, feature.min - 3.0 * range(feature), f64::NEG_INFINITY)),
             far_high: each(&|feature| bound(feature, feature.max + 3.0 * range(feature), f64::INFINITY)),
@@ -78,6 +84,7 @@ impl Checks {
             raw,
             raw_density,
             scaler: profile.scaler.clone(),
+            raw_or_profile: RawOrProfile::new(profile),
         })
     }
 
@@ -94,6 +101,11 @@ impl Checks {
     /// How people refer to a feature: its name, else its position.
     pub fn name(&self, feature: usize) -> String {
         self.names.get(feature).cloned().unwrap_or_else(|| feature.to_string())
+    }
+
+    /// Tells raw rows from prepared ones; `None` if the profile has neither `raw` nor a scaler.
+    pub fn raw_or_profile(&self) -> Option<&RawOrProfile> {
+        self.raw_or_profile.as_ref()
     }
 
     /// Whether the training data excludes the value: beyond its range and a margin of 1 %, a fraction

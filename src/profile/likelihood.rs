@@ -92,9 +92,11 @@ impl Density {
     /// The same, and whether the value is an atom: one that has a share of its own. A map that
     /// stretches the values leaves the share of an atom as it is.
     pub(super) fn log_or_atom(&self, value: f64) -> (f64, bool) {
-        let at = self.atoms.partition_point(|(atom, _)| *atom < value - self.atom_width);
+        // A client writes fewer digits than the profile has.
+        let rounding = 1e-6 * value.abs() + 1e-9 * self.range;
+        let at = self.atoms.partition_point(|(atom, _)| *atom < value - rounding);
         if let Some((atom, density)) = self.atoms.get(at)
-            && (atom - value).abs() <= self.atom_width
+            && (atom - value).abs() <= rounding
         {
             return (*density, true);
         }
@@ -117,11 +119,16 @@ impl Density {
     pub(super) fn mass(&self, low: f64, high: f64) -> f64 {
         if self.discrete {
             let inside = self.atoms.iter().filter(|(atom, _)| (low..=high).contains(atom));
-            return inside.map(|(_, log)| log.exp() * 2.0 * self.atom_width).sum();
+            let sparse = self.zero >= 0.5 && self.zero < 1.0;
+            let inside = inside.filter(|(atom, _)| !sparse || *atom != 0.0);
+            let share: f64 = inside.map(|(_, log)| log.exp() * 2.0 * self.atom_width).sum();
+            return if sparse { share / (1.0 - self.zero) } else { share };
         }
-        if self.zero >= 0.5 && self.zero < 1.0 && self.knots[0] >= 0.0 {
-            let others = self.below(high) - self.below(low.max(0.0));
-            return (1.5 * others / (1.0 - self.zero)).clamp(0.0, 1.0);
+        if self.knots[0] >= 0.0 && low <= 0.0 && high >= 0.0 && self.zero < 1.0 {
+            // The share of zeros is known exactly.
+            let others = 1.5 * (self.below(high) - self.below(0.0)).max(0.0);
+            let sparse = self.zero >= 0.5;
+            return if sparse { others / (1.0 - self.zero) } else { others + self.zero }.clamp(0.0, 1.0);
         }
         let zero = if low <= 0.0 && high >= 0.0 { self.zero } else { 0.0 };
         (1.5 * (self.below(high) - self.below(low)) + zero).clamp(0.0, 1.0)

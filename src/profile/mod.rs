@@ -1,6 +1,8 @@
 //! What training data looks like, so that live traffic can be compared with it.
 mod answers;
 mod checks;
+pub mod compare;
+pub mod describe;
 mod drift;
 mod evidence;
 mod file;
@@ -13,6 +15,9 @@ mod rows;
 mod sample;
 mod trial;
 mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use answers::{AnswerWatch, CONSTANT_AFTER, hash_values};
 pub use checks::Checks;

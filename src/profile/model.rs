@@ -113,6 +113,11 @@ impl By {
     pub(super) const ALL: [(Self, &'static str); 3] =
         [(Self::Feature, "feature"), (Self::Channel, "channel"), (Self::Whole, "whole")];
 
+    /// Reads `feature`, `channel` or `whole`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| *name == text).map(|(by, _)| *by)
+    }
+
     /// `feature`, `channel` or `whole`.
     pub fn name(self) -> &'static str {
         match self {

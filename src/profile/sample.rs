@@ -221,17 +221,18 @@ impl Plan {
         plan.rows = budget.rows.max(1).min(groups).min(usize::try_from(total_rows).unwrap_or(usize::MAX));
         plan.groups = (groups / plan.rows).clamp(1, row_groups);
         if counted && elements > MAX_COUNTED as u64 {
-            plan.prefix(MAX_COUNTED);
+            plan.prefix(MAX_COUNTED, groups);
         }
         Some(plan)
     }
 
-    /// Reads only the first elements.
-    fn prefix(&mut self, elements: usize) {
+    /// Reads only groups of the first elements, at most this many.
+    fn prefix(&mut self, elements: usize, groups: usize) {
         let row = self.row_groups * self.features;
         let whole = elements / row;
         self.prefix = Some(whole);
         self.rows = self.rows.min(whole.max(1));
+        self.groups = (groups / self.rows).clamp(1, self.row_groups);
         if whole == 0 {
             self.groups = self.groups.min((elements / self.features).max(1));
         }

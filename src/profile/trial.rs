@@ -7,17 +7,19 @@ use super::mistakes::{Form, Hypothesis, MAX_HYPOTHESES, Suspects, propose, sprea
 use super::moments::same;
 
 /// After how many informative rows the trial may decide; after the last it ends.
-const DECISIONS: [u32; 4] = [40, 80, 120, 160];
+const DECISIONS: [u32; 6] = [40, 60, 80, 120, 160, 240];
 /// Rows after which it ends although few of them said anything.
 const MOST_ROWS: u32 = 1000;
 /// Trials of one window.
-pub(super) const MAX_TRIALS: u32 = 4;
+pub(super) const MAX_TRIALS: u32 = 16;
 /// Values of a row that are tried.
 const MAX_VALUES: usize = 256;
 /// Groups of a row (pixels, time steps) from which it is an observation of its own kind.
 pub(super) const MANY_GROUPS: usize = 64;
 /// The share of values that must be back within the training data.
 const BACK: f64 = 0.9;
+/// The share of a row's values that must be where the mistake puts them.
+const IN_BAND: f64 = 0.8;
 /// The false-alarm rate of a window, divided among all that is tried, as a natural logarithm.
 fn threshold() -> f64 {
     (1e6 * MAX_HYPOTHESES as f64 * f64::from(MAX_TRIALS)).ln()
@@ -120,6 +122,7 @@ impl Trial {
             return Outcome::Nothing;
         }
         let groups = row.len() / width;
+        let mut says_something = true;
         if !self.outside.is_empty() {
             let (mut excluded, mut all) = (0_u32, 0_u32);
             for group in row.chunks_exact(width) {
@@ -128,25 +131,34 @@ impl Trial {
                     all += u32::from(informs(checks, *at, group[*at]));
                 }
             }
-            if all == 0 {
-                return Outcome::Continue;
+            if all > 0 {
+                self.excluded.add(f64::from(excluded) >= self.share * f64::from(all));
             }
-            self.excluded.add(f64::from(excluded) >= self.share * f64::from(all));
+            says_something = all > 0;
         }
-        self.informative += 1;
+        self.informative += u32::from(says_something);
         for tried in &mut self.tried {
             let most = (MAX_VALUES / tried.hypothesis.features.len().max(1)).max(1);
             let step = groups.div_ceil(most).max(1);
             tried.add(checks, row.chunks_exact(width).step_by(step));
         }
+        if !says_something {
+            return Outcome::Continue;
+        }
+        if self.informative.is_multiple_of(8) {
+            let shared = self.excluded.log();
+            self.tried.retain(|tried| tried.is_open(shared));
+            if self.tried.is_empty() {
+                return Outcome::Nothing;
+            }
+        }
         match DECISIONS.get(self.decision) {
             Some(rows) if self.informative >= *rows => {
                 self.decision += 1;
-                match self.decide(checks) {
-                    Some(found) => Outcome::Found(found.into()),
-                    None if self.decision == DECISIONS.len() => Outcome::Nothing,
-                    None => Outcome::Continue,
+                if let Some(found) = self.decide(checks) {
+                    return Outcome::Found(found.into());
                 }
+                if self.decision == DECISIONS.len() { Outcome::Nothing } else { Outcome::Continue }
             }
             _ => Outcome::Continue,
         }
@@ -156,7 +168,7 @@ impl Trial {
         let passing: Vec<&Tried> = self.tried.iter().filter(|tried| self.holds(checks, tried)).collect();
         let best = passing.iter().map(|tried| tried.fit).fold(f64::NEG_INFINITY, f64::max);
         // Where two mistakes come to the same, the usual one is named.
-        let margin = 0.5 * f64::from(self.informative);
+        let margin = 0.02 * f64::from(self.informative);
         let order = |tried: &&&Tried| Mistake::ALL.iter().position(|known| *known == tried.hypothesis.mistake);
         let close = passing.iter().filter(|tried| tried.fit >= best - margin);
         let first = close.clone().filter_map(|tried| order(&tried)).min()?;
@@ -209,7 +221,7 @@ impl Trial {
             {
                 return true;
             }
-            _ if features.len() >= 3 => 0.5,
+            _ if features.len() >= 3 => 0.4,
             _ => 0.35,
         };
         mean <= limit
@@ -227,7 +239,7 @@ impl Tried {
         let mut bands = Vec::new();
         let evidence = match (&hypothesis.form, only_moved) {
             // A code must be one that training never had; a slice of it has it rarely at most.
-            (Form::Code(_) | Form::Constant(_), _) => Some(Evidence::new(0.05)),
+            (Form::Code(_) | Form::Constant(_), _) => Some(Evidence::new(0.02)),
             (Form::From(_) | Form::Ids(_), true) => return None,
             (_, false) => None,
             (_, true) => {
@@ -248,8 +260,8 @@ impl Tried {
                 mass /= kept.len() as f64;
                 hypothesis.keep(&kept);
                 // By Markov's inequality at most this share of the rows of the training data has
-                // nine in ten values there.
-                Some(Evidence::new((mass / BACK * 1.1 + 0.02).clamp(0.25, 0.9)))
+                // eight in ten values there.
+                Some(Evidence::new((mass / IN_BAND * 1.1 + 0.02).clamp(0.25, 0.9)))
             }
         };
         let scores = vec![Score::default(); hypothesis.features.len()];
@@ -265,7 +277,7 @@ impl Tried {
                 let value = group[feature];
                 let Some(judged) = judge(checks, &self.hypothesis.form, at, feature, group) else { continue };
                 score.fits(checks, &self.hypothesis.form, feature, judged.mended);
-                if !informs(checks, feature, value) {
+                if !informs(checks, feature, value) && self.hypothesis.form.keeps_zero(at) {
                     continue;
                 }
                 values += 1;
@@ -291,18 +303,26 @@ impl Tried {
                 score.rows += 1;
             }
         }
+        if let Some(evidence) = &mut self.evidence {
+            match &self.hypothesis.form {
+                Form::Code(_) => evidence.add(events > 0),
+                _ if values > 0 => evidence.add(f64::from(events) >= IN_BAND * f64::from(values)),
+                _ => {}
+            }
+        }
         if count == 0 {
             return;
         }
         // The values of a row count as one, however many they are: they may all depend on each other.
         self.ratio += ratio / f64::from(count);
         self.fit += fit / f64::from(count);
-        if let Some(evidence) = &mut self.evidence {
-            evidence.add(match &self.hypothesis.form {
-                Form::Code(_) => events > 0,
-                _ => f64::from(events) >= BACK * f64::from(values),
-            });
-        }
+    }
+
+    /// Whether more rows may still decide for the mistake.
+    fn is_open(&self, shared: f64) -> bool {
+        let evidence = self.evidence.as_ref().map_or(shared, Evidence::log);
+        let is_back = |score: &Score| f64::from(score.back) >= 0.8 * f64::from(score.values);
+        evidence > -8.0 && self.ratio > -20.0 && self.scores.iter().all(is_back)
     }
 
     /// Whether nearly all values, as they came, are ten ranges outside of the training data.
@@ -368,6 +388,18 @@ impl Hypothesis {
     }
 }
 
+impl Form {
+    /// Whether a zero stays a zero, so that it says nothing about the mistake.
+    fn keeps_zero(&self, at: usize) -> bool {
+        match self {
+            Self::Affine(all) => all[at].1 == 0.0,
+            Self::Function(function) => function.apply(0.0).0 == 0.0,
+            Self::Code(_) | Self::From(_) => true,
+            Self::Raw | Self::Constant(_) | Self::Ids(_) => false,
+        }
+    }
+}
+
 /// Whether a value says something about its scale: not a zero where most are zero.
 fn informs(checks: &Checks, feature: usize, value: f64) -> bool {
     value != 0.0 || checks.features[feature].zero < 0.5
@@ -379,7 +411,7 @@ fn target<'a>(checks: &'a Checks, form: &Form, feature: usize) -> Option<&'a Den
     all.get(feature)?.as_ref()
 }
 
-/// Where nearly all values of a feature are if the mistake was made.
+/// Where the values of a feature are if the mistake was made, all but 2 %.
 fn band(checks: &Checks, form: &Form, at: usize, feature: usize) -> Option<(f64, f64)> {
     let quantiles = target(checks, form, feature)?.quantiles();
     let (low, high) = (*quantiles.first()?, *quantiles.last()?);
@@ -389,7 +421,7 @@ fn band(checks: &Checks, form: &Form, at: usize, feature: usize) -> Option<(f64,
         Form::Raw => (low, high),
         _ => return None,
     };
-    let slack = 0.05 * (other - one).abs();
+    let slack = 0.01 * (other - one).abs();
     let band = (one.min(other) - slack, one.max(other) + slack);
     (band.0.is_finite() && band.1.is_finite()).then_some(band)
 }
@@ -401,7 +433,7 @@ fn judge(checks: &Checks, form: &Form, at: usize, feature: usize, group: &[f64])
     let excluded = checks.excludes(feature, value);
     let (fit, back, mended) = match form {
         Form::Code(codes) if same(codes[at], value) => {
-            (density.certain() - std::f64::consts::LN_2, true, f64::NAN)
+            (density.certain() + RARE, true, f64::NAN)
         }
         Form::Constant(codes) if same(codes[at], value) => (density.certain(), true, f64::NAN),
         _ if !value.is_finite() && !excluded => return None,
@@ -417,7 +449,9 @@ fn judge(checks: &Checks, form: &Form, at: usize, feature: usize, group: &[f64])
         }
         Form::Raw => {
             let raw = checks.raw_density[feature].as_ref()?;
-            (raw.log(value), raw.contains(value), value)
+            // The same data has two profiles that differ a little: one that explains it by a function
+            // is preferred.
+            (raw.log(value) - 0.5, raw.contains(value), value)
         }
         Form::From(from) => {
             let mended = *group.get(from[at])?;
@@ -437,6 +471,8 @@ fn judge(checks: &Checks, form: &Form, at: usize, feature: usize, group: &[f64])
     Some(Judged { ratio, fit, back, mended })
 }
 
+/// A code stands for one value in twenty, as a natural logarithm.
+const RARE: f64 = -3.0;
 /// The logarithm of the likelihood of a value that cannot be.
 const FLOOR: f64 = -50.0;
 
@@ -446,6 +482,6 @@ fn mend(checks: &Checks, density: &Density, feature: usize, mended: f64, stretch
         return (FLOOR, false, f64::NAN);
     }
     let (log, is_atom) = density.log_or_atom(mended);
-    let whole = checks.whole[feature] == 0.0 || (mended - mended.round()).abs() <= 1e-3;
+    let whole = checks.whole[feature] == 0.0 || (mended - mended.round()).abs() <= 1e-6 * (1.0 + mended.abs());
     (log + if is_atom { 0.0 } else { stretch }, whole && density.contains(mended), mended)
 }

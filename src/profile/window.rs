@@ -64,7 +64,7 @@ impl Window {
                 State::Trying(trial) => match trial.add(checks, row) {
                     Outcome::Continue => {}
                     Outcome::Found(found) => self.state = State::Found(found),
-                    Outcome::Nothing => self.state = State::Watching(self.rows.saturating_mul(2)),
+                    Outcome::Nothing => self.state = State::Watching(self.rows + (self.rows / 2).max(16)),
                 },
                 State::Watching(_) | State::Found(_) => {}
             }
@@ -108,8 +108,8 @@ impl Window {
         let suspects = self.suspects(checks, groups >= MANY_GROUPS);
         let is_suspicious = !suspects.outside.is_empty()
             || !suspects.coded.is_empty()
-            || suspects.moved.len() >= 3
-            || (groups >= MANY_GROUPS && !suspects.moved.is_empty());
+            || (self.rows >= 2 * FIRST_LOOK
+                && suspects.moved.len() >= if groups >= MANY_GROUPS { 1 } else { 3 });
         if is_suspicious && let Some(trial) = Trial::new(&suspects, groups) {
             self.trials += 1;
             self.state = State::Trying(trial.into());
@@ -122,7 +122,7 @@ impl Window {
         for at in 0..checks.width() {
             let (excluded, informative) = (moments.outside[at], moments.informative(checks, at));
             let share = f64::from(excluded) / informative.max(1) as f64;
-            if excluded >= 2 && share >= if many_groups { 0.02 } else { 0.4 } {
+            if excluded >= 3 && share >= if many_groups { 0.02 } else { 0.4 } {
                 outside.push(at);
             }
             if excluded >= 3

@@ -28,6 +28,7 @@ mod pad;
 mod payload;
 pub mod policy;
 pub mod problem;
+mod profile_policy;
 pub(crate) mod reason;
 pub mod report;
 mod rows;

@@ -93,6 +93,8 @@ pub(super) async fn run(
         tracer: traces.map(|to| Rc::new(Tracer::new(to))),
         clients: Arc::clone(&shared.clients),
         mistakes: Arc::clone(&shared.mistakes),
+        preprocessing: Arc::clone(&shared.preprocessing),
+        sample: std::cell::RefCell::default(),
         recent: Arc::clone(&shared.recent),
         unknown_models: Arc::clone(&shared.unknown_models),
         events: Arc::clone(&shared.events),

@@ -30,6 +30,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("generated", 3),
     ("transport", 4),
     ("limiter", 5),
+    ("preprocessing", 5),
     ("runs", 5),
     ("upstream", 5),
     ("models", 6),
@@ -54,7 +55,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("batch", "concurrency"),
     // The policy of a signature holds the settings of its batching.
     ("repair", "batch"),
-    // A profile has the numbers of a scaler, and tells raw rows from scaled ones.
+    // The policy of a signature holds what its training data looked like.
     ("repair", "profile"),
 ];
 

@@ -38,6 +38,7 @@ mod names;
 mod neighbours;
 mod outcomes;
 mod passthrough;
+mod profiles;
 mod readiness;
 mod reflection;
 mod refusals;

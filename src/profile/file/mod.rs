@@ -8,7 +8,7 @@ mod write;
 use std::fmt;
 
 use super::Profile;
-pub use crate::yaml::Place;
+use crate::yaml::Place;
 
 /// A longer file is refused before it is parsed. A profile of 4,096 features with all their values
 /// is smaller.

@@ -65,6 +65,12 @@ const WITHOUT_TENSOR: &[Reason] = &[
     Reason::Deadline,
     Reason::Draining,
     Reason::UpstreamUnavailable,
+    // Found by the comparison with the training data, whose tests hold it.
+    Reason::FarOutOfRange,
+    Reason::NotFinite,
+    Reason::UnknownCategory,
+    Reason::EmptyText,
+    Reason::Shifted,
 ];
 
 type Edit = fn(&mut Policy);

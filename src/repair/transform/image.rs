@@ -159,7 +159,9 @@ pub(super) fn resized(
     mut sink: impl FnMut(f32),
 ) {
     if from == to || resize == Resize::Off {
-        pixels.iter().for_each(|value| sink(f32::from(*value)));
+        for value in pixels {
+            sink(f32::from(*value));
+        }
         return;
     }
     let [rows, columns] = [steps(from[0], to[0]), steps(from[1], to[1])];

@@ -10,7 +10,7 @@ use crate::repair::descriptor::{Descriptor, Encoding};
 use crate::repair::policy::{Limits, Policy, SmallInts};
 use crate::repair::report::ascii;
 use crate::repair::tensor::{Planner, TensorPlan, is_small_int_for_float, small_ints_problem};
-use crate::repair::{Change, Problem, Reason, Step, ValueChange, Warning};
+use crate::repair::{Change, Problem, Reason, RuleValues, Step, ValueChange, Warning};
 use crate::signature::TensorInfo;
 use crate::tensor::{DataType, Exactness, PartialShape, Shape, ValueList};
 use crate::wire::values::Stop;
@@ -336,7 +336,7 @@ impl Stages<'_> {
     }
 
     fn when(&self) -> When {
-        self.planner.policy.input(&self.declared.alias).map_or(When::Always, |input| input.when())
+        self.planner.policy.input(&self.declared.alias).map_or(When::Always, RuleValues::when)
     }
 
     fn moved(&self) -> Option<&[usize]> {

@@ -23,7 +23,9 @@ pub struct Bound {
 /// The natural logarithm of the likelihood of a row on the `raw` side of a profile over that on the
 /// other.
 #[derive(Clone)]
-pub struct Ratio(Arc<dyn Fn(&[f64]) -> f64 + Send + Sync>);
+pub struct Ratio(Arc<OfRow>);
+
+type OfRow = dyn Fn(&[f64]) -> f64 + Send + Sync;
 
 impl Ratio {
     pub fn new(of_row: impl Fn(&[f64]) -> f64 + Send + Sync + 'static) -> Self {
