@@ -16,7 +16,6 @@ pub(super) struct NewValues<'a> {
     after: &'a Descriptor,
 }
 
-#[expect(clippy::large_enum_variant, reason = "short-lived, and one at a time")]
 enum Source<'a> {
     /// The bytes of `tensor_content` become the one string.
     Content,

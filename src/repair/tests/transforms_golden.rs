@@ -19,7 +19,7 @@ struct Numbers {
 }
 
 #[derive(serde::Deserialize)]
-struct Text {
+struct Words {
     transform: String,
     text: String,
     becomes: String,
@@ -84,7 +84,7 @@ fn numbers_are_those_of_numpy() {
 #[test]
 fn texts_are_those_of_python() {
     for line in include_str!("../../../tests/fixtures/transforms/texts.jsonl").lines() {
-        let line: Text = serde_json::from_str(line).unwrap();
+        let line: Words = serde_json::from_str(line).unwrap();
         let case = declared("x:string[-1]", "x:string[1]{a}", &format!("transform: [{}]", line.transform));
         let mut tensor = PredictRequest::decode(case.message.to_bytes()).unwrap().inputs.remove("x").unwrap();
         tensor.string_val = vec![bytes(&line.text).into()];

@@ -46,11 +46,8 @@ impl Pass {
             }
             None => Layout { features: 1, stride: 1 },
         };
-        let cast = if numbers.is_empty() {
-            None
-        } else {
-            Some(Cast::new(DataType::DOUBLE, to, Exactness::Round)?)
-        };
+        let cast =
+            if numbers.is_empty() { None } else { Some(Cast::new(DataType::DOUBLE, to, Exactness::Round)?) };
         let scatter = axes.map(|axes| Scatter::new(shape, axes, width));
         Some(Self { numbers, layout, cast, scatter, width, done: 0 })
     }
