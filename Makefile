@@ -31,7 +31,7 @@ demo-ops: ## wrong traffic of five clients in Prometheus and Alertmanager: an al
 test: test-rust attacks test-python test-browser test-deploy ## run all tests
 
 test-rust: ## run unit and integration tests
-	$(CARGO) test --locked
+	$(CARGO) test --locked --features image
 
 test-python: venv ## test the built program between Python clients and TensorFlow
 	$(CARGO) build --locked --bin tfs-sidecar
@@ -83,7 +83,7 @@ bench-rest: ## compare reading and writing JSON with sonic-rs and serde_json; wr
 	benches/run.sh rest
 
 fuzz: ## run each fuzz target for SECONDS_EACH (default 600), on stable Rust
-	@for target in scan plan apply metadata framing scan_cuts rest_request; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
+	@for target in scan plan apply metadata framing scan_cuts rest_request image_door; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
 
 bench-proxy: ## compare with Envoy, nginx and HAProxy; writes docs/performance.md (15 minutes)
 	$(RELEASE)
@@ -119,7 +119,7 @@ lint: ## check formatting and run clippy; reports and skips a tool that is not i
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \
 	else echo "lint: rustfmt is not installed, formatting is not checked"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; \
-	then $(CARGO) clippy --locked --all-targets --features demo -- -D warnings && \
+	then $(CARGO) clippy --locked --all-targets --features demo,image -- -D warnings && \
 	$(CARGO) clippy --locked --no-default-features --features demo -- -D warnings && \
 	$(CARGO) clippy --locked --test attacks --test chaos -- -D warnings; \
 	else echo "lint: clippy is not installed, lints are not checked"; fi

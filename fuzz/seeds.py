@@ -55,6 +55,21 @@ def golden(folder):
         model = MODELS.index(name) if name in MODELS else 0
         if body and len(body) <= MAX_SIZE:
             write(folder / "rest_request", bytes([model, 0]) + body)
+    images(folder)
+
+
+def images(folder):
+    """Image files, whole, cut, and with a byte changed."""
+    files = [json.loads(line) for line in (HERE / "../tests/fixtures/transforms/images.jsonl").read_text().splitlines()]
+    files = [base64.b64decode(record["file"]) for record in files if record["shape"][0] == 16]
+    for at, file in enumerate(files):
+        write(folder / "image_door", bytes([at * 29 % 96]) + file)
+        write(folder / "image_door", bytes([32 + at]) + base64.b64encode(file))
+        for part in (3, 5, 8):
+            write(folder / "image_door", bytes([at * 7 % 32]) + file[: len(file) * part // 9])
+        changed = bytearray(file)
+        changed[len(file) * (at % 5 + 1) // 7] ^= 0x55
+        write(folder / "image_door", bytes([at * 11 % 96]) + bytes(changed))
 
 
 def unpack(file, folder):

@@ -17,12 +17,15 @@ ROOTS = (
     "tensorflow_serving.apis.prediction_service_pb2",
     "tensorflow_serving.apis.model_service_pb2",
     "tensorflow.core.example.example_pb2",
+    "tensorflow_metadata.proto.v0.statistics_pb2",
+    "tensorflow_metadata.proto.v0.schema_pb2",
 )
 # Protobuf compilers bring these files with them, so they are not written.
 BUNDLED = "google/protobuf/"
 
 WHEELS = (
     ("tensorflow_serving/", "tensorflow-serving-api"),
+    ("tensorflow_metadata/", "tensorflow-metadata"),
     ("tensorflow/", "tensorflow-cpu"),
     ("xla/", "tensorflow-cpu"),
 )

@@ -3,6 +3,7 @@
 //! The product is the program. What is public here is for its tests, fuzz targets and benchmarks.
 mod spelling;
 pub mod tensor;
+mod yaml;
 
 pub mod signature;
 pub mod wire;
@@ -11,12 +12,14 @@ mod batch;
 mod concurrency;
 pub mod doctor;
 pub mod explain;
+pub mod profile;
 pub mod repair;
 pub mod rest;
 mod retry;
 
 mod census;
 pub mod config;
+pub mod dataset;
 mod fault;
 pub mod proto;
 mod tasks;
@@ -25,6 +28,7 @@ mod telemetry;
 pub mod transport;
 
 pub mod limiter;
+mod preprocessing;
 mod runs;
 mod upstream;
 

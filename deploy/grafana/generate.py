@@ -637,6 +637,30 @@ def model():
         8,
     )
 
+    board.row("Do the values look like the training data? (zero without a profile)")
+    board.table(
+        "Findings by client",
+        "Requests whose values do not look like the training data, by client and kind. SHIFTED: the client "
+        "preprocesses in another way. /api/findings says how, and what to change.",
+        "short",
+        f"topk(50, {counted('client, signature, input, kind', 'preprocessing_findings', chosen, 'increase', '$__range')}{OR_ZERO})",
+        "TfsSidecarFindings",
+        12,
+    )
+    board.lines(
+        "Drift",
+        "Population stability index of the features that are farthest from the training data. Above 0.25 they need a look.",
+        "short",
+        [
+            (
+                "{{input}} {{feature}}",
+                f"topk(16, max by (signature, input, feature) (tfs_sidecar_feature_drift{of(chosen)})){OR_ZERO}",
+            )
+        ],
+        "TfsSidecarDrift",
+        12,
+    )
+
     board.row("Batching (zero for models without it)")
     board.lines(
         "Requests and rows per run",

@@ -1,8 +1,10 @@
 //! Builds a signature, a policy and an almost correct request from bytes, in every encoding that
 //! protobuf allows.
 use tfs_sidecar::repair::policy::{Literal, MissingInputs, ShortLists, Unrepairable};
+use tfs_sidecar::repair::transform::{Standardize, Transform, Transforms};
 use tfs_sidecar::repair::{
-    Limits, Mode, ModelPolicy, Policy, REPAIRS, RuleKey, RuleValue, RuleValues, Switch, Tier, ValueKind,
+    Limits, Mode, ModelPolicy, Policy, REPAIRS, RuleKey, RuleValue, RuleValues, Switch, TRANSFORM, Tier,
+    ValueKind,
 };
 use tfs_sidecar::signature::{Signature, Signatures, TensorInfo};
 use tfs_sidecar::tensor::{DataType, PartialShape, Shape, ValueList};
@@ -94,6 +96,7 @@ fn rule_value(choices: &mut Choices<'_>, kind: ValueKind) -> RuleValue {
             let mut name = || choices.of(NAMES).to_owned();
             RuleValue::Renames([(name(), name()), (name(), name())].into())
         }
+        ValueKind::Transforms => RuleValue::Transforms(Transforms::default()),
         ValueKind::Section { keys, required } => {
             let mut values = RuleValues::default();
             for key in keys {
@@ -103,6 +106,25 @@ fn rule_value(choices: &mut Choices<'_>, kind: ValueKind) -> RuleValue {
             }
             RuleValue::Section(values)
         }
+    }
+}
+
+/// Transforms that may suit the input.
+fn transforms(choice: usize, info: &TensorInfo) -> Vec<Transform> {
+    let rank = info.shape.rank().unwrap_or(2);
+    let reversed: Vec<usize> = (0..rank).rev().collect();
+    let transpose = || Transform::Transpose(reversed.clone().into());
+    let scale = Transform::Scale { factor: [0.5].into(), offset: [1.0, -1.0].into() };
+    let (mean, std) = ([1.0].into(), [1e-300].into());
+    match choice % 8 {
+        0 => vec![scale],
+        1 => vec![transpose()],
+        2 => vec![transpose(), Transform::Clip { low: -1.0, high: 1.0 }],
+        3 => vec![Transform::DecodeBase64, Transform::Lowercase],
+        4 => vec![Transform::Lowercase],
+        5 => vec![Transform::RelabelDtype { from: DataType::INT32, to: DataType::FLOAT }],
+        6 => vec![Transform::Standardize(Standardize::Given { mean, std })],
+        _ => vec![Transform::Standardize(Standardize::FromProfile), transpose()],
     }
 }
 
@@ -142,6 +164,14 @@ fn policy(choices: &mut Choices<'_>, signature: &Signature) -> (ModelPolicy, Lim
         if choices.flag() {
             let of = |switch| if let Switch::Input(key) = switch { Some(key) } else { None };
             policy.inputs.insert(info.alias.clone(), rule_values(choices, of));
+        }
+    }
+    if bits & 128 != 0 {
+        // No choice of their own: the inputs of the corpus keep their meaning.
+        for (index, info) in signature.inputs.iter().enumerate() {
+            let list = transforms(usize::from(bits) + index, info);
+            let declared = RuleValue::Transforms(Transforms { list, bound: None });
+            policy.inputs.entry(info.alias.clone()).or_default().set(&TRANSFORM, declared);
         }
     }
     (ModelPolicy { defaults: policy, ..ModelPolicy::default() }, limits)

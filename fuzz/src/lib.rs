@@ -10,6 +10,7 @@ pub mod choices;
 pub mod encode;
 pub mod framing;
 pub mod generate;
+pub mod image_door;
 pub mod metadata;
 pub mod plan;
 pub mod rest_request;
@@ -19,6 +20,7 @@ pub mod world;
 
 pub use apply::apply;
 pub use framing::framing;
+pub use image_door::image_door;
 pub use metadata::metadata;
 pub use plan::plan;
 pub use rest_request::rest_request;

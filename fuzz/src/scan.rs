@@ -84,7 +84,7 @@ fn infer(bytes: &[u8], whole: &Rope, cuts: &[Rope]) {
     for (view, decodes) in [(single, false), (multi, true)] {
         let Ok(view) = view else { continue };
         let names = vec![Some("another"); view.tasks.len()];
-        let again = view.rewrite(whole, &names);
+        let again = view.rewrite(whole, None, &names);
         let scanned = if decodes { InferView::scan_multi(&again) } else { InferView::scan_single(&again) };
         let scanned = scanned.expect("what is written anew scans");
         let renamed = scanned.tasks.iter().all(|task| task.model_spec.effective_signature() == "another");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use super::doctor::DoctorArgs;
+use super::profile::args::ProfileArgs;
 
 /// A gRPC sidecar for TensorFlow Serving that checks, repairs and explains requests.
 ///
@@ -80,6 +81,10 @@ pub(super) enum Command {
     Fixes(FixesArgs),
     Traffic(super::traffic::args::TrafficArgs),
     Diff(super::traffic::args::DiffArgs),
+    /// Make, show and compare profiles: what the training data of a model looks like.
+    ///
+    /// A running sidecar compares requests with the profile of their model (the key `profile`).
+    Profile(ProfileArgs),
     /// Drain the sidecar and wait until no request is in flight.
     ///
     /// New requests are refused, and clients are told to go elsewhere. `undrain` takes it back.

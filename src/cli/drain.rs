@@ -23,7 +23,7 @@ pub(super) fn undrain(arguments: &UndrainArgs) -> Result<(), Failure> {
 }
 
 impl TokenArgs {
-    fn read(&self) -> Result<Option<String>, Failure> {
+    pub(super) fn read(&self) -> Result<Option<String>, Failure> {
         let Some(path) = self.token_file.as_ref().filter(|path| !path.as_os_str().is_empty()) else {
             return Ok(None);
         };
@@ -37,7 +37,7 @@ impl TokenArgs {
     }
 }
 
-fn refused(what: &str, response: &Response) -> Failure {
+pub(super) fn refused(what: &str, response: &Response) -> Failure {
     let failure = Failure::from(anyhow!(
         "the sidecar did not {what} (status {}): {}",
         response.status,

@@ -38,6 +38,7 @@ mod tests {
     use crate::cli::Exit;
     use crate::lifecycle::DrainedBy;
     use crate::listener::admin::{AdminState, Caller, Drained, Readiness, Shown, View, router};
+    use crate::preprocessing::Wanted;
     use crate::repair::Mode;
     use crate::telemetry::metrics::install;
 
@@ -92,6 +93,16 @@ mod tests {
         fn set_mode(&self, _: Option<&str>, _: Option<Mode>, _: Duration) -> Result<(), String> {
             Ok(())
         }
+
+        fn learn(&self, _: Wanted) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn learned(&self) -> Option<Value> {
+            None
+        }
+
+        fn forget(&self) {}
 
         fn undrain(&self) -> Result<(), String> {
             if self.0.is_empty() { Ok(()) } else { Err("the process is stopping".to_owned()) }

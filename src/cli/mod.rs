@@ -1,6 +1,8 @@
 //! The command line: from arguments to a command, and from its outcome to an exit code.
 mod admin;
 mod args;
+#[cfg(test)]
+mod args_tests;
 mod batch_probe;
 mod batching;
 mod check;
@@ -13,6 +15,7 @@ mod example;
 mod explain;
 mod fixes;
 mod healthcheck;
+mod profile;
 mod render;
 mod run;
 mod settings;
@@ -115,6 +118,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
         Command::Doctor(arguments) => doctor::doctor(&arguments, matches),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments).map(|()| Exit::Success),
+        Command::Profile(arguments) => profile::profile(&arguments),
         Command::Fixes(arguments) => fixes::fixes(&arguments).map(|()| Exit::Success),
         Command::Traffic(arguments) => traffic::traffic(&arguments, matches),
         Command::Diff(arguments) => diff::diff(&arguments, matches),

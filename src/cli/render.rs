@@ -25,6 +25,12 @@ pub(super) fn clap(error: &clap::Error) {
     if error.use_stderr() { note(&text) } else { data(&text) }
 }
 
+/// A line on stderr that replaces the last one of these; an empty one removes it.
+pub(super) fn progress(line: &str) {
+    let mut stderr = stderr().lock();
+    drop(write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush()));
+}
+
 fn write(to: &mut impl Write, text: &str) {
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     // There is nowhere to report a failed write.

@@ -1,4 +1,6 @@
 //! What every kind of value can do: be read from the file, be printed back, and be described.
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
@@ -88,6 +90,36 @@ impl Format<Vec<String>> for Texts {
 
     fn describe(&self, _: &Vec<String>) -> Kind {
         Kind::Value(json!({"title": self.0, "type": ["string", "array"], "items": {"type": "string"}}))
+    }
+}
+
+/// Names with the names that they stand for.
+pub(super) struct Renames;
+
+impl Format<BTreeMap<String, String>> for Renames {
+    fn read(&self, at: &Cursor<'_>, to: &mut BTreeMap<String, String>) {
+        let text = Text("name");
+        let read = at.entries().iter().filter_map(|entry| {
+            let cursor = at.child(entry);
+            let name = cursor.scalar(&text)?;
+            if at.get(&name).is_some() {
+                cursor.report(Problem::text(format!("`{name}` is renamed too: one name leads to one other")));
+                return None;
+            }
+            Some((entry.key.clone(), name))
+        });
+        *to = read.collect();
+    }
+
+    fn print(&self, value: &BTreeMap<String, String>, _: &BTreeMap<String, String>) -> Option<Tree> {
+        let entry = |(old, new): (&String, &String)| (old.clone(), Text("name").write(new));
+        (!value.is_empty()).then(|| Tree::Map(value.iter().map(entry).collect()))
+    }
+
+    fn describe(&self, _: &BTreeMap<String, String>) -> Kind {
+        Kind::Value(
+            json!({"title": "old: new", "type": "object", "additionalProperties": {"type": "string"}}),
+        )
     }
 }
 

@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 
 use super::cursor::Cursor;
-use super::format::{Maybe, Numbers, Texts, UnlessZero};
+use super::format::{Maybe, Numbers, Renames, Texts, UnlessZero};
 use super::identity::Sources;
 use super::problem::Problem;
+use super::profile_check::{Check, ProfilePath};
 use super::rule_keys::RuleKeys;
 use super::rules::{RuleKey, Rules};
 use super::scalars::{
@@ -21,7 +22,8 @@ use crate::batch::Settings;
 use crate::repair::policy::{
     MissingInputs, Mode, ModelPolicy, Policy, RowAgreement, ShortLists, SmallInts, Unrepairable,
 };
-use crate::repair::{Repair, RuleValues, Switch};
+use crate::repair::transform::{Phase, When};
+use crate::repair::{Repair, RuleValues, Switch, TRANSFORM, WHEN};
 
 pub(super) static CONFIG: Table<Config> = Table {
     keys: keys! { Config;
@@ -63,6 +65,7 @@ pub(super) static CONFIG: Table<Config> = Table {
         otlp_sample_mismatches = Field::<Config, _, _> { get: |config| &config.otlp.mismatches, get_mut: |config| &mut config.otlp.mismatches, format: Number::new(0, 1 << 20) }, restart, "Requests a second that are traced because they do not conform, besides those that `otlp_sample` selects.";
         otlp_service_name = Field::<Config, _, _> { get: |config| &config.otlp.service_name, get_mut: |config| &mut config.otlp.service_name, format: Text("name") }, restart, "The name of the service in traces (`service.name`).";
         otlp_resource = Field::<Config, _, _> { get: |config| &config.otlp.resource, get_mut: |config| &mut config.otlp.resource, format: Texts("`key=value`") }, restart, "Further attributes of the resource in traces, such as `k8s.pod.name=NAME`.";
+        rename_model: Renames, live, "Names of models under which clients ask for other ones: `{OLD: NEW}`. The request is for NEW then, is checked by its policy, and is sent so (rule `rename_model`). In modes `off` and `observe` it is sent as it came.";
         defaults = Field::<Config, _, _> { get: |config| &config.defaults.defaults, get_mut: |config| &mut config.defaults.defaults, format: &DEFAULTS }, each, "The policy of every model.";
         models = Named { name: "MODEL", table: &MODEL, get: |config: &Config| &config.models, get_mut: |config| &mut config.models, base: of_defaults, inherits: true }, each, "Models and their policies. Their signatures are read at startup, and the sidecar is not ready until that is done.";
     },
@@ -129,6 +132,7 @@ pub(super) static POLICY: Table<Policy> = Table {
         small_ints: Choice(&[("warn", SmallInts::Warn), ("allow", SmallInts::Allow), ("refuse", SmallInts::Refuse)]), live, "Whether integers of 8 or 16 bits are cast where a float type is declared. Each number stays exact, but the model may take pixels or PCM samples scaled; `warn` says so in `tfs-sidecar-warning`.";
         short_lists: Choice(&[("refuse", ShortLists::Refuse), ("allow", ShortLists::Allow)]), live, "What happens to a list of several values that is shorter than its shape. TensorFlow repeats the last value.";
         shield_ranks: OnOff, live, "Refuses wrong ranks also in mode `observe` and under `unrepairable: forward`, which otherwise forward them as the client sent them. With oneDNN on (the default on current CPUs), an input of rank 2 or 3 for a convolution ends the whole TF Serving process. Mode `off` always forwards.";
+        profile_check: Check, live, "What happens to requests whose values do not look like the training data (`profile`). `warn` forwards them with a warning (`tfs-sidecar-warning`), `refuse` refuses them, `off` does not look. Of each input at most `budget` values (4096) of `sample` rows (64) are looked at, and one answer in `answers` (64). See [preprocessing.md](preprocessing.md).";
         explain_upstream: OnOff, live, "Appends an explanation to known error texts of TF Serving: what they mean and who can fix it (docs/errors.md). Never in mode `off`.";
         probe: OnOff, live, "Sends each new version one request of zeros (or empty strings) before the sidecar is ready. What only fails when a request reaches it, such as a missing operation or missing weights, then keeps it unready. Errors that the zeros themselves may cause do not count.";
     },
@@ -147,6 +151,7 @@ static DEFAULTS: Table<Policy> = Table {
 static POLICY_WITH_RULES: Table<Policy> = Table {
     base: Some(&POLICY),
     keys: keys! { Policy;
+        profile = Field::<Policy, _, _> { get: |policy| &policy.profile, get_mut: |policy| &mut policy.profile, format: ProfilePath }, live, "A file that says what the training data looked like, as `tfs-sidecar profile build` makes it. Requests are compared with it. It is read again when it changes.";
         rules = Rules { opt_in: true }, live, "Switches rules of tier 1 off and rules of tier 2 on, by name. Some rules take a list of inputs instead of a switch. Rules of tier 2 assume something about one model, so `defaults` does not take them.";
     },
     ..Table::EMPTY
@@ -174,17 +179,20 @@ static SIGNATURE: Table<Policy> = Table {
     ..Table::EMPTY
 };
 
-static INPUT: Table<RuleValues> = Table { base: Some(&OF_INPUT), ..Table::EMPTY };
+static INPUT: Table<RuleValues> =
+    Table { base: Some(&OF_INPUT), check: Some(check_transforms), ..Table::EMPTY };
 
 /// What rules take for a signature and for an input, as their own files declare it.
 static OF_SIGNATURE: RuleKeys<Policy> = RuleKeys {
     of: |switch| if let Switch::Signature(key) = switch { Some(key) } else { None },
+    shared: &[],
     get: |policy| &policy.values,
     get_mut: |policy| &mut policy.values,
 };
 
 static OF_INPUT: RuleKeys<RuleValues> = RuleKeys {
     of: |switch| if let Switch::Input(key) = switch { Some(key) } else { None },
+    shared: &[&TRANSFORM, &WHEN],
     get: |values| values,
     get_mut: |values| values,
 };
@@ -241,6 +249,18 @@ fn check_batching(policy: &Policy, at: &Cursor<'_>) {
             batching.max_queue_rows
         );
         at.push(Problem::at(at.node.place, path, &what));
+    }
+}
+
+/// `when: raw` looks at the numbers of a request as they are before the scaler.
+fn check_transforms(values: &RuleValues, at: &Cursor<'_>) {
+    let Some(entry) = at.get(WHEN.name).filter(|_| values.when() == When::Raw) else { return };
+    let only_numbers = values.transforms().is_some_and(|transforms| {
+        transforms.has_numbers() && transforms.list.iter().all(|one| one.phase() == Phase::Numbers)
+    });
+    if !only_numbers {
+        let text = "`when: raw` is for numbers alone: `standardize`, `scale` and `clip`";
+        at.child(entry).report(Problem::text(text).hint("leave it out, or set `when: always`"));
     }
 }
 

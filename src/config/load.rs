@@ -233,7 +233,7 @@ defaults:
   rules: {flatten: on}
 models:
   churn:
-    rules: {flaten: on, transpose_layout: on, aliases: {a: b}, drop_extra: on, zzzzzzzz: on}
+    rules: {flaten: on, transpose: on, aliases: {a: b}, drop_extra: on, zzzzzzzz: on}
     batch_first: maybe
     inputs: {x: {scalar: true}}
     signatures:
@@ -265,16 +265,17 @@ models:
             hint: write it as `models.MODEL.rules.flatten`
           c.yaml:12:13: `models.churn.rules`: unknown rule `flaten`
             hint: did you mean `flatten`?
-          c.yaml:12:25: `models.churn.rules.transpose_layout`: this rule is not available yet
-          c.yaml:12:47: `models.churn.rules.aliases`: this rule takes a value, not a switch
+          c.yaml:12:25: `models.churn.rules.transpose`: this rule takes a value, not a switch
+            hint: in a signature, write `inputs: {NAME: {transform: [{transpose: [0, 2, 3, 1]}]}}`
+          c.yaml:12:40: `models.churn.rules.aliases`: this rule takes a value, not a switch
             hint: in a signature, write `aliases: {SENT: DECLARED}`
-          c.yaml:12:76: `models.churn.rules.drop_extra`: expected a list of inputs, got `on`
+          c.yaml:12:69: `models.churn.rules.drop_extra`: expected a list of inputs, got `on`
             hint: write `drop_extra: [INPUT]`
-          c.yaml:12:80: `models.churn.rules`: unknown rule `zzzzzzzz`
+          c.yaml:12:73: `models.churn.rules`: unknown rule `zzzzzzzz`
             hint: known rules: `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `list_of_one`, `names_at_top`, `string_numbers`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
           c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, got `maybe`
           c.yaml:14:5: `models.churn`: unknown key `inputs`
-            hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `row_agreement`, `batch_first`, `column_vector`, `round_f64`, `small_ints`, `short_lists`, `shield_ranks`, `explain_upstream`, `probe`, `rules` and `signatures`
+            hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `row_agreement`, `batch_first`, `column_vector`, `round_f64`, `small_ints`, `short_lists`, `shield_ranks`, `profile_check`, `explain_upstream`, `profile`, `probe`, `rules` and `signatures`
           c.yaml:17:9: `models.churn.signatures.s.rules.split_oversize`: `batching.max_rows` is required to split requests
             hint: add `batching: {max_rows: 64}` to the signature
           c.yaml:18:27: `models.churn.signatures.s.inputs.x.pad`: `value` is required
@@ -410,6 +411,7 @@ models:
           small_ints: warn
           short_lists: refuse
           shield_ranks: "off"
+          profile_check: warn
           explain_upstream: "on"
           probe: "off"
         "#);

@@ -9,6 +9,8 @@ mod identity;
 mod keys;
 pub mod load;
 mod problem;
+mod profile_check;
+pub(crate) mod profiles;
 #[cfg(test)]
 mod reference;
 mod rule_keys;
@@ -18,6 +20,7 @@ mod schema;
 mod source;
 mod table;
 mod together;
+mod transforms;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -107,6 +110,8 @@ pub struct Config {
     pub overridden: BTreeMap<String, ModelPolicy>,
     /// The policy of every other model.
     pub defaults: ModelPolicy,
+    /// Names of models under which clients ask for others, with the names of those.
+    pub rename_model: BTreeMap<String, String>,
     pub log_format: LogFormat,
     /// Which requests are logged, one line each at their end.
     pub access_log: AccessLog,
@@ -269,6 +274,7 @@ impl Default for Config {
             models: BTreeMap::new(),
             overridden: BTreeMap::new(),
             defaults: ModelPolicy::default(),
+            rename_model: BTreeMap::new(),
             log_format: LogFormat::default(),
             access_log: AccessLog::default(),
             log: "info".to_owned(),

@@ -1,12 +1,7 @@
 //! What is wrong with a configuration: every problem with its key, place and hint.
 use std::fmt;
 
-/// A line and a column of the configuration file, both counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    pub line: usize,
-    pub column: usize,
-}
+pub use crate::yaml::Place;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::load::{File, Settings, load};
 use super::table::{Keys as _, Reload};
 use super::yaml::{self, Node, Value};
 use super::{Config, schema};
-use crate::repair::{LATER, REPAIRS, Switch, Tier};
+use crate::repair::{REPAIRS, Switch, Tier};
 
 const INTRODUCTION: &str = "# Configuration
 
@@ -126,14 +126,12 @@ fn the_reference_lists_every_key() {
             Switch::Policy => format!("`{}: off`", rule.name),
             Switch::On => format!("`rules: {{{}: on}}`", rule.name),
             Switch::Rules(key) => format!("`rules: {{{}: {}}}`", key.name, key.sample),
-            Switch::Input(_) | Switch::Signature(_) => {
+            Switch::Top(_) => format!("`{}`", rule.switch.spelling().unwrap_or_default()),
+            Switch::Input(_) | Switch::Signature(_) | Switch::Transform(_) => {
                 format!("`{}` in a signature", rule.switch.spelling().unwrap_or_default())
             }
         };
         writeln!(text, "| `{}` | {tier} | {written} |", rule.name).unwrap();
-    }
-    for (name, _) in LATER {
-        writeln!(text, "| `{name}` | 3 | not available yet |").unwrap();
     }
     crate::generated::assert_file("docs/config.md", &text);
 }

@@ -6,6 +6,7 @@ use super::format::{Kind, Row, Scalar, Section, Tree};
 use super::problem::Problem;
 use super::scalars::{Element, OnOff, Text, Words};
 use super::table::{Keys, Reload, check_names, complete};
+use super::transforms;
 use super::yaml::Value;
 use crate::repair::policy::Literal;
 use crate::repair::{REPAIRS, RuleKey, RuleValue, RuleValues, Switch, ValueKind};
@@ -16,13 +17,16 @@ const NAME: Text = Text("input");
 pub(super) struct RuleKeys<T: 'static> {
     /// The key of a rule that belongs into this mapping.
     pub of: fn(Switch) -> Option<&'static RuleKey>,
+    /// Keys that several rules share.
+    pub shared: &'static [&'static RuleKey],
     pub get: fn(&T) -> &RuleValues,
     pub get_mut: fn(&mut T) -> &mut RuleValues,
 }
 
 impl<T> RuleKeys<T> {
     fn all(&self) -> impl Iterator<Item = &'static RuleKey> {
-        REPAIRS.iter().filter_map(|rule| (self.of)(rule.switch))
+        let own = REPAIRS.iter().filter_map(|rule| (self.of)(rule.switch));
+        own.chain(self.shared.iter().copied())
     }
 }
 
@@ -66,6 +70,7 @@ pub(super) fn read(key: &RuleKey, at: &Cursor<'_>) -> Option<RuleValue> {
             Some(RuleValue::Inputs(names.collect()))
         }
         ValueKind::Renames => Some(renames(at)),
+        ValueKind::Transforms => transforms::read(at).map(RuleValue::Transforms),
         ValueKind::Section { keys, required } => section(keys, required, at),
     }
 }
@@ -113,6 +118,7 @@ pub(super) fn write(key: &RuleKey, value: &RuleValue) -> Tree {
             let entry = |key: &&RuleKey| Some((key.name.to_owned(), write(key, values.get(key)?)));
             Tree::Map(keys.iter().filter_map(entry).collect())
         }
+        (_, RuleValue::Transforms(all)) => transforms::write(all),
         // Nothing else is ever set for such a key.
         (_, RuleValue::Section(_)) => Tree::Map(Vec::new()),
     }
@@ -129,6 +135,7 @@ pub(super) fn kind(key: &'static RuleKey) -> Kind {
         ValueKind::Renames => {
             json!({"title": "sent: declared", "type": "object", "additionalProperties": {"type": "string"}})
         }
+        ValueKind::Transforms => transforms::schema(),
         ValueKind::Section { keys, required } => {
             let rows = keys.iter().copied().map(row).collect();
             return Kind::Section(Section { rows, required, together: &[] });

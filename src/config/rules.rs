@@ -9,7 +9,7 @@ use super::scalars::OnOff;
 use super::schema;
 use super::yaml::{Entry, Value};
 use crate::repair::policy::Policy;
-use crate::repair::{LATER, REPAIRS, Repair, RuleSet, Switch};
+use crate::repair::{REPAIRS, Repair, RuleSet, Switch};
 use crate::spelling::nearest;
 
 /// Rules switched by name.
@@ -43,7 +43,11 @@ impl Format<Policy> for Rules {
                     None => base.values.get(key).map(|_| OnOff.write(&false)),
                 },
                 // Printed under keys of their own.
-                Switch::Policy | Switch::Input(_) | Switch::Signature(_) => None,
+                Switch::Policy
+                | Switch::Input(_)
+                | Switch::Signature(_)
+                | Switch::Transform(_)
+                | Switch::Top(_) => None,
             };
             entries.extend(tree.map(|tree| (rule.name.to_owned(), tree)));
         }
@@ -75,7 +79,7 @@ impl Rules {
         match rule.switch {
             Switch::Off | Switch::Policy => true,
             Switch::On | Switch::Rules(_) => self.opt_in,
-            Switch::Input(_) | Switch::Signature(_) => false,
+            Switch::Input(_) | Switch::Signature(_) | Switch::Transform(_) | Switch::Top(_) => false,
         }
     }
 
@@ -84,7 +88,8 @@ impl Rules {
         let problem = |text: &str| Problem::at(entry.place, at.path_of(name), text);
         if let Some(spelling) = rule.switch.spelling() {
             let problem = problem("this rule takes a value, not a switch");
-            at.push(problem.hint(format!("in a signature, write `{spelling}`")));
+            let place = if rule.switch.is_of_signature() { "in a signature" } else { "at the top" };
+            at.push(problem.hint(format!("{place}, write `{spelling}`")));
             return;
         }
         if !self.takes(rule) {
@@ -114,11 +119,7 @@ impl Rules {
 
 fn unknown(at: &Cursor<'_>, entry: &Entry) -> Problem {
     let name = entry.key.as_str();
-    if LATER.iter().any(|(later, _)| *later == name) {
-        return Problem::at(entry.place, at.path_of(name), "this rule is not available yet");
-    }
-    let names = REPAIRS.iter().map(|rule| rule.name).chain(LATER.iter().map(|(name, _)| *name));
-    let hint = match nearest(name, names) {
+    let hint = match nearest(name, REPAIRS.iter().map(|rule| rule.name)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => {
             let switched = |rule: &&&Repair| rule.switch.spelling().is_none();

@@ -118,7 +118,7 @@ fn the_documentation_explains_every_error() {
          ## Reasons\n\nWhy the sidecar refuses a request. The reason is `ErrorInfo.reason` (domain `tfs-sidecar`) in `grpc-status-details-bin`, the word in \
          capitals in the message, and the label `reason` of `tfs_sidecar_rejections_total`. The codes are those of Predict; Classify, Regress and \
          MultiInference answer `SIGNATURE_UNKNOWN` with INVALID_ARGUMENT, as TensorFlow Serving does.\n\n\
-         By default, `BATCH_MISMATCH` and `INTEGER_FOR_FLOAT` are reasons of warnings: the request is forwarded, and the response says so in \
+         By default, `BATCH_MISMATCH`, `INTEGER_FOR_FLOAT` and `NOT_TRANSFORMED` are reasons of warnings: the request is forwarded, and the response says so in \
          `tfs-sidecar-warning` ([repairs.md](repairs.md#warnings)). The policies `row_agreement` and `small_ints` turn them into refusals.\n\n\
          | reason | code | HTTP | fault | retry | meaning | what to do |\n|---|---|---|---|---|---|---|\n",
     );

@@ -73,6 +73,7 @@ impl<'a> Spec<'a> {
             | Reason::ShapeNotConcrete
             | Reason::BatchMismatch
             | Reason::IntegerForFloat
+            | Reason::NotTransformed
             | Reason::StaticBatch
             | Reason::DtypeMismatch
             | Reason::CastOutOfRange
@@ -88,6 +89,11 @@ impl<'a> Spec<'a> {
             | Reason::InputExtra
             | Reason::OutputUnknown
             | Reason::NotAnExample
+            | Reason::FarOutOfRange
+            | Reason::NotFinite
+            | Reason::UnknownCategory
+            | Reason::EmptyText
+            | Reason::Shifted
             | Reason::Malformed => Self::new(Code::InvalidArgument, Blame::Client),
         };
         Self { reason: Some(reason), ..spec }

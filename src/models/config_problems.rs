@@ -2,12 +2,14 @@
 //! that their dtypes cannot hold.
 use std::fmt;
 
+use crate::profile::By;
 use crate::repair::RuleValues;
 use crate::repair::notation;
-use crate::repair::policy::{Literal, ModelPolicy, Policy};
+use crate::repair::policy::{Literal, ModelPolicy, Policy, ProfileFile, ReadProfile};
 use crate::repair::report::ascii;
 use crate::repair::rules::{ALIASES, DEFAULT, DROP_EXTRA, PAD, PAD_MASK, PAD_VALUE};
-use crate::signature::{Signature, Signatures};
+use crate::repair::transform::{Bound, CERTAIN, When, unsuited};
+use crate::signature::{Signature, Signatures, TensorInfo};
 use crate::spelling;
 use crate::tensor::DataType;
 
@@ -37,13 +39,14 @@ pub(crate) fn config_problems(
     for name in policy.defaults.values.inputs(&DROP_EXTRA).filter(|name| declares(name)) {
         found.add(&format!("rules.drop_extra.{name}"), "every signature has this input: it is never dropped");
     }
+    found.profile_of_model(&policy.defaults, signatures);
     for (name, settings) in &policy.signatures {
         let Some(signature) = signatures.get(name) else {
             let known: Vec<&str> = signatures.servable().map(|signature| signature.name.as_str()).collect();
             found.add(&format!("signatures.{name}"), &unknown("the model", "signature", name, &known));
             continue;
         };
-        found.signature(signature, settings, &policy.defaults.values);
+        found.signature(signature, settings, &policy.defaults);
     }
     found.problems
 }
@@ -59,8 +62,12 @@ impl Found {
     }
 
     /// `inherited` is what is set for the model; the inputs that it drops are checked there.
-    fn signature(&mut self, signature: &Signature, settings: &Policy, inherited: &RuleValues) {
+    fn signature(&mut self, signature: &Signature, settings: &Policy, model: &Policy) {
+        let (inherited, inherited_profile) = (&model.values, model.profile.as_ref());
         let at = format!("signatures.{}", signature.name);
+        if let Some(file) = settings.profile.as_ref().filter(|file| inherited_profile != Some(file)) {
+            self.profile(&format!("{at}.profile"), signature, file);
+        }
         for name in settings.values.inputs(&DROP_EXTRA) {
             if !inherited.has_input(&DROP_EXTRA, name) && signature.input(name).is_some() {
                 let what = "the signature has this input: it is never dropped";
@@ -79,7 +86,93 @@ impl Found {
             let key = format!("{at}.inputs.{name}");
             match signature.input(name) {
                 None => self.add(&key, &no_input(signature, name)),
-                Some(info) => self.input(&key, signature, info.dtype, input),
+                Some(info) => {
+                    self.input(&key, signature, info.dtype, input);
+                    self.transforms(&key, info, input);
+                }
+            }
+        }
+    }
+
+    fn transforms(&mut self, key: &str, info: &TensorInfo, input: &RuleValues) {
+        let Some(transforms) = input.transforms() else { return };
+        let key = |name: &str| format!("{key}.{name}");
+        if let Some(why) = unsuited(transforms, info) {
+            self.add(&key("transform"), &not_made(&why));
+            return;
+        }
+        let bound = transforms.bound.as_deref();
+        if transforms.needs_profile() && bound.is_none_or(|bound| bound.scaler.is_none()) {
+            let what =
+                "`standardize: {from: profile}` needs a `profile` with a scaler or a raw side of this input";
+            self.add(&key("transform"), &not_made(what));
+        }
+        if input.when() != When::Raw {
+            return;
+        }
+        match bound {
+            Some(Bound { ratio: Some(_), one_row, .. }) => {
+                if let Some(one_row) = one_row.filter(|one_row| *one_row < CERTAIN) {
+                    let decimal = one_row.max(0.0) / std::f64::consts::LN_10;
+                    let what = format!(
+                        "a usual raw row is only 10^{decimal:.1} times as likely raw, expected at least 10^6: \
+                         requests need more rows, or the input more features, and the rest stays as it is"
+                    );
+                    self.add(&key("when"), &what);
+                }
+            }
+            _ => {
+                let what = "`when: raw` needs a `profile` with a raw side of this input";
+                self.add(&key("when"), &not_made(what));
+            }
+        }
+    }
+
+    /// The profile of a model is of the signature that it names, or of the only one.
+    fn profile_of_model(&mut self, settings: &Policy, signatures: &Signatures) {
+        let Some(file) = &settings.profile else { return };
+        let named = file.read.as_ref().and_then(|read| read.profile.signature.as_deref());
+        let known: Vec<&str> = signatures.servable().map(|signature| signature.name.as_str()).collect();
+        match (named, &known[..]) {
+            (Some(name), _) => match signatures.get(name) {
+                Some(signature) => self.profile("profile", signature, file),
+                None => self.add("profile", &unknown("the model", "signature", name, &known)),
+            },
+            (None, [only]) => {
+                if let Some(signature) = signatures.get(only) {
+                    self.profile("profile", signature, file);
+                }
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// What a profile says of inputs that the signature does not have, or declares otherwise.
+    fn profile(&mut self, key: &str, signature: &Signature, file: &ProfileFile) {
+        let Some(ReadProfile { profile, .. }) = &file.read else { return };
+        if let Some(name) = profile.signature.as_ref().filter(|name| **name != signature.name) {
+            self.add(key, &format!("the profile is of signature `{}`: it is ignored", ascii(name)));
+            return;
+        }
+        for (name, of) in &profile.inputs {
+            let Some(info) = signature.input(name) else {
+                self.add(key, &format!("the profile has another input: {}", no_input(signature, name)));
+                continue;
+            };
+            let declared = info.shape.dims().and_then(|dims| dims.last()).filter(|size| **size >= 0);
+            let name = ascii(name);
+            if (info.dtype == DataType::STRING) != of.text.is_some() {
+                let what =
+                    format!("the profile has {} for input `{name}`, which is {}", of.dtype, info.dtype);
+                self.add(key, &format!("{what}: it is ignored"));
+            } else if of.by != By::Whole
+                && let Some(declared) = declared
+                && *declared != of.features.len() as i64
+            {
+                let features = of.features.len();
+                let what =
+                    format!("the profile has {features} features of input `{name}`, which has {declared}");
+                self.add(key, &format!("{what}: it is ignored"));
             }
         }
     }
@@ -98,6 +191,10 @@ impl Found {
             self.add(&format!("{key}.pad.mask"), &no_input(signature, mask));
         }
     }
+}
+
+fn not_made(what: &str) -> String {
+    format!("{what}: it is not made")
 }
 
 fn no_input(signature: &Signature, name: &str) -> String {
@@ -171,6 +268,20 @@ mod tests {
         `models.m.signatures.serving_default.aliases.input_3`: signature `serving_default` has no input `amuont` (did you mean `amount`?)
         `models.m.signatures.serving_default.inputs.age`: signature `serving_default` has no input `age` (it has `amount`, `user`)
         `models.m.signatures.serving_default.inputs.amount.pad.mask`: signature `serving_default` has no input `padding` (it has `amount`, `user`)
+        ");
+    }
+
+    #[test]
+    fn transforms_that_do_not_suit_the_model_are_problems() {
+        let settings = "inputs: {a: {transform: [{scale: {factor: [1, 2]}}]}, b: {transform: [{transpose: [1, 0]}]}, \
+            c: {transform: [{standardize: {from: profile}}], when: raw}, d: {transform: [{clip: [0, 1]}]}}";
+        let text = of_signature(settings, "a:float[-1,3] b:float[-1,2,2] c:float[-1] d:int32[-1]");
+        insta::assert_snapshot!(text.join("\n"), @r"
+        `models.m.signatures.serving_default.inputs.a.transform`: `scale` has numbers for 2 features, and this input has 3: it is not made
+        `models.m.signatures.serving_default.inputs.b.transform`: `transpose` has 2 axes, and this input is [-1,2,2]: it is not made
+        `models.m.signatures.serving_default.inputs.c.transform`: `standardize: {from: profile}` needs a `profile` with a scaler or a raw side of this input: it is not made
+        `models.m.signatures.serving_default.inputs.c.when`: `when: raw` needs a `profile` with a raw side of this input: it is not made
+        `models.m.signatures.serving_default.inputs.d.transform`: `clip` is for floats, and this input is int32: it is not made
         ");
     }
 

@@ -8,7 +8,7 @@ use super::operation::Operation;
 use super::repair_metadata::mark_dry_run;
 use crate::fault::{GRPC_MESSAGE, Theirs, percent_encode};
 use crate::repair::Verdict;
-use crate::upstream::call::Reply;
+use crate::upstream::call::{First, Reply};
 use crate::wire::Rope;
 
 /// An answer that has begun.
@@ -46,6 +46,21 @@ impl Answer {
             Self::Whole(_) => true,
             Self::Failed { .. } => false,
         }
+    }
+
+    /// The message of an answer that has come in full; `None` for one that is still to be read, is
+    /// compressed, or is an error.
+    pub(super) fn message(&self) -> Option<Rope> {
+        const PREFIX: usize = 5;
+        let frames: Rope = match self {
+            Self::Upstream { reply: Reply { first: First::Data(data), .. }, .. } => Rope::from(data.clone()),
+            Self::Whole(WholeAnswer { frames, .. }) => frames.iter().cloned().collect(),
+            Self::Upstream { .. } | Self::Failed { .. } => return None,
+        };
+        let prefix: Vec<u8> = frames.chunks(0..PREFIX.min(frames.len())).flatten().copied().collect();
+        let [0, length @ ..] = <[u8; PREFIX]>::try_from(prefix).ok()? else { return None };
+        let end = PREFIX.checked_add(u32::from_be_bytes(length) as usize)?;
+        (end <= frames.len()).then(|| frames.slice(PREFIX..end))
     }
 
     /// Sets what is added to the answer.

@@ -55,6 +55,16 @@ pub(crate) async fn run_json(
     cx: &mut RequestContext<'_>,
     request: &JsonRequest,
 ) -> Result<(Answer, Layout), Fault> {
+    let renamed: JsonRequest;
+    let request = match cx.config.rename_model.get(&request.spec.name) {
+        Some(new) => {
+            let mut spec = request.spec.clone();
+            spec.rename(new);
+            renamed = JsonRequest { method: request.method, spec, body: request.body.clone() };
+            &renamed
+        }
+        None => request,
+    };
     match request.method {
         Method::Classify => Ok((run_examples(cx, request).await?, Layout::Classify)),
         Method::Regress => Ok((run_examples(cx, request).await?, Layout::Regress)),
@@ -311,11 +321,15 @@ pub(super) fn of(refusal: &theirs::Refusal) -> Theirs {
 
 /// The message `ModelSpec`.
 pub(crate) fn encode(spec: ModelSpec) -> Vec<u8> {
+    let name = spec.sent_name().to_owned();
     let version_choice = match spec.version {
         VersionChoice::Latest => None,
         VersionChoice::Version(version) => Some(model_spec::VersionChoice::Version(version)),
         VersionChoice::Label(label) => Some(model_spec::VersionChoice::VersionLabel(label)),
     };
-    let (name, signature_name) = (spec.name, spec.signature_name);
-    prost::Message::encode_to_vec(&serving::ModelSpec { name, signature_name, version_choice })
+    prost::Message::encode_to_vec(&serving::ModelSpec {
+        name,
+        signature_name: spec.signature_name,
+        version_choice,
+    })
 }

@@ -15,6 +15,7 @@ mod mistakes;
 pub(crate) mod offload;
 mod operation;
 pub(crate) mod options;
+mod profile;
 pub(crate) mod repair_metadata;
 pub(crate) mod report;
 pub(crate) mod request_metrics;
@@ -48,6 +49,8 @@ use crate::limiter::ShardHandle;
 use crate::limiter::admission::{Internal, Share, Ticket};
 use crate::models::catalog::Catalog;
 use crate::models::refresher::Refresher;
+use crate::preprocessing::Preprocessing;
+use crate::profile::Sample;
 use crate::retry::budget::Budget;
 use crate::runs::RunHandle;
 use crate::telemetry::clients::Clients;
@@ -87,6 +90,10 @@ pub(crate) struct Shard {
     /// The forms of requests, and those that this thread saw last.
     pub census: Arc<Census>,
     pub recently: Recently,
+    /// Compares values with the training data.
+    pub preprocessing: Arc<Preprocessing>,
+    /// The values of the request that is compared now.
+    pub sample: RefCell<Sample>,
     /// What the operators' page shows.
     pub recent: Arc<Recent>,
     /// The names of models that only clients know.

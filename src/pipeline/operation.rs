@@ -1,4 +1,6 @@
 //! The methods that are judged, behind one interface: Predict, and those that take examples.
+use std::collections::BTreeMap;
+
 use super::batch;
 use crate::fault::Fault;
 use crate::models::catalog::ModelVersion;
@@ -76,6 +78,20 @@ impl Operation {
         }
     }
 
+    /// Gives the model the name that the configuration has for it. It is looked up once, so one
+    /// name never leads in a circle.
+    pub(super) fn rename(&mut self, names: &BTreeMap<String, String>) {
+        let rename = |spec: &mut ModelSpec| {
+            if let Some(new) = names.get(&spec.name) {
+                spec.rename(new);
+            }
+        };
+        match self {
+            Self::Predict(view) => rename(&mut view.model_spec),
+            Self::Infer(view) => view.tasks.iter_mut().for_each(|task| rename(&mut task.model_spec)),
+        }
+    }
+
     pub(super) fn predict(&self) -> Option<&PredictView> {
         match self {
             Self::Predict(view) => Some(view),
@@ -118,9 +134,9 @@ impl Operation {
     }
 
     /// Bytes of values that judging may read: a multiple of this is its work.
-    pub(super) fn unlike(&self, version: &ModelVersion) -> usize {
+    pub(super) fn unlike(&self, version: &ModelVersion, policy: &ModelPolicy) -> usize {
         match self {
-            Self::Predict(view) => repair::unlike(view, &version.signatures),
+            Self::Predict(view) => repair::unlike(view, &version.signatures, policy),
             Self::Infer(_) => 0,
         }
     }

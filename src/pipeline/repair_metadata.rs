@@ -35,6 +35,14 @@ pub(crate) fn repair_metadata(verdict: &Verdict, dry_run: bool) -> Option<Header
     Some(metadata)
 }
 
+/// Adds a warning that is no part of the verdict.
+pub(crate) fn append_warning(metadata: &mut HeaderMap, mut text: String) {
+    text.truncate(MAX_LENGTH);
+    if let Ok(value) = HeaderValue::try_from(text) {
+        metadata.append(WARNING, value);
+    }
+}
+
 /// One value for each entry, up to a limit.
 fn spell_out(
     metadata: &mut HeaderMap,

@@ -15,6 +15,7 @@ use super::context::{RequestContext, RequestMessage};
 use super::fan_out::fan_out;
 use super::mistakes;
 use super::operation::Malformed;
+use super::profile::{self, Compared};
 use super::repair_metadata::repair_metadata;
 use super::resolve::resolve;
 use super::send::send;
@@ -45,7 +46,12 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         None => Box::pin(stages::scan_elsewhere(cx, plain)).await?,
     };
     let operation = match scanned {
-        Ok(operation) => Some(operation),
+        Ok(mut operation) => {
+            if !config.rename_model.is_empty() {
+                operation.rename(&config.rename_model);
+            }
+            Some(operation)
+        }
         Err(Malformed { error, spec }) if lets_malformed_pass(cx, &spec, &error) => {
             tracing::debug!(%error, "forwarding a message that cannot be parsed");
             None
@@ -75,10 +81,16 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
     let mut is_new = config.traffic_census;
     loop {
         // judge
-        let verdict = match stages::judge(cx, operation, plain, &version, policy) {
+        let mut verdict = match stages::judge(cx, operation, plain, &version, policy) {
             Some(verdict) => verdict,
             None => Box::pin(stages::judge_elsewhere(cx, operation, plain, &version)).await?,
         };
+        // compare
+        let mut compared = Compared::default();
+        if cx.shard.preprocessing.is_active() {
+            let comparing = profile::compare(cx, operation, plain, &version, policy, &mut verdict);
+            compared = Box::pin(comparing).await?;
+        }
         let signature = verdict.signature.as_ref().map_or("", |signature| signature.name.as_str());
         cx.metrics.set_model(version.metrics(signature));
         cx.metrics.set_outcome(&verdict);
@@ -92,7 +104,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         }
 
         // apply
-        let metadata = repair_metadata(&verdict, cx.options.dry_run);
+        let mut metadata = repair_metadata(&verdict, cx.options.dry_run);
         let changed: SmallVec<[Bytes; 4]>;
         let mut repaired_message: Option<Rope> = None;
         let outgoing: &[Bytes] = match verdict.action {
@@ -113,7 +125,10 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
             Action::Forward => &message.frames,
             Action::Apply if cx.options.dry_run => &[],
             Action::Apply => {
-                let repaired = stages::apply(cx, operation, plain, &verdict.plan).await?;
+                let repaired = match compared.repaired.take() {
+                    Some(repaired) => repaired,
+                    None => stages::apply(cx, operation, plain, &verdict.plan).await?,
+                };
                 let shared = version.runs(signature).is_some();
                 if shared && matches!(verdict.plan.calls, Calls::Pad { .. }) {
                     // The run that it shares is padded, and need not be padded for each member.
@@ -183,6 +198,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         }
 
         // annotate
+        compared.look_at(cx, &answer, &verdict, &mut metadata);
         count(cx, &verdict);
         remember(cx, &version, &verdict);
         let annotations = ResponseAnnotations::new(cx, metadata, policy, spec, &verdict);

@@ -62,7 +62,7 @@ pub(super) fn judge(
     version: &Arc<ModelVersion>,
     policy: &ModelPolicy,
 ) -> Option<Verdict> {
-    if message.len() > MAX_INLINE && operation.unlike(version) > MAX_INLINE {
+    if message.len() > MAX_INLINE && operation.unlike(version, policy) > MAX_INLINE {
         return None;
     }
     let (limits, mode) = (cx.config.request_limits(), cx.options.mode);

@@ -1,14 +1,13 @@
 //! Applies a plan to the bytes of a request. Values are rewritten only by steps that change them.
 use smallvec::SmallVec;
 
-use super::cast_chain::CastChain;
 use super::descriptor::Descriptor;
+use super::new_values::{NewValues, NoSuchCast, typed_list};
 use super::pad::pad;
 use super::policy::Literal;
-use super::{AddedValues, Change, Plan, Stage, Step, ValueChange, notation};
-use crate::tensor::{DataType, ValueList};
+use super::{AddedValues, Change, Plan, Step, notation};
 use crate::wire::emit::{self, EntryEdit, RequestEdit, TensorEdit};
-use crate::wire::{InputView, PredictView, Rope, TensorView, WireError};
+use crate::wire::{InputView, PredictView, Rope, WireError};
 
 /// Why a plan could not be applied. Planning has checked every value that a step casts, so none of
 /// these is expected.
@@ -84,6 +83,7 @@ pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, Ap
     let mut edit = RequestEdit::default();
     for step in &plan.steps {
         match (&step.change, step.index) {
+            (Change::ModelName { new, .. }, _) => edit.model_name = Some(new.clone()),
             (Change::SignatureName { new, .. }, _) => edit.signature_name = Some(new.clone()),
             (Change::Added { descriptor, values }, _) => {
                 edit.added.push((descriptor.key.clone(), added(descriptor, values)?));
@@ -106,7 +106,7 @@ pub fn apply(message: &Rope, view: &PredictView, plan: &Plan) -> Result<Rope, Ap
     Ok(emit::rewrite(message, view, &edit))
 }
 
-type OwnStep<'a> = (usize, &'a Step);
+pub(super) type OwnStep<'a> = (usize, &'a Step);
 
 /// The steps that change sent inputs, those of each input together and in order.
 fn by_input(plan: &Plan) -> SmallVec<[OwnStep<'_>; 4]> {
@@ -120,117 +120,6 @@ fn by_input(plan: &Plan) -> SmallVec<[OwnStep<'_>; 4]> {
 fn first<'s, 'a>(steps: &'s [OwnStep<'a>]) -> Option<(usize, &'s [OwnStep<'a>])> {
     steps.first().map(|(index, _)| (*index, steps))
 }
-
-/// The values that the steps of one input make.
-struct NewValues<'a> {
-    from: Source<'a>,
-    /// The descriptor after all steps.
-    after: &'a Descriptor,
-}
-
-enum Source<'a> {
-    /// The bytes of `tensor_content` become the one string.
-    Content,
-    /// A cast, or values moved to where they belong, as a typed list or as `tensor_content`.
-    Cast { chain: CastChain, as_list: bool },
-    /// `chain` reads the values of `before`, and casts them if earlier steps did.
-    Pad { chain: CastChain, before: &'a Descriptor, padded: &'a Descriptor, element: &'a [u8] },
-}
-
-impl<'a> NewValues<'a> {
-    /// `None` if the values stay, or if the casts do not fit, which [`apply`] reports.
-    fn of(steps: &[OwnStep<'a>]) -> Option<Self> {
-        Self::plan(steps).ok().flatten()
-    }
-
-    fn plan(steps: &[OwnStep<'a>]) -> Result<Option<Self>, NoSuchCast> {
-        let mut state: Option<(CastChain, bool)> = None;
-        let mut last: Option<&Descriptor> = None;
-        let mut padding = None;
-        let (mut moved, mut string) = (false, false);
-        for (_, step) in steps {
-            let Change::Tensor { before, after, values } = &step.change else { continue };
-            let (chain, _) = state.get_or_insert_with(|| (CastChain::new(before), false));
-            match values {
-                Some(ValueChange::Cast(exactness)) => {
-                    let next = chain.then(before, after.dtype, *exactness).ok_or(NoSuchCast)?;
-                    state = Some((next, true));
-                    moved = step.rule.stage == Stage::Encoding;
-                }
-                Some(ValueChange::Pad(element)) => padding = Some((before, after, element.as_slice())),
-                Some(ValueChange::ContentToString) => string = true,
-                None if step.rule.stage == Stage::Encoding => state = Some((CastChain::new(after), false)),
-                None => {}
-            }
-            last = Some(after);
-        }
-        let Some(after) = last else { return Ok(None) };
-        let from = if let Some((before, padded, element)) = padding {
-            let chain = state.map_or_else(|| CastChain::new(before), |(chain, _)| chain);
-            Source::Pad { chain, before, padded, element }
-        } else if let Some((chain, true)) = state {
-            // Moved values belong in the dtype's own list, and only a list can have fewer values
-            // than elements.
-            Source::Cast { chain, as_list: moved || after.shape.elements() != Ok(after.values) }
-        } else if string {
-            Source::Content
-        } else {
-            return Ok(None);
-        };
-        Ok(Some(Self { from, after }))
-    }
-
-    fn cost(&self, sent: Option<&TensorView>) -> Cost {
-        match &self.from {
-            Source::Content => {
-                let length =
-                    sent.and_then(|tensor| tensor.content.as_ref()).map_or(0, ExactSizeIterator::len);
-                Cost { memory: 0, values: length as u64 }
-            }
-            Source::Cast { chain, as_list: false } => {
-                let bytes = self.after.values.saturating_mul(chain.width() as u64);
-                Cost { memory: bytes, values: bytes }
-            }
-            Source::Cast { chain, as_list: true } => {
-                let sizes = emit::packed_sizes(list_of(self.after.dtype), self.after.dtype);
-                let bytes = |size: usize| self.after.values.saturating_mul(size as u64);
-                let memory = bytes(chain.width()).saturating_add(bytes(*sizes.end()));
-                Cost { memory, values: bytes(*sizes.start()) }
-            }
-            Source::Pad { before, padded, element, .. } => {
-                let bytes = |descriptor: &Descriptor| {
-                    let elements = descriptor.shape.elements().unwrap_or(u64::MAX);
-                    elements.saturating_mul(element.len() as u64)
-                };
-                Cost { memory: bytes(before).saturating_add(bytes(padded)), values: bytes(padded) }
-            }
-        }
-    }
-
-    /// Encoded fields of `TensorProto`.
-    fn encode(self, message: &Rope, tensor: &TensorView) -> Result<Rope, WireError> {
-        let Self { from, after } = self;
-        Ok(match from {
-            Source::Content => {
-                let content = tensor.content.clone().unwrap_or_default();
-                emit::list(ValueList::String, message.slice(content))
-            }
-            Source::Cast { chain, as_list } => {
-                let bytes = chain.convert(message, tensor, after.values)?;
-                if as_list { typed_list(after.dtype, &bytes) } else { emit::content(Rope::from(bytes)) }
-            }
-            Source::Pad { chain, before, padded, element } => {
-                let elements = before.shape.elements().unwrap_or(0);
-                let mut bytes = chain.convert(message, tensor, elements)?;
-                repeat_last(&mut bytes, element.len(), elements);
-                emit::content(Rope::from(pad(&bytes, &before.shape, &padded.shape, element)))
-            }
-        })
-    }
-}
-
-/// The casts of a plan do not fit its dtypes.
-struct NoSuchCast;
 
 fn tensor_edit(message: &Rope, input: &InputView, steps: &[OwnStep<'_>]) -> Result<TensorEdit, ApplyError> {
     let mut edit = TensorEdit::default();
@@ -249,31 +138,6 @@ fn tensor_edit(message: &Rope, input: &InputView, steps: &[OwnStep<'_>]) -> Resu
     let values = values.map(|values| values.encode(message, &input.tensor)).transpose();
     edit.values = values.map_err(|error| ApplyError::Values { input: input.key.clone(), error })?;
     Ok(edit)
-}
-
-/// The values as a typed list, which unlike `tensor_content` may have fewer values than elements.
-fn typed_list(dtype: DataType, bytes: &[u8]) -> Rope {
-    let list = list_of(dtype);
-    if list == ValueList::String {
-        return emit::list(list, Rope::from(bytes.to_vec()));
-    }
-    emit::packed(list, dtype, bytes)
-}
-
-fn list_of(dtype: DataType) -> ValueList {
-    dtype.info().map_or(ValueList::Int, |info| info.list)
-}
-
-/// Repeats the last value, as TensorFlow does for a list that is shorter than its shape.
-fn repeat_last(bytes: &mut Vec<u8>, size: usize, elements: u64) {
-    let whole = usize::try_from(elements).unwrap_or(0) * size;
-    if bytes.len() < size {
-        return;
-    }
-    let last = bytes[bytes.len() - size..].to_vec();
-    while bytes.len() < whole {
-        bytes.extend_from_slice(&last);
-    }
 }
 
 fn added(descriptor: &Descriptor, values: &AddedValues) -> Result<bytes::Bytes, ApplyError> {

@@ -7,6 +7,9 @@ use crate::wire::rope::Rope;
 use crate::wire::values::{self, Carrier, Stop};
 use crate::wire::{TensorView, WireError};
 
+/// Elements that are converted at a time for [`CastChain::stream`].
+const STREAMED: usize = 512;
+
 /// Where the values are read from, and the casts that they go through, in order.
 #[derive(Debug, Clone)]
 pub(super) struct CastChain {
@@ -60,6 +63,44 @@ impl CastChain {
         next.casts.push(Link { cast: Cast::new(next.dtype, to, exactness)?, to });
         next.dtype = to;
         Some(next)
+    }
+
+    /// The chain with the bytes of the values read as another dtype of the same width. `None` if
+    /// the values cannot be read as `before` says.
+    pub(super) fn relabelled(&self, before: &Descriptor, to: DataType) -> Option<Self> {
+        let mut next = match before.encoding {
+            Encoding::List(_) => self.then(before, before.dtype, Exactness::Exact)?,
+            Encoding::Content | Encoding::Nothing => self.clone(),
+        };
+        next.dtype = to;
+        Some(next)
+    }
+
+    /// Passes all values to `sink` after the casts, in blocks of whole elements.
+    ///
+    /// # Errors
+    /// An error of the sink, or values that cannot be read.
+    pub(super) fn stream<E>(
+        &self,
+        message: &Rope,
+        tensor: &TensorView,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), Stop<E>> {
+        let Some((first, rest)) = self.casts.split_first() else {
+            return self.read(message, tensor, sink);
+        };
+        let mut scratch = Scratch::default();
+        self.read(message, tensor, &mut |block| {
+            // A chunk may be the whole message: converted at once, it would be another one.
+            for block in block.chunks(STREAMED * first.cast.from_size()) {
+                scratch.fill(&first.cast, block);
+                for link in rest {
+                    scratch.step(&link.cast);
+                }
+                sink(&scratch.now)?;
+            }
+            Ok(())
+        })
     }
 
     /// Fails on the first value that one of the casts would change.

@@ -155,6 +155,7 @@ pub(super) fn of_step(step: &Step) -> Problem {
             format!("send shape {}", after.shape)
         }
         Change::Key { new, .. } => format!("send it as '{new}'"),
+        Change::ModelName { new, .. } => format!("send it to model '{new}'"),
         Change::SignatureName { new, .. } => format!("send signature_name '{new}'"),
         Change::Dropped { .. } => "leave it out".to_owned(),
         Change::Tensor { .. } | Change::Rows { .. } | Change::Added { .. } | Change::Text { .. } => {

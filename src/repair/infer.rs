@@ -1,6 +1,6 @@
 //! The decision on Classify, Regress and MultiInference requests: whether the signatures exist, and
 //! whether there are examples.
-use super::judge::{Found, Verdict, choose_signature};
+use super::judge::{Found, Verdict, choose_signature, renamed};
 use super::policy::{Mode, ModelPolicy};
 use super::problem::Problem;
 use super::reason::Reason;
@@ -22,6 +22,7 @@ pub fn judge_infer(
     let mut found = Found::default();
     let mut signature = None;
     let mut checked_by = &policy.defaults;
+    found.steps.extend(view.tasks.first().and_then(|task| renamed(&task.model_spec)));
     for (index, task) in view.tasks.iter().enumerate() {
         match choose_signature(&task.model_spec, signatures, policy) {
             Ok((chosen, step)) => {
@@ -48,9 +49,13 @@ pub fn judge_infer(
     found.verdict(signature, mode, checked_by)
 }
 
-/// The request with the signature names that the plan gives to its tasks.
+/// The request with the names that the plan gives to its model and the signatures of its tasks.
 pub fn apply_infer(message: &Rope, view: &InferView, plan: &Plan) -> Rope {
     let mut names: Vec<Option<&str>> = vec![None; view.tasks.len()];
+    let model = plan.steps.iter().find_map(|step| match &step.change {
+        Change::ModelName { new, .. } => Some(new.as_str()),
+        _ => None,
+    });
     for step in &plan.steps {
         if let (Change::SignatureName { new, .. }, Some(name)) =
             (&step.change, step.index.and_then(|at| names.get_mut(at)))
@@ -58,7 +63,7 @@ pub fn apply_infer(message: &Rope, view: &InferView, plan: &Plan) -> Rope {
             *name = Some(new);
         }
     }
-    view.rewrite(message, &names)
+    view.rewrite(message, model, &names)
 }
 
 #[cfg(test)]

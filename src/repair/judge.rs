@@ -5,9 +5,12 @@ use super::policy::{Limits, MissingInputs, Mode, ModelPolicy, Policy, Unrepairab
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::rows::{self, Rows};
+use super::rules::RENAME_MODEL;
 use super::text::TextFindings;
 use super::warning::Warning;
-use super::{Change, Plan, Propose, REPAIRS, Stage, Step, calls, encoding, hints, missing, names, tensor};
+use super::{
+    Change, Plan, Propose, REPAIRS, Stage, Step, Tier, calls, encoding, hints, missing, names, tensor,
+};
 use crate::signature::{Signature, Signatures};
 use crate::tensor::Shape;
 use crate::wire::{InputView, ModelSpec, PredictView, Rope, VersionChoice};
@@ -82,6 +85,7 @@ pub fn judge(request: &Request<'_>) -> Verdict {
     let signature = match chosen {
         _ if mode == Mode::Off => None,
         Ok((signature, step)) => {
+            found.steps.extend(renamed(&request.view.model_spec));
             found.steps.extend(step);
             inspect(request, &signature, policy, mode, &mut found);
             Some(signature)
@@ -98,14 +102,26 @@ pub fn judge(request: &Request<'_>) -> Verdict {
 }
 
 /// Bytes of the inputs whose values [`judge`] may have to read, because they are not encoded as the
-/// signature declares them. The work on all other inputs does not depend on their size.
-pub fn unlike(view: &PredictView, signatures: &Signatures) -> usize {
+/// signature declares them, or are transformed. The work on all other inputs does not depend on
+/// their size.
+pub fn unlike(view: &PredictView, signatures: &Signatures, policy: &ModelPolicy) -> usize {
     let signature = signatures.get(view.model_spec.effective_signature());
+    let policy = policy.for_signature(view.model_spec.effective_signature());
+    let is_transformed = |alias: &str| policy.input(alias).is_some_and(|own| own.transforms().is_some());
     let is_like = |input: &&InputView| {
         let info = signature.and_then(|signature| signature.input(&input.key));
-        info.is_some_and(|info| encoding::is_plain(&input.tensor, info.dtype))
+        info.is_some_and(|info| encoding::is_plain(&input.tensor, info.dtype) && !is_transformed(&info.alias))
     };
     view.inputs.iter().filter(|input| !is_like(input)).map(|input| input.entry.len()).sum()
+}
+
+/// The step that gives the model another name, if the configuration renames it.
+pub(super) fn renamed(spec: &ModelSpec) -> Option<Step> {
+    let old = spec.renamed_from.as_deref()?.to_owned();
+    let new = spec.name.clone();
+    let fixes = Problem::new(Reason::NotTransformed, "", "the configuration declares `rename_model`");
+    let change = Change::ModelName { old, new };
+    Some(Step { rule: &RENAME_MODEL, input: String::new(), index: None, change, fixes })
 }
 
 /// The signature that a request for one of this name is judged by, after the rules of the policy.
@@ -267,12 +283,14 @@ impl Found {
             self.shield_ranks();
         }
         if mode == Mode::Strict {
-            self.problems.splice(0..0, self.steps.iter().map(hints::of_step));
+            // What the operator declares is no mistake of the client.
+            let repairs = self.steps.iter().filter(|step| step.rule.tier != Tier::Three);
+            self.problems.splice(0..0, repairs.map(hints::of_step));
             self.problems.sort_by_key(|problem| problem.reason.stage());
             // No default is added in this mode, so an input that has one is missing too.
             if forgive_missing(policy, &mut self.problems) {
                 lacks_inputs = true;
-                self.steps.clear();
+                self.steps.retain(|step| step.rule.tier == Tier::Three);
             }
         }
         if !self.problems.is_empty() {
@@ -286,7 +304,7 @@ impl Found {
             _ if clean => (Action::Forward, Outcome::Conforming),
             _ if shielded => (Action::Refuse, Outcome::Rejected),
             Mode::Observe if self.problems.is_empty() => (Action::Forward, Outcome::WouldRepair),
-            Mode::Repair if self.problems.is_empty() => (Action::Apply, Outcome::Repaired),
+            Mode::Repair | Mode::Strict if self.problems.is_empty() => (Action::Apply, Outcome::Repaired),
             Mode::Observe | Mode::Repair if policy.unrepairable == Unrepairable::Forward => {
                 (Action::Forward, Outcome::Passed)
             }

@@ -22,11 +22,13 @@ mod judge;
 mod layout;
 mod missing;
 mod names;
+mod new_values;
 pub mod notation;
 mod pad;
 mod payload;
 pub mod policy;
 pub mod problem;
+mod profile_policy;
 pub(crate) mod reason;
 pub mod report;
 mod rows;
@@ -38,6 +40,7 @@ mod tensor;
 mod tests;
 pub mod text;
 mod text_hints;
+pub mod transform;
 mod warning;
 
 pub use apply::{ApplyError, Cost, apply, cost};
@@ -50,7 +53,7 @@ pub(crate) use names::{NameCase, Naming};
 pub use policy::{Limits, Mode, ModelPolicy, Policy};
 pub use problem::Problem;
 pub use reason::Reason;
-pub use rule_key::{RuleKey, RuleValue, RuleValues, ValueKind};
+pub use rule_key::{RuleKey, RuleValue, RuleValues, TRANSFORM, ValueKind, WHEN};
 pub use rule_set::RuleSet;
 pub use rules::REPAIRS;
 pub(crate) use tensor::{Proposal, TensorCase};
@@ -66,7 +69,8 @@ pub enum Tier {
     One,
     /// Assumes something about the client that only the operator can know: off by default.
     Two,
-    /// Changes content. No such rule exists yet; [`LATER`] reserves the names.
+    /// Changes content, because the operator has declared it for an input or a model
+    /// ([`transform`]).
     Three,
 }
 
@@ -78,6 +82,8 @@ pub enum Stage {
     Encoding,
     Dtype,
     Shape,
+    /// What the operator declares to be done to the content of an input or the name of a model.
+    Transform,
     /// Inputs that were not sent; runs after all inputs that were.
     Missing,
     /// The number of rows, which all inputs share. Rules of this stage do not change the request
@@ -101,6 +107,10 @@ pub enum Switch {
     Input(&'static RuleKey),
     /// Tier 2 with a value for the signature: `key: value`.
     Signature(&'static RuleKey),
+    /// Tier 3 for one input: `inputs: {NAME: {transform: [{key: value}]}}`.
+    Transform(&'static str),
+    /// Tier 3 for all models: a key at the top of the configuration.
+    Top(&'static str),
 }
 
 impl Switch {
@@ -109,28 +119,25 @@ impl Switch {
         match self {
             Self::Input(key) => Some(format!("inputs: {{NAME: {{{}: {}}}}}", key.name, key.sample)),
             Self::Signature(key) => Some(format!("{}: {}", key.name, key.sample)),
+            Self::Transform(item) => Some(format!("inputs: {{NAME: {{transform: [{{{item}}}]}}}}")),
+            Self::Top(key) => Some(key.to_owned()),
             Self::Off | Self::Policy | Self::On | Self::Rules(_) => None,
         }
     }
 
+    /// Whether the spelling is a key of a signature.
+    pub const fn is_of_signature(self) -> bool {
+        !matches!(self, Self::Top(_))
+    }
+
     /// Whether the rule runs because of its value, and needs no switch.
     pub const fn is_valued(self) -> bool {
-        matches!(self, Self::Rules(_) | Self::Input(_) | Self::Signature(_))
+        matches!(
+            self,
+            Self::Rules(_) | Self::Input(_) | Self::Signature(_) | Self::Transform(_) | Self::Top(_)
+        )
     }
 }
-
-/// Tier 3: rules that change content. None exists yet. The configuration knows their names, so that
-/// an operator who uses one gets a clear error.
-pub static LATER: &[(&str, &str)] = &[
-    ("transpose_layout", "NCHW to NHWC and back"),
-    ("decode_base64", "base64 text to bytes"),
-    ("decode_image", "an encoded image to pixels"),
-    ("resize", "an image to the model's size"),
-    ("scale", "values to the range of the training data"),
-    ("standardize", "values by the mean and deviation of the training data"),
-    ("relabel_dtype", "the bytes of one dtype read as another"),
-    ("rename_model", "one model's name to another's"),
-];
 
 /// One repair rule.
 pub struct Repair {
@@ -171,6 +178,8 @@ pub(crate) enum Propose {
     Missing(fn(&MissingCase<'_>) -> Option<Descriptor>),
     /// The text of a request, such as JSON: the reader of the text applies it.
     Text,
+    /// What the configuration declares, in the order of [`transform`]; nothing is proposed.
+    Declared,
     /// A request that conforms except for its number of rows: the upstream calls to make.
     Calls(fn(&CallsCase<'_>) -> Option<Calls>),
 }
@@ -201,6 +210,7 @@ impl std::fmt::Debug for Propose {
             Self::Tensor(_) => "Tensor",
             Self::Missing(_) => "Missing",
             Self::Text => "Text",
+            Self::Declared => "Declared",
             Self::Calls(_) => "Calls",
         })
     }
@@ -216,7 +226,7 @@ impl PartialEq for Repair {
 impl Eq for Repair {}
 
 /// What a step does to a tensor's values, if it changes more than the descriptor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ValueChange {
     /// Cast into the dtype of the descriptor after the step, with this exactness.
     Cast(Exactness),
@@ -224,6 +234,8 @@ pub enum ValueChange {
     ContentToString,
     /// Each row is padded with this element, up to the shape after the step.
     Pad(Vec<u8>),
+    /// Transformed as the configuration declares.
+    Transform(transform::made::Made),
 }
 
 /// The values of an input that was not sent.
@@ -238,6 +250,10 @@ pub enum AddedValues {
 /// What a step changes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
+    ModelName {
+        old: String,
+        new: String,
+    },
     SignatureName {
         old: String,
         new: String,

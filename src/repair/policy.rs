@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+pub use super::profile_policy::{OnFinding, ProfileCheck, ProfileFile, ReadProfile};
 use super::{RuleSet, RuleValues};
 use crate::batch::Settings;
 
@@ -153,6 +154,9 @@ pub struct Policy {
     pub inputs: BTreeMap<String, RuleValues>,
     /// Whether and how requests share runs. `max_rows` is also what `split_oversize` splits by.
     pub batching: Settings,
+    /// What the training data looked like.
+    pub profile: Option<ProfileFile>,
+    pub profile_check: ProfileCheck,
 }
 
 impl Default for Policy {
@@ -172,6 +176,8 @@ impl Default for Policy {
             values: RuleValues::default(),
             inputs: BTreeMap::new(),
             batching: Settings::default(),
+            profile: None,
+            profile_check: ProfileCheck::default(),
         }
     }
 }
@@ -180,6 +186,14 @@ impl Policy {
     /// What is configured for one input.
     pub fn input(&self, alias: &str) -> Option<&RuleValues> {
         self.inputs.get(alias)
+    }
+
+    /// The profile that the values of requests for a signature are compared with, if they are.
+    #[inline]
+    pub fn compared(&self, signature: &str) -> Option<&ReadProfile> {
+        let read = self.profile.as_ref()?.read.as_ref()?;
+        let is_of_it = read.profile.signature.as_deref().is_none_or(|name| name == signature);
+        (is_of_it && self.profile_check.on_finding != OnFinding::Off).then_some(read)
     }
 }
 

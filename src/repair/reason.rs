@@ -60,6 +60,8 @@ reasons! {
     CastOutOfRange = "CAST_OUT_OF_RANGE", Dtype: "Send values that the declared dtype can hold.",
     /// A value is in range, but the declared dtype does not have it exactly.
     CastInexact = "CAST_INEXACT", Dtype: "Send the declared dtype, and round the values yourself if that is acceptable.",
+    /// A declared transform was not made, because it does not fit the request.
+    NotTransformed = "NOT_TRANSFORMED", Transform: "Send the input as the model takes it, or as the operator's transform expects it. The message says what is in the way.",
     /// The length of `tensor_content` does not match shape and dtype.
     ContentSize = "CONTENT_SIZE", Encoding: "Make dtype, shape and bytes agree. Twice the expected bytes are often float64 sent as float.",
     /// The number of values in a typed list does not match the shape.
@@ -86,6 +88,16 @@ reasons! {
     ModelUnknown = "MODEL_UNKNOWN", Signature: "Compare `model_spec` with the server's model configuration.",
     /// A Classify, Regress or MultiInference request without examples.
     NotAnExample = "NOT_AN_EXAMPLE", Encoding: "Send at least one `tf.Example`.",
+    /// A value is far outside of what the training data had, with `profile_check: refuse`.
+    FarOutOfRange = "OUT_OF_RANGE", Rows: "Send values as the model was trained on: look for a missing scaler, another unit or another order of features.",
+    /// A value is NaN or infinite, which the training data did not have, with `profile_check: refuse`.
+    NotFinite = "NOT_FINITE", Rows: "Replace missing values as the training did.",
+    /// A value is none of the few that the training data had, with `profile_check: refuse`.
+    UnknownCategory = "UNKNOWN_CATEGORY", Rows: "Encode categories as the training did, with its vocabulary.",
+    /// A string is empty, which the training data did not have, with `profile_check: refuse`.
+    EmptyText = "EMPTY_TEXT", Rows: "Do not send empty strings.",
+    /// The values of this client are preprocessed in another way than the training data, with `profile_check: refuse`.
+    Shifted = "SHIFTED", Rows: "Preprocess the values as the training did. The message names the mistake that explains them.",
     /// The bytes are not a valid message.
     Malformed = "MALFORMED", Encoding: "Build the request with the generated protobuf classes.",
     /// More bytes or elements than the limits allow, or far more than the message carries.

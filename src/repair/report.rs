@@ -55,13 +55,20 @@ fn write_change(text: &mut String, step: &Step) {
         }
     };
     match &step.change {
-        Change::SignatureName { old, new } | Change::Key { old, new } => from_to(&ascii(old), &ascii(new)),
+        Change::ModelName { old, new } | Change::SignatureName { old, new } | Change::Key { old, new } => {
+            from_to(&ascii(old), &ascii(new));
+        }
         Change::Rows { old, new } => from_to(&old.to_string(), &new.to_string()),
         Change::Added { descriptor, .. } => from_to("", &format!("{}{}", descriptor.dtype, descriptor.shape)),
         Change::Dropped { key } => from_to(&ascii(key), ""),
         Change::Text { old, new } => from_to(old, new),
         Change::Tensor { before, after, values } => {
-            let lossy = matches!(values, Some(ValueChange::Cast(Exactness::Round)));
+            let transform = match values {
+                Some(ValueChange::Transform(made)) => Some(&made.transform),
+                _ => None,
+            };
+            let lossy = matches!(values, Some(ValueChange::Cast(Exactness::Round)))
+                || transform.is_some() && step.rule.lossy;
             if before.dtype != after.dtype {
                 from_to(&before.dtype.name(), &after.dtype.name());
             } else if before.shape != after.shape {
@@ -71,6 +78,8 @@ fn write_change(text: &mut String, step: &Step) {
                     shape.write_to(text).ok();
                 }
                 return;
+            } else if let Some(transform) = transform {
+                text.push_str(&transform.to_string());
             } else {
                 from_to(&before.encoding.to_string(), &after.encoding.to_string());
             }

@@ -10,7 +10,7 @@ use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::report::ascii;
 use super::warning::Warning;
-use super::{Change, Step, ValueChange};
+use super::{Change, Step, Tier, ValueChange};
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::Shape;
 
@@ -98,7 +98,9 @@ pub(super) fn disagree(
 /// Whether the step relabels a shape and leaves the values as they are.
 fn reshapes(step: &Step) -> bool {
     let Change::Tensor { before, after, values } = &step.change else { return false };
-    before.shape != after.shape && !matches!(values, Some(ValueChange::Pad(_)))
+    before.shape != after.shape
+        && step.rule.tier != Tier::Three
+        && !matches!(values, Some(ValueChange::Pad(_)))
 }
 
 /// The inputs with rows whose shapes conform, and how many rows they have.

@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::policy::Literal;
+use super::transform::{Transforms, When};
 
 /// A key that a rule declares: its name, what it is for, and which values it takes.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,9 +29,27 @@ pub enum ValueKind {
     Inputs,
     /// Sent names with the declared inputs that they mean, as [`RuleValue::Renames`].
     Renames,
+    /// A list of transforms, as [`RuleValue::Transforms`].
+    Transforms,
     /// A mapping with keys of its own, as [`RuleValue::Section`].
     Section { keys: &'static [&'static RuleKey], required: &'static [&'static str] },
 }
+
+/// The keys of an input that say how its content is transformed.
+pub static TRANSFORM: RuleKey = RuleKey {
+    name: "transform",
+    help: "What is done to the content of the input, in requests that need it; see [preprocessing.md](preprocessing.md#transforms). The order is: decode and relabel, transpose, change numbers.",
+    sample: "[{scale: {factor: 0.00392156862745098}}]",
+    value: ValueKind::Transforms,
+};
+pub static WHEN: RuleKey = RuleKey {
+    name: "when",
+    help: "Which requests are transformed. `raw`: only those whose values match the `raw` side of the profile and not the other; the rest passes as it is, with a warning if it matches neither.",
+    sample: RAW,
+    value: ValueKind::Words(&[ALWAYS, RAW]),
+};
+const ALWAYS: &str = "always";
+const RAW: &str = "raw";
 
 /// What is set for a [`RuleKey`].
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +58,7 @@ pub enum RuleValue {
     Inputs(BTreeSet<String>),
     Renames(BTreeMap<String, String>),
     Section(RuleValues),
+    Transforms(Transforms),
 }
 
 /// The values of some keys.
@@ -103,6 +123,26 @@ impl RuleValues {
             RuleValue::Renames(renames) => renames.get(sent),
             _ => None,
         }
+    }
+
+    /// The declared transforms of an input.
+    pub fn transforms(&self) -> Option<&Transforms> {
+        match self.0.get(TRANSFORM.name)? {
+            RuleValue::Transforms(transforms) => Some(transforms),
+            _ => None,
+        }
+    }
+
+    pub(super) fn transforms_mut(&mut self) -> Option<&mut Transforms> {
+        match self.0.get_mut(TRANSFORM.name)? {
+            RuleValue::Transforms(transforms) => Some(transforms),
+            _ => None,
+        }
+    }
+
+    /// Which requests are transformed.
+    pub fn when(&self) -> When {
+        if self.text(&WHEN) == Some(RAW) { When::Raw } else { When::Always }
     }
 
     pub fn section(&self, key: &RuleKey) -> Option<&Self> {

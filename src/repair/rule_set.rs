@@ -95,7 +95,8 @@ const fn default() -> u64 {
         let rule = REPAIRS[at];
         if matches!(
             (rule.tier, rule.switch),
-            (Tier::One, _) | (Tier::Two, Switch::Rules(_) | Switch::Input(_) | Switch::Signature(_))
+            (Tier::One | Tier::Three, _)
+                | (Tier::Two, Switch::Rules(_) | Switch::Input(_) | Switch::Signature(_))
         ) {
             bits |= 1 << at;
         }
@@ -112,7 +113,7 @@ mod tests {
     fn every_rule_can_be_switched_on_and_off_alone() {
         for rule in REPAIRS {
             let mut rules = RuleSet::default();
-            let valued = matches!(rule.switch, Switch::Rules(_) | Switch::Input(_) | Switch::Signature(_));
+            let valued = rule.switch.is_valued();
             assert_eq!(rules.contains(rule), rule.tier == Tier::One || valued, "{}", rule.name);
             rules.set(rule, false);
             assert!(!rules.contains(rule));

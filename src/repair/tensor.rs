@@ -8,7 +8,9 @@ use super::policy::{Limits, Policy};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
 use super::report::ascii;
+use super::rule_key::RuleValues;
 use super::rules::SCALAR;
+use super::transform::{self, Transforms};
 use super::warning::Warning;
 use super::{Change, Propose, Repair, Stage, Step, ValueChange};
 use crate::signature::TensorInfo;
@@ -49,10 +51,13 @@ pub(crate) enum Proposal {
 }
 
 /// The values as they were sent, and the casts of the steps so far.
-struct SentValues<'a> {
-    message: &'a Rope,
-    tensor: &'a TensorView,
-    chain: CastChain,
+pub(super) struct SentValues<'a> {
+    pub message: &'a Rope,
+    pub tensor: &'a TensorView,
+    pub chain: CastChain,
+    /// Before the cast to the declared dtype, with the descriptor there, if there is such a cast.
+    /// Boxed: nearly no request has it.
+    pub uncast: Option<Box<(CastChain, Descriptor)>>,
 }
 
 /// The plan of one input: the steps, the problems that no step fixes, and the resulting descriptor.
@@ -73,41 +78,73 @@ pub(super) fn plan(
     policy: &Policy,
     limits: Limits,
 ) -> TensorPlan {
-    let (descriptor, problem) = match encoding::check(message, sent, &info.alias, policy, limits) {
-        Encoded::Sound(descriptor) => (descriptor, None),
-        Encoded::Faulty(descriptor, problem) => (descriptor, Some(problem)),
-    };
-    let values = SentValues { message, tensor: &sent.tensor, chain: CastChain::new(&descriptor) };
-    let (steps, problems, warnings) = (Vec::new(), Vec::new(), Vec::new());
-    let mut planner = Planner { info, policy, limits, index, values, steps, problems, warnings };
-    let descriptor = planner.run(sent, descriptor, problem);
-    let Planner { steps, problems, warnings, .. } = planner;
-    TensorPlan { steps, problems, warnings, descriptor }
+    let own = policy.input(&info.alias);
+    if let Some(transforms) = own.and_then(RuleValues::transforms) {
+        return transform::plan(message, sent, index, info, policy, limits, transforms);
+    }
+    let (mut planner, descriptor, problem) = Planner::new(message, sent, index, info, policy, limits);
+    // An input of unknown rank is never changed: nothing says what would be correct.
+    let scalar = own.is_some_and(|input| input.is_on(&SCALAR));
+    let fixed = info.shape == PartialShape::UnknownRank && !scalar;
+    let (descriptor, sound) = planner.encoding(descriptor, problem);
+    let descriptor = planner.dtype(descriptor, sound, fixed);
+    let descriptor = planner.shape(sent, descriptor, sound, fixed);
+    planner.finish(descriptor)
 }
 
-struct Planner<'a> {
-    info: &'a TensorInfo,
-    policy: &'a Policy,
-    limits: Limits,
-    index: usize,
-    values: SentValues<'a>,
-    steps: Vec<Step>,
-    problems: Vec<Problem>,
-    warnings: Vec<Warning>,
+pub(super) struct Planner<'a> {
+    pub info: &'a TensorInfo,
+    pub policy: &'a Policy,
+    pub limits: Limits,
+    pub index: usize,
+    pub values: SentValues<'a>,
+    pub steps: Vec<Step>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Warning>,
 }
 
-impl Planner<'_> {
-    fn run(&mut self, sent: &InputView, descriptor: Descriptor, problem: Option<Problem>) -> Descriptor {
+impl<'a> Planner<'a> {
+    /// The planner of one input, with its descriptor and what is wrong with its encoding.
+    #[inline]
+    pub(super) fn new(
+        message: &'a Rope,
+        sent: &'a InputView,
+        index: usize,
+        info: &'a TensorInfo,
+        policy: &'a Policy,
+        limits: Limits,
+    ) -> (Self, Descriptor, Option<Problem>) {
+        let (descriptor, problem) = match encoding::check(message, sent, &info.alias, policy, limits) {
+            Encoded::Sound(descriptor) => (descriptor, None),
+            Encoded::Faulty(descriptor, problem) => (descriptor, Some(problem)),
+        };
+        let chain = CastChain::new(&descriptor);
+        let values = SentValues { message, tensor: &sent.tensor, chain, uncast: None };
+        let (steps, problems, warnings) = (Vec::new(), Vec::new(), Vec::new());
+        (Self { info, policy, limits, index, values, steps, problems, warnings }, descriptor, problem)
+    }
+
+    pub(super) fn finish(self, descriptor: Descriptor) -> TensorPlan {
+        let Self { steps, problems, warnings, .. } = self;
+        TensorPlan { steps, problems, warnings, descriptor }
+    }
+
+    /// The stage of the encoding; whether it is sound now.
+    pub(super) fn encoding(
+        &mut self,
+        descriptor: Descriptor,
+        problem: Option<Problem>,
+    ) -> (Descriptor, bool) {
+        match problem.map(|problem| self.fix(Stage::Encoding, descriptor.clone(), problem)) {
+            None => (descriptor, true),
+            Some(Ok(descriptor)) => (descriptor, true),
+            Some(Err(descriptor)) => (descriptor, false),
+        }
+    }
+
+    /// The stage of the dtype.
+    pub(super) fn dtype(&mut self, mut descriptor: Descriptor, sound: bool, fixed: bool) -> Descriptor {
         let info = self.info;
-        let (mut descriptor, sound) =
-            match problem.map(|problem| self.fix(Stage::Encoding, descriptor.clone(), problem)) {
-                None => (descriptor, true),
-                Some(Ok(descriptor)) => (descriptor, true),
-                Some(Err(descriptor)) => (descriptor, false),
-            };
-        // An input of unknown rank is never changed: nothing says what would be correct.
-        let scalar = self.policy.input(&info.alias).is_some_and(|input| input.is_on(&SCALAR));
-        let fixed = info.shape == PartialShape::UnknownRank && !scalar;
         if descriptor.dtype != info.dtype && descriptor.dtype.info().is_some() {
             let problem = dtype_problem(info, descriptor.dtype);
             if !sound {
@@ -123,6 +160,18 @@ impl Planner<'_> {
                     self.fix(Stage::Dtype, descriptor, problem).unwrap_or_else(|descriptor| descriptor);
             }
         }
+        descriptor
+    }
+
+    /// The stage of the shape.
+    pub(super) fn shape(
+        &mut self,
+        sent: &InputView,
+        mut descriptor: Descriptor,
+        sound: bool,
+        fixed: bool,
+    ) -> Descriptor {
+        let info = self.info;
         let fits = info.shape.accepts(&descriptor.shape)
             && (info.shape != PartialShape::UnknownRank || fixed || descriptor.shape.rank() == 0);
         if descriptor.shape.is_concrete()
@@ -179,6 +228,8 @@ impl Planner<'_> {
         if stage == Stage::Dtype && is_small_int_for_float(descriptor.dtype, after.dtype) {
             match self.policy.small_ints {
                 SmallInts::Allow => {}
+                // Numbers that are transformed are scaled as the model takes them.
+                SmallInts::Refuse if self.changes_numbers() => {}
                 SmallInts::Warn => self.warnings.push(small_ints_warning(self.info, descriptor.dtype)),
                 SmallInts::Refuse => {
                     self.problems.push(small_ints_problem(self.info, descriptor.dtype));
@@ -193,7 +244,10 @@ impl Planner<'_> {
                 self.problems.push(problem);
                 return Err(descriptor);
             }
-            self.values.chain = chain;
+            let before = std::mem::replace(&mut self.values.chain, chain);
+            if stage == Stage::Dtype {
+                self.values.uncast = Some(Box::new((before, descriptor.clone())));
+            }
         } else if stage == Stage::Encoding && values.is_none() {
             // The step determined where the values are.
             self.values.chain = CastChain::new(&after);
@@ -202,6 +256,12 @@ impl Planner<'_> {
         let input = self.info.alias.clone();
         self.steps.push(Step { rule, input, index: Some(self.index), change, fixes: problem });
         Ok(after)
+    }
+
+    #[cold]
+    fn changes_numbers(&self) -> bool {
+        let transforms = self.policy.input(&self.info.alias).and_then(RuleValues::transforms);
+        transforms.is_some_and(Transforms::has_numbers)
     }
 
     /// A tensor that one value fills may be small as it was sent and too large after a cast. That
@@ -278,14 +338,14 @@ pub(super) fn dtype_problem(info: &TensorInfo, sent: DataType) -> Problem {
 
 /// Whether integers of 8 or 16 bits become floats: pixels and PCM samples are such integers, and
 /// many models take them scaled.
-fn is_small_int_for_float(from: DataType, to: DataType) -> bool {
+pub(super) fn is_small_int_for_float(from: DataType, to: DataType) -> bool {
     matches!(from, DataType::INT8 | DataType::UINT8 | DataType::INT16 | DataType::UINT16)
         && to.info().is_some_and(|info| info.class == Class::Float)
 }
 
 const SCALE: &str = "if the model takes scaled values, scale them";
 
-fn small_ints_problem(info: &TensorInfo, sent: DataType) -> Problem {
+pub(super) fn small_ints_problem(info: &TensorInfo, sent: DataType) -> Problem {
     let what = format!("{sent} sent for {}, which may have to be scaled", info.dtype);
     let hint = format!("{SCALE}; send {}", info.dtype);
     Problem::new(Reason::IntegerForFloat, &info.alias, what).hint(hint)

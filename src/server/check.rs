@@ -1,14 +1,15 @@
 //! The files that a configuration names: whether they can be used. `check`, the start and a reload
 //! ask the same.
-use crate::config::{Config, Problem};
+use crate::config::{Config, Problem, profiles};
 use crate::listener::admin::Access;
 
-/// What is wrong with the certificates, keys, authorities and the token.
+/// What is wrong with the certificates, keys, authorities, the token and the profiles.
 pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     let mut list = file_problems(config);
     if let Err(error) = Access::new(config).token() {
         list.push(Problem::new("admin_token_file", error.to_string()));
     }
+    list.extend(profiles::read(&mut config.clone()));
     list
 }
 

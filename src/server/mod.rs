@@ -30,7 +30,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::census::Census;
-use crate::config::{Config, ListenAddr, Source};
+use crate::config::{Config, ListenAddr, Problems, Source, profiles};
 use crate::lifecycle::{DrainHandle, Health, Readiness};
 use crate::limiter::Limiter;
 use crate::limiter::admission::{Admission, Internal};
@@ -41,6 +41,7 @@ use crate::models::catalog::Catalog;
 use crate::models::changes::Changes;
 use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
+use crate::preprocessing::Preprocessing;
 use crate::runs::Handover;
 use crate::tasks::{self, Failures};
 use crate::telemetry;
@@ -86,6 +87,8 @@ pub enum StartError {
     #[cfg(not(feature = "tls"))]
     #[error("listen_tls is set, but this build has no TLS")]
     NoTls,
+    #[error(transparent)]
+    Profiles(Problems),
     #[error("admin_token_file: {0}")]
     Token(#[from] TokenError),
     #[error("cannot start a thread: {0}")]
@@ -118,6 +121,7 @@ pub(crate) struct Shared {
     clients: Arc<Clients>,
     mistakes: Arc<Mistakes>,
     census: Arc<Census>,
+    preprocessing: Arc<Preprocessing>,
     changes: Arc<Changes>,
     recent: Arc<Recent>,
     unknown_models: Arc<Recent>,
@@ -169,10 +173,15 @@ impl Sidecar {
     /// # Errors
     ///
     /// As for [`Sidecar::start`].
-    pub fn start_from(config: Config, source: Option<Source>) -> Result<Self, StartError> {
+    pub fn start_from(mut config: Config, source: Option<Source>) -> Result<Self, StartError> {
         let bind = |addr: &ListenAddr, mode| {
             Bound::new(addr, mode).map_err(|source| StartError::Listen { addr: addr.clone(), source })
         };
+        let profile_files = Watched::new(Files::read(profiles::files(&config)));
+        let list = profiles::read(&mut config);
+        if !list.is_empty() {
+            return Err(StartError::Profiles(Problems { file: None, list }));
+        }
         let target = Arc::new(Target::new(&config)?);
         let files = Watched::new(Files::read(certificates::files(&config)));
         let certificates = Certificates::read(&config)?;
@@ -229,6 +238,7 @@ impl Sidecar {
             clients: Clients::new(config.max_clients),
             mistakes: Mistakes::new(config.max_clients, SystemTime::now()),
             census: Census::new(std::time::Instant::now(), SystemTime::now()),
+            preprocessing: Preprocessing::new(config.max_clients),
             changes: Arc::default(),
             recent: Arc::new(Recent::new(MAX_RECENT, MAX_RECENT_ALIKE)),
             unknown_models: Arc::new(Recent::new(MAX_UNKNOWN, MAX_UNKNOWN_ALIKE)),
@@ -245,6 +255,7 @@ impl Sidecar {
             loaded: ArcSwap::from_pointee(config),
         });
         certificates.apply(&shared);
+        shared.preprocessing.configure(&shared.config.load());
 
         // From here on, an early return drops `sidecar`, which stops the threads already started.
         let mut sidecar = Self {
@@ -292,6 +303,7 @@ impl Sidecar {
                 exporter,
                 source,
                 files,
+                profile_files,
             }))
         })?;
         Ok(sidecar)
@@ -374,6 +386,7 @@ impl Shared {
         let mut config = Config::clone(&self.loaded.load());
         self.modes.apply(&mut config);
         self.access.store(Arc::new(Access::new(&config)));
+        self.preprocessing.configure(&config);
         self.config.store(Arc::new(config));
     }
 

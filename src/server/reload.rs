@@ -1,5 +1,5 @@
-//! Reads the configuration and the certificates again while the sidecar runs, when a file has
-//! changed or when asked to.
+//! Reads the configuration, the certificates and the profiles again while the sidecar runs, when a
+//! file has changed or when asked to.
 //!
 //! Files are read and checked on another thread: they may be on a volume that hangs. What was read
 //! is applied at once on the control thread, or refused whole.
@@ -14,7 +14,7 @@ use super::Shared;
 use super::certificates::{self, Certificates};
 use super::check::problems;
 use super::files::{Files, Watched};
-use crate::config::{Config, Problems, Source, SourceError};
+use crate::config::{Config, Problems, Source, SourceError, profiles};
 use crate::models::refresher::Worker;
 use crate::telemetry::log::FILTER;
 use crate::telemetry::metrics::{self, ReloadResult};
@@ -50,6 +50,7 @@ pub(super) struct Reloader {
     /// The file of the configuration.
     pub file: Watched,
     pub certificates: Watched,
+    pub profiles: Watched,
 }
 
 /// A configuration that was read and checked.
@@ -59,6 +60,7 @@ struct Loaded {
     certificates: Certificates,
     /// What the certificates were made of.
     files: Files,
+    profile_files: Files,
 }
 
 impl Reload {
@@ -125,14 +127,17 @@ impl Reloader {
         let (source, config) = (self.source.clone(), self.shared.loaded.load_full());
         let seen = blocking(move || {
             let file = source.as_ref().and_then(|source| source.path.clone());
-            (Files::read(file), Files::read(certificates::files(&config)))
+            let profiles = Files::read(profiles::files(&config));
+            (Files::read(file), Files::read(certificates::files(&config)), profiles)
         });
-        let Some((file, certificates)) = seen.await else { return };
+        let Some((file, certificates, profiles)) = seen.await else { return };
         let other_file = self.file.is_changed(file);
         let other_certificates = self.certificates.is_changed(certificates);
         // The configuration may have been refused for the files that it names.
         let again = other_certificates && !self.shared.reload.status().problems.is_empty();
-        let reloaded = (forced || other_file || again) && self.reload(forced).await;
+        // A profile is part of the configuration: both are used, or neither.
+        let other_profiles = self.profiles.is_changed(profiles);
+        let reloaded = (forced || other_file || other_profiles || again) && self.reload(forced).await;
         if (forced || other_certificates) && !reloaded {
             self.reload_certificates().await;
         }
@@ -173,11 +178,12 @@ impl Reloader {
     }
 
     fn apply(&mut self, loaded: Loaded) {
-        let Loaded { config, needs_restart, certificates, files } = loaded;
+        let Loaded { config, needs_restart, certificates, files, profile_files } = loaded;
         let shared = &self.shared;
         let config = Arc::new(config);
         certificates.apply(shared);
         self.certificates.use_now(files);
+        self.profiles.use_now(profile_files);
         shared.loaded.store(Arc::clone(&config));
         shared.admission.set_limits(&config.limits);
         shared.connections.set_limits(&config);
@@ -233,8 +239,14 @@ fn load(source: &Source, running: &Config) -> Result<Loaded, Vec<String>> {
     let mut config = source.load().map_err(|error| lines(&error))?;
     let needs_restart = config.keep_until_restart(running);
     let files = Files::read(certificates::files(&config));
+    let profile_files = Files::read(profiles::files(&config));
     let certificates = check(&config)?;
-    Ok(Loaded { config, needs_restart, certificates, files })
+    // The files may have changed since the check.
+    let list = profiles::read(&mut config);
+    if !list.is_empty() {
+        return Err(limited(Problems { file: None, list }.lines()));
+    }
+    Ok(Loaded { config, needs_restart, certificates, files, profile_files })
 }
 
 /// Checks the files that the configuration names.

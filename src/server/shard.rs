@@ -96,6 +96,8 @@ pub(super) async fn run(
         mistakes: Arc::clone(&shared.mistakes),
         census: Arc::clone(&shared.census),
         recently: Recently::default(),
+        preprocessing: Arc::clone(&shared.preprocessing),
+        sample: std::cell::RefCell::default(),
         recent: Arc::clone(&shared.recent),
         unknown_models: Arc::clone(&shared.unknown_models),
         events: Arc::clone(&shared.events),

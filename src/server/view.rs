@@ -13,12 +13,14 @@ use crate::config;
 use crate::lifecycle::DrainedBy;
 use crate::listener::admin::{Drained, Readiness, Shown, View};
 use crate::models::catalog::Entry;
+use crate::preprocessing::Wanted;
 use crate::repair::Mode;
 use crate::runs::Runs;
 use crate::signature::TensorInfo;
 use crate::telemetry::log;
 use crate::telemetry::metrics::{self, BatchMetrics};
 use crate::telemetry::traffic;
+use crate::wire::VersionChoice;
 
 /// The name of the pod, or of the host. Kubernetes sets `HOSTNAME` to the name of the pod, unless
 /// it uses the network of its host.
@@ -93,13 +95,14 @@ impl View for ServerView {
     }
 
     fn show(&self, what: Shown) -> Value {
-        let Shared { mistakes, catalog, changes, .. } = &*self.0;
+        let Shared { mistakes, catalog, changes, preprocessing, .. } = &*self.0;
         match what {
             Shown::Clients => fixes::clients(mistakes),
             Shown::Fixes => fixes::fixes(mistakes, catalog),
             Shown::History => mistakes.history(),
             Shown::Changes => changes.to_json(),
             Shown::Traffic => Traffic::of(&self.0.census, SystemTime::now()).to_json(),
+            Shown::Findings => preprocessing.to_json(),
         }
     }
 
@@ -122,6 +125,7 @@ impl View for ServerView {
         metrics::set_limiter(limiter.limit, limiter.withheld, limiter.inflight, limiter.queued);
         metrics::set_traffic_forms(self.0.census.len());
         metrics::set_ready(self.0.readiness.is_ready());
+        self.0.preprocessing.measure();
     }
 
     fn recent(&self) -> Value {
@@ -165,6 +169,23 @@ impl View for ServerView {
         }
         shared.activate();
         Ok(())
+    }
+
+    fn learn(&self, wanted: Wanted) -> Result<(), String> {
+        let version = self.0.catalog.find(&wanted.model, &VersionChoice::Latest);
+        let version = version.ok_or_else(|| format!("TF Serving does not serve model '{}'", wanted.model))?;
+        if version.signatures.get(&wanted.signature).is_none() {
+            return Err(format!("model '{}' has no signature '{}'", wanted.model, wanted.signature));
+        }
+        self.0.preprocessing.learn(wanted, SystemTime::now())
+    }
+
+    fn learned(&self) -> Option<Value> {
+        self.0.preprocessing.learned()
+    }
+
+    fn forget(&self) {
+        self.0.preprocessing.forget();
     }
 
     fn undrain(&self) -> Result<(), String> {

@@ -25,7 +25,9 @@ pub(crate) use super::labels::{
     Cause, ConnectionLimit, Door, FlushCause, Method, ModelProblemKind, OutcomeLabel, PanickedTask,
     ReloadResult, SpanResult, Stage, code_name,
 };
-pub(crate) use super::replaced::{SignatureInput, set_mode_override, set_model_problems, set_signature_info};
+pub(crate) use super::replaced::{
+    FeatureDrift, SignatureInput, set_drift, set_mode_override, set_model_problems, set_signature_info,
+};
 
 #[cfg(test)]
 mod tests {
@@ -47,6 +49,17 @@ mod tests {
         metrics.warning("BATCH_MISMATCH", &client);
         metrics.would_repair("", "only_signature", &client);
         metrics.would_reject("", "TOO_LARGE", &client);
+        metrics.finding("x", "SHIFTED", &client);
+        let feature = || "3".to_owned();
+        set_drift(
+            model,
+            vec![FeatureDrift {
+                signature: "s".to_owned(),
+                input: "x".to_owned(),
+                feature: feature(),
+                index: 0.25,
+            }],
+        );
         stage_seconds(Stage::Scan, 0.000_002);
         set_inflight(1, 2, 3, 4);
         set_log_losses(0, 0);
@@ -111,6 +124,8 @@ mod tests {
             r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",door="grpc",le="0.0025"} 1"#,
             r#"tfs_sidecar_request_duration_seconds_bucket{model="scrape",method="Predict",door="grpc",le="0.001"} 0"#,
             r#"tfs_sidecar_config_problems{model="scrape"} 2"#,
+            r#"tfs_sidecar_preprocessing_findings_total{model="scrape",signature="s",input="x",kind="SHIFTED",client="c"} 1"#,
+            r#"tfs_sidecar_feature_drift{model="scrape",signature="s",input="x",feature="3"} 0.25"#,
             r#"tfs_sidecar_model_problem{model="scrape",version="3",kind="load_failed"} 1"#,
             r#"tfs_sidecar_signature_info{model="scrape",version="1",signature="serving_default",input="x\"\n",dtype="float",shape="[-1,2]"} 1"#,
         ] {

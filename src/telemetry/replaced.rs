@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use super::labels::ModelProblemKind;
-use super::table::{MODE_OVERRIDE, MODEL_PROBLEM, Metric, SIGNATURE_INFO};
+use super::table::{DRIFT, MODE_OVERRIDE, MODEL_PROBLEM, Metric, SIGNATURE_INFO};
 
 /// One input of one signature of one version, as text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,18 @@ pub(crate) struct SignatureInput {
 static SIGNATURES: Replaced = Replaced::new(&SIGNATURE_INFO);
 static PROBLEMS: Replaced = Replaced::new(&MODEL_PROBLEM);
 static MODES: Replaced = Replaced::new(&MODE_OVERRIDE);
+static DRIFTS: Replaced = Replaced::new(&DRIFT);
+
+/// How far one feature is from the training data.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FeatureDrift {
+    pub(crate) signature: String,
+    pub(crate) input: String,
+    /// Its name or position; `__other__` for the others together.
+    pub(crate) feature: String,
+    /// The population stability index.
+    pub(crate) index: f64,
+}
 
 /// Replaces the inputs listed for a model; an empty list removes the model.
 pub(crate) fn set_signature_info(model: &str, inputs: Vec<SignatureInput>) {
@@ -27,32 +39,46 @@ pub(crate) fn set_signature_info(model: &str, inputs: Vec<SignatureInput>) {
         let SignatureInput { version, signature, input, dtype, shape } = input;
         vec![version, signature, input, dtype, shape]
     };
-    SIGNATURES.set(model, inputs.into_iter().map(values).collect());
+    SIGNATURES.set(model, inputs.into_iter().map(values).map(one).collect());
 }
 
 /// Replaces the problems of a model, each with its version, or an empty text for the whole model.
 pub(crate) fn set_model_problems(model: &str, problems: Vec<(String, ModelProblemKind)>) {
     let values = |(version, kind): (String, ModelProblemKind)| vec![version, kind.as_str().to_owned()];
-    PROBLEMS.set(model, problems.into_iter().map(values).collect());
+    PROBLEMS.set(model, problems.into_iter().map(values).map(one).collect());
 }
 
 /// Sets the mode that an operator has changed a model's to; `None` for the configured one.
 pub(crate) fn set_mode_override(model: &str, mode: Option<&'static str>) {
-    MODES.set(model, mode.iter().map(|mode| vec![(*mode).to_owned()]).collect());
+    MODES.set(model, mode.iter().map(|mode| one(vec![(*mode).to_owned()])).collect());
 }
+
+/// Replaces the drift of the features of a model; an empty list removes the model.
+pub(crate) fn set_drift(model: &str, features: Vec<FeatureDrift>) {
+    let values = |FeatureDrift { signature, input, feature, index }| (vec![signature, input, feature], index);
+    DRIFTS.set(model, features.into_iter().map(values).collect());
+}
+
+fn one(labels: Vec<String>) -> Series {
+    (labels, 1.0)
+}
+
+/// The values of the labels behind the model, and of the gauge.
+type Series = (Vec<String>, f64);
 
 /// Appends the series to the text of a scrape.
 pub(super) fn render(text: &mut String) {
     SIGNATURES.render(text);
     PROBLEMS.render(text);
     MODES.render(text);
+    DRIFTS.render(text);
 }
 
-/// A gauge that is 1 for each series. Its first label is the model.
+/// A gauge whose first label is the model.
 struct Replaced {
     metric: &'static Metric,
-    /// By model: the values of the other labels.
-    series: Mutex<BTreeMap<String, Vec<Vec<String>>>>,
+    /// By model.
+    series: Mutex<BTreeMap<String, Vec<Series>>>,
 }
 
 impl Replaced {
@@ -60,7 +86,7 @@ impl Replaced {
         Self { metric, series: Mutex::new(BTreeMap::new()) }
     }
 
-    fn set(&self, model: &str, series: Vec<Vec<String>>) {
+    fn set(&self, model: &str, series: Vec<Series>) {
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         if series.is_empty() {
             all.remove(model);
@@ -79,12 +105,12 @@ impl Replaced {
             |line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("writing to a string cannot fail");
         line(format_args!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.as_str()));
         for (model, series) in &*all {
-            for values in series {
+            for (values, number) in series {
                 let values = std::iter::once(model).chain(values);
                 let pairs = labels.iter().zip(values);
                 let pairs: Vec<String> =
                     pairs.map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
-                line(format_args!("{name}{{{}}} 1\n", pairs.join(",")));
+                line(format_args!("{name}{{{}}} {number}\n", pairs.join(",")));
             }
         }
         line(format_args!("\n"));

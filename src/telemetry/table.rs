@@ -55,6 +55,8 @@ metrics_table! {
     Counter WARNINGS "warnings_total" [model, signature, reason, client, door] "Warnings about requests that were forwarded. A request can have several.";
     Counter WOULD_REPAIR "would_repair_total" [model, signature, input, rule, client, door] "Repairs that mode repair would have made (mode observe and dry runs).";
     Counter WOULD_REJECT "would_reject_total" [model, signature, input, reason, client, door] "Requests that mode repair would have rejected (mode observe and dry runs), by their first reason.";
+    Counter FINDINGS "preprocessing_findings_total" [model, signature, input, kind, client] "Requests whose values do not look like the training data (`profile`), by what was found. A request can have several.";
+    Gauge DRIFT "feature_drift" [model, signature, input, feature] "How far the values of the last requests are from the training data, as population stability index. Each of the 16 features that are farthest; __other__ is the largest of the others.";
     Histogram REQUEST_SECONDS "request_duration_seconds" [model, method, door] "Time from the first byte of a request to the last byte of its answer." CALL;
     Histogram UPSTREAM_SECONDS "upstream_duration_seconds" [model, method] "Time that a request spent in TF Serving, network included." CALL;
     Histogram STAGE_SECONDS "stage_duration_seconds" [stage] "Time that a request spent in each stage." STAGE;

@@ -4,6 +4,7 @@ mod dtype;
 mod float8;
 mod shape;
 
+pub(crate) use cast::each_f64;
 pub use cast::{Cast, CastFault, Exactness, FaultKind, Relation, relation};
 pub use dtype::{Class, DataType, DtypeInfo, ValueList};
 pub use shape::{PartialShape, Shape, ShapeError};

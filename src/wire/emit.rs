@@ -31,6 +31,7 @@ pub enum EntryEdit {
 /// The changes to a request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RequestEdit {
+    pub model_name: Option<String>,
     pub signature_name: Option<String>,
     /// By index in [`PredictView::inputs`].
     pub entries: Vec<(usize, EntryEdit)>,
@@ -54,8 +55,9 @@ pub fn rewrite(message: &Rope, view: &PredictView, edit: &RequestEdit) -> Rope {
         };
         cuts.push((input.entry.clone(), new));
     }
-    if let Some(name) = &edit.signature_name {
-        cuts.extend(respec(message, &view.model_spec, &view.spec_fields, name));
+    let names = [edit.model_name.as_deref(), edit.signature_name.as_deref()];
+    if names != [None, None] {
+        cuts.extend(respec(message, &view.model_spec, &view.spec_fields, names));
     }
     let mut out = splice(message, 0..message.len(), cuts);
     for (key, tensor) in &edit.added {
@@ -78,26 +80,29 @@ pub(super) fn splice(message: &Rope, range: Range<usize>, mut cuts: Vec<(Range<u
     out
 }
 
-/// The replacements that give a message's `model_spec` (field 1) another signature name.
+/// The replacements that give a message's `model_spec` (field 1) another name of the model, which as
+/// the last one counts, or of the signature.
 pub(super) fn respec(
     message: &Rope,
     spec: &ModelSpec,
     fields: &[Range<usize>],
-    name: &str,
+    [model, signature]: [Option<&str>; 2],
 ) -> impl Iterator<Item = (Range<usize>, Rope)> {
     let mut merged = Rope::new();
     for payload in &spec.payloads {
         let inside = spec
             .signature_fields
             .iter()
-            .filter(|field| payload.start <= field.start && field.end <= payload.end);
+            .filter(|field| signature.is_some() && payload.start <= field.start && field.end <= payload.end);
         merged.append(splice(
             message,
             payload.clone(),
             inside.map(|field| (field.clone(), Rope::new())).collect(),
         ));
     }
-    merged.append(field(3, Rope::from(name.as_bytes().to_vec())));
+    let names = [(1, model), (3, signature)].into_iter();
+    let names = names.filter_map(|(number, name)| Some(field(number, Rope::from(name?.as_bytes().to_vec()))));
+    names.for_each(|name| merged.append(name));
     let mut first = Some(field(1, merged));
     fields.iter().cloned().map(move |at| (at, first.take().unwrap_or_default()))
 }
@@ -389,7 +394,7 @@ mod tests {
         let edit = RequestEdit {
             signature_name: Some("other".into()),
             entries: vec![(index("x"), EntryEdit::Change(Box::new(edit)))],
-            added: Vec::new(),
+            ..RequestEdit::default()
         };
         let (_, mut before, after) = rewritten(&edit);
         let mut x = before.inputs.remove("x").unwrap();
@@ -412,9 +417,9 @@ mod tests {
             &list(ValueList::Float, Rope::from(vec![0, 0, 128, 63])),
         );
         let edit = RequestEdit {
-            signature_name: None,
             entries: vec![(index("ids"), EntryEdit::Drop)],
             added: vec![("rate".into(), tensor)],
+            ..RequestEdit::default()
         };
         let (_, before, after) = rewritten(&edit);
         assert_eq!(after.inputs.len(), 2);

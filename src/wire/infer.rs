@@ -160,11 +160,14 @@ impl InferView {
     }
 
     /// The request with new signature names, one for each task; `None` keeps the name.
-    pub fn rewrite(&self, message: &Rope, names: &[Option<&str>]) -> Rope {
+    pub fn rewrite(&self, message: &Rope, model: Option<&str>, names: &[Option<&str>]) -> Rope {
         let mut cuts = Vec::new();
         for (task, name) in self.tasks.iter().zip(names) {
-            let Some(name) = name else { continue };
-            let inner = respec(message, &task.model_spec, &task.spec_fields, name);
+            let model = model.filter(|_| task.model_spec.renamed_from.is_some());
+            if model.is_none() && name.is_none() {
+                continue;
+            }
+            let inner = respec(message, &task.model_spec, &task.spec_fields, [model, *name]);
             match &task.field {
                 None => cuts.extend(inner),
                 Some((span, payload)) => {
@@ -204,7 +207,7 @@ mod tests {
         let rope = Rope::from(request.encode_to_vec());
         let view = InferView::scan_single(&rope).unwrap();
         assert_eq!((view.examples, view.tasks[0].model_spec.effective_signature()), (3, "wrong"));
-        let out = view.rewrite(&rope, &[Some("right")]);
+        let out = view.rewrite(&rope, None, &[Some("right")]);
         let expected = ClassificationRequest { model_spec: spec("right"), input: input(3) };
         assert_eq!(ClassificationRequest::decode(out.to_bytes()).unwrap(), expected);
     }
@@ -235,9 +238,9 @@ mod tests {
         let rope = Rope::from(request.encode_to_vec());
         let view = InferView::scan_multi(&rope).unwrap();
         assert_eq!((view.examples, view.tasks.len()), (1, 2));
-        let out = view.rewrite(&rope, &[None, Some("other")]);
+        let out = view.rewrite(&rope, None, &[None, Some("other")]);
         let expected = MultiInferenceRequest { tasks: vec![task("a"), task("other")], input: input(1) };
         assert_eq!(MultiInferenceRequest::decode(out.to_bytes()).unwrap(), expected);
-        assert_eq!(view.rewrite(&rope, &[None, None]), rope);
+        assert_eq!(view.rewrite(&rope, None, &[None, None]), rope);
     }
 }

@@ -30,6 +30,8 @@ pub struct ModelSpec {
     /// one.
     pub present: bool,
     pub name: String,
+    /// The name in the message, if the configuration gives the model another.
+    pub renamed_from: Option<Box<str>>,
     pub version: VersionChoice,
     /// Empty means `serving_default`.
     pub signature_name: String,
@@ -51,6 +53,17 @@ impl ModelSpec {
     pub(crate) fn for_signature(mut self, name: &str) -> Self {
         name.clone_into(&mut self.signature_name);
         self
+    }
+
+    /// Gives the model another name, and keeps the one in the message.
+    pub(crate) fn rename(&mut self, new: &str) {
+        let sent = std::mem::replace(&mut self.name, new.to_owned());
+        self.renamed_from.get_or_insert(sent.into_boxed_str());
+    }
+
+    /// The model's name in the message.
+    pub(crate) fn sent_name(&self) -> &str {
+        self.renamed_from.as_deref().unwrap_or(&self.name)
     }
 
     /// The signature that TF Serving will use (`predict_util.cc`: an empty name is

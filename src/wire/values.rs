@@ -1,5 +1,7 @@
 //! Reads the values of a tensor in blocks of whole little-endian elements, from `tensor_content` or
 //! from a typed list, packed or not.
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::rope::{Chunks, Rope};
@@ -98,6 +100,21 @@ pub fn strings(message: &Rope, tensor: &TensorView, limit: usize, max_length: us
     all
 }
 
+/// Passes the strings of `string_val` to `sink`, in order, without a copy where they lie in one
+/// chunk.
+///
+/// # Errors
+/// An error of the sink.
+pub fn each_string<E>(
+    message: &Rope,
+    tensor: &TensorView,
+    sink: &mut dyn FnMut(Bytes) -> Result<(), E>,
+) -> Result<(), Stop<E>> {
+    each_field(message, tensor, ValueList::String, &mut |_, field| {
+        sink(message.slice(field.payload.clone()).to_bytes()).map_err(Stop::Sink)
+    })
+}
+
 /// Size of the elements that [`read`] delivers for a list.
 pub const fn width(list: ValueList) -> usize {
     match list {
@@ -108,6 +125,18 @@ pub const fn width(list: ValueList) -> usize {
         ValueList::Bool | ValueList::Float8 => 1,
         ValueList::String | ValueList::ResourceHandle | ValueList::Variant => 0,
     }
+}
+
+/// Where the elements of a list of fixed width are, if all are in one packed field.
+pub fn packed_fixed(message: &Rope, tensor: &TensorView, list: ValueList) -> Option<Range<usize>> {
+    if !matches!(layout(list), Layout::Fixed32 | Layout::Fixed64) {
+        return None;
+    }
+    let mut runs = tensor.runs.iter().filter(|run| run.field == list.field() && run.values > 0);
+    let (run, None) = (runs.next()?, runs.next()) else { return None };
+    let field = Reader::of_range(message, &run.span).next_field().ok()??;
+    let whole = field.wire == Wire::Bytes && field.payload.end == run.span.end;
+    whole.then_some(field.payload)
 }
 
 type FieldSink<'a, E> = &'a mut dyn FnMut(&Reader<'_>, &super::scan::Field) -> Result<(), Stop<E>>;

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
-from backend import ROOT
+from backend import FLOAT, ROOT, Backend, Client
 from conftest import CONFIG, Page, Prefix, Sidecar, until
 
 IMAGES = ROOT / "docs" / "images"
@@ -242,3 +242,41 @@ def test_screenshots_are_small(browser, sidecar, width, scheme, name):
         # Few colours make a small file.
         Image.open(io.BytesIO(shot)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
         assert path.stat().st_size < 150_000
+
+
+PROFILE = """profile: 1
+rows: 1000
+inputs:
+  "x":
+    dtype: float
+    by: feature
+    features:
+      - {name: "age", count: 1000, min: 18, max: 95, mean: 45, std: 14, quantiles: [19, 23, 35, 45, 55, 68, 80]}
+      - {name: "income", count: 1000, min: 50, max: 60, mean: 55, std: 3, quantiles: [50, 51, 53, 55, 57, 59, 60]}
+"""
+
+
+def test_it_says_whose_values_do_not_look_like_the_training_data(browser, tmp_path):
+    """Every value that the client sends is 1."""
+    (tmp_path / "fraud.yaml").write_text(PROFILE)
+    config = tmp_path / "sidecar.yaml"
+    config.write_text(f"models: {{fraud: {{profile: {tmp_path}/fraud.yaml}}}}\n")
+    with Backend({"fraud": (1, {"x": (FLOAT, [-1, 2])})}) as backend, Sidecar(backend.address, config) as running:
+        until(running.is_ready, "readiness")
+        with Page(browser, running.url) as page:
+            assert "No model has a profile" in text(page, "#values-note")
+        sender = Client(running.address, "fraud-batch/2.3")
+        sender.send("fraud", 7, x=(FLOAT, [200, 2]))
+        sender.close()
+        with Page(browser, running.url) as page:
+            shown = page.locator("#findings li", has_text="fraud-batch/2.3 to fraud / serving_default: x").inner_text()
+            finding = running.api("findings")["signatures"][0]["findings"][0]
+            assert finding["kind"] == "OUT_OF_RANGE" and finding["requests"] == 7
+            assert "OUT_OF_RANGE" in shown and "7 requests" in shown and finding["text"] in shown
+            assert "feature income" in shown and "age" not in shown
+            assert "448 rows" in text(page, "#values-note")
+            results = Axe().run(page)
+            assert results.violations_count == 0, results.generate_report()
+            page.locator("#search").fill("nobody")
+            assert page.locator("#findings li").count() == 0
+            assert "Nothing passes the filter" in text(page, "#values-note")

@@ -10,6 +10,7 @@ mod support;
 mod cases;
 mod client;
 mod ops;
+mod preprocessing;
 mod rest;
 mod table;
 mod upstream;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 use crate::cases::cases;
 use crate::client::{Answer, Client};
+use crate::preprocessing::Profiled;
 use crate::rest::rest_cases;
 use crate::support::dense;
 use crate::support::sidecar::{TestSidecar, config};
@@ -27,8 +29,12 @@ use crate::upstream::Upstream;
 
 const HEAD: [&str; 4] = ["request", "the sidecar", "answer", "without the sidecar"];
 const WIDTHS: [usize; 4] = [28, 32, 38, 38];
-const FAMILIES: [&str; 3] =
-    ["tfs_sidecar_requests_total", "tfs_sidecar_repairs_total", "tfs_sidecar_rejections_total"];
+const FAMILIES: [&str; 4] = [
+    "tfs_sidecar_requests_total",
+    "tfs_sidecar_repairs_total",
+    "tfs_sidecar_rejections_total",
+    "tfs_sidecar_preprocessing_findings_total",
+];
 
 fn main() -> ExitCode {
     let once = std::env::var_os("ONCE").is_some_and(|value| value == "1");
@@ -49,6 +55,7 @@ fn main() -> ExitCode {
 
 async fn run(upstream: Upstream, once: bool) -> ExitCode {
     let mut settings = config(upstream.addr(), [dense::MODEL.to_owned()]);
+    let profile = Profiled::new(&mut settings);
     settings.rest_listen = Some(settings.listen.clone());
     let sidecar = TestSidecar::start(settings);
     sidecar.ready().await;
@@ -83,6 +90,10 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
         table.row([case.sent.into(), did(&answer), answer.cell(), direct.cell()]);
     }
     show(&table.render());
+    match profile.send(&sidecar).await {
+        Ok(text) => show(&text),
+        Err(why) => wrong.push(why),
+    }
 
     let metrics = sidecar.metrics().await;
     let mut lines: Vec<&str> = FAMILIES.iter().flat_map(|family| metrics.samples(family)).collect();

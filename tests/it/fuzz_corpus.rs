@@ -16,7 +16,7 @@ mod bodies;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 7] = [
+const TARGETS: [(&str, Body); 8] = [
     ("scan", bodies::scan),
     ("plan", bodies::plan),
     ("apply", bodies::apply),
@@ -24,6 +24,7 @@ const TARGETS: [(&str, Body); 7] = [
     ("framing", bodies::framing),
     ("scan_cuts", bodies::scan_cuts),
     ("rest_request", bodies::rest_request),
+    ("image_door", bodies::image_door),
 ];
 
 fn folder(name: &str) -> PathBuf {

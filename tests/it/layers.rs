@@ -9,11 +9,13 @@ use crate::support::sources::rust as sources;
 const LAYERS: &[(&str, usize)] = &[
     ("tensor", 0),
     ("spelling", 0),
+    ("yaml", 0),
     ("wire", 1),
     ("signature", 1),
     ("repair", 2),
     ("explain", 2),
     ("doctor", 2),
+    ("profile", 2),
     ("rest", 2),
     ("concurrency", 2),
     ("batch", 2),
@@ -25,10 +27,12 @@ const LAYERS: &[(&str, usize)] = &[
     ("tasks", 3),
     ("config", 3),
     ("census", 3),
+    ("dataset", 3),
     // Compiled for tests only.
     ("generated", 3),
     ("transport", 4),
     ("limiter", 5),
+    ("preprocessing", 5),
     ("runs", 5),
     ("upstream", 5),
     ("models", 6),
@@ -58,6 +62,8 @@ const ALLOWED: &[(&str, &str)] = &[
     ("doctor", "repair"),
     // The request of a probe is a protobuf message.
     ("doctor", "proto"),
+    // The policy of a signature holds what its training data looked like.
+    ("repair", "profile"),
 ];
 
 /// What only layer 3 and above may use: waiting, counting, logging, files, clocks.

@@ -96,6 +96,11 @@ impl TestSidecar {
         admin::get(&self.admin, path).await
     }
 
+    /// Posts to the admin listener, without a body.
+    pub async fn post(&self, path: &str) -> Page {
+        admin::post(&self.admin, path).await
+    }
+
     /// Waits until gRPC health reports SERVING for the whole server.
     pub async fn ready(&self) {
         let client = self.client().await;

@@ -12,8 +12,10 @@ use serde::Deserialize;
 
 use super::{AdminState, Drained, Shown};
 use crate::lifecycle::DrainedBy;
+use crate::preprocessing::{MAX_REQUESTS, Wanted};
 use crate::repair::Mode;
 use crate::telemetry::log::FILTER;
+use crate::wire::DEFAULT_SIGNATURE;
 
 /// What returns to the configuration, in the place of a mode or a filter.
 const CONFIGURED: &str = "configured";
@@ -27,6 +29,19 @@ pub(super) struct ModeQuery {
     mode: String,
     #[serde(rename = "for")]
     time: Option<String>,
+}
+
+/// Requests that a profile is made of if the request does not say.
+const LEARN_REQUESTS: u64 = 10_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LearnQuery {
+    model: String,
+    signature: Option<String>,
+    requests: Option<u64>,
+    #[serde(default)]
+    strings: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,6 +123,33 @@ pub(super) async fn set_mode(State(state): State<AdminState>, Query(query): Quer
         Ok(()) => modes(State(state)).await.into_response(),
         Err(problem) => wrong(&problem),
     }
+}
+
+/// Begins to make a profile, then answers as [`learned`]; 400 with the reason if it cannot.
+pub(super) async fn learn(State(state): State<AdminState>, Query(query): Query<LearnQuery>) -> Response {
+    let requests = query.requests.unwrap_or(LEARN_REQUESTS);
+    if requests == 0 || requests > MAX_REQUESTS {
+        return wrong(&format!("expected `requests` from 1 to {MAX_REQUESTS}, got {requests}"));
+    }
+    let signature = query.signature.unwrap_or_else(|| DEFAULT_SIGNATURE.to_owned());
+    match state.view.learn(Wanted { model: query.model, signature, requests, strings: query.strings }) {
+        Ok(()) => learned(State(state)).await,
+        Err(problem) => wrong(&problem),
+    }
+}
+
+/// What was learned so far; 404 if nothing is.
+pub(super) async fn learned(State(state): State<AdminState>) -> Response {
+    match state.view.learned() {
+        Some(learned) => Json(learned).into_response(),
+        None => (StatusCode::NOT_FOUND, "no profile is being made\n").into_response(),
+    }
+}
+
+/// Ends learning and drops what was learned.
+pub(super) async fn forget(State(state): State<AdminState>) -> impl IntoResponse {
+    state.view.forget();
+    Json(serde_json::json!({"forgotten": true}))
 }
 
 /// The filter of the log, and until when it holds.

@@ -31,6 +31,7 @@ pub(crate) use access::Caller;
 pub(crate) use access::{Access, TokenError};
 
 use crate::lifecycle::DrainedBy;
+use crate::preprocessing::Wanted;
 use crate::repair::Mode;
 use crate::telemetry::metrics::Exporter;
 
@@ -65,6 +66,13 @@ pub(crate) trait View: Send + Sync + 'static {
     /// Changes the mode of a model, or of all, for some time; without a mode, back to the
     /// configured one. Fails if the model is not known or the time too long.
     fn set_mode(&self, model: Option<&str>, mode: Option<Mode>, time: Duration) -> Result<(), String>;
+    /// Begins to make a profile of requests. Fails if the model or signature is not known, or another
+    /// profile is being made.
+    fn learn(&self, wanted: Wanted) -> Result<(), String>;
+    /// What was learned so far, as docs/api.md describes it; `None` if nothing is.
+    fn learned(&self) -> Option<serde_json::Value>;
+    /// Ends learning and drops what was learned.
+    fn forget(&self);
     /// Takes a drain back; does nothing without one. Fails if the process is stopping.
     fn undrain(&self) -> Result<(), String>;
 }
@@ -77,6 +85,7 @@ pub(crate) enum Shown {
     History,
     Changes,
     Traffic,
+    Findings,
 }
 
 /// Whether the sidecar is ready for requests.
@@ -128,6 +137,10 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/undrain", any(api::undrain))
         .route("/log", post(api::set_log))
         .route("/mode", post(api::set_mode))
+        // These change nothing of requests, but what was learned is not for everybody.
+        .route("/profile/learn", post(api::learn))
+        .route("/profile/learned", post(api::learned))
+        .route("/profile/forget", post(api::forget))
         .route_layer(from_fn_with_state(state.clone(), access::guard));
     Router::new()
         .route("/metrics", get(metrics))
@@ -141,6 +154,7 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/api/history", api::show(Shown::History))
         .route("/api/changes", api::show(Shown::Changes))
         .route("/api/traffic", api::show(Shown::Traffic))
+        .route("/api/findings", api::show(Shown::Findings))
         .route("/api/repairs", get(api::repairs))
         .route("/api/config", get(api::config))
         .route("/api/status", get(api::status))
@@ -184,7 +198,7 @@ async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
 }
 
 async fn not_found() -> impl IntoResponse {
-    let paths = "/ /metrics /livez /readyz /drain /undrain /log /mode /api/models /api/clients /api/fixes /api/history /api/changes /api/traffic /api/repairs /api/config /api/status /api/unknown_models";
+    let paths = "/ /metrics /livez /readyz /drain /undrain /log /mode /profile/learn /profile/learned /profile/forget /api/models /api/clients /api/fixes /api/history /api/changes /api/findings /api/traffic /api/repairs /api/config /api/status /api/unknown_models";
     (StatusCode::NOT_FOUND, format!("not found; available paths: {paths}\n"))
 }
 

@@ -19,6 +19,7 @@ struct Fake {
     undrained: bool,
     stopping: bool,
     drains: AtomicUsize,
+    learning: std::sync::Mutex<Option<Value>>,
 }
 
 impl View for Fake {
@@ -69,6 +70,20 @@ impl View for Fake {
 
     fn set_mode(&self, _: Option<&str>, _: Option<Mode>, _: Duration) -> Result<(), String> {
         Ok(())
+    }
+
+    fn learn(&self, wanted: Wanted) -> Result<(), String> {
+        let Wanted { model, signature, requests, strings } = wanted;
+        *self.learning.lock().unwrap() = Some(json!([model, signature, requests, strings]));
+        Ok(())
+    }
+
+    fn learned(&self) -> Option<Value> {
+        self.learning.lock().unwrap().clone()
+    }
+
+    fn forget(&self) {
+        *self.learning.lock().unwrap() = None;
     }
 
     fn undrain(&self) -> Result<(), String> {
@@ -182,6 +197,26 @@ fn what_changes_something_takes_post_from_an_allowed_caller_only() {
 }
 
 #[test]
+fn a_profile_is_made_and_shown_for_an_allowed_caller_only() {
+    let view = Arc::new(Fake::default());
+    let post = |path| answer(&view, request("POST", path));
+    assert_eq!(post("/profile/learned").status, 404);
+    let begun = post("/profile/learn?model=churn&requests=5&strings=true");
+    assert_eq!((begun.status, begun.body.as_str()), (200, r#"["churn","serving_default",5,true]"#));
+    assert_eq!(post("/profile/learned").body, begun.body);
+    for wrong in ["/profile/learn", "/profile/learn?model=m&requests=0", "/profile/learn?model=m&request=1"] {
+        assert_eq!(post(wrong).status, 400, "{wrong}");
+    }
+    for path in ["/profile/learn?model=m", "/profile/learned", "/profile/forget"] {
+        assert_eq!(answer(&view, request("GET", path)).status, 405);
+        assert_eq!(answer(&view, request("POST", path).header("origin", "https://evil.example")).status, 403);
+        assert_eq!(answer_of(router, &view, request("POST", path)).status, 403, "who sent it is unknown");
+    }
+    assert_eq!(post("/profile/forget").status, 200);
+    assert_eq!(post("/profile/learned").status, 404);
+}
+
+#[test]
 fn the_address_for_hooks_takes_a_drain_by_get_and_nothing_else() {
     let view = Arc::new(Fake::default());
     let status = |request| answer_of(drain_router, &view, request).status;
@@ -206,7 +241,7 @@ fn the_api_returns_the_view() {
     let view = Arc::default();
     assert_eq!(get_path(&view, "/api/models").body, r#"[{"name":"churn"}]"#);
     assert!(get_path(&view, "/api/repairs").body.contains("entries"));
-    for path in ["Clients", "Fixes", "History", "Changes"] {
+    for path in ["Clients", "Fixes", "History", "Changes", "Findings"] {
         let answer = get_path(&view, &format!("/api/{}", path.to_lowercase()));
         assert_eq!((answer.status, answer.body), (200, format!(r#"{{"shown":"{path}"}}"#)));
     }

@@ -72,6 +72,7 @@ fn of_repair<'a>(stage: Stage, rule: &str, mistake: &Mistake<'a>) -> Action<'a> 
         _ => None,
     };
     action.unwrap_or(Action::Advice(match stage {
+        Stage::Transform => "The configuration declares it: nothing needs to change.",
         Stage::Rows => "Send as many rows in a request as the signature declares.",
         _ => "Send what the signature declares.",
     }))

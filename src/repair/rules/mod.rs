@@ -12,6 +12,12 @@ pub(in crate::repair) use {
     list_of_one::REPAIR as LIST_OF_ONE, names_at_top::REPAIR as NAMES_AT_TOP,
     string_numbers::REPAIR as STRING_NUMBERS,
 };
+pub(in crate::repair) use {
+    clip::REPAIR as CLIP, decode_base64::REPAIR as DECODE_BASE64, decode_image::REPAIR as DECODE_IMAGE,
+    lowercase::REPAIR as LOWERCASE, relabel_dtype::REPAIR as RELABEL_DTYPE,
+    rename_model::REPAIR as RENAME_MODEL, scale::REPAIR as SCALE, standardize::REPAIR as STANDARDIZE,
+    transpose::REPAIR as TRANSPOSE,
+};
 
 use super::Repair;
 use crate::tensor::{PartialShape, Shape};
@@ -57,6 +63,15 @@ rules! {
     flatten,
     unflatten,
     pad_ragged,
+    rename_model,
+    decode_base64,
+    decode_image,
+    lowercase,
+    relabel_dtype,
+    transpose,
+    standardize,
+    scale,
+    clip,
     input_defaults,
     fan_out,
     pad_static_batch,

@@ -1,7 +1,11 @@
 //! Tests of all rules: examples, verdicts, hints, and properties over all dtypes and encodings.
 mod agreement;
 mod hints;
+#[cfg(feature = "image")]
+mod images;
 mod properties;
+mod transforms;
+mod transforms_golden;
 mod values;
 mod verdicts;
 

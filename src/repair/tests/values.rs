@@ -2,6 +2,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::repair::transform::{Transform, Transforms};
 
 /// In every value that the requests below send, and in nothing else of them.
 const NUMBER: &str = "4321";
@@ -46,6 +47,11 @@ const CASES: &[(&str, &str, Edit)] = &[
     ("a:float[-1]", "@other a:float[1]{4321} b:float[1]{4321}", nothing),
     ("x:float[-1,2]", "x:float[2147483648,2147483648]@float_val{4321}", nothing),
     ("x:float[-1]", "x:float[268435456]@float_val{4321}", nothing),
+    ("x:string[-1]", "x:string[1]{sesame}", |policy| {
+        let declared = Transforms { list: vec![Transform::DecodeBase64], bound: None };
+        let input = [(&TRANSFORM, RuleValue::Transforms(declared))].into();
+        policy.inputs.insert("x".to_owned(), input);
+    }),
     ("a=t:0:float[-1] b=t:0:float[-1]", "t:0:float[1]{4321}", nothing),
 ];
 
@@ -59,6 +65,12 @@ const WITHOUT_TENSOR: &[Reason] = &[
     Reason::Deadline,
     Reason::Draining,
     Reason::UpstreamUnavailable,
+    // Found by the comparison with the training data, whose tests hold it.
+    Reason::FarOutOfRange,
+    Reason::NotFinite,
+    Reason::UnknownCategory,
+    Reason::EmptyText,
+    Reason::Shifted,
 ];
 
 type Edit = fn(&mut Policy);

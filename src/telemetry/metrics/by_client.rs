@@ -1,4 +1,4 @@
-//! Counters by client, input, and rule or reason.
+//! Counters by client, input, and rule, reason or finding.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

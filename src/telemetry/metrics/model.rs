@@ -45,6 +45,7 @@ pub(crate) struct ModelMetrics {
     warnings: ByClient,
     would_repair: ByClient,
     would_reject: ByClient,
+    findings: ByClient,
     /// Of the model.
     traffic: Arc<Traffic>,
     door: Door,
@@ -87,6 +88,7 @@ impl ModelMetrics {
             warnings: ByClient::new(&table::WARNINGS, door),
             would_repair: ByClient::new(&table::WOULD_REPAIR, door),
             would_reject: ByClient::new(&table::WOULD_REJECT, door),
+            findings: ByClient::new(&table::FINDINGS, Door::Grpc),
             door,
             rest: OnceLock::new(),
         }
@@ -182,6 +184,11 @@ impl ModelMetrics {
     /// Like [`Self::rejection`], in mode observe or a dry run.
     pub(crate) fn would_reject(&self, input: &str, reason: &'static str, client: &Client) {
         self.would_reject.count(self.names(), input, reason, client);
+    }
+
+    /// Counts what was found when the values of a request were compared with the training data.
+    pub(crate) fn finding(&self, input: &str, kind: &'static str, client: &Client) {
+        self.findings.count(self.names(), input, kind, client);
     }
 
     fn names(&self) -> [&Arc<str>; 2] {

@@ -55,6 +55,27 @@ pub fn relation(from: DataType, to: DataType) -> Option<Relation> {
     }
 }
 
+/// Calls `sink` with each real element of `src`, which is little-endian as in `tensor_content`.
+/// Integers above 2^53 are rounded. Nothing is read of dtypes that are not real numbers.
+pub(crate) fn each_f64(dtype: DataType, src: &[u8], mut sink: impl FnMut(f64)) {
+    let Some((lane, 1)) = lane(dtype) else { return };
+    for bytes in src.chunks(BLOCK * lane.size) {
+        let count = bytes.len() / lane.size;
+        match lane.codec {
+            Codec::Int { read, .. } => {
+                let mut block = [0_i128; BLOCK];
+                read(bytes, &mut block[..count]);
+                block[..count].iter().for_each(|value| sink(*value as f64));
+            }
+            Codec::Float { read, .. } => {
+                let mut block = [0_f64; BLOCK];
+                read(bytes, &mut block[..count]);
+                block[..count].iter().for_each(|value| sink(*value));
+            }
+        }
+    }
+}
+
 /// How exact a cast must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exactness {

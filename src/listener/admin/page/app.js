@@ -4,6 +4,8 @@ import { cells, copyButton, element, find, number, percent, say, show, sparkline
 
 const REFRESH = 2000;
 const SHOWN_CLIENTS = 20;
+// A population stability index above which the page lists a feature.
+const DRIFTS = 0.1;
 const LANGUAGES = { python: "Python", go: "Go", java: "Java", node: "Node.js", dotnet: ".NET", rest: "REST" };
 const OUTCOMES = {
   repaired: "repaired", rejected: "refused", would_repair: "would be repaired",
@@ -12,6 +14,7 @@ const OUTCOMES = {
 const PATHS = {
   status: "api/status", models: "api/models", clients: "api/clients", fixes: "api/fixes",
   history: "api/history", changes: "api/changes", recent: "api/repairs", unknown: "api/unknown_models",
+  findings: "api/findings",
 };
 
 let data;
@@ -293,6 +296,44 @@ function showEntries(list, entries, name) {
   return shown.length;
 }
 
+// What was found in the values of requests, and how far they are from the training data.
+function showFindings({ signatures }) {
+  const passing = signatures.filter(({ model }) => ["", model].includes(find("model").value));
+  const findings = passing.flatMap((of) => of.findings.map((finding) => ({ ...finding, of })));
+  const shown = findings.filter(({ client, input, kind, text, of }) => passes([client, input, kind, text, of.model, of.signature], of.model));
+  show(find("findings"), shown, ({ client, input, kind, of }) => [of.model, of.signature, client, input, kind].join("\n"), () => {
+    const made = element("li");
+    made.append(element("div", undefined, "line"), element("p", undefined, "text mono"));
+    return made;
+  }, (made, finding) => {
+    cells(made.firstElementChild, [
+      ["name", `${clientName(finding.client)} to ${finding.of.model} / ${finding.of.signature}: ${finding.input}`],
+      ["share bad", finding.kind],
+      ["count", `${number(finding.requests)} ${finding.requests === 1 ? "request" : "requests"}`],
+      ["when", when("last seen ", finding.last, data.status.now)],
+    ]);
+    say(made.lastElementChild, finding.text);
+  });
+  const moved = passing.flatMap((of) => of.drift.map((drift) => ({ ...drift, of })));
+  show(find("drift"), moved.filter(({ index }) => index >= DRIFTS), ({ input, feature, of }) => [of.model, of.signature, input, feature].join("\n"), () => {
+    const made = element("li");
+    made.append(element("div", undefined, "line"));
+    return made;
+  }, (made, { input, feature, index, of }) => {
+    cells(made.firstElementChild, [
+      ["name", `${of.model} / ${of.signature}: ${input}, feature ${feature}`],
+      ["share fair", "drifts"],
+      ["count", `stability index ${index.toFixed(2)}`],
+    ]);
+  });
+  const rows = signatures.reduce((total, of) => total + of.rows, 0);
+  let note = `${number(rows)} rows of requests were compared with the training data.`;
+  if (signatures.length === 0) note = "No model has a profile.";
+  else if (findings.length === 0) note += " Nothing was found.";
+  else if (shown.length === 0) note += " Nothing passes the filter.";
+  say(find("values-note"), note);
+}
+
 function showLists() {
   const unknown = showEntries(find("unknown"), data.unknown.entries, ({ model, client }) => `${model}, asked for by ${clientName(client)}`);
   find("unknown-note").hidden = unknown > 0;
@@ -313,6 +354,7 @@ function showAll() {
   showShares(data.history);
   showClients(data.clients);
   showChanges(data.changes);
+  showFindings(data.findings);
   showLists();
 }
 
