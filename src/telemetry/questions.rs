@@ -26,7 +26,7 @@ const QUESTIONS: &[(&str, &str)] = &[
     ),
     (
         "Which features drift from the training data?",
-        r#"topk(16, max by (model, input, feature) (tfs_sidecar_feature_drift{feature!="__other__"}))"#,
+        "topk(16, max by (model, input, feature) (tfs_sidecar_feature_drift))",
     ),
     (
         "What would mode `repair` repair?",
