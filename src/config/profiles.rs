@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Config, Problem};
-use crate::profile::{MAX_FILE_BYTES, Problems, Profile};
+use super::{Config, Problem, Problems};
+use crate::profile::{self, MAX_FILE_BYTES, Profile};
 use crate::repair::policy::{Policy, ProfileFile, ReadProfile};
 use crate::repair::transform;
 
@@ -21,6 +21,15 @@ pub(crate) fn files(config: &Config) -> Vec<PathBuf> {
     paths.sort_unstable();
     paths.dedup();
     paths
+}
+
+/// Reads the profiles.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn require(config: &mut Config) -> Result<(), Problems> {
+    let list = read(config);
+    if list.is_empty() { Ok(()) } else { Err(Problems { file: None, list }) }
 }
 
 /// Reads the profiles, each file once. Returns what is wrong with them; a profile that cannot be
@@ -63,7 +72,7 @@ fn read_file(path: &Path) -> Result<ReadProfile, Vec<String>> {
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut text = String::new();
     file.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text).map_err(cannot)?;
-    let lines = |problems: Problems| {
+    let lines = |problems: profile::Problems| {
         problems.0.iter().map(|problem| format!("{shown}:{problem}")).collect::<Vec<_>>()
     };
     let profile = Profile::from_yaml(&text).map_err(lines)?;

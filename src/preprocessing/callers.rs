@@ -138,7 +138,7 @@ impl Watched {
         Some((at, self.inputs.get(at)?, self.profile.inputs.get(name)?))
     }
 
-    /// The caller of this name. `None` if there are too many, and for those that are not told apart.
+    /// The caller of this name. `None` if there are too many, and for those not told apart.
     pub(crate) fn caller(&self, name: &str, now: SystemTime) -> Option<Arc<Caller>> {
         let name = cut(name);
         if let Some(caller) = self.callers.load().get(name) {
@@ -320,8 +320,8 @@ impl Caller {
 }
 
 impl Seen<'_> {
-    /// Adds the values of an input, which is at this place in the profile. `is_outside`: whether any
-    /// of them is beyond what the training data had.
+    /// Adds the values of an input, which is at this place in the profile. `is_outside`: whether
+    /// any of them is beyond what the training data had.
     pub(crate) fn add(&mut self, at: usize, checks: &Checks, sample: &Sample, is_outside: bool) {
         let watched = self.watched;
         self.rows = self.rows.max(sample.rows as u64);

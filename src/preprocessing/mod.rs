@@ -42,8 +42,15 @@ pub(crate) struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// As the configuration says.
+    pub(crate) fn of(config: &Config) -> Arc<Self> {
+        let this = Self::new(config.max_clients);
+        this.configure(config);
+        this
+    }
+
     /// Watches at most `max_clients` callers of each signature.
-    pub(crate) fn new(max_clients: usize) -> Arc<Self> {
+    fn new(max_clients: usize) -> Arc<Self> {
         Arc::new(Self {
             active: AtomicBool::new(false),
             has_profiles: AtomicBool::new(false),

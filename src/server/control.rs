@@ -55,14 +55,11 @@ pub(super) struct Control {
     pub source: Option<Source>,
     /// The files of certificates as they are in use.
     pub files: Watched,
-    /// The files of profiles as they are in use.
-    pub profile_files: Watched,
 }
 
 /// Runs until the sidecar stops.
 pub(super) async fn run(control: Control) {
-    let Control { shared, listeners, http, shards, commands, health, exporter, source, files, profile_files } =
-        control;
+    let Control { shared, listeners, http, shards, commands, health, exporter, source, files } = control;
     let pool = Pool::start(Arc::clone(&shared.target), 1, &shared.up);
     let (changes, census) = (Arc::clone(&shared.changes), Arc::clone(&shared.census));
     let forecasts = Forecasts { changes, census, judge: judge_body };
@@ -82,7 +79,7 @@ pub(super) async fn run(control: Control) {
         source,
         file,
         certificates: files,
-        profiles: profile_files,
+        profiles: Watched::default(),
     };
     spawn_critical("reload", reloader.run());
     spawn_critical("log filter", FILTER.run());

@@ -88,7 +88,7 @@ pub enum StartError {
     #[error("listen_tls is set, but this build has no TLS")]
     NoTls,
     #[error(transparent)]
-    Profiles(Problems),
+    Profiles(#[from] Problems),
     #[error("admin_token_file: {0}")]
     Token(#[from] TokenError),
     #[error("cannot start a thread: {0}")]
@@ -177,11 +177,7 @@ impl Sidecar {
         let bind = |addr: &ListenAddr, mode| {
             Bound::new(addr, mode).map_err(|source| StartError::Listen { addr: addr.clone(), source })
         };
-        let profile_files = Watched::new(Files::read(profiles::files(&config)));
-        let list = profiles::read(&mut config);
-        if !list.is_empty() {
-            return Err(StartError::Profiles(Problems { file: None, list }));
-        }
+        profiles::require(&mut config)?;
         let target = Arc::new(Target::new(&config)?);
         let files = Watched::new(Files::read(certificates::files(&config)));
         let certificates = Certificates::read(&config)?;
@@ -198,7 +194,6 @@ impl Sidecar {
         let drain_addr = drain_listener.as_ref().map(Bound::addr).transpose()?;
         let exporter = metrics::install();
         let (refresher, commands) = Refresher::new();
-
         let workers = config.workers.max(1);
         let in_force = Arc::new(ArcSwap::from_pointee(config.clone()));
         let catalog = Arc::new(Catalog::default());
@@ -238,7 +233,7 @@ impl Sidecar {
             clients: Clients::new(config.max_clients),
             mistakes: Mistakes::new(config.max_clients, SystemTime::now()),
             census: Census::new(std::time::Instant::now(), SystemTime::now()),
-            preprocessing: Preprocessing::new(config.max_clients),
+            preprocessing: Preprocessing::of(&config),
             changes: Arc::default(),
             recent: Arc::new(Recent::new(MAX_RECENT, MAX_RECENT_ALIKE)),
             unknown_models: Arc::new(Recent::new(MAX_UNKNOWN, MAX_UNKNOWN_ALIKE)),
@@ -255,7 +250,6 @@ impl Sidecar {
             loaded: ArcSwap::from_pointee(config),
         });
         certificates.apply(&shared);
-        shared.preprocessing.configure(&shared.config.load());
 
         // From here on, an early return drops `sidecar`, which stops the threads already started.
         let mut sidecar = Self {
@@ -303,7 +297,6 @@ impl Sidecar {
                 exporter,
                 source,
                 files,
-                profile_files,
             }))
         })?;
         Ok(sidecar)

@@ -21,6 +21,14 @@ const QUESTIONS: &[(&str, &str)] = &[
         "sum by (client, model, reason) (increase(tfs_sidecar_warnings_total[1h]))",
     ),
     (
+        "Who sends values that do not look like the training data?",
+        "topk(10, sum by (client, model, input, kind) (increase(tfs_sidecar_preprocessing_findings_total[1h])))",
+    ),
+    (
+        "Which features drift from the training data?",
+        "topk(16, max by (model, input, feature) (tfs_sidecar_feature_drift))",
+    ),
+    (
         "What would mode `repair` repair?",
         "sum by (model, input, rule, client) (increase(tfs_sidecar_would_repair_total[1d]))",
     ),

@@ -66,8 +66,8 @@ pub(crate) trait View: Send + Sync + 'static {
     /// Changes the mode of a model, or of all, for some time; without a mode, back to the
     /// configured one. Fails if the model is not known or the time too long.
     fn set_mode(&self, model: Option<&str>, mode: Option<Mode>, time: Duration) -> Result<(), String>;
-    /// Begins to make a profile of requests. Fails if the model or signature is not known, or another
-    /// profile is being made.
+    /// Begins to make a profile of requests. Fails if the model or signature is not known, or
+    /// another profile is being made.
     fn learn(&self, wanted: Wanted) -> Result<(), String>;
     /// What was learned so far, as docs/api.md describes it; `None` if nothing is.
     fn learned(&self) -> Option<serde_json::Value>;

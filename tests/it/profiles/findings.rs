@@ -17,7 +17,7 @@ async fn a_client_that_does_not_scale_is_named_within_64_requests_and_others_nev
     let setup = Profiled::new("named", "profile_check: warn").await;
     let mut random = Random::new(2);
     let mut named = None;
-    for number in 1..=950 {
+    for number in 1..=1150 {
         let row = scaled(&mut random);
         let wrong = setup.send("fraud-batch/2.3", &[raw(&row)]).await.ok();
         if named.is_none() && !shifted(&wrong).is_empty() {
@@ -42,8 +42,8 @@ async fn a_client_that_does_not_scale_is_named_within_64_requests_and_others_nev
     );
     assert_eq!(setup.counted("SHIFTED", "fraud-batch/2.3").await, shifted["requests"].as_f64().unwrap());
     assert_eq!(setup.counted("SHIFTED", "ranker/1.8").await, 0.0);
-    assert_eq!(of("OUT_OF_RANGE")["requests"], 950, "each request counts once");
-    assert_eq!(setup.counted("OUT_OF_RANGE", "fraud-batch/2.3").await, 950.0);
+    assert_eq!(of("OUT_OF_RANGE")["requests"], 1150, "each request counts once");
+    assert_eq!(setup.counted("OUT_OF_RANGE", "fraud-batch/2.3").await, 1150.0);
     let honest: Vec<_> =
         found["findings"].as_array().unwrap().iter().filter(|of| of["client"] == "ranker/1.8").collect();
     assert_eq!(honest, Vec::<&serde_json::Value>::new());
@@ -52,7 +52,7 @@ async fn a_client_that_does_not_scale_is_named_within_64_requests_and_others_nev
     };
     assert_eq!(client("fraud-batch/2.3")["shifted"], json!(["not_scaled"]));
     assert_eq!(client("ranker/1.8")["shifted"], json!([]));
-    assert_eq!(client("ranker/1.8")["requests"], 950);
+    assert_eq!(client("ranker/1.8")["requests"], 1150);
     // Half of all rows are far from the training data.
     assert!(found["drift"][0]["index"].as_f64().unwrap() > 0.25, "{found}");
     let metrics = setup.sidecar.metrics().await;
