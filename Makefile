@@ -68,7 +68,7 @@ bench: ## measure scan, plan, repair and cast against memcpy; writes docs/benchm
 	benches/run.sh
 
 fuzz: ## run each fuzz target for SECONDS_EACH (default 600), on stable Rust
-	@for target in scan plan apply metadata framing scan_cuts rest_request; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
+	@for target in scan plan apply metadata framing scan_cuts rest_request profile_file tfrecord npy; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
 
 bench-proxy: ## compare with Envoy, nginx and HAProxy; writes docs/performance.md (15 minutes)
 	$(RELEASE)

@@ -158,9 +158,10 @@ impl Collector {
         let rows = self.inputs.values().map(|tensor| tensor.rows).max().unwrap_or_default();
         let rows = rows.max(self.given_rows);
         let profiles = |tensors: BTreeMap<String, Tensor>| {
-            tensors.into_iter().map(|(name, tensor)| (name, tensor.profile())).collect()
+            tensors.into_iter().map(|(name, tensor)| (name, tensor.profile()))
         };
-        Profile { rows, inputs: profiles(self.inputs), outputs: profiles(self.outputs), ..Profile::default() }
+        let inputs = profiles(self.inputs).chain(self.given).collect();
+        Profile { rows, inputs, outputs: profiles(self.outputs).collect(), ..Profile::default() }
     }
 }
 

@@ -70,9 +70,8 @@ fn masked(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(MASK_DELTA)
 }
 
-/// A record as it is in a file.
-#[cfg(test)]
-pub(super) fn framed(record: &[u8]) -> Vec<u8> {
+/// A record as it is in a file, for tests.
+pub fn framed(record: &[u8]) -> Vec<u8> {
     let length = (record.len() as u64).to_le_bytes();
     let (of_length, of_record) = (masked(&length).to_le_bytes(), masked(record).to_le_bytes());
     [&length, &of_length[..], record, &of_record].concat()

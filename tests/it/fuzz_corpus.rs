@@ -16,7 +16,7 @@ mod bodies;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 7] = [
+const TARGETS: [(&str, Body); 10] = [
     ("scan", bodies::scan),
     ("plan", bodies::plan),
     ("apply", bodies::apply),
@@ -24,6 +24,9 @@ const TARGETS: [(&str, Body); 7] = [
     ("framing", bodies::framing),
     ("scan_cuts", bodies::scan_cuts),
     ("rest_request", bodies::rest_request),
+    ("profile_file", bodies::profile_file),
+    ("tfrecord", bodies::tfrecord),
+    ("npy", bodies::npy),
 ];
 
 fn folder(name: &str) -> PathBuf {
