@@ -243,7 +243,9 @@ impl Tensor {
         let feature = if self.stats.features() == 1 { 0 } else { feature };
         self.stats.add_to(feature, values);
         if let Some(scaled) = &mut self.scaled {
-            values.iter().for_each(|value| scaled.add(feature, *value));
+            for value in values {
+                scaled.add(feature, *value);
+            }
         }
     }
 

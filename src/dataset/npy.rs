@@ -38,7 +38,11 @@ enum Kind {
 ///
 /// # Errors
 /// If the bytes are not an array of numbers, booleans or strings, or end early.
-pub fn read(reader: &mut (impl Read + ?Sized), name: &str, collector: &mut Collector) -> Result<(), Fault> {
+pub(super) fn read(
+    reader: &mut (impl Read + ?Sized),
+    name: &str,
+    collector: &mut Collector,
+) -> Result<(), Fault> {
     let header = header(reader)?;
     let elements = header.shape.iter().try_fold(1_u64, |all, size| all.checked_mul(*size));
     let elements = elements

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sidecar import binary
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/preprocessing.md").read_text(encoding="utf-8")
 
@@ -21,8 +23,8 @@ def raw_data():
     return np.stack([random.normal(40, 12, 500), random.lognormal(10, 1, 500)], axis=1)
 
 
-def build(program, folder, *arguments):
-    done = subprocess.run([program, "profile", "build", *arguments], cwd=folder, capture_output=True, text=True)
+def build(folder, *arguments):
+    done = subprocess.run([binary(), "profile", "build", *arguments], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
@@ -36,19 +38,19 @@ def means_and_deviations(profile, key):
     ]
 
 
-def check(program, folder, values, scaled):
+def check(folder, values, scaled):
     np.savez(folder / "raw.npz", x=values)
     np.savez(folder / "scaled.npz", x=scaled)
     expected = [list(pair) for pair in zip(scaled.mean(0), scaled.std(0), strict=True)]
-    forward, _ = build(program, folder, "--raw", "raw.npz", "--scaler", "scaler.json")
+    forward, _ = build(folder, "--raw", "raw.npz", "--scaler", "scaler.json")
     np.testing.assert_allclose(means_and_deviations(forward, "features"), expected, rtol=1e-6, atol=1e-6)
-    back, _ = build(program, folder, "scaled.npz", "--scaler", "scaler.json")
+    back, _ = build(folder, "scaled.npz", "--scaler", "scaler.json")
     expected = [list(pair) for pair in zip(values.mean(0), values.std(0), strict=True)]
     np.testing.assert_allclose(means_and_deviations(back, "raw"), expected, rtol=1e-6, atol=1e-6)
     # With both, the scaler is compared with the data.
-    _, messages = build(program, folder, "scaled.npz", "--raw", "raw.npz", "--scaler", "scaler.json")
+    _, messages = build(folder, "scaled.npz", "--raw", "raw.npz", "--scaler", "scaler.json")
     assert "warning" not in messages
-    _, messages = build(program, folder, "raw.npz", "--raw", "raw.npz", "--scaler", "scaler.json")
+    _, messages = build(folder, "raw.npz", "--raw", "raw.npz", "--scaler", "scaler.json")
     assert "the scaler does not make the data" in messages
 
 
@@ -62,16 +64,16 @@ def check(program, folder, values, scaled):
         ("scikit-learn's RobustScaler", "RobustScaler", {}),
     ],
 )
-def test_the_lines_for_scikit_learn_write_a_scaler_that_is_read(sidecar_bin, tmp_path, monkeypatch, title, name, arguments):
+def test_the_lines_for_scikit_learn_write_a_scaler_that_is_read(tmp_path, monkeypatch, title, name, arguments):
     preprocessing = pytest.importorskip("sklearn.preprocessing")
     values = raw_data()
     scaler = getattr(preprocessing, name)(**arguments).fit(values)
     monkeypatch.chdir(tmp_path)
     exec(lines(title), {"scaler": scaler})  # noqa: S102
-    check(sidecar_bin, tmp_path, values, scaler.transform(values))
+    check(tmp_path, values, scaler.transform(values))
 
 
-def test_the_lines_for_keras_write_a_scaler_that_is_read(sidecar_bin, tmp_path, monkeypatch):
+def test_the_lines_for_keras_write_a_scaler_that_is_read(tmp_path, monkeypatch):
     import keras
 
     values = raw_data()
@@ -79,4 +81,4 @@ def test_the_lines_for_keras_write_a_scaler_that_is_read(sidecar_bin, tmp_path, 
     layer.adapt(values)
     monkeypatch.chdir(tmp_path)
     exec(lines("Keras' Normalization"), {"layer": layer})  # noqa: S102
-    check(sidecar_bin, tmp_path, values, np.asarray(layer(values), np.float64))
+    check(tmp_path, values, np.asarray(layer(values), np.float64))

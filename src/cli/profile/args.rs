@@ -28,7 +28,7 @@ pub(in crate::cli) enum ProfileCommand {
     /// The values must be those that the model is sent. If they are the values before
     /// preprocessing, name the files with --raw instead, and the scaler with --scaler: then the
     /// profile has both sides. With only one side and a scaler, the other is computed.
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Draw a profile in the terminal.
     ///
     /// For each feature its range, distribution and deviation. Bars show which values are frequent.

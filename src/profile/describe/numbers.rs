@@ -166,9 +166,8 @@ impl Numbers {
     }
 
     pub fn bytes(&self) -> usize {
-        let centroid = size_of::<tdigest::Centroid>();
         let values = self.values.as_ref().map_or(0, |values| values.capacity() * size_of::<(f64, u64)>());
-        size_of::<Self>() + self.digest.centroids().len() * centroid + BUFFERED * size_of::<f64>() + values
+        size_of::<Self>() + size_of_val(self.digest.centroids()) + BUFFERED * size_of::<f64>() + values
     }
 }
 
