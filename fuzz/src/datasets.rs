@@ -1,11 +1,11 @@
-//! Targets `tfrecord` and `npy`: reads arbitrary bytes as training data. There is no panic, and what
-//! is read is a profile.
+//! Targets `tfrecord` and `npy`: reads arbitrary bytes as training data. There is no panic, and
+//! what is read is a profile.
 use tfs_sidecar::dataset::{Collector, Format, Options, read_stream, tfrecord};
 
 use super::profile_file::is_written_and_read;
 
-/// The first byte says how the rest is read: as a file of records or of statistics, or as one record
-/// of either with the right checksums, or as lines.
+/// The first byte says how the rest is read: as a file of records or of statistics, or as one
+/// record of either with the right checksums, or as lines.
 pub fn tfrecord(data: &[u8]) {
     let [how, rest @ ..] = data else { return };
     let framed = || tfrecord::framed(rest);

@@ -1,5 +1,5 @@
-//! Target `profile_file`: reads arbitrary text as a profile, a schema and a scaler. There is no panic,
-//! and a profile that is read is written as text that is read as the same.
+//! Target `profile_file`: reads arbitrary text as a profile, a schema and a scaler. There is no
+//! panic, and a profile that is read is written as text that is read as the same.
 use tfs_sidecar::dataset::{Schema, read_scaler};
 use tfs_sidecar::profile::Profile;
 use tfs_sidecar::profile::compare;

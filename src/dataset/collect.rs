@@ -87,8 +87,8 @@ impl Collector {
         scaled.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The input or output of a name. Its dtype and shape, with dim 0, must go with those that it had
-    /// before.
+    /// The input or output of a name. Its dtype and shape, with dim 0, must go with those that it
+    /// had before.
     ///
     /// # Errors
     /// If they do not, or if there are too many inputs.

@@ -21,7 +21,7 @@ pub fn read(
     let (mut record, mut count) = (Vec::new(), 0);
     loop {
         count += 1;
-        let at = |fault: Fault| fault.at(Place::Record(count));
+        let at = |fault: Fault| fault.at(Place::Entry(count));
         if reader.fill_buf().map_err(|error| at(error.into()))?.is_empty() {
             return Ok(());
         }

@@ -130,8 +130,8 @@ fn words(before: &FeatureProfile, after: &FeatureProfile, psi: f64) -> Vec<Strin
     what
 }
 
-/// The population stability index: the sum of (a - b) ln(a / b) over bins. The bins are the values of
-/// a feature of few, else the quantiles of the first side.
+/// The population stability index: the sum of (a - b) ln(a / b) over bins. The bins are the values
+/// of a feature of few, else the quantiles of the first side.
 pub fn psi(before: &FeatureProfile, after: &FeatureProfile) -> f64 {
     match (before.has_values(), after.has_values()) {
         (false, false) => return 0.0,

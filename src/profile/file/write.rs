@@ -4,8 +4,8 @@ use std::fmt::{Display, Write as _};
 use super::VERSION;
 use crate::profile::{By, FeatureProfile, Profile, Scaler, TensorProfile, TextProfile};
 
-/// YAML reads longer keys only after a question mark (1.2.2, section 7.4.3). Escapes make a name that
-/// long.
+/// YAML reads longer keys only after a question mark (1.2.2, section 7.4.3). Escapes make a name
+/// that long.
 const MAX_SIMPLE_KEY: usize = 1000;
 
 pub(super) fn profile(profile: &Profile) -> String {
