@@ -86,7 +86,7 @@ def profiles(folder):
         write(folder / "npy", b"\x00" + (fixtures / name).read_bytes()[:MAX_SIZE])
     write(folder / "profile_file", (fixtures / "schema.pbtxt").read_bytes())
     page = (HERE / "../docs/preprocessing.md").read_text()
-    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+    for block in re.findall(r"```yaml[^\n]*\n(.*?)```", page, re.DOTALL):
         write(folder / "profile_file", block.encode())
     for scaler in ['{"kind": "standard", "mean": [1, 2], "scale": [3, null]}', '{"kind": "min_max", "min": [0], "max": [2], "to": [-1, 1]}']:
         write(folder / "profile_file", scaler.encode())

@@ -120,6 +120,14 @@ fn a_name_of_control_characters_is_read_as_it_was_written() {
 }
 
 #[test]
+fn the_profile_in_the_documentation_is_read() {
+    let page = include_str!("../../../docs/preprocessing.md");
+    let block = page.split("```yaml profile\n").nth(1).unwrap().split("```").next().unwrap();
+    let profile = Profile::from_yaml(block).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(profile.inputs.len(), 2);
+}
+
+#[test]
 fn a_feature_is_one_line() {
     let text = sample().to_yaml();
     let line = text.lines().find(|line| line.contains("age")).unwrap();
