@@ -165,6 +165,7 @@ fn a_mistake_is_reported_with_its_key_and_place() {
             "min: 4.25",
             "13:9: `inputs.dense_input.features[0]`: `mean` is not between `min` and `max`",
         ),
+        ("max: 1e300", "max: -5", "13:9: `inputs.dense_input.features[0]`: `min` is above `max`"),
         (
             "min: -4.25",
             "min: low",
