@@ -83,7 +83,7 @@ bench-rest: ## compare reading and writing JSON with sonic-rs and serde_json; wr
 	benches/run.sh rest
 
 fuzz: ## run each fuzz target for SECONDS_EACH (default 600), on stable Rust
-	@for target in scan plan apply metadata framing scan_cuts rest_request image_door; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
+	@for target in scan plan apply metadata framing scan_cuts rest_request image_door profile_file tfrecord npy; do fuzz/run.sh $$target $${SECONDS_EACH:-600}; done
 
 bench-proxy: ## compare with Envoy, nginx and HAProxy; writes docs/performance.md (15 minutes)
 	$(RELEASE)

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds a fuzz target with stable Rust and runs it: run.sh TARGET SECONDS [libFuzzer options]. TARGET: scan, plan, apply, metadata, framing, scan_cuts, rest_request, image_door.
+# Builds a fuzz target with stable Rust and runs it: run.sh TARGET SECONDS [libFuzzer options]. TARGET: scan, plan, apply, metadata, framing, scan_cuts, rest_request, image_door,
+# profile_file, tfrecord, npy.
 # New inputs are saved in fuzz/.corpus/TARGET and failing ones in fuzz/.crashes/. `run.sh minimise` rewrites the committed corpus, which
 # has one base64 input on each line.
 set -euo pipefail
 cd "$(dirname "$0")"
-target=${1:?expected a target: scan, plan, apply, metadata, framing, scan_cuts, rest_request, image_door, or: minimise}
+target=${1:?expected a target: scan, plan, apply, metadata, framing, scan_cuts, rest_request, image_door, profile_file, tfrecord, npy, or: minimise}
 seconds=${2:-60}
 [ $# -ge 2 ] && shift 2 || shift 1
 
@@ -20,8 +21,8 @@ built=$("${CARGO:-cargo}" metadata --no-deps --format-version 1 | sed 's/.*"targ
 fixtures=../tests/fixtures/fuzz
 mkdir -p .crashes
 if [ "$target" = minimise ]; then
-    for name in scan plan apply metadata framing scan_cuts rest_request image_door; do
-        [ "$name" = metadata ] && max=200 || max=700
+    for name in scan plan apply metadata framing scan_cuts rest_request image_door profile_file tfrecord npy; do
+        case $name in metadata) max=200 ;; profile_file) max=1200 ;; *) max=700 ;; esac
         ./seeds.py unpack "$fixtures/$name.b64" ".corpus/$name"
         rm -rf ".small/$name" && mkdir -p ".small/$name"
         # Keep one input for each edge, regardless of execution counts: a few hundred small ones.

@@ -6,11 +6,13 @@ seeds.py unpack FILE FOLDER   writes each base64 line to a file
 seeds.py pack FOLDER FILE     the reverse
 """
 import base64
+import gzip
 import hashlib
 import json
 import pathlib
 import re
 import sys
+import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = re.findall(r'^ *\(\s*"(\w+)",', (HERE / "src/world.rs").read_text(), re.M)
@@ -70,6 +72,39 @@ def images(folder):
         changed = bytearray(file)
         changed[len(file) * (at % 5 + 1) // 7] ^= 0x55
         write(folder / "image_door", bytes([at * 11 % 96]) + bytes(changed))
+
+
+    profiles(folder)
+
+
+def profiles(folder):
+    """Seeds for the targets that read profiles and training data, from their fixtures."""
+    fixtures = HERE / "../tests/fixtures/profile"
+    for name, how in [("tf_serving_warmup_requests", 0), ("stats_tfrecord", 2), ("FeatureStats.pb", 2), ("x.csv", 4), ("x.jsonl", 5)]:
+        data = (fixtures / name).read_bytes()
+        write(folder / "tfrecord", bytes([how]) + data[:MAX_SIZE])
+    # The single records, without their length and checksums.
+    for name, how in [("tf_serving_warmup_requests", 1), ("stats_tfrecord", 3), ("examples.tfrecord.gz", 1)]:
+        data = (fixtures / name).read_bytes()
+        data = gzip.decompress(data) if name.endswith(".gz") else data
+        for _ in range(4):
+            size = int.from_bytes(data[:8], "little")
+            if len(data) >= size + 16:
+                write(folder / "tfrecord", bytes([how]) + data[12 : 12 + size])
+            data = data[size + 16 :]
+    with zipfile.ZipFile(fixtures / "dtypes.npz") as archive:
+        for name in archive.namelist():
+            data = archive.read(name)
+            write(folder / "npy", b"\x00" + data[:MAX_SIZE])
+            write(folder / "npy", b"\x01" + data[10 : MAX_SIZE])
+    for name in ["x.npy", "fortran.npy"]:
+        write(folder / "npy", b"\x00" + (fixtures / name).read_bytes()[:MAX_SIZE])
+    write(folder / "profile_file", (fixtures / "schema.pbtxt").read_bytes())
+    page = (HERE / "../docs/preprocessing.md").read_text()
+    for block in re.findall(r"```yaml[^\n]*\n(.*?)```", page, re.DOTALL):
+        write(folder / "profile_file", block.encode())
+    for scaler in ['{"kind": "standard", "mean": [1, 2], "scale": [3, null]}', '{"kind": "min_max", "min": [0], "max": [2], "to": [-1, 1]}']:
+        write(folder / "profile_file", scaler.encode())
 
 
 def unpack(file, folder):

@@ -7,22 +7,26 @@
 pub mod apply;
 pub mod check;
 pub mod choices;
+pub mod datasets;
 pub mod encode;
 pub mod framing;
 pub mod generate;
 pub mod image_door;
 pub mod metadata;
 pub mod plan;
+pub mod profile_file;
 pub mod rest_request;
 pub mod scan;
 pub mod scan_cuts;
 pub mod world;
 
 pub use apply::apply;
+pub use datasets::{npy, tfrecord};
 pub use framing::framing;
 pub use image_door::image_door;
 pub use metadata::metadata;
 pub use plan::plan;
+pub use profile_file::profile_file;
 pub use rest_request::rest_request;
 pub use scan::scan;
 pub use scan_cuts::scan_cuts;

@@ -87,8 +87,8 @@ impl Collector {
         scaled.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The input or output of a name. Its dtype and shape, with dim 0, must go with those that it had
-    /// before.
+    /// The input or output of a name. Its dtype and shape, with dim 0, must go with those that it
+    /// had before.
     ///
     /// # Errors
     /// If they do not, or if there are too many inputs.
@@ -158,9 +158,10 @@ impl Collector {
         let rows = self.inputs.values().map(|tensor| tensor.rows).max().unwrap_or_default();
         let rows = rows.max(self.given_rows);
         let profiles = |tensors: BTreeMap<String, Tensor>| {
-            tensors.into_iter().map(|(name, tensor)| (name, tensor.profile())).collect()
+            tensors.into_iter().map(|(name, tensor)| (name, tensor.profile()))
         };
-        Profile { rows, inputs: profiles(self.inputs), outputs: profiles(self.outputs), ..Profile::default() }
+        let inputs = profiles(self.inputs).chain(self.given).collect();
+        Profile { rows, inputs, outputs: profiles(self.outputs).collect(), ..Profile::default() }
     }
 }
 
@@ -242,7 +243,9 @@ impl Tensor {
         let feature = if self.stats.features() == 1 { 0 } else { feature };
         self.stats.add_to(feature, values);
         if let Some(scaled) = &mut self.scaled {
-            values.iter().for_each(|value| scaled.add(feature, *value));
+            for value in values {
+                scaled.add(feature, *value);
+            }
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) fn read(reader: &mut dyn BufRead, collector: &mut Collector) -> Resul
     let start = reader.fill_buf()?;
     let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     let header = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let count = |wanted: u8| header.iter().filter(|byte| **byte == wanted).count();
+    let count = |wanted: u8| header.split(|byte| *byte == wanted).count();
     let candidates = [b',', b'\t', b';'];
     let delimiter = candidates.into_iter().rev().max_by_key(|byte| count(*byte)).unwrap_or(b',');
     reader.consume(mark);

@@ -8,7 +8,7 @@ pub enum Place {
     File,
     Line(u64),
     /// A record of a TFRecord file.
-    Record(u64),
+    Entry(u64),
     /// A row of a table without lines.
     Row(u64),
 }
@@ -53,7 +53,7 @@ impl fmt::Display for Fault {
         match self.place {
             Place::File => f.write_str(&self.text),
             Place::Line(line) => write!(f, "line {line}: {}", self.text),
-            Place::Record(record) => write!(f, "record {record}: {}", self.text),
+            Place::Entry(record) => write!(f, "record {record}: {}", self.text),
             Place::Row(row) => write!(f, "row {row}: {}", self.text),
         }
     }

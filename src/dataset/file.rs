@@ -68,6 +68,9 @@ pub fn read_file(
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), Fault> {
     let format = format.or_else(|| Format::of_name(path)).ok_or_else(|| {
+        if path.extension().is_some_and(|ending| ending == "parquet") {
+            return Fault::new("unknown ending (Parquet needs a program built with --features parquet)");
+        }
         Fault::new("unknown ending (expected .npy, .npz, .csv, .tsv, .jsonl or .tfrecord; name the format with --format)")
     })?;
     let file = File::open(path)?;
@@ -77,22 +80,28 @@ pub fn read_file(
         Format::Parquet => return super::parquet::read(file, collector, progress),
         _ => {}
     }
-    let mut reader = input::open(Counted::new(file, progress))?;
+    read_stream(&mut *input::open(Counted::new(file, progress))?, format, collector)
+}
+
+/// Reads what is in a file, not compressed.
+///
+/// # Errors
+/// If it cannot be read. Archives and Parquet need a file.
+pub fn read_stream(reader: &mut dyn BufRead, format: Format, collector: &mut Collector) -> Result<(), Fault> {
     match format {
         Format::Npy => {
             let name = collector.options.input.clone();
             let name =
                 name.ok_or_else(|| Fault::new("an array has no name (name its input with --input)"))?;
-            npy::read(&mut reader, &name, collector)
+            npy::read(reader, &name, collector)
         }
-        Format::Csv => csv::read(&mut reader, collector),
-        Format::JsonLines => json_lines::read(&mut reader, collector),
-        Format::Tfrecord => records(&mut *reader, collector),
-        Format::Tfdv => statistics(&mut *reader, collector),
-        // Read above.
-        Format::Npz => Ok(()),
+        Format::Csv => csv::read(reader, collector),
+        Format::JsonLines => json_lines::read(reader, collector),
+        Format::Tfrecord => records(reader, collector),
+        Format::Tfdv => statistics(reader, collector),
+        Format::Npz => Err(Fault::new("an archive needs a file")),
         #[cfg(feature = "parquet")]
-        Format::Parquet => Ok(()),
+        Format::Parquet => Err(Fault::new("Parquet needs a file")),
     }
 }
 

@@ -7,13 +7,15 @@ mod file;
 mod given;
 mod input;
 mod json_lines;
-pub mod npy;
+mod npy;
 mod npz;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod prediction_log;
 mod scaler;
 mod schema;
+#[cfg(test)]
+mod statistics_tests;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,6 @@ pub mod tfrecord;
 
 pub use collect::{Collector, Direction, Options, Side, Tensor};
 pub use fault::{Fault, Place};
-pub use file::{Format, read_file};
+pub use file::{Format, read_file, read_stream};
 pub use scaler::read_scaler;
 pub use schema::{MAX_SCHEMA_BYTES, Schema};

@@ -38,7 +38,11 @@ enum Kind {
 ///
 /// # Errors
 /// If the bytes are not an array of numbers, booleans or strings, or end early.
-pub fn read(reader: &mut dyn Read, name: &str, collector: &mut Collector) -> Result<(), Fault> {
+pub(super) fn read(
+    reader: &mut (impl Read + ?Sized),
+    name: &str,
+    collector: &mut Collector,
+) -> Result<(), Fault> {
     let header = header(reader)?;
     let elements = header.shape.iter().try_fold(1_u64, |all, size| all.checked_mul(*size));
     let elements = elements
@@ -118,7 +122,7 @@ fn utf32(item: &[u8]) -> String {
     text.trim_end_matches('\0').to_owned()
 }
 
-fn header(reader: &mut dyn Read) -> Result<Header, Fault> {
+fn header(reader: &mut (impl Read + ?Sized)) -> Result<Header, Fault> {
     let mut start = [0; 8];
     reader.read_exact(&mut start)?;
     let [b'\x93', b'N', b'U', b'M', b'P', b'Y', version, _] = start else {

@@ -100,7 +100,9 @@ fn tensor(message: &Rope, view: &InputView, side: Side, collector: &mut Collecto
     tensor.add_rows(shape.first().copied().unwrap_or(1));
     if dtype.info().is_some_and(|info| info.class == Class::String) {
         let all = strings(message, &view.tensor, MAX_TEXTS.min(elements as usize), usize::MAX);
-        all.iter().for_each(|text| tensor.add_text(text));
+        for text in &all {
+            tensor.add_text(text);
+        }
         return Ok(());
     }
     let Some((cast, list)) = Cast::new(dtype, DataType::DOUBLE, Exactness::Round).zip(dtype.info()) else {

@@ -8,7 +8,7 @@ use super::*;
 use crate::profile::{By, FeatureProfile, Profile, QUANTILES};
 use crate::tensor::DataType;
 
-fn fixture(name: &str) -> PathBuf {
+pub(super) fn fixture(name: &str) -> PathBuf {
     let folder = std::env::var_os("PROFILE_FIXTURES").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/profile"),
         PathBuf::from,
@@ -16,14 +16,14 @@ fn fixture(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-fn options(columns: &[(&str, &[&str])]) -> Options {
+pub(super) fn options(columns: &[(&str, &[&str])]) -> Options {
     let columns = columns.iter().map(|(input, columns)| {
         ((*input).to_owned(), columns.iter().map(|column| (*column).to_owned()).collect())
     });
     Options { columns: columns.collect(), input: Some("x".to_owned()), ..Options::default() }
 }
 
-fn read(name: &str, options: Options) -> Result<Profile, Fault> {
+pub(super) fn read(name: &str, options: Options) -> Result<Profile, Fault> {
     let mut collector = Collector::new(options);
     let mut told = 0;
     read_file(&fixture(name), None, &mut collector, &mut |bytes| told = bytes)?;
@@ -42,7 +42,7 @@ fn text(name: &str, content: &[u8], options: Options) -> Result<Profile, Fault> 
 }
 
 /// Compares features with what NumPy says. `precision` is relative to the deviation.
-fn is_as_numpy_says(features: &[FeatureProfile], of: &str) {
+pub(super) fn is_as_numpy_says(features: &[FeatureProfile], of: &str) {
     let all: Value =
         serde_json::from_str(&std::fs::read_to_string(fixture("expected.json")).unwrap()).unwrap();
     let expected = all[of].as_array().unwrap();

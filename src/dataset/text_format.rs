@@ -90,7 +90,8 @@ impl<'a> Lexer<'a> {
         while let Some(quote) = self.text.chars().next().filter(|c| matches!(c, '"' | '\'')) {
             self.advance(1);
             self.string(quote, &mut bytes)?;
-            self.skip();
+            // Not over a comma, after which another value begins.
+            self.skip_over(|c| c.is_ascii_whitespace());
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -153,8 +154,12 @@ impl<'a> Lexer<'a> {
 
     /// Steps over blanks, comments, and what may stand between fields.
     fn skip(&mut self) {
+        self.skip_over(|c| c.is_ascii_whitespace() || c == ',' || c == ';');
+    }
+
+    fn skip_over(&mut self, between: impl Fn(char) -> bool) {
         loop {
-            let end = self.text.find(|c: char| !c.is_ascii_whitespace() && c != ',' && c != ';');
+            let end = self.text.find(|c: char| !between(c));
             self.advance(end.unwrap_or(self.text.len()));
             if !self.text.starts_with('#') {
                 return;

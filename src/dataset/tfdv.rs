@@ -345,7 +345,9 @@ fn strings(message: &Rope) -> Result<TextProfile, Fault> {
     if complete {
         // The lengths themselves are not in the statistics; each string counts by its share.
         for (text, share) in &shares {
-            (0..(share * 1000.0).ceil() as u64).for_each(|_| length.add(text.len() as f64));
+            for _ in 0..(share * 1000.0).ceil() as u64 {
+                length.add(text.len() as f64);
+            }
         }
     }
     let length = FeatureProfile { count: all as u64, ..length.profile() };

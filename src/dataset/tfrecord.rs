@@ -21,7 +21,7 @@ pub fn read(
     let (mut record, mut count) = (Vec::new(), 0);
     loop {
         count += 1;
-        let at = |fault: Fault| fault.at(Place::Record(count));
+        let at = |fault: Fault| fault.at(Place::Entry(count));
         if reader.fill_buf().map_err(|error| at(error.into()))?.is_empty() {
             return Ok(());
         }
@@ -70,9 +70,8 @@ fn masked(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(MASK_DELTA)
 }
 
-/// A record as it is in a file.
-#[cfg(test)]
-pub(super) fn framed(record: &[u8]) -> Vec<u8> {
+/// A record as it is in a file, for tests.
+pub fn framed(record: &[u8]) -> Vec<u8> {
     let length = (record.len() as u64).to_le_bytes();
     let (of_length, of_record) = (masked(&length).to_le_bytes(), masked(record).to_le_bytes());
     [&length, &of_length[..], record, &of_record].concat()

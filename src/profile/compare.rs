@@ -57,7 +57,7 @@ pub fn texts(before: &TextProfile, after: &TextProfile) -> Vec<String> {
                 what.push(format!("`{name}` {} -> {}", percent(before), percent(after)));
             }
             (None, Some(share)) if before.complete => {
-                what.push(format!("`{name}` is new ({})", percent(share)))
+                what.push(format!("`{name}` is new ({})", percent(share)));
             }
             (Some(_), None) if after.complete => what.push(format!("`{name}` is gone")),
             _ => {}
@@ -130,8 +130,8 @@ fn words(before: &FeatureProfile, after: &FeatureProfile, psi: f64) -> Vec<Strin
     what
 }
 
-/// The population stability index: the sum of (a - b) ln(a / b) over bins. The bins are the values of
-/// a feature of few, else the quantiles of the first side.
+/// The population stability index: the sum of (a - b) ln(a / b) over bins. The bins are the values
+/// of a feature of few, else the quantiles of the first side.
 pub fn psi(before: &FeatureProfile, after: &FeatureProfile) -> f64 {
     match (before.has_values(), after.has_values()) {
         (false, false) => return 0.0,
@@ -238,7 +238,7 @@ mod tests {
         for feature in
             [uniform(-3.0, 5.0), profile([1.0, 1.0, 2.0].into_iter()), profile([f64::NAN].into_iter())]
         {
-            assert_eq!(features(&[feature.clone()], &[feature]), []);
+            assert_eq!(features(std::slice::from_ref(&feature), std::slice::from_ref(&feature)), []);
         }
     }
 
@@ -267,7 +267,9 @@ mod tests {
     fn strings_that_come_and_go_are_named() {
         let of = |words: &[&str]| {
             let mut texts = Texts::default();
-            words.iter().for_each(|word| texts.add(word.as_bytes()));
+            for word in words {
+                texts.add(word.as_bytes());
+            }
             texts.profile()
         };
         let found = texts(&of(&["de", "fr", "de", "fr"]), &of(&["de", "fra", "de", "de"]));

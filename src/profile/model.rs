@@ -57,8 +57,8 @@ pub enum By {
     Whole,
 }
 
-/// Statistics of one feature. Those from `min` to `quantiles` are of its finite values, and NaN if it
-/// has none. Booleans are the numbers 0 and 1.
+/// Statistics of one feature. Those from `min` to `quantiles` are of its finite values, and NaN if
+/// it has none. Booleans are the numbers 0 and 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureProfile {
     /// Values, with NaN and infinite ones.
@@ -70,7 +70,8 @@ pub struct FeatureProfile {
     pub min: f64,
     pub max: f64,
     pub mean: f64,
-    /// The standard deviation of the values themselves: the sum of squares is divided by their count.
+    /// The standard deviation of the values themselves: the sum of squares is divided by their
+    /// count.
     pub std: f64,
     /// The values that [`QUANTILES`] of the values are below: 1, 5, 25, 50, 75, 95 and 99 %.
     pub quantiles: [f64; 7],
@@ -209,8 +210,8 @@ impl Scaler {
         }
     }
 
-    /// The pair `(factor, offset)` of a feature: scaled = raw * factor + offset. `None` if it has no
-    /// numbers for this feature.
+    /// The pair `(factor, offset)` of a feature: scaled = raw * factor + offset. `None` if it has
+    /// no numbers for this feature.
     pub fn affine(&self, feature: usize) -> Option<(f64, f64)> {
         let (first, second) = self.lists();
         let of = |list: &[f64]| if list.len() == 1 { list.first() } else { list.get(feature) }.copied();

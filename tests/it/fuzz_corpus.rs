@@ -16,7 +16,7 @@ mod bodies;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 8] = [
+const TARGETS: [(&str, Body); 11] = [
     ("scan", bodies::scan),
     ("plan", bodies::plan),
     ("apply", bodies::apply),
@@ -25,6 +25,9 @@ const TARGETS: [(&str, Body); 8] = [
     ("scan_cuts", bodies::scan_cuts),
     ("rest_request", bodies::rest_request),
     ("image_door", bodies::image_door),
+    ("profile_file", bodies::profile_file),
+    ("tfrecord", bodies::tfrecord),
+    ("npy", bodies::npy),
 ];
 
 fn folder(name: &str) -> PathBuf {

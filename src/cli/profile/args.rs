@@ -30,7 +30,7 @@ pub(in crate::cli) enum ProfileCommand {
     /// The values must be those that the model is sent. If they are the values before
     /// preprocessing, name the files with --raw instead, and the scaler with --scaler: then the
     /// profile has both sides. With only one side and a scaler, the other is computed.
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Let a running sidecar make a profile of requests that are known to be good.
     ///
     /// Waits until so many requests for the model have come that conform, and writes the profile as

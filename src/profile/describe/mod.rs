@@ -75,7 +75,9 @@ impl TensorStats {
     pub fn add(&mut self, first: u64, values: &[f64]) {
         let Some(features) = Some(self.numbers.len()).filter(|features| *features > 0) else { return };
         if let [only] = self.numbers.as_mut_slice() {
-            values.iter().for_each(|value| only.add(*value));
+            for value in values {
+                only.add(*value);
+            }
             return;
         }
         let mut at = (first % features as u64) as usize;
@@ -90,7 +92,9 @@ impl TensorStats {
     /// Adds numbers that are all of one feature.
     pub fn add_to(&mut self, feature: usize, values: &[f64]) {
         if let Some(numbers) = self.numbers.get_mut(feature) {
-            values.iter().for_each(|value| numbers.add(*value));
+            for value in values {
+                numbers.add(*value);
+            }
         }
     }
 

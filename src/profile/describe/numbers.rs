@@ -19,7 +19,8 @@ pub struct Numbers {
     zero: u64,
     min: f64,
     max: f64,
-    /// Mean and sum of squared deviations from it, by Welford's method: no large sums are subtracted.
+    /// Mean and sum of squared deviations from it, by Welford's method: no large sums are
+    /// subtracted.
     mean: f64,
     squares: f64,
     /// The quantiles of numbers that are not few distinct ones.
@@ -166,13 +167,13 @@ impl Numbers {
     }
 
     pub fn bytes(&self) -> usize {
-        let centroid = size_of::<tdigest::Centroid>();
         let values = self.values.as_ref().map_or(0, |values| values.capacity() * size_of::<(f64, u64)>());
-        size_of::<Self>() + self.digest.centroids().len() * centroid + BUFFERED * size_of::<f64>() + values
+        size_of::<Self>() + size_of_val(self.digest.centroids()) + BUFFERED * size_of::<f64>() + values
     }
 }
 
-/// The quantiles of distinct values with counts: the smallest value that enough values are not above.
+/// The quantiles of distinct values with counts: the smallest value that enough values are not
+/// above.
 fn exact(values: &[(f64, u64)], count: u64) -> [f64; 7] {
     QUANTILES.map(|quantile| {
         let wanted = (quantile * count as f64).ceil().max(1.0) as u64;
@@ -190,9 +191,10 @@ fn rounded(value: f64, digits: usize) -> f64 {
     format!("{value:.*e}", digits - 1).parse().unwrap_or(value)
 }
 
-/// To a thousandth of the gap between two quantiles: further digits would only make the file longer.
+/// To a thousandth of the gap between two quantiles: further digits would only make the file
+/// longer.
 fn rounded_to(value: f64, gap: f64) -> f64 {
-    let step = 10_f64.powf((gap.log10() - 3.0).floor());
+    let step = 10_f64.powf((gap.log10() - 3.0).div_euclid(1.0));
     // The multiple of a power of ten may have the digits `30000000000000004` again.
     let rounded = rounded((value / step).round() * step, 15);
     if rounded.is_finite() { rounded } else { value }

@@ -17,7 +17,9 @@ fn normal(index: u64) -> f64 {
 
 fn profile(values: &[f64]) -> FeatureProfile {
     let mut numbers = Numbers::default();
-    values.iter().for_each(|value| numbers.add(*value));
+    for value in values {
+        numbers.add(*value);
+    }
     numbers.profile()
 }
 
@@ -96,14 +98,18 @@ fn sums_beyond_a_double_leave_the_statistics_finite() {
 
 #[test]
 fn merged_statistics_are_those_of_all_values() {
-    let value = |at: u64| 5.0 + normal(at) * if at % 3 == 0 { 2.0 } else { 1.0 };
+    let value = |at: u64| 5.0 + normal(at) * if at.is_multiple_of(3) { 2.0 } else { 1.0 };
     let values: Vec<f64> = (0..30_000).map(value).collect();
     let mut all = Numbers::default();
-    values.iter().for_each(|value| all.add(*value));
+    for value in &values {
+        all.add(*value);
+    }
     let mut merged = Numbers::default();
     for part in values.chunks(7_001) {
         let mut numbers = Numbers::default();
-        part.iter().for_each(|value| numbers.add(*value));
+        for value in part {
+            numbers.add(*value);
+        }
         merged.merge(&mut numbers);
     }
     let (all, merged) = (all.profile(), merged.profile());

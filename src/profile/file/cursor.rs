@@ -64,7 +64,7 @@ impl<'a> At<'a> {
                     path += if path.is_empty() { "" } else { "." };
                     path += key;
                 }
-                Step::Item(index) => path += &format!("[{index}]"),
+                Step::Item(index) => path.extend(["[", &index.to_string(), "]"]),
             }
         }
         path

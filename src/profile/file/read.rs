@@ -42,7 +42,9 @@ pub(super) fn profile(text: &str) -> Result<Profile, Vec<Problem>> {
     } else {
         let mut faults = Vec::new();
         let parsed = crate::yaml::parse(text, MAX_NODES, &mut faults);
-        faults.into_iter().for_each(|fault| found.fault(fault));
+        for fault in faults {
+            found.fault(fault);
+        }
         parsed.map_err(|fault| found.fault(fault)).ok()
     };
     let profile = node.and_then(|node| top(&node, &found));

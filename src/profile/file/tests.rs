@@ -101,6 +101,33 @@ fn a_profile_is_read_as_it_was_written() {
 }
 
 #[test]
+fn a_profile_without_inputs_is_read_too() {
+    let nothing = Profile::default();
+    assert_eq!(Profile::from_yaml(&nothing.to_yaml()), Ok(nothing));
+}
+
+/// YAML has a limit on keys without a question mark, which escapes reach.
+#[test]
+fn a_name_of_control_characters_is_read_as_it_was_written() {
+    let flags = sample().inputs.remove("is new").unwrap();
+    for name in
+        ["\u{12}".repeat(256), "\u{fffd}".repeat(85), "a b".repeat(85), "?".to_owned(), ": ".to_owned()]
+    {
+        let inputs = BTreeMap::from([(name, flags.clone())]);
+        let profile = Profile { inputs, ..Profile::default() };
+        assert_eq!(Profile::from_yaml(&profile.to_yaml()), Ok(profile));
+    }
+}
+
+#[test]
+fn the_profile_in_the_documentation_is_read() {
+    let page = include_str!("../../../docs/preprocessing.md");
+    let block = page.split("```yaml profile\n").nth(1).unwrap().split("```").next().unwrap();
+    let profile = Profile::from_yaml(block).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(profile.inputs.len(), 2);
+}
+
+#[test]
 fn a_feature_is_one_line() {
     let text = sample().to_yaml();
     let line = text.lines().find(|line| line.contains("age")).unwrap();
@@ -138,6 +165,7 @@ fn a_mistake_is_reported_with_its_key_and_place() {
             "min: 4.25",
             "13:9: `inputs.dense_input.features[0]`: `mean` is not between `min` and `max`",
         ),
+        ("max: 1e300", "max: -5", "13:9: `inputs.dense_input.features[0]`: `min` is above `max`"),
         (
             "min: -4.25",
             "min: low",

@@ -4,6 +4,10 @@ use std::fmt::{Display, Write as _};
 use super::VERSION;
 use crate::profile::{By, FeatureProfile, Profile, Scaler, TensorProfile, TextProfile};
 
+/// YAML reads longer keys only after a question mark (1.2.2, section 7.4.3). Escapes make a name
+/// that long.
+const MAX_SIMPLE_KEY: usize = 1000;
+
 pub(super) fn profile(profile: &Profile) -> String {
     let mut text = format!("profile: {VERSION}\n");
     for (key, value) in [("model", &profile.model), ("signature", &profile.signature)] {
@@ -19,10 +23,18 @@ pub(super) fn profile(profile: &Profile) -> String {
         }
     }
     for (key, tensors) in [("inputs", &profile.inputs), ("outputs", &profile.outputs)] {
-        if !tensors.is_empty() {
+        if tensors.is_empty() {
+            // The key of the inputs must be there.
+            text += if key == "inputs" { "inputs: {}\n" } else { "" };
+        } else {
             line(&mut text, 0, key, &"");
             for (name, of) in tensors {
-                line(&mut text, 1, &quoted(name), &"");
+                let name = quoted(name);
+                if name.len() < MAX_SIMPLE_KEY {
+                    line(&mut text, 1, &name, &"");
+                } else {
+                    text.extend(["  ? ", &name, "\n  :\n"]);
+                }
                 tensor(&mut text, of);
             }
         }
