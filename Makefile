@@ -97,6 +97,9 @@ sweep-limit: ## simulate the adaptive limit before LIMIT_SEEDS (default 200) ran
 sweep-batching: ## simulate batching for all curves and loads; WRITE_TABLE=path writes the table
 	BATCHING_SWEEP=1 $(CARGO) test --locked --lib -- --nocapture batch::tests::simulation::sweep
 
+sweep-profiles: ## try PROFILE_CLIENTS (default 20) clients for each mistake and PROFILE_ROWS (default 1000000) honest rows
+	PROFILE_CLIENTS=$${PROFILE_CLIENTS:-20} PROFILE_ROWS=$${PROFILE_ROWS:-1000000} $(CARGO) test --locked --lib -- --nocapture profile::tests
+
 lint: ## check formatting and run clippy; reports and skips a tool that is not installed
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \
 	else echo "lint: rustfmt is not installed, formatting is not checked"; fi

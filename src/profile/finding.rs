@@ -88,7 +88,9 @@ impl Finding {
                 number(max)
             ),
             (Kind::NotFinite, _) => format!("{place} is {shown}; the training data has no such value"),
-            (Kind::UnknownCategory, _) => format!("{place} is `{shown}`, which the training data does not have"),
+            (Kind::UnknownCategory, _) => {
+                format!("{place} is `{shown}`, which the training data does not have")
+            }
             _ => self.for_operator(input),
         }
     }
@@ -328,7 +330,8 @@ impl CallerFinding {
                 "swaps features {one} and {other} of `{input}`; send them in the order of the training data"
             );
         }
-        let pairs = self.names.iter().zip(order).map(|(name, at)| format!("{} at {at}", name.escape_default()));
+        let pairs =
+            self.names.iter().zip(order).map(|(name, at)| format!("{} at {at}", name.escape_default()));
         let more = if self.affected > order.len() { ", ..." } else { "" };
         format!(
             "sends {} of {} features of `{input}` in another order ({}{more}); send them in the order of the \

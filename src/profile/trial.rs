@@ -169,7 +169,8 @@ impl Trial {
         let best = passing.iter().map(|tried| tried.fit).fold(f64::NEG_INFINITY, f64::max);
         // Where two mistakes come to the same, the usual one is named.
         let margin = 0.02 * f64::from(self.informative);
-        let order = |tried: &&&Tried| Mistake::ALL.iter().position(|known| *known == tried.hypothesis.mistake);
+        let order =
+            |tried: &&&Tried| Mistake::ALL.iter().position(|known| *known == tried.hypothesis.mistake);
         let close = passing.iter().filter(|tried| tried.fit >= best - margin);
         let first = close.clone().filter_map(|tried| order(&tried)).min()?;
         let same = close.filter(|tried| order(tried) == Some(first));
@@ -247,7 +248,8 @@ impl Tried {
                 let mut kept = Vec::new();
                 for (at, feature) in hypothesis.features.iter().enumerate() {
                     let Some((low, high)) = band(checks, &hypothesis.form, at, *feature) else { continue };
-                    let share = checks.density[*feature].as_ref().map_or(1.0, |density| density.mass(low, high));
+                    let share =
+                        checks.density[*feature].as_ref().map_or(1.0, |density| density.mass(low, high));
                     if share <= 0.6 {
                         mass += share;
                         bands.push((low, high));
@@ -327,7 +329,9 @@ impl Tried {
 
     /// Whether nearly all values, as they came, are ten ranges outside of the training data.
     fn is_far(&self, checks: &Checks, feature: usize) -> bool {
-        let Some(at) = self.hypothesis.features.iter().position(|known| *known == feature) else { return false };
+        let Some(at) = self.hypothesis.features.iter().position(|known| *known == feature) else {
+            return false;
+        };
         let (Some(density), Some((low, high))) =
             (&checks.density[feature], band(checks, &self.hypothesis.form, at, feature))
         else {
@@ -432,9 +436,7 @@ fn judge(checks: &Checks, form: &Form, at: usize, feature: usize, group: &[f64])
     let density = checks.density[feature].as_ref()?;
     let excluded = checks.excludes(feature, value);
     let (fit, back, mended) = match form {
-        Form::Code(codes) if same(codes[at], value) => {
-            (density.certain() + RARE, true, f64::NAN)
-        }
+        Form::Code(codes) if same(codes[at], value) => (density.certain() + RARE, true, f64::NAN),
         Form::Constant(codes) if same(codes[at], value) => (density.certain(), true, f64::NAN),
         _ if !value.is_finite() && !excluded => return None,
         _ if !value.is_finite() => {
@@ -482,6 +484,7 @@ fn mend(checks: &Checks, density: &Density, feature: usize, mended: f64, stretch
         return (FLOOR, false, f64::NAN);
     }
     let (log, is_atom) = density.log_or_atom(mended);
-    let whole = checks.whole[feature] == 0.0 || (mended - mended.round()).abs() <= 1e-6 * (1.0 + mended.abs());
+    let whole =
+        checks.whole[feature] == 0.0 || (mended - mended.round()).abs() <= 1e-6 * (1.0 + mended.abs());
     (log + if is_atom { 0.0 } else { stretch }, whole && density.contains(mended), mended)
 }

@@ -165,7 +165,9 @@ impl World {
         };
         let mut of = profile(&prepared, shape.by(), dtype, shape.features());
         match case.prepared {
-            Prepared::Standard | Prepared::LessMean => (of.raw, of.scaler) = (Some(world.raw.clone()), Some(scaler)),
+            Prepared::Standard | Prepared::LessMean => {
+                (of.raw, of.scaler) = (Some(world.raw.clone()), Some(scaler))
+            }
             Prepared::StandardUnknown => of.raw = Some(world.raw.clone()),
             _ => {}
         }

@@ -133,9 +133,7 @@ impl Shape {
                 row
             }
             Self::Images => image(random),
-            Self::Tokens => {
-                (0..LENGTH).map(|_| (VOCABULARY.powf(random.unit()) - 1.0).floor()).collect()
-            }
+            Self::Tokens => (0..LENGTH).map(|_| (VOCABULARY.powf(random.unit()) - 1.0).floor()).collect(),
         }
     }
 }
@@ -151,7 +149,8 @@ fn image(random: &mut Random) -> Vec<f64> {
         let slope = x * angle.cos() + y * angle.sin();
         let shade = if slope > edge { contrast } else { -contrast };
         let base = light + shade + 60.0 * slope;
-        values.extend(tint.iter().map(|tint| (base + tint + 12.0 * random.normal()).round().clamp(0.0, 255.0)));
+        values
+            .extend(tint.iter().map(|tint| (base + tint + 12.0 * random.normal()).round().clamp(0.0, 255.0)));
     }
     values
 }
@@ -186,7 +185,8 @@ pub(super) fn profile_of(mut values: Vec<f64>) -> FeatureProfile {
 
 /// The exact profiles of the features of some rows.
 pub(super) fn profiles(rows: &[Vec<f64>], features: usize) -> Vec<FeatureProfile> {
-    let column = |at: usize| rows.iter().flat_map(|row| row.iter().skip(at).step_by(features).copied()).collect();
+    let column =
+        |at: usize| rows.iter().flat_map(|row| row.iter().skip(at).step_by(features).copied()).collect();
     (0..features).map(|at| profile_of(column(at))).collect()
 }
 

@@ -42,7 +42,12 @@ fn mistakes_are_named_and_what_cannot_be_told_is_not() {
                     within.push(requests);
                 }
             } else {
-                wrong.push(format!("{} {:?} {}: {said} after {requests}", case.shape.name(), case.prepared, case.name));
+                wrong.push(format!(
+                    "{} {:?} {}: {said} after {requests}",
+                    case.shape.name(),
+                    case.prepared,
+                    case.name
+                ));
             }
         }
     }
