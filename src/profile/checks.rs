@@ -137,7 +137,7 @@ impl Checks {
     pub(super) fn suspect(&self, at: usize, value: f64) -> bool {
         let inside = value >= self.low[at] && value <= self.high[at];
         let whole = (value + self.whole[at]) - self.whole[at];
-        !inside | (value == self.never[at]) | (whole != value)
+        !inside || value == self.never[at] || whole != value
     }
 
     /// The factor and offset that make scaled values of raw ones: those of the scaler, else what
@@ -175,7 +175,8 @@ impl Checks {
         let (never, whole) = (&self.never[..count], &self.whole[..count]);
         let mut inside = true;
         for at in 0..count {
-            inside &= (block[at] >= low[at]) & (block[at] <= high[at]);
+            inside &= block[at] >= low[at];
+            inside &= block[at] <= high[at];
         }
         if !inside {
             return true;

@@ -29,8 +29,7 @@ pub(super) fn shares(feature: &FeatureProfile) -> [f64; 8] {
         return shares;
     }
     let mut below = 0.0;
-    for at in 0..7 {
-        let value = feature.quantiles[at];
+    for (at, &value) in feature.quantiles.iter().enumerate() {
         let last = (at..7).take_while(|other| feature.quantiles[*other] == value).last().unwrap_or(at);
         if at > 0 && feature.quantiles[at - 1] == value {
             continue;

@@ -78,7 +78,9 @@ impl Density {
             }
         }
         if !discrete {
-            atoms.iter_mut().for_each(|(_, density)| *density = density.ln());
+            for (_, density) in &mut atoms {
+                *density = density.ln();
+            }
         }
         let tail = 1.0 / (feature.count as f64 + 2.0);
         Some(Self { knots, inner, atoms, discrete, atom_width: width / 2.0, range, tail, zero: feature.zero })

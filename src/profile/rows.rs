@@ -19,7 +19,8 @@ impl Checks {
             // Without a branch for each value, so that several are compared at once.
             let mut inside = true;
             for ((value, low), high) in block.iter().zip(&self.far_low).zip(&self.far_high) {
-                inside &= (value >= low) & (value <= high);
+                inside &= value >= low;
+                inside &= value <= high;
             }
             if !inside {
                 for (at, value) in block.iter().enumerate() {

@@ -142,7 +142,7 @@ impl Window {
     fn has_moved(&self, checks: &Checks, at: usize) -> bool {
         let profile = &checks.features[at];
         let Some((mean, std)) = self.moments.of(checks, at) else { return false };
-        if !(profile.std > 0.0) {
+        if profile.std.is_nan() || profile.std <= 0.0 {
             return false;
         }
         let noise = 4.0 * profile.std.min(std) / f64::from(self.rows.max(1)).sqrt();

@@ -166,7 +166,7 @@ impl World {
         let mut of = profile(&prepared, shape.by(), dtype, shape.features());
         match case.prepared {
             Prepared::Standard | Prepared::LessMean => {
-                (of.raw, of.scaler) = (Some(world.raw.clone()), Some(scaler))
+                (of.raw, of.scaler) = (Some(world.raw.clone()), Some(scaler));
             }
             Prepared::StandardUnknown => of.raw = Some(world.raw.clone()),
             _ => {}
@@ -220,7 +220,9 @@ impl World {
             }
             Wrong::Stick(which, value) => row[which] = value,
             Wrong::Vocabulary => {
-                row.iter_mut().for_each(|value| *value = random.below(30_000) as f64);
+                for value in &mut row {
+                    *value = random.below(30_000) as f64;
+                }
             }
         }
         row.into_iter().map(|value| f64::from(value as f32)).collect()
