@@ -1,5 +1,5 @@
-//! Times of checking the values of a request against a profile: reading the sample, the row findings
-//! and the caller's window, beside reading the whole tensor once.
+//! Times of checking the values of a request against a profile: reading the sample, the row
+//! findings and the caller's window, beside reading the whole tensor once.
 //!
 //! The fastest round of each counts: a loaded machine only adds to it.
 use std::hint::black_box;

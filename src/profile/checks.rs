@@ -10,8 +10,8 @@ pub struct Checks {
     pub(super) by: By,
     pub(super) dtype: DataType,
     pub(super) names: Vec<String>,
-    /// The bounds of the features, repeated so often that a loop over them is long enough to compare
-    /// several at once. Their length is a multiple of the features.
+    /// The bounds of the features, repeated so often that a loop over them is long enough to
+    /// compare several at once. Their length is a multiple of the features.
     pub(super) tile: usize,
     /// Values outside are excluded: the range of the training data and a margin.
     pub(super) low: Vec<f64>,
@@ -121,8 +121,8 @@ impl Checks {
         self.raw_or_profile.as_ref()
     }
 
-    /// Whether the training data excludes the value: beyond its range and a margin of 1 %, a fraction
-    /// or an exact zero where it had none, NaN or infinite where it had none.
+    /// Whether the training data excludes the value: beyond its range and a margin of 1 %, a
+    /// fraction or an exact zero where it had none, NaN or infinite where it had none.
     #[inline]
     pub(super) fn excludes(&self, feature: usize, value: f64) -> bool {
         if !value.is_finite() {
@@ -166,8 +166,8 @@ impl Checks {
         integers && most >= 256.0 && self.features.iter().all(is_id)
     }
 
-    /// Whether any value of a row, or of a part of it that begins at a multiple of the tile, is excluded,
-    /// or NaN. It has no branch for each value, so that several are compared at once.
+    /// Whether any value of a row, or of a part of it that begins at a multiple of the tile, is
+    /// excluded, or NaN. It has no branch for each value, so that several are compared at once.
     #[inline]
     pub(super) fn any_suspect(&self, block: &[f64]) -> bool {
         let count = block.len().min(self.tile);
@@ -219,8 +219,8 @@ fn bound(feature: &FeatureProfile, value: f64, open: f64) -> f64 {
     if feature.has_values() && value.is_finite() { value } else { open }
 }
 
-/// Whether new values are not to be expected: by Good and Turing (1953) they have about the share of
-/// those that were seen once, here at most 10^-4.
+/// Whether new values are not to be expected: by Good and Turing (1953) they have about the share
+/// of those that were seen once, here at most 10^-4.
 fn closed(feature: &FeatureProfile) -> bool {
     let once = 1.5 / feature.count as f64;
     let singles = feature.values.iter().filter(|(_, share)| *share <= once).count();

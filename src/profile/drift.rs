@@ -15,8 +15,8 @@ pub struct Drift {
     pub others: f64,
 }
 
-/// The shares of the values in the eight cells that the quantiles make: cell `i` has the values with
-/// `i` quantiles strictly below them. Equal quantiles share a cell.
+/// The shares of the values in the eight cells that the quantiles make: cell `i` has the values
+/// with `i` quantiles strictly below them. Equal quantiles share a cell.
 pub(super) fn shares(feature: &FeatureProfile) -> [f64; 8] {
     let mut shares = [0.0; 8];
     if !feature.has_values() {

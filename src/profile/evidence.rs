@@ -3,10 +3,10 @@
 
 /// Evidence against "an event has at most probability `p0`, whatever happened before".
 ///
-/// For each event the wealth is multiplied by `q / p0`, otherwise by `(1 - q) / (1 - p0)`. Under the
-/// null hypothesis its expectation never grows, so it is a non-negative supermartingale, and it ever
-/// reaches `k` with probability at most `1 / k` (Ville 1939). The mean of several such processes is
-/// one as well, so `q` need not be known.
+/// For each event the wealth is multiplied by `q / p0`, otherwise by `(1 - q) / (1 - p0)`. Under
+/// the null hypothesis its expectation never grows, so it is a non-negative supermartingale, and it
+/// ever reaches `k` with probability at most `1 / k` (Ville 1939). The mean of several such
+/// processes is one as well, so `q` need not be known.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Evidence {
     p0: f64,

@@ -216,7 +216,8 @@ pub struct CallerFinding {
     pub total: usize,
     /// Different rows that the decision is based on.
     pub rows: u32,
-    /// Base-10 logarithm of the likelihood ratio of the mistake over leaving the values as they are.
+    /// Base-10 logarithm of the likelihood ratio of the mistake over leaving the values as they
+    /// are.
     pub log10_ratio: f64,
     /// What to add to the mistake's name.
     pub detail: Detail,

@@ -63,8 +63,8 @@ impl Sample {
     /// not allocate once the buffer is as large as the budget.
     ///
     /// `features` is the number of features of the profile. Returns whether something was read: not
-    /// if the last axis has another size, if the values are not numbers, or if there are not as many
-    /// as the shape says (TensorFlow repeats the last one then, `tensor.cc`).
+    /// if the last axis has another size, if the values are not numbers, or if there are not as
+    /// many as the shape says (TensorFlow repeats the last one then, `tensor.cc`).
     pub fn read(
         &mut self,
         message: &Rope,

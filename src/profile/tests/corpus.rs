@@ -1,5 +1,5 @@
-//! The mistakes of the corpus: how the training data was prepared, what the client does instead, and
-//! what is to be found.
+//! The mistakes of the corpus: how the training data was prepared, what the client does instead,
+//! and what is to be found.
 use super::data::{NORMAL, Random, SHAPES, Shape, profile, profiles};
 use crate::profile::{Checks, FeatureProfile, Mistake, Sample, Scaler, Window};
 use crate::tensor::DataType;
