@@ -11,7 +11,7 @@ pub(super) struct Judged {
     pub(super) fit: f64,
     pub(super) back: bool,
     /// The value as it should have been, NaN if that is unknown.
-    pub(super) mended: f64,
+    pub(super) fixed: f64,
 }
 
 impl Form {
@@ -31,7 +31,7 @@ pub(super) fn informs(checks: &Checks, feature: usize, value: f64) -> bool {
     value != 0.0 || checks.features[feature].zero < 0.5
 }
 
-/// What mended values are compared with.
+/// What fixed values are compared with.
 pub(super) fn target<'a>(checks: &'a Checks, form: &Form, feature: usize) -> Option<&'a Density> {
     let all = if matches!(form, Form::Raw) { &checks.raw_density } else { &checks.density };
     all.get(feature)?.as_ref()
@@ -63,19 +63,19 @@ pub(super) fn judge(
     let value = group[feature];
     let density = checks.density[feature].as_ref()?;
     let excluded = checks.excludes(feature, value);
-    let (fit, back, mended) = match form {
+    let (fit, back, fixed) = match form {
         Form::Code(codes) if same(codes[at], value) => (density.certain() + RARE, true, f64::NAN),
         Form::Constant(codes) if same(codes[at], value) => (density.certain(), true, f64::NAN),
         _ if !value.is_finite() && !excluded => return None,
         _ if !value.is_finite() => {
-            return Some(Judged { ratio: -MAX_VALUE_RATIO, fit: FLOOR, back: false, mended: f64::NAN });
+            return Some(Judged { ratio: -MAX_VALUE_RATIO, fit: LEAST, back: false, fixed: f64::NAN });
         }
         // All but the code are as they should be.
         Form::Code(_) => (density.log(value) - 0.1, !excluded, value),
-        Form::Constant(_) => (FLOOR, false, f64::NAN),
+        Form::Constant(_) => (LEAST, false, f64::NAN),
         Form::Ids(most) => {
             let is_id = value >= 0.0 && value.fract() == 0.0 && value <= 4.0 * most;
-            (if is_id { -most.max(1.0).ln() } else { FLOOR }, is_id, f64::NAN)
+            (if is_id { -most.max(1.0).ln() } else { LEAST }, is_id, f64::NAN)
         }
         Form::Raw => {
             let raw = checks.raw_density[feature].as_ref()?;
@@ -84,35 +84,34 @@ pub(super) fn judge(
             (raw.log(value) - 0.5, raw.contains(value), value)
         }
         Form::From(from) => {
-            let mended = *group.get(from[at])?;
-            mend(checks, density, feature, mended, 0.0)
+            let fixed = *group.get(from[at])?;
+            fix(checks, density, feature, fixed, 0.0)
         }
         Form::Affine(all) => {
             let (factor, offset) = all[at];
-            mend(checks, density, feature, value.mul_add(factor, offset), factor.abs().ln())
+            fix(checks, density, feature, value.mul_add(factor, offset), factor.abs().ln())
         }
         Form::Function(function) => {
-            let (mended, stretch) = function.apply(value);
-            mend(checks, density, feature, mended, stretch)
+            let (fixed, stretch) = function.apply(value);
+            fix(checks, density, feature, fixed, stretch)
         }
     };
-    let before = if value.is_finite() { density.log(value) } else { FLOOR };
+    let before = if value.is_finite() { density.log(value) } else { LEAST };
     let ratio = (fit - before).clamp(-MAX_VALUE_RATIO, MAX_VALUE_RATIO);
-    Some(Judged { ratio, fit, back, mended })
+    Some(Judged { ratio, fit, back, fixed })
 }
 
 /// A code stands for one value in twenty, as a natural logarithm.
 const RARE: f64 = -3.0;
 /// The logarithm of the likelihood of a value that cannot be.
-const FLOOR: f64 = -50.0;
+const LEAST: f64 = -50.0;
 
-/// The likelihood of a mended value, whether it is back, and the value.
-fn mend(checks: &Checks, density: &Density, feature: usize, mended: f64, stretch: f64) -> (f64, bool, f64) {
-    if !mended.is_finite() || !stretch.is_finite() {
-        return (FLOOR, false, f64::NAN);
+/// The likelihood of a fixed value, whether it is back, and the value.
+fn fix(checks: &Checks, density: &Density, feature: usize, fixed: f64, stretch: f64) -> (f64, bool, f64) {
+    if !fixed.is_finite() || !stretch.is_finite() {
+        return (LEAST, false, f64::NAN);
     }
-    let (log, is_atom) = density.log_or_atom(mended);
-    let whole =
-        checks.whole[feature] == 0.0 || (mended - mended.round()).abs() <= 1e-6 * (1.0 + mended.abs());
-    (log + if is_atom { 0.0 } else { stretch }, whole && density.contains(mended), mended)
+    let (log, is_atom) = density.log_or_atom(fixed);
+    let whole = checks.whole[feature] == 0.0 || (fixed - fixed.round()).abs() <= 1e-6 * (1.0 + fixed.abs());
+    (log + if is_atom { 0.0 } else { stretch }, whole && density.contains(fixed), fixed)
 }

@@ -198,7 +198,7 @@ impl Trial {
         let Hypothesis { mistake, features, form, .. } = &tried.hypothesis;
         let distances: Vec<f64> = tried.scores.iter().filter_map(Score::distance).collect();
         let mean = distances.iter().sum::<f64>() / distances.len().max(1) as f64;
-        // How far the mended values may be from those of the training data. A slice of them is far:
+        // How far the fixed values may be from those of the training data. A slice of them is far:
         // it is only told from drift where several features are many ranges away.
         let limit = match form {
             Form::Constant(_) | Form::Ids(_) => return true,
@@ -269,7 +269,7 @@ impl Tried {
                 let feature = self.hypothesis.features[at];
                 let value = group[feature];
                 let Some(judged) = judge(checks, &self.hypothesis.form, at, feature, group) else { continue };
-                score.fits(checks, &self.hypothesis.form, feature, judged.mended);
+                score.fits(checks, &self.hypothesis.form, feature, judged.fixed);
                 if !informs(checks, feature, value) && self.hypothesis.form.keeps_zero(at) {
                     continue;
                 }
@@ -342,16 +342,16 @@ impl Score {
         self.values == 0 || (f64::from(self.back) >= BACK * f64::from(self.values) && self.ratio >= enough)
     }
 
-    fn fits(&mut self, checks: &Checks, form: &Form, feature: usize, mended: f64) {
+    fn fits(&mut self, checks: &Checks, form: &Form, feature: usize, fixed: f64) {
         let Some(density) = target(checks, form, feature) else { return };
-        if mended.is_nan() {
+        if fixed.is_nan() {
             return;
         }
         self.fitted += 1;
         let rounding = 1e-6 * density.range();
         for (at, quantile) in density.quantiles().iter().enumerate() {
-            self.below[at] += u32::from(mended < quantile - rounding);
-            self.upto[at] += u32::from(mended <= quantile + rounding);
+            self.below[at] += u32::from(fixed < quantile - rounding);
+            self.upto[at] += u32::from(fixed <= quantile + rounding);
         }
     }
 

@@ -122,7 +122,7 @@ impl Shape {
                     if random.unit() > 0.05 + 0.015 * f64::from(at) {
                         return 0.0;
                     }
-                    1.0 + (random.unit().ln() / 0.85_f64.ln()).floor()
+                    1.0 + (random.unit().ln() / 0.85_f64.ln()).trunc()
                 })
                 .collect(),
             Self::OneHot => {
@@ -135,7 +135,7 @@ impl Shape {
                 row
             }
             Self::Images => image(random),
-            Self::Tokens => (0..LENGTH).map(|_| (VOCABULARY.powf(random.unit()) - 1.0).floor()).collect(),
+            Self::Tokens => (0..LENGTH).map(|_| (VOCABULARY.powf(random.unit()) - 1.0).trunc()).collect(),
         }
     }
 }

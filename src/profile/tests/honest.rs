@@ -91,7 +91,7 @@ fn slices_and_repeated_rows_are_never_found_wrong() {
         let world = World::new(case, 4000, 21);
         let mut random = Random::new(22);
         for slice in 0..12_u64 {
-            // One shop: most features hardly vary, anywhere in the training data.
+            // One shop: most features vary little, anywhere in the training data.
             let base = shape.row(&mut random);
             let (found, _) = run(&world.checks, 400, 400, &mut |at| {
                 let other = shape.row(&mut random);
