@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu op-tables op-tables-verify test-doctor census-memory
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu op-tables op-tables-verify test-doctor census-memory sweep-profiles
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -114,6 +114,9 @@ census-memory: ## send the traffic census a million ever new forms, and measure 
 
 sweep-batching: ## simulate batching for all curves and loads; WRITE_TABLE=path writes the table
 	BATCHING_SWEEP=1 $(CARGO) test --locked --lib -- --nocapture batch::tests::simulation::sweep
+
+sweep-profiles: ## try PROFILE_CLIENTS (default 20) clients for each mistake and PROFILE_ROWS (default 1000000) honest rows
+	PROFILE_CLIENTS=$${PROFILE_CLIENTS:-20} PROFILE_ROWS=$${PROFILE_ROWS:-1000000} $(CARGO) test --locked --lib -- --nocapture profile::tests
 
 lint: ## check formatting and run clippy; reports and skips a tool that is not installed
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \

@@ -21,9 +21,9 @@ impl Default for AnswerWatch {
 }
 
 impl AnswerWatch {
-    /// Adds an answer. `request` is a hash of the request's values, such as [`hash_values`]; `values`
-    /// are numbers of one output. `floats` says whether the output is of a float dtype: a label may
-    /// well be the same for all requests, and is not called constant.
+    /// Adds an answer. `request` is a hash of the request's values, such as [`hash_values`];
+    /// `values` are numbers of one output. `floats` says whether the output is of a float dtype: a
+    /// label may well be the same for all requests, and is not called constant.
     pub fn add(&mut self, request: u64, values: &[f64], floats: bool, out: &mut Vec<Finding>) {
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
             let count = values.iter().filter(|value| !value.is_finite()).count() as u32;

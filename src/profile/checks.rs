@@ -10,6 +10,9 @@ pub struct Checks {
     pub(super) by: By,
     pub(super) dtype: DataType,
     pub(super) names: Vec<String>,
+    /// The bounds of the features, repeated so often that a loop over them is long enough to
+    /// compare several at once. Their length is a multiple of the features.
+    pub(super) tile: usize,
     /// Values outside are excluded: the range of the training data and a margin.
     pub(super) low: Vec<f64>,
     pub(super) high: Vec<f64>,
@@ -21,6 +24,9 @@ pub struct Checks {
     /// Added and subtracted again, this number takes the fraction off a value. 0 for a feature that
     /// may have one.
     pub(super) whole: Vec<f64>,
+    /// Whether any of them is set.
+    has_never: bool,
+    has_whole: bool,
     /// Means of the training data.
     pub(super) shift: Vec<f64>,
     /// Features that have few values, all known.
@@ -30,7 +36,8 @@ pub struct Checks {
     pub(super) raw: Option<Vec<FeatureProfile>>,
     pub(super) raw_density: Vec<Option<Density>>,
     pub(super) scaler: Option<Scaler>,
-    /// Cells of equal shares that are counted to see drift, by feature: upper bounds, shares.
+    /// The quantiles between the cells that are counted to see drift, and the shares of the cells.
+    pub(super) edges: Vec<[f64; 7]>,
     pub(super) shares: Vec<[f64; 8]>,
     raw_or_profile: Option<RawOrProfile>,
 }
@@ -39,6 +46,8 @@ pub struct Checks {
 const WHOLE: f64 = 6_755_399_441_055_744.0;
 /// Values that a feature must have in the training data before what it never was says something.
 const ENOUGH: u64 = 1000;
+/// The shortest loop over bounds.
+const MIN_TILE: usize = 24;
 
 impl Checks {
     /// `None` for strings and for a profile without features.
@@ -47,20 +56,25 @@ impl Checks {
             return None;
         }
         let features = &profile.features;
-        let each = |of: &dyn Fn(&FeatureProfile) -> f64| features.iter().map(of).collect::<Vec<f64>>();
+        let tile = features.len() * MIN_TILE.div_ceil(features.len());
+        let each = |of: &dyn Fn(&FeatureProfile) -> f64| {
+            features.iter().map(of).cycle().take(tile).collect::<Vec<f64>>()
+        };
         let rounding = rounding(profile.dtype);
         let margin = |feature: &FeatureProfile| {
             0.01 * (feature.max - feature.min) + rounding * feature.max.abs().max(feature.min.abs())
         };
         let density = features.iter().map(Density::new).collect();
         let raw = profile.raw.clone().filter(|raw| raw.len() == features.len());
-        let raw_density =
-            raw.as_ref().map_or_else(|| vec![None; features.len()], |raw| raw.iter().map(Density::new).collect());
+        let raw_density = raw
+            .as_ref()
+            .map_or_else(|| vec![None; features.len()], |raw| raw.iter().map(Density::new).collect());
         let is_category = |feature: &FeatureProfile| !feature.values.is_empty() && closed(feature);
         Some(Self {
             by: profile.by,
             dtype: profile.dtype,
             names: profile.names.clone(),
+            tile,
             low: each(&|feature| {
                 let low = feature.min - margin(feature);
                 // A negative value is excluded where the training data has none.
@@ -70,14 +84,13 @@ impl Checks {
             high: each(&|feature| bound(feature, feature.max + margin(feature), f64::INFINITY)),
             far_low: each(&|feature| bound(feature, feature.min - 3.0 * range(feature), f64::NEG_INFINITY)),
             far_high: each(&|feature| bound(feature, feature.max + 3.0 * range(feature), f64::INFINITY)),
-            never: each(&|feature| {
-                if feature.zero == 0.0 && feature.count >= ENOUGH { 0.0 } else { f64::NAN }
-            }),
-            whole: each(&|feature| {
-                if feature.integral == 1.0 && feature.count >= ENOUGH { WHOLE } else { 0.0 }
-            }),
+            never: each(&|feature| if has_no_zero(feature) { 0.0 } else { f64::NAN }),
+            whole: each(&|feature| if is_whole(feature) { WHOLE } else { 0.0 }),
+            has_never: features.iter().any(has_no_zero),
+            has_whole: features.iter().any(is_whole),
             shift: each(&|feature| if feature.has_values() { feature.mean } else { 0.0 }),
             categories: (0..features.len()).filter(|at| is_category(&features[*at])).collect(),
+            edges: features.iter().map(|feature| feature.quantiles).collect(),
             shares: features.iter().map(super::drift::shares).collect(),
             features: features.clone(),
             density,
@@ -108,8 +121,8 @@ impl Checks {
         self.raw_or_profile.as_ref()
     }
 
-    /// Whether the training data excludes the value: beyond its range and a margin of 1 %, a fraction
-    /// or an exact zero where it had none, NaN or infinite where it had none.
+    /// Whether the training data excludes the value: beyond its range and a margin of 1 %, a
+    /// fraction or an exact zero where it had none, NaN or infinite where it had none.
     #[inline]
     pub(super) fn excludes(&self, feature: usize, value: f64) -> bool {
         if !value.is_finite() {
@@ -124,7 +137,7 @@ impl Checks {
     pub(super) fn suspect(&self, at: usize, value: f64) -> bool {
         let inside = value >= self.low[at] && value <= self.high[at];
         let whole = (value + self.whole[at]) - self.whole[at];
-        !inside | (value == self.never[at]) | (whole != value)
+        !inside || value == self.never[at] || whole != value
     }
 
     /// The factor and offset that make scaled values of raw ones: those of the scaler, else what
@@ -145,11 +158,41 @@ impl Checks {
     /// same for each position.
     pub(super) fn has_ids(&self) -> bool {
         let most = self.features.iter().map(|feature| feature.max).fold(0.0, f64::max);
-        let integers = self.dtype.info().is_some_and(|info| matches!(info.class, Class::Signed | Class::Unsigned));
+        let integers =
+            self.dtype.info().is_some_and(|info| matches!(info.class, Class::Signed | Class::Unsigned));
         let is_id = |feature: &FeatureProfile| {
             feature.integral == 1.0 && feature.min >= 0.0 && feature.max >= most / 4.0
         };
         integers && most >= 256.0 && self.features.iter().all(is_id)
+    }
+
+    /// Whether any value of a row, or of a part of it that begins at a multiple of the tile, is
+    /// excluded, or NaN. It has no branch for each value, so that several are compared at once.
+    #[inline]
+    pub(super) fn any_suspect(&self, block: &[f64]) -> bool {
+        let count = block.len().min(self.tile);
+        let (block, low, high) = (&block[..count], &self.low[..count], &self.high[..count]);
+        let (never, whole) = (&self.never[..count], &self.whole[..count]);
+        let mut inside = true;
+        for at in 0..count {
+            inside &= block[at] >= low[at];
+            inside &= block[at] <= high[at];
+        }
+        if !inside {
+            return true;
+        }
+        let mut suspect = false;
+        if self.has_never {
+            for at in 0..count {
+                suspect |= block[at] == never[at];
+            }
+        }
+        if self.has_whole {
+            for at in 0..count {
+                suspect |= (block[at] + whole[at]) - whole[at] != block[at];
+            }
+        }
+        suspect
     }
 
     /// Bytes on the heap, about.
@@ -164,12 +207,20 @@ pub(super) fn range(feature: &FeatureProfile) -> f64 {
     if range > 0.0 { range } else { feature.max.abs().max(1.0) }
 }
 
+fn has_no_zero(feature: &FeatureProfile) -> bool {
+    feature.zero == 0.0 && feature.count >= ENOUGH
+}
+
+fn is_whole(feature: &FeatureProfile) -> bool {
+    feature.integral == 1.0 && feature.count >= ENOUGH
+}
+
 fn bound(feature: &FeatureProfile, value: f64, open: f64) -> f64 {
     if feature.has_values() && value.is_finite() { value } else { open }
 }
 
-/// Whether new values are not to be expected: by Good and Turing (1953) they have about the share of
-/// those that were seen once, here at most 10^-4.
+/// Whether new values are not to be expected: by Good and Turing (1953) they have about the share
+/// of those that were seen once, here at most 10^-4.
 fn closed(feature: &FeatureProfile) -> bool {
     let once = 1.5 / feature.count as f64;
     let singles = feature.values.iter().filter(|(_, share)| *share <= once).count();

@@ -15,8 +15,8 @@ pub struct Drift {
     pub others: f64,
 }
 
-/// The shares of the values in the eight cells that the quantiles make: cell `i` has the values with
-/// `i` quantiles strictly below them. Equal quantiles share a cell.
+/// The shares of the values in the eight cells that the quantiles make: cell `i` has the values
+/// with `i` quantiles strictly below them. Equal quantiles share a cell.
 pub(super) fn shares(feature: &FeatureProfile) -> [f64; 8] {
     let mut shares = [0.0; 8];
     if !feature.has_values() {
@@ -29,8 +29,7 @@ pub(super) fn shares(feature: &FeatureProfile) -> [f64; 8] {
         return shares;
     }
     let mut below = 0.0;
-    for at in 0..7 {
-        let value = feature.quantiles[at];
+    for (at, &value) in feature.quantiles.iter().enumerate() {
         let last = (at..7).take_while(|other| feature.quantiles[*other] == value).last().unwrap_or(at);
         if at > 0 && feature.quantiles[at - 1] == value {
             continue;

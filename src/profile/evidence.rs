@@ -3,10 +3,10 @@
 
 /// Evidence against "an event has at most probability `p0`, whatever happened before".
 ///
-/// For each event the wealth is multiplied by `q / p0`, otherwise by `(1 - q) / (1 - p0)`. Under the
-/// null hypothesis its expectation never grows, so it is a non-negative supermartingale, and it ever
-/// reaches `k` with probability at most `1 / k` (Ville 1939). The mean of several such processes is
-/// one as well, so `q` need not be known.
+/// For each event the wealth is multiplied by `q / p0`, otherwise by `(1 - q) / (1 - p0)`. Under
+/// the null hypothesis its expectation never grows, so it is a non-negative supermartingale, and it
+/// ever reaches `k` with probability at most `1 / k` (Ville 1939). The mean of several such
+/// processes is one as well, so `q` need not be known.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Evidence {
     p0: f64,
@@ -69,7 +69,8 @@ impl Distinct {
 pub(super) fn hash(row: &[f64]) -> u64 {
     // Four lanes, so that a multiplication does not wait for the one before.
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut lanes = [0x243f_6a88_85a3_08d3_u64, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
+    let mut lanes =
+        [0x243f_6a88_85a3_08d3_u64, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
     let (blocks, rest) = row.as_chunks::<4>();
     for block in blocks {
         for (lane, value) in lanes.iter_mut().zip(block) {

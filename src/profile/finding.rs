@@ -88,7 +88,9 @@ impl Finding {
                 number(max)
             ),
             (Kind::NotFinite, _) => format!("{place} is {shown}; the training data has no such value"),
-            (Kind::UnknownCategory, _) => format!("{place} is `{shown}`, which the training data does not have"),
+            (Kind::UnknownCategory, _) => {
+                format!("{place} is `{shown}`, which the training data does not have")
+            }
             _ => self.for_operator(input),
         }
     }
@@ -214,7 +216,8 @@ pub struct CallerFinding {
     pub total: usize,
     /// Different rows that the decision is based on.
     pub rows: u32,
-    /// Base-10 logarithm of the likelihood ratio of the mistake over leaving the values as they are.
+    /// Base-10 logarithm of the likelihood ratio of the mistake over leaving the values as they
+    /// are.
     pub log10_ratio: f64,
     /// What to add to the mistake's name.
     pub detail: Detail,
@@ -328,7 +331,8 @@ impl CallerFinding {
                 "swaps features {one} and {other} of `{input}`; send them in the order of the training data"
             );
         }
-        let pairs = self.names.iter().zip(order).map(|(name, at)| format!("{} at {at}", name.escape_default()));
+        let pairs =
+            self.names.iter().zip(order).map(|(name, at)| format!("{} at {at}", name.escape_default()));
         let more = if self.affected > order.len() { ", ..." } else { "" };
         format!(
             "sends {} of {} features of `{input}` in another order ({}{more}); send them in the order of the \

@@ -11,9 +11,9 @@ pub const DECISIVE: f64 = 13.815_510_557_964_274;
 /// The density of one feature: constant between the quantiles, and falling with the square of the
 /// distance beyond the smallest and the largest value.
 ///
-/// The mass of each tail is 1 / (count + 2), what the next value beyond `count` others has by
-/// their exchangeability alone. A square is heavier than the tails of nearly all data: its mean does
-/// not exist.
+/// The mass of each tail is 1 / (count + 2), what the next value beyond `count` others has by their
+/// exchangeability alone. A square is heavier than the tails of nearly all data: its mean does not
+/// exist.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Density {
     /// Minimum, quantiles and maximum.
@@ -78,7 +78,9 @@ impl Density {
             }
         }
         if !discrete {
-            atoms.iter_mut().for_each(|(_, density)| *density = density.ln());
+            for (_, density) in &mut atoms {
+                *density = density.ln();
+            }
         }
         let tail = 1.0 / (feature.count as f64 + 2.0);
         Some(Self { knots, inner, atoms, discrete, atom_width: width / 2.0, range, tail, zero: feature.zero })

@@ -7,6 +7,7 @@ mod drift;
 mod evidence;
 mod file;
 mod finding;
+mod judge;
 mod likelihood;
 mod mistakes;
 mod model;

@@ -3,44 +3,51 @@
 use super::checks::Checks;
 use super::drift::{Drift, cell, psi};
 
-/// Rows whose values are all counted by cell; later only every fourth is.
+/// Rows that are all summed up and counted by cell; later every fourth is.
 const COUNTED_ROWS: u64 = 64;
 /// Groups of a row that are counted by cell.
 const COUNTED_GROUPS: usize = 128;
 
+/// The sums of a window. Some lists have one element for each feature, others as many as a tile of
+/// [`Checks`], of which those of a feature are added up when they are needed.
 #[derive(Debug, Clone)]
 pub(super) struct Moments {
-    /// Groups of different rows.
+    /// Different rows, and their groups.
+    rows: u64,
     pub(super) groups: u64,
+    /// Groups of the rows whose values are summed up.
+    summed: u64,
     /// Of the distances to the mean of the training data.
     sum: Vec<f64>,
     squares: Vec<f64>,
-    /// Values that are not finite.
-    lost: Vec<u32>,
     zeros: Vec<u32>,
+    /// Values that are not finite, of the rows that are summed up.
+    lost: Vec<u32>,
     /// Values that the training data excludes.
     pub(super) outside: Vec<u32>,
     /// The most frequent of them, if it is more than half (Boyer and Moore), and its lead.
     vote: Vec<f64>,
     votes: Vec<u32>,
     /// All rows, equal ones too.
-    rows: u64,
+    all_rows: u64,
     cells: Vec<[u32; 8]>,
     counted: u64,
 }
 
 impl Moments {
-    pub(super) fn new(features: usize) -> Self {
+    pub(super) fn new(features: usize, tile: usize) -> Self {
         Self {
+            rows: 0,
             groups: 0,
-            sum: vec![0.0; features],
-            squares: vec![0.0; features],
+            summed: 0,
+            sum: vec![0.0; tile],
+            squares: vec![0.0; tile],
+            zeros: vec![0; tile],
             lost: vec![0; features],
-            zeros: vec![0; features],
             outside: vec![0; features],
             vote: vec![0.0; features],
             votes: vec![0; features],
-            rows: 0,
+            all_rows: 0,
             cells: vec![[0; 8]; features],
             counted: 0,
         }
@@ -48,17 +55,17 @@ impl Moments {
 
     /// Counts a row by cell, whether or not it was seen before.
     pub(super) fn count(&mut self, checks: &Checks, row: &[f64]) {
-        self.rows += 1;
-        if self.rows > COUNTED_ROWS && !self.rows.is_multiple_of(4) {
+        self.all_rows += 1;
+        if !is_counted(self.all_rows) {
             return;
         }
         let width = checks.width();
         let step = (row.len() / width).div_ceil(COUNTED_GROUPS).max(1);
         for group in row.chunks_exact(width).step_by(step) {
             self.counted += 1;
-            for ((value, cells), profile) in group.iter().zip(&mut self.cells).zip(&checks.features) {
+            for ((value, cells), edges) in group.iter().zip(&mut self.cells).zip(&checks.edges) {
                 if value.is_finite() {
-                    cells[cell(&profile.quantiles, *value)] += 1;
+                    cells[cell(edges, *value)] += 1;
                 }
             }
         }
@@ -66,35 +73,41 @@ impl Moments {
 
     /// Adds a row that was not seen before.
     pub(super) fn add(&mut self, checks: &Checks, row: &[f64]) {
-        let width = checks.width();
-        for group in row.chunks_exact(width) {
-            self.groups += 1;
-            let mut suspect = false;
-            for (at, value) in group.iter().enumerate() {
-                suspect |= checks.suspect(at, *value);
-            }
-            if suspect {
-                self.add_suspect(checks, group);
+        let groups = (row.len() / checks.width()) as u64;
+        self.rows += 1;
+        self.groups += groups;
+        let summed = is_counted(self.rows);
+        self.summed += if summed { groups } else { 0 };
+        for block in row.chunks(checks.tile) {
+            if checks.any_suspect(block) {
+                self.add_suspect(checks, block, summed);
                 continue;
             }
-            let sums = self.sum.iter_mut().zip(&mut self.squares).zip(&mut self.zeros);
-            for (((sum, squares), zeros), (value, shift)) in sums.zip(group.iter().zip(&checks.shift)) {
-                let distance = value - shift;
-                *sum += distance;
-                *squares += distance * distance;
-                *zeros += u32::from(*value == 0.0);
+            if !summed {
+                continue;
+            }
+            let count = block.len();
+            let (sum, squares) = (&mut self.sum[..count], &mut self.squares[..count]);
+            let (zeros, shift) = (&mut self.zeros[..count], &checks.shift[..count]);
+            for at in 0..count {
+                let distance = block[at] - shift[at];
+                sum[at] += distance;
+                squares[at] += distance * distance;
+                zeros[at] += u32::from(block[at] == 0.0);
             }
         }
     }
 
-    fn add_suspect(&mut self, checks: &Checks, group: &[f64]) {
-        for (at, &value) in group.iter().enumerate() {
-            if value.is_finite() {
-                let distance = value - checks.shift[at];
-                self.sum[at] += distance;
-                self.squares[at] += distance * distance;
-                self.zeros[at] += u32::from(value == 0.0);
-            } else {
+    fn add_suspect(&mut self, checks: &Checks, block: &[f64], summed: bool) {
+        let width = checks.width();
+        for (place, &value) in block.iter().enumerate() {
+            let at = place % width;
+            if summed && value.is_finite() {
+                let distance = value - checks.shift[place];
+                self.sum[place] += distance;
+                self.squares[place] += distance * distance;
+                self.zeros[place] += u32::from(value == 0.0);
+            } else if summed {
                 self.lost[at] += 1;
             }
             if checks.excludes(at, value) {
@@ -112,20 +125,24 @@ impl Moments {
 
     /// Mean and standard deviation of the finite values of different rows; `None` without any.
     pub(super) fn of(&self, checks: &Checks, at: usize) -> Option<(f64, f64)> {
-        let count = self.groups.saturating_sub(u64::from(self.lost[at]));
+        let count = self.summed.saturating_sub(u64::from(self.lost[at]));
         if count == 0 {
             return None;
         }
-        let mean = self.sum[at] / count as f64;
-        let variance = (self.squares[at] / count as f64 - mean * mean).max(0.0);
+        let total = |of: &[f64]| of.iter().skip(at).step_by(checks.width()).sum::<f64>();
+        let mean = total(&self.sum) / count as f64;
+        let variance = (total(&self.squares) / count as f64 - mean * mean).max(0.0);
         let both = (mean + checks.shift[at], variance.sqrt());
         (both.0.is_finite() && both.1.is_finite()).then_some(both)
     }
 
     /// Values that say something about a scale: in a feature that is mostly 0, those that are not.
-    pub(super) fn informative(&self, checks: &Checks, at: usize) -> u64 {
-        let zeros = if checks.features[at].zero >= 0.5 { u64::from(self.zeros[at]) } else { 0 };
-        self.groups - zeros.min(self.groups)
+    pub(super) fn informative(&self, checks: &Checks, at: usize) -> f64 {
+        if checks.features[at].zero < 0.5 || self.summed == 0 {
+            return self.groups as f64;
+        }
+        let zeros: u32 = self.zeros.iter().skip(at).step_by(checks.width()).sum();
+        self.groups as f64 * (1.0 - f64::from(zeros) / self.summed as f64)
     }
 
     /// The one value that at least three quarters of the excluded values of a feature have.
@@ -139,8 +156,12 @@ impl Moments {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.sum.len() * (3 * 8 + 4 * 4 + 32)
+        self.sum.len() * (2 * 8 + 4) + self.outside.len() * (8 + 3 * 4 + 32)
     }
+}
+
+fn is_counted(row: u64) -> bool {
+    row <= COUNTED_ROWS || row.is_multiple_of(4)
 }
 
 /// Equality that holds for NaN too.

@@ -15,24 +15,31 @@ impl Checks {
             return;
         }
         let limit = out.len() + MAX_FINDINGS;
-        for group in sample.values.chunks_exact(width) {
+        for block in sample.values.chunks(self.tile) {
             // Without a branch for each value, so that several are compared at once.
             let mut inside = true;
-            for ((value, low), high) in group.iter().zip(&self.far_low).zip(&self.far_high) {
-                inside &= value >= low && value <= high;
+            for ((value, low), high) in block.iter().zip(&self.far_low).zip(&self.far_high) {
+                inside &= value >= low;
+                inside &= value <= high;
             }
             if !inside {
-                for (at, value) in group.iter().enumerate() {
-                    if let Some(kind) = self.kind(at, *value) {
-                        self.report(kind, at, *value, out, limit);
+                for (at, value) in block.iter().enumerate() {
+                    if let Some(kind) = self.kind(at % width, *value) {
+                        self.report(kind, at % width, *value, out, limit);
                     }
                 }
             }
+        }
+        if self.categories.is_empty() {
+            return;
+        }
+        for group in sample.values.chunks_exact(width) {
             for &at in &self.categories {
                 let value = group[at];
                 let known = |(known, _): &(f64, f64)| known.total_cmp(&value);
                 let (low, high) = (self.far_low[at], self.far_high[at]);
-                if value >= low && value <= high && self.features[at].values.binary_search_by(known).is_err() {
+                if value >= low && value <= high && self.features[at].values.binary_search_by(known).is_err()
+                {
                     // -0.0 is 0.0 for TensorFlow, but not for the order.
                     if value == 0.0 && self.features[at].values.iter().any(|(known, _)| *known == 0.0) {
                         continue;
@@ -75,7 +82,10 @@ pub fn texts<'a>(profile: &TextProfile, strings: impl Iterator<Item = &'a [u8]>,
     let once = 1.5 / profile.count.max(1) as f64;
     let singles = profile.values.iter().filter(|(_, share)| *share <= once).count();
     let closed = profile.complete && profile.count >= 100 && singles as f64 <= 1e-4 * profile.count as f64;
-    let mut report = |kind, text: &[u8]| match out.iter_mut().find(|known| known.kind == kind && known.feature.is_none()) {
+    let mut report = |kind, text: &[u8]| match out
+        .iter_mut()
+        .find(|known| known.kind == kind && known.feature.is_none())
+    {
         Some(known) => known.count = known.count.saturating_add(1),
         None => out.push(Finding {
             kind,

@@ -63,8 +63,8 @@ impl Sample {
     /// not allocate once the buffer is as large as the budget.
     ///
     /// `features` is the number of features of the profile. Returns whether something was read: not
-    /// if the last axis has another size, if the values are not numbers, or if there are not as many
-    /// as the shape says (TensorFlow repeats the last one then, `tensor.cc`).
+    /// if the last axis has another size, if the values are not numbers, or if there are not as
+    /// many as the shape says (TensorFlow repeats the last one then, `tensor.cc`).
     pub fn read(
         &mut self,
         message: &Rope,
@@ -93,29 +93,47 @@ impl Sample {
         false
     }
 
-    /// From elements of a fixed size that lie in one piece of the message.
+    /// From elements of a fixed size that lie in one piece of the message, but in several chunks.
     fn fixed(&mut self, message: &Rope, plan: &Plan, span: Range<usize>, dtype: DataType) -> bool {
         let Some(size) = dtype.size() else { return false };
-        let group = plan.features * size;
-        // One chunk holds the whole tensor, nearly always.
-        let mut chunks = message.chunks(span.clone());
-        let first = chunks.next().unwrap_or_default();
-        if first.len() == span.len() {
-            for at in plan.groups() {
-                let Some(bytes) = first.get(at * group..(at + 1) * group) else { return false };
-                push(dtype, bytes, &mut self.values);
+        match dtype {
+            // The compiler makes a loop of its own for the most frequent one.
+            DataType::FLOAT => {
+                self.gather(message, plan, span, size, |bytes, out| push(DataType::FLOAT, bytes, out))
             }
-            return true;
+            other => self.gather(message, plan, span, size, |bytes, out| push(other, bytes, out)),
         }
-        let mut cursor = Cursor { chunk: first, start: 0, rest: chunks };
+    }
+
+    fn gather(
+        &mut self,
+        message: &Rope,
+        plan: &Plan,
+        span: Range<usize>,
+        size: usize,
+        push: impl Fn(&[u8], &mut Vec<f64>),
+    ) -> bool {
+        let length = plan.features * size;
+        let mut chunks = message.chunks(span);
+        let mut cursor = Cursor { chunk: chunks.next().unwrap_or_default(), start: 0, rest: chunks };
         let mut carry = [0_u8; 16];
-        for at in plan.groups() {
-            for element in at * plan.features..(at + 1) * plan.features {
-                let Some(bytes) = cursor.element(element * size, size, &mut carry) else { return false };
-                push(dtype, bytes, &mut self.values);
+        let mut read = |at: usize, out: &mut Vec<f64>| {
+            let (mut from, end) = (at * length, (at + 1) * length);
+            while from < end {
+                // All whole elements of this chunk at once, and one that lies in several by itself.
+                let Some(bytes) = cursor.whole(from, end, size) else { return false };
+                if !bytes.is_empty() {
+                    push(bytes, out);
+                    from += bytes.len();
+                    continue;
+                }
+                let Some(bytes) = cursor.element(from, size, &mut carry) else { return false };
+                push(bytes, out);
+                from += size;
             }
-        }
-        true
+            true
+        };
+        plan.groups().all(|at| read(at, &mut self.values))
     }
 
     /// From a typed list whose elements must be counted.
@@ -246,9 +264,18 @@ impl Plan {
         };
         let (take, groups, row_groups) = (self.rows as u64, self.groups as u64, self.row_groups as u64);
         let spread = if self.prefix == Some(0) { groups } else { row_groups };
+        let (step, rest) = (spread / groups, spread % groups);
         (0..take).flat_map(move |row| {
-            let first = row * rows / take * row_groups;
-            (0..groups).map(move |group| (first + group * spread / groups) as usize)
+            let (mut at, mut over) = (row * rows / take * row_groups, 0);
+            // The group `n * spread / groups` of the row, without a division for each.
+            (0..groups).map(move |_| {
+                let group = at;
+                (at, over) = (at + step, over + rest);
+                if over >= groups {
+                    (at, over) = (at + 1, over - groups);
+                }
+                group as usize
+            })
         })
     }
 }
@@ -262,6 +289,20 @@ struct Cursor<'a, I> {
 }
 
 impl<'a, I: Iterator<Item = &'a [u8]>> Cursor<'a, I> {
+    /// The whole elements in the chunk of a position, which is not before that of the last call, up
+    /// to `end`. `None` beyond the last chunk.
+    #[inline]
+    fn whole(&mut self, from: usize, end: usize, size: usize) -> Option<&'a [u8]> {
+        while from >= self.start + self.chunk.len() {
+            self.start += self.chunk.len();
+            self.chunk = self.rest.next()?;
+        }
+        let rest = self.chunk.get(from - self.start..)?;
+        let wanted = end - from;
+        let take = if rest.len() >= wanted { wanted } else { rest.len() - rest.len() % size };
+        rest.get(..take)
+    }
+
     /// An element, which is assembled in `carry` if it lies in several chunks.
     fn element<'b>(&mut self, at: usize, size: usize, carry: &'b mut [u8; 16]) -> Option<&'b [u8]>
     where
@@ -291,6 +332,7 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Cursor<'a, I> {
 }
 
 /// Appends elements of `tensor_content`. Nothing is appended for dtypes that are not real numbers.
+#[inline]
 fn push(dtype: DataType, bytes: &[u8], out: &mut Vec<f64>) {
     macro_rules! each {
         ($size:literal, $read:expr) => {

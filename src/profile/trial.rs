@@ -2,7 +2,8 @@
 use super::checks::Checks;
 use super::evidence::Evidence;
 use super::finding::{CallerFinding, Detail, Mistake};
-use super::likelihood::{DECISIVE, Density, MAX_VALUE_RATIO};
+use super::judge::{band, informs, judge, target};
+use super::likelihood::DECISIVE;
 use super::mistakes::{Form, Hypothesis, MAX_HYPOTHESES, Suspects, propose, spread};
 use super::moments::same;
 
@@ -75,16 +76,6 @@ struct Score {
     below: [u32; 7],
     upto: [u32; 7],
     row: (f64, f64, u32),
-}
-
-/// A value under a hypothesis.
-struct Judged {
-    /// The logarithm of the likelihood ratio, of at most [`MAX_VALUE_RATIO`] either way.
-    ratio: f64,
-    fit: f64,
-    back: bool,
-    /// The value as it should have been, NaN if that is unknown.
-    mended: f64,
 }
 
 impl Trial {
@@ -169,7 +160,8 @@ impl Trial {
         let best = passing.iter().map(|tried| tried.fit).fold(f64::NEG_INFINITY, f64::max);
         // Where two mistakes come to the same, the usual one is named.
         let margin = 0.02 * f64::from(self.informative);
-        let order = |tried: &&&Tried| Mistake::ALL.iter().position(|known| *known == tried.hypothesis.mistake);
+        let order =
+            |tried: &&&Tried| Mistake::ALL.iter().position(|known| *known == tried.hypothesis.mistake);
         let close = passing.iter().filter(|tried| tried.fit >= best - margin);
         let first = close.clone().filter_map(|tried| order(&tried)).min()?;
         let same = close.filter(|tried| order(tried) == Some(first));
@@ -206,7 +198,7 @@ impl Trial {
         let Hypothesis { mistake, features, form, .. } = &tried.hypothesis;
         let distances: Vec<f64> = tried.scores.iter().filter_map(Score::distance).collect();
         let mean = distances.iter().sum::<f64>() / distances.len().max(1) as f64;
-        // How far the mended values may be from those of the training data. A slice of them is far:
+        // How far the fixed values may be from those of the training data. A slice of them is far:
         // it is only told from drift where several features are many ranges away.
         let limit = match form {
             Form::Constant(_) | Form::Ids(_) => return true,
@@ -247,7 +239,8 @@ impl Tried {
                 let mut kept = Vec::new();
                 for (at, feature) in hypothesis.features.iter().enumerate() {
                     let Some((low, high)) = band(checks, &hypothesis.form, at, *feature) else { continue };
-                    let share = checks.density[*feature].as_ref().map_or(1.0, |density| density.mass(low, high));
+                    let share =
+                        checks.density[*feature].as_ref().map_or(1.0, |density| density.mass(low, high));
                     if share <= 0.6 {
                         mass += share;
                         bands.push((low, high));
@@ -276,7 +269,7 @@ impl Tried {
                 let feature = self.hypothesis.features[at];
                 let value = group[feature];
                 let Some(judged) = judge(checks, &self.hypothesis.form, at, feature, group) else { continue };
-                score.fits(checks, &self.hypothesis.form, feature, judged.mended);
+                score.fits(checks, &self.hypothesis.form, feature, judged.fixed);
                 if !informs(checks, feature, value) && self.hypothesis.form.keeps_zero(at) {
                     continue;
                 }
@@ -313,7 +306,8 @@ impl Tried {
         if count == 0 {
             return;
         }
-        // The values of a row count as one, however many they are: they may all depend on each other.
+        // The values of a row count as one, however many they are: they may all depend on each
+        // other.
         self.ratio += ratio / f64::from(count);
         self.fit += fit / f64::from(count);
     }
@@ -327,7 +321,9 @@ impl Tried {
 
     /// Whether nearly all values, as they came, are ten ranges outside of the training data.
     fn is_far(&self, checks: &Checks, feature: usize) -> bool {
-        let Some(at) = self.hypothesis.features.iter().position(|known| *known == feature) else { return false };
+        let Some(at) = self.hypothesis.features.iter().position(|known| *known == feature) else {
+            return false;
+        };
         let (Some(density), Some((low, high))) =
             (&checks.density[feature], band(checks, &self.hypothesis.form, at, feature))
         else {
@@ -346,16 +342,16 @@ impl Score {
         self.values == 0 || (f64::from(self.back) >= BACK * f64::from(self.values) && self.ratio >= enough)
     }
 
-    fn fits(&mut self, checks: &Checks, form: &Form, feature: usize, mended: f64) {
+    fn fits(&mut self, checks: &Checks, form: &Form, feature: usize, fixed: f64) {
         let Some(density) = target(checks, form, feature) else { return };
-        if mended.is_nan() {
+        if fixed.is_nan() {
             return;
         }
         self.fitted += 1;
         let rounding = 1e-6 * density.range();
         for (at, quantile) in density.quantiles().iter().enumerate() {
-            self.below[at] += u32::from(mended < quantile - rounding);
-            self.upto[at] += u32::from(mended <= quantile + rounding);
+            self.below[at] += u32::from(fixed < quantile - rounding);
+            self.upto[at] += u32::from(fixed <= quantile + rounding);
         }
     }
 
@@ -386,102 +382,4 @@ impl Hypothesis {
             Form::Function(_) | Form::Raw | Form::Ids(_) => {}
         }
     }
-}
-
-impl Form {
-    /// Whether a zero stays a zero, so that it says nothing about the mistake.
-    fn keeps_zero(&self, at: usize) -> bool {
-        match self {
-            Self::Affine(all) => all[at].1 == 0.0,
-            Self::Function(function) => function.apply(0.0).0 == 0.0,
-            Self::Code(_) | Self::From(_) => true,
-            Self::Raw | Self::Constant(_) | Self::Ids(_) => false,
-        }
-    }
-}
-
-/// Whether a value says something about its scale: not a zero where most are zero.
-fn informs(checks: &Checks, feature: usize, value: f64) -> bool {
-    value != 0.0 || checks.features[feature].zero < 0.5
-}
-
-/// What mended values are compared with.
-fn target<'a>(checks: &'a Checks, form: &Form, feature: usize) -> Option<&'a Density> {
-    let all = if matches!(form, Form::Raw) { &checks.raw_density } else { &checks.density };
-    all.get(feature)?.as_ref()
-}
-
-/// Where the values of a feature are if the mistake was made, all but 2 %.
-fn band(checks: &Checks, form: &Form, at: usize, feature: usize) -> Option<(f64, f64)> {
-    let quantiles = target(checks, form, feature)?.quantiles();
-    let (low, high) = (*quantiles.first()?, *quantiles.last()?);
-    let (one, other) = match form {
-        Form::Affine(all) => ((low - all[at].1) / all[at].0, (high - all[at].1) / all[at].0),
-        Form::Function(function) => (function.invert(low), function.invert(high)),
-        Form::Raw => (low, high),
-        _ => return None,
-    };
-    let slack = 0.01 * (other - one).abs();
-    let band = (one.min(other) - slack, one.max(other) + slack);
-    (band.0.is_finite() && band.1.is_finite()).then_some(band)
-}
-
-/// One value under a hypothesis; `None` if it says nothing.
-fn judge(checks: &Checks, form: &Form, at: usize, feature: usize, group: &[f64]) -> Option<Judged> {
-    let value = group[feature];
-    let density = checks.density[feature].as_ref()?;
-    let excluded = checks.excludes(feature, value);
-    let (fit, back, mended) = match form {
-        Form::Code(codes) if same(codes[at], value) => {
-            (density.certain() + RARE, true, f64::NAN)
-        }
-        Form::Constant(codes) if same(codes[at], value) => (density.certain(), true, f64::NAN),
-        _ if !value.is_finite() && !excluded => return None,
-        _ if !value.is_finite() => {
-            return Some(Judged { ratio: -MAX_VALUE_RATIO, fit: FLOOR, back: false, mended: f64::NAN });
-        }
-        // All but the code are as they should be.
-        Form::Code(_) => (density.log(value) - 0.1, !excluded, value),
-        Form::Constant(_) => (FLOOR, false, f64::NAN),
-        Form::Ids(most) => {
-            let is_id = value >= 0.0 && value.fract() == 0.0 && value <= 4.0 * most;
-            (if is_id { -most.max(1.0).ln() } else { FLOOR }, is_id, f64::NAN)
-        }
-        Form::Raw => {
-            let raw = checks.raw_density[feature].as_ref()?;
-            // The same data has two profiles that differ a little: one that explains it by a function
-            // is preferred.
-            (raw.log(value) - 0.5, raw.contains(value), value)
-        }
-        Form::From(from) => {
-            let mended = *group.get(from[at])?;
-            mend(checks, density, feature, mended, 0.0)
-        }
-        Form::Affine(all) => {
-            let (factor, offset) = all[at];
-            mend(checks, density, feature, value.mul_add(factor, offset), factor.abs().ln())
-        }
-        Form::Function(function) => {
-            let (mended, stretch) = function.apply(value);
-            mend(checks, density, feature, mended, stretch)
-        }
-    };
-    let before = if value.is_finite() { density.log(value) } else { FLOOR };
-    let ratio = (fit - before).clamp(-MAX_VALUE_RATIO, MAX_VALUE_RATIO);
-    Some(Judged { ratio, fit, back, mended })
-}
-
-/// A code stands for one value in twenty, as a natural logarithm.
-const RARE: f64 = -3.0;
-/// The logarithm of the likelihood of a value that cannot be.
-const FLOOR: f64 = -50.0;
-
-/// The likelihood of a mended value, whether it is back, and the value.
-fn mend(checks: &Checks, density: &Density, feature: usize, mended: f64, stretch: f64) -> (f64, bool, f64) {
-    if !mended.is_finite() || !stretch.is_finite() {
-        return (FLOOR, false, f64::NAN);
-    }
-    let (log, is_atom) = density.log_or_atom(mended);
-    let whole = checks.whole[feature] == 0.0 || (mended - mended.round()).abs() <= 1e-6 * (1.0 + mended.abs());
-    (log + if is_atom { 0.0 } else { stretch }, whole && density.contains(mended), mended)
 }

@@ -1,4 +1,5 @@
 //! What is known of one caller's values for one input, until the window is closed.
+use super::Sample;
 use super::checks::Checks;
 use super::drift::Drift;
 use super::evidence::{Distinct, hash};
@@ -6,7 +7,6 @@ use super::finding::CallerFinding;
 use super::mistakes::Suspects;
 use super::moments::Moments;
 use super::trial::{MANY_GROUPS, MAX_TRIALS, Outcome, Trial};
-use super::Sample;
 
 /// Different rows after which mistakes are looked for.
 const FIRST_LOOK: u32 = 16;
@@ -36,7 +36,7 @@ impl Window {
     pub fn new(checks: &Checks) -> Self {
         Self {
             seen: Distinct::new(),
-            moments: Moments::new(checks.width()),
+            moments: Moments::new(checks.width(), checks.tile),
             rows: 0,
             state: State::Watching(FIRST_LOOK),
             trials: 0,
@@ -121,7 +121,7 @@ impl Window {
         let (mut outside, mut moved, mut coded) = (Vec::new(), Vec::new(), Vec::new());
         for at in 0..checks.width() {
             let (excluded, informative) = (moments.outside[at], moments.informative(checks, at));
-            let share = f64::from(excluded) / informative.max(1) as f64;
+            let share = f64::from(excluded) / informative.max(1.0);
             if excluded >= 3 && share >= if many_groups { 0.02 } else { 0.4 } {
                 outside.push(at);
             }
@@ -142,10 +142,11 @@ impl Window {
     fn has_moved(&self, checks: &Checks, at: usize) -> bool {
         let profile = &checks.features[at];
         let Some((mean, std)) = self.moments.of(checks, at) else { return false };
-        if !(profile.std > 0.0) {
+        if profile.std.is_nan() || profile.std <= 0.0 {
             return false;
         }
         let noise = 4.0 * profile.std.min(std) / f64::from(self.rows.max(1)).sqrt();
-        (mean - profile.mean).abs() > 0.4 * profile.std + noise || !(0.6..=1.67).contains(&(std / profile.std))
+        (mean - profile.mean).abs() > 0.4 * profile.std + noise
+            || !(0.6..=1.67).contains(&(std / profile.std))
     }
 }

@@ -16,7 +16,8 @@ pub(super) fn propose(suspects: &Suspects<'_>, all: &mut Vec<Hypothesis>) {
             return;
         }
         let tried = spread(&features);
-        let code = |at: &usize| coded.clone().find(|(known, ..)| known == at).map_or(f64::NAN, |(_, code, _)| *code);
+        let code =
+            |at: &usize| coded.clone().find(|(known, ..)| known == at).map_or(f64::NAN, |(_, code, _)| *code);
         let codes: Vec<f64> = tried.iter().map(code).collect();
         let (detail, form) = match mistake {
             Mistake::Constant => (Detail::None, Form::Constant(codes)),

@@ -1,5 +1,5 @@
-//! The mistakes of the corpus: how the training data was prepared, what the client does instead, and
-//! what is to be found.
+//! The mistakes of the corpus: how the training data was prepared, what the client does instead,
+//! and what is to be found.
 use super::data::{NORMAL, Random, SHAPES, Shape, profile, profiles};
 use crate::profile::{Checks, FeatureProfile, Mistake, Sample, Scaler, Window};
 use crate::tensor::DataType;
@@ -165,7 +165,9 @@ impl World {
         };
         let mut of = profile(&prepared, shape.by(), dtype, shape.features());
         match case.prepared {
-            Prepared::Standard | Prepared::LessMean => (of.raw, of.scaler) = (Some(world.raw.clone()), Some(scaler)),
+            Prepared::Standard | Prepared::LessMean => {
+                (of.raw, of.scaler) = (Some(world.raw.clone()), Some(scaler));
+            }
             Prepared::StandardUnknown => of.raw = Some(world.raw.clone()),
             _ => {}
         }
@@ -218,7 +220,9 @@ impl World {
             }
             Wrong::Stick(which, value) => row[which] = value,
             Wrong::Vocabulary => {
-                row.iter_mut().for_each(|value| *value = random.below(30_000) as f64);
+                for value in &mut row {
+                    *value = random.below(30_000) as f64;
+                }
             }
         }
         row.into_iter().map(|value| f64::from(value as f32)).collect()

@@ -9,7 +9,9 @@ pub(super) struct Random(u64);
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d);
-        (0..8).for_each(|_| drop(random.next()));
+        for _ in 0..8 {
+            random.next();
+        }
         random
     }
 
@@ -120,7 +122,7 @@ impl Shape {
                     if random.unit() > 0.05 + 0.015 * f64::from(at) {
                         return 0.0;
                     }
-                    1.0 + (random.unit().ln() / 0.85_f64.ln()).floor()
+                    1.0 + (random.unit().ln() / 0.85_f64.ln()).trunc()
                 })
                 .collect(),
             Self::OneHot => {
@@ -133,9 +135,7 @@ impl Shape {
                 row
             }
             Self::Images => image(random),
-            Self::Tokens => {
-                (0..LENGTH).map(|_| (VOCABULARY.powf(random.unit()) - 1.0).floor()).collect()
-            }
+            Self::Tokens => (0..LENGTH).map(|_| (VOCABULARY.powf(random.unit()) - 1.0).trunc()).collect(),
         }
     }
 }
@@ -151,7 +151,8 @@ fn image(random: &mut Random) -> Vec<f64> {
         let slope = x * angle.cos() + y * angle.sin();
         let shade = if slope > edge { contrast } else { -contrast };
         let base = light + shade + 60.0 * slope;
-        values.extend(tint.iter().map(|tint| (base + tint + 12.0 * random.normal()).round().clamp(0.0, 255.0)));
+        values
+            .extend(tint.iter().map(|tint| (base + tint + 12.0 * random.normal()).round().clamp(0.0, 255.0)));
     }
     values
 }
@@ -186,7 +187,8 @@ pub(super) fn profile_of(mut values: Vec<f64>) -> FeatureProfile {
 
 /// The exact profiles of the features of some rows.
 pub(super) fn profiles(rows: &[Vec<f64>], features: usize) -> Vec<FeatureProfile> {
-    let column = |at: usize| rows.iter().flat_map(|row| row.iter().skip(at).step_by(features).copied()).collect();
+    let column =
+        |at: usize| rows.iter().flat_map(|row| row.iter().skip(at).step_by(features).copied()).collect();
     (0..features).map(|at| profile_of(column(at))).collect()
 }
 

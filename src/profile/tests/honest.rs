@@ -75,8 +75,7 @@ fn heavy_tails_and_constant_features_are_never_found_wrong() {
     let checks = Checks::new(&profile(&training, By::Feature, DataType::DOUBLE, 6)).unwrap();
     let count = rows() / 4;
     for size in [40, 500, 1_000_000] {
-        let (found, flagged) =
-            run(&checks, count, size, &mut |_| Sample::of_rows(6, &heavy(&mut random)));
+        let (found, flagged) = run(&checks, count, size, &mut |_| Sample::of_rows(6, &heavy(&mut random)));
         assert_eq!(found, 0, "windows of {size}");
         // Six features, each of which exceeds 2000 others on both sides in at most 2 of 2001 rows.
         assert!((flagged as f64) < 12.0 / 2001.0 * count as f64, "{flagged} of {count}");
@@ -86,23 +85,40 @@ fn heavy_tails_and_constant_features_are_never_found_wrong() {
 #[test]
 fn slices_and_repeated_rows_are_never_found_wrong() {
     for shape in [Shape::Normal, Shape::Skewed, Shape::OneHot, Shape::Counts] {
-        let prepared = if shape == Shape::OneHot || shape == Shape::Counts { Prepared::Raw } else { Prepared::Standard };
+        let prepared =
+            if shape == Shape::OneHot || shape == Shape::Counts { Prepared::Raw } else { Prepared::Standard };
         let case = Case { shape, prepared, wrong: Wrong::Times(1.0), name: "", expected: None };
         let world = World::new(case, 4000, 21);
         let mut random = Random::new(22);
         for slice in 0..12_u64 {
-            // One shop: most features hardly vary, anywhere in the training data.
+            // One shop: most features vary little, anywhere in the training data.
             let base = shape.row(&mut random);
             let (found, _) = run(&world.checks, 400, 400, &mut |at| {
                 let other = shape.row(&mut random);
                 let mixed = |(feature, (base, other)): (usize, (&f64, &f64))| match (shape, slice % 3) {
                     (Shape::OneHot, _) => *base,
-                    (_, 0) => if feature == (at as usize) % shape.features() { *other } else { *base },
+                    (_, 0) => {
+                        if feature == (at as usize) % shape.features() {
+                            *other
+                        } else {
+                            *base
+                        }
+                    }
                     (_, 1) => base + (other - base) * 0.05,
-                    _ => if feature == 0 { *other } else { *base },
+                    _ => {
+                        if feature == 0 {
+                            *other
+                        } else {
+                            *base
+                        }
+                    }
                 };
                 let raw: Vec<f64> = base.iter().zip(&other).enumerate().map(mixed).collect();
-                let raw = if shape == Shape::Counts { raw.iter().map(|value| value.round()).collect() } else { raw };
+                let raw = if shape == Shape::Counts {
+                    raw.iter().map(|value| value.round()).collect()
+                } else {
+                    raw
+                };
                 sample(shape, world.prepare(&raw))
             });
             assert_eq!(found, 0, "{} slice {slice}", shape.name());
@@ -137,7 +153,12 @@ fn a_drifting_caller_is_called_drifting() {
                     }
                 }
                 window.add(&world.checks, &sample(shape, row));
-                assert!(window.verdict().is_none(), "{} {kind} at {at}: {:?}", shape.name(), window.verdict());
+                assert!(
+                    window.verdict().is_none(),
+                    "{} {kind} at {at}: {:?}",
+                    shape.name(),
+                    window.verdict()
+                );
             }
             let drift = window.drift(&world.checks);
             let (_, most) = drift.worst[0];
@@ -182,12 +203,16 @@ fn row_findings_name_the_value_to_the_client_only() {
     of.features[0].values.clear();
     let checks = Checks::new(&of).unwrap();
     let mut out = Vec::new();
-    checks.rows(&Sample::of_rows(2, &[50.0, 1.0, 397.0, 2.0, 4321.0, 7.0, f64::NAN, 0.0, 9e9, 0.0]), &mut out);
+    checks
+        .rows(&Sample::of_rows(2, &[50.0, 1.0, 397.0, 2.0, 4321.0, 7.0, f64::NAN, 0.0, 9e9, 0.0]), &mut out);
     let said: Vec<(Kind, u32)> = out.iter().map(|finding| (finding.kind, finding.count)).collect();
-    assert_eq!(said, [(Kind::OutOfRange, 3), (Kind::UnknownCategory, 1), (Kind::NotFinite, 1)]);
+    assert_eq!(said, [(Kind::OutOfRange, 3), (Kind::NotFinite, 1), (Kind::UnknownCategory, 1)]);
     assert_eq!(out[0].for_client("x"), "`x` feature age is 397, far outside the training data (0 to 99)");
-    assert_eq!(out[0].for_operator("x"), "`x` feature age is more than three ranges outside the training data");
-    assert_eq!(out[1].for_client("x"), "`x` feature kind is `7`, which the training data does not have");
+    assert_eq!(
+        out[0].for_operator("x"),
+        "`x` feature age is more than three ranges outside the training data"
+    );
+    assert_eq!(out[2].for_client("x"), "`x` feature kind is `7`, which the training data does not have");
     for finding in &out {
         let text = finding.for_operator("x");
         assert!(!text.chars().any(|c| c.is_ascii_digit()), "{text}");

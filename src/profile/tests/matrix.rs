@@ -42,7 +42,12 @@ fn mistakes_are_named_and_what_cannot_be_told_is_not() {
                     within.push(requests);
                 }
             } else {
-                wrong.push(format!("{} {:?} {}: {said} after {requests}", case.shape.name(), case.prepared, case.name));
+                wrong.push(format!(
+                    "{} {:?} {}: {said} after {requests}",
+                    case.shape.name(),
+                    case.prepared,
+                    case.name
+                ));
             }
         }
     }
@@ -65,7 +70,9 @@ fn document(
     (median, most): (u32, u32),
 ) {
     let mut text = String::from("| mistake made |");
-    SHAPES.iter().for_each(|shape| _ = write!(text, " {} |", shape.name()));
+    for shape in SHAPES {
+        _ = write!(text, " {} |", shape.name());
+    }
     text.push_str(" said |\n|---|---|---|---|---|---|---|---|\n");
     for label in order {
         _ = write!(text, "| {label} |");

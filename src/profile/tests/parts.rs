@@ -2,7 +2,8 @@
 use super::data::{Random, profile};
 use crate::profile::evidence::Evidence;
 use crate::profile::{
-    AnswerWatch, By, CONSTANT_AFTER, Checks, Kind, Sample, Window, hash_values, raw_against_profile,
+    AnswerWatch, By, CONSTANT_AFTER, CallerFinding, Checks, Detail, Kind, Mistake, Sample, Scaler, Window,
+    hash_values, raw_against_profile,
 };
 use crate::tensor::DataType;
 
@@ -114,4 +115,54 @@ fn raw_and_scaled_that_coincide_tell_nothing() {
     for value in [-3.0, 0.2, 0.999, 7e9, f64::NAN, f64::INFINITY] {
         assert!(both.log_ratio(&[value; 6]).abs() < 1e-9, "{value}");
     }
+}
+
+#[test]
+fn one_value_never_decides() {
+    let mut random = Random::new(5);
+    let rows: Vec<Vec<f64>> = (0..5000).map(|_| vec![random.normal()]).collect();
+    let mut of = profile(&rows, By::Feature, DataType::FLOAT, 1);
+    of.scaler = Some(Scaler::Standard { mean: vec![1000.0], scale: vec![5.0] });
+    for value in [999.0, 1e4, -1e300, 1e300, 0.0, 4.9] {
+        let ratio = raw_against_profile(&of, &[value]);
+        assert!(ratio.abs() < 6.91, "{value}: {ratio}");
+    }
+    assert!(!Checks::new(&of).unwrap().raw_or_profile().unwrap().one_row_can_tell());
+}
+
+#[test]
+fn a_mistake_must_explain_every_affected_feature() {
+    let scaler = Scaler::Standard { mean: vec![500.0; 5], scale: vec![2.0; 5] };
+    let mut random = Random::new(6);
+    let rows: Vec<Vec<f64>> = (0..3000).map(|_| (0..5).map(|_| random.normal()).collect()).collect();
+    let mut of = profile(&rows, By::Feature, DataType::FLOAT, 5);
+    of.scaler = Some(scaler);
+    let checks = Checks::new(&of).unwrap();
+    for unexplained in [false, true] {
+        let mut window = Window::new(&checks);
+        for _ in 0..300 {
+            let mut row: Vec<f64> = (0..5).map(|_| 500.0 + 2.0 * random.normal()).collect();
+            if unexplained {
+                row[4] = 90.0 + random.normal();
+            }
+            window.add(&checks, &Sample::of_rows(5, &row));
+        }
+        let found = window.verdict().map(|found| (found.mistake, found.affected, found.total));
+        assert_eq!(found, (!unexplained).then_some((Mistake::NotScaled, 5, 5)));
+    }
+    let finding = CallerFinding {
+        mistake: Mistake::NotScaled,
+        features: vec![0],
+        names: vec!["0".into()],
+        affected: 10,
+        total: 10,
+        rows: 40,
+        log10_ratio: 99.0,
+        detail: Detail::Scaler("StandardScaler"),
+    };
+    assert_eq!(
+        finding.text("input_tensor"),
+        "sends `input_tensor` unscaled: 10 of 10 features match the training data before StandardScaler; \
+         apply the scaler in the client or declare `transform: standardize`"
+    );
 }

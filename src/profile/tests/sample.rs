@@ -9,9 +9,10 @@ fn encoded(dtype: DataType, dims: &[i64], values: &[f64], list: bool, chunk: usi
     let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let mut bytes = Vec::new();
     Cast::new(DataType::DOUBLE, dtype, Exactness::Round).unwrap().convert(&raw, &mut bytes);
-    let field = match list {
-        true => emit::packed(dtype.info().unwrap().list, dtype, &bytes),
-        false => emit::content(Rope::from(bytes)),
+    let field = if list {
+        emit::packed(dtype.info().unwrap().list, dtype, &bytes)
+    } else {
+        emit::content(Rope::from(bytes))
     };
     let tensor = emit::new_tensor(dtype, &Shape::from(dims), &field);
     (0..tensor.len()).step_by(chunk).map(|at| tensor.slice(at..tensor.len().min(at + chunk))).collect()
