@@ -238,7 +238,7 @@ impl<'a> Target<'a> {
 
     fn verdict(&self, form: &Form, message: &Rope) -> Option<Verdict> {
         let Self { signatures, policy, limits, .. } = self;
-        let infer = |view: &InferView| judge_infer(view, signatures, policy, form.raised);
+        let infer = |view: &InferView| judge_infer(view, signatures, policy, form.raised, None);
         match form.method {
             Method::MultiInference => InferView::scan_multi(message).ok().as_ref().map(infer),
             Method::Classify | Method::Regress => InferView::scan_single(message).ok().as_ref().map(infer),

@@ -84,7 +84,7 @@ pub(crate) fn judge_body(
                 Mode::Repair | Mode::Strict => (Action::Refuse, Outcome::Rejected),
             };
             let (signature, plan) = (signatures.get(&name).cloned(), Plan::default());
-            let (problems, warnings) = (problems(&findings), Vec::new());
+            let (problems, warnings) = (problems(&findings, &name, signatures), Vec::new());
             return Some(Verdict { signature, mode, plan, problems, warnings, action, outcome });
         }
     };
