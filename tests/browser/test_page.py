@@ -45,7 +45,7 @@ def test_it_answers_the_questions_of_an_operator_in_order(browser, sidecar):
         assert "Go" in client(page, "ranker/1.8").locator("summary").first.inner_text()
         assert "churn: version 6 to 7" in text(page, "#changes") and "tenure" in text(page, "#changes")
         forecast = page.locator("#changes .forecast").first.inner_text()
-        assert "What it means for the clients: callers " in forecast and "ranker/1.8 (25 requests)" in forecast
+        assert "What it means for the clients: callers " in forecast and "reporting/3.0 (50 requests)" in forecast
         assert "featurs" in text(page, "#config-problems")
         assert "chrun" in text(page, "#unknown") and "reporting/3.0" in text(page, "#unknown")
         assert "DIM_MISMATCH" in text(page, "#recent")

@@ -98,8 +98,8 @@ fn release(arguments: &DoctorArgs, findings: &mut Vec<Finding>) -> Result<Option
     Ok(Some(release))
 }
 
-/// The model of `--model`, else the only one of the configuration, else the name of the folder above
-/// the version.
+/// The model of `--model`, else the only one of the configuration, else the name of the folder
+/// above the version.
 fn model(arguments: &DoctorArgs, config: &crate::config::Config) -> Result<String, Failure> {
     if let Some(name) = &arguments.model {
         return Ok(name.clone());
