@@ -12,7 +12,10 @@ PYTHON_GPU ?= python3
 TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 # What the image contains and what is measured and attacked here is the same static binary. These flags are
 # for its last step only, so that `cargo build` and this share the compiled dependencies.
-STATIC = -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
+STATIC = -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs $(FOLD)
+# Functions with the same code once only. The linker that Rust brings for x86-64 can do that.
+FOLD = $(if $(filter x86_64-unknown-linux-gnu,$(shell rustc -vV | sed -n 's/^host: //p')),-C link-arg=-Wl$(COMMA)--icf=all)
+COMMA := ,
 RELEASE = $(CARGO) rustc --locked --release --bin tfs-sidecar -- $(STATIC)
 
 help: ## show this list

@@ -78,7 +78,7 @@ struct Fixed {
 }
 
 impl Fixed {
-    #[inline(always)]
+    #[inline]
     fn new(m: u32, e: i32) -> Self {
         let row = (e - LOWEST) as usize;
         let scale = &SCALES[row][usize::from(m >= THRESHOLDS[row])];
@@ -87,7 +87,7 @@ impl Fixed {
     }
 
     /// The value rounded to nine digits, to even digits in the middle. It can be 10^9.
-    #[inline(always)]
+    #[inline]
     fn nine_digits(&self) -> u32 {
         let (whole, fraction) = ((self.product >> 64) as u32, self.product as u64);
         if (1_u64 << 63).wrapping_sub(fraction) <= u64::from(self.m) << self.scale.shift {
@@ -104,7 +104,7 @@ impl Fixed {
 
     /// Whether `digits` are nearer to the value than to its neighbours, which are as far away as
     /// one of m, or 2^`subnormal`. `parsed` decides if that is not certain.
-    #[inline(always)]
+    #[inline]
     fn gives_back(&self, digits: u32, subnormal: u32, parsed: impl FnOnce() -> bool) -> bool {
         // In units of the ninth digit, with 32 bits behind the point; one unit off at most.
         let value = (self.product >> 32) as u64;
@@ -148,7 +148,7 @@ struct Prepared {
 impl Prepared {
     const NONE: Self = Self { text: 0, value: 0.0, first: 0, count: 0, exponent: 0, precision: 0 };
 
-    #[inline(always)]
+    #[inline]
     fn new(value: f32) -> Self {
         let bits = value.to_bits();
         let biased = (bits >> 23 & 0xff) as i32;
@@ -159,7 +159,7 @@ impl Prepared {
     }
 
     /// `subnormal` is how far m was moved to have its high bit set.
-    #[inline(always)]
+    #[inline]
     fn of(fixed: &Fixed, subnormal: u32, value: f32) -> Self {
         let digits = fixed.nine_digits();
         let exponent = i32::from(fixed.scale.exponent);
@@ -172,7 +172,7 @@ impl Prepared {
         Self::digits(digits, exponent, 9, value)
     }
 
-    #[inline(always)]
+    #[inline]
     fn digits(digits: u32, exponent: i32, precision: u8, value: f32) -> Self {
         let (digits, exponent) =
             if digits >= NINE_DIGITS { (NINE_DIGITS / 10, exponent + 1) } else { (digits, exponent) };
@@ -188,7 +188,7 @@ impl Prepared {
     }
 
     /// Writes the number and returns its length.
-    #[inline(always)]
+    #[inline]
     fn write(self, out: &mut [u8; ROOM]) -> usize {
         let index = (self.exponent + 4) as u8;
         if index >= PLACED.min(self.precision + 4) || self.precision == 0 {
@@ -229,7 +229,7 @@ impl Prepared {
 }
 
 /// Writes a number and returns its length.
-#[inline(always)]
+#[inline]
 pub(super) fn write(value: f32, out: &mut [u8; ROOM]) -> usize {
     Prepared::new(value).write(out)
 }
@@ -283,7 +283,7 @@ const fn places() -> [Place; 16] {
     places
 }
 
-#[inline(always)]
+#[inline]
 fn put(out: &mut [u8; ROOM], at: usize, bytes: u64) {
     out[at..at + 8].copy_from_slice(&bytes.to_le_bytes());
 }
