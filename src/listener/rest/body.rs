@@ -105,13 +105,13 @@ impl Arriving for Reading {
 impl Reading {
     /// Makes room for so many bytes more. What is not written to takes no memory yet.
     fn make_room(&mut self, more: usize) {
-        let (length, capacity) = (self.buffer.len() + more, self.buffer.capacity());
-        if length <= capacity {
+        let length = self.buffer.len() + more;
+        if length <= self.buffer.capacity() {
             return;
         }
         if self.announced > 0 {
-            // Growing copies what came, so it is little of all.
-            let wanted = (8 * capacity).min(self.announced).max(length);
+            // Growing copies what came, so it happens once, when that is little.
+            let wanted = self.announced.max(length);
             self.buffer.reserve_exact(wanted - self.buffer.len());
         } else if length > MAX_AHEAD {
             // A buffer that grows leaves as much behind as it has.

@@ -5,6 +5,7 @@ mod connections;
 mod examples;
 mod hostile;
 mod http2;
+mod memory;
 mod mistakes;
 mod modes;
 mod repairs;
