@@ -275,7 +275,7 @@ models:
             hint: known rules: `only_signature`, `rename_tensor_name`, `suffix_match`, `drop_extra`, `rename_single`, `list_of_one`, `names_at_top`, `string_numbers`, `infer_dim`, `move_values`, `string_content`, `cast_widen`, `cast_round`, `integral_floats`, `bool_numbers`, `round_ints`, `cast_checked`, `scalar_shape`, `add_batch_dim`, `batch_first`, `column_vector`, `drop_unit_dims`, `insert_unit_dims`, `singleton_move`, `flatten`, `unflatten`, `fan_out`, `pad_static_batch` and `split_oversize`
           c.yaml:13:18: `models.churn.batch_first`: expected `on` or `off`, got `maybe`
           c.yaml:14:5: `models.churn`: unknown key `inputs`
-            hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `row_agreement`, `batch_first`, `column_vector`, `round_f64`, `small_ints`, `short_lists`, `shield_ranks`, `profile_check`, `explain_upstream`, `profile`, `probe`, `rules` and `signatures`
+            hint: known keys: `mode`, `unrepairable`, `missing_inputs`, `row_agreement`, `batch_first`, `column_vector`, `round_f64`, `small_ints`, `short_lists`, `shield_ranks`, `profile_check`, `explain_upstream`, `probe`, `profile`, `rules` and `signatures`
           c.yaml:17:9: `models.churn.signatures.s.rules.split_oversize`: `batching.max_rows` is required to split requests
             hint: add `batching: {max_rows: 64}` to the signature
           c.yaml:18:27: `models.churn.signatures.s.inputs.x.pad`: `value` is required
