@@ -26,31 +26,33 @@ pub(super) async fn inflate(
     ticket: &mut Ticket,
 ) -> Result<Rope, Fault> {
     let mut plain = Rope::new();
-    let mut slice = next_slice(&mut decoder, INLINE);
+    let mut slice = next_slice(&mut decoder, Vec::with_capacity(INLINE));
     loop {
-        let read = slice
+        let mut read = slice
             .map_err(|error| Fault::malformed(format!("the message cannot be decompressed: {error}")))?;
+        read.shrink_to_fit();
         if read.is_empty() {
             return Ok(plain);
         }
         ticket.reserve(read.len() as u64)?;
         plain.push(Bytes::from(read));
         check(plain.len() as u64, limit)?;
+        // The buffer comes from this thread, which frees it: an allocator does not soon use again
+        // what one thread has taken and another one has freed.
+        let buffer = Vec::with_capacity(SLICE);
         (decoder, slice) = offload
             .run(move || {
-                let slice = next_slice(&mut decoder, SLICE);
+                let slice = next_slice(&mut decoder, buffer);
                 (decoder, slice)
             })
             .await?;
     }
 }
 
-/// The next bytes, in a buffer of their size; none at the end.
-fn next_slice(decoder: &mut impl Read, size: usize) -> std::io::Result<Vec<u8>> {
-    let mut slice = Vec::with_capacity(size);
-    decoder.take(size as u64).read_to_end(&mut slice)?;
-    slice.shrink_to_fit();
-    Ok(slice)
+/// Fills an empty buffer with the next bytes; it stays empty at the end.
+fn next_slice(decoder: &mut impl Read, mut buffer: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    decoder.take(buffer.capacity() as u64).read_to_end(&mut buffer)?;
+    Ok(buffer)
 }
 
 /// # Errors
