@@ -11,7 +11,6 @@ use crate::wire::tensor::{MAX_RANK, TENSOR_CONTENT};
 pub(super) const MAX_BYTES: u64 = 64 << 20;
 
 const BLOCK: usize = 64 << 10;
-static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// One number for each size that the form leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +158,7 @@ fn repeated(pattern: &[u8], bytes: u64) -> Option<Rope> {
     let mut rest = usize::try_from(bytes).ok()?;
     let zeros = pattern.iter().all(|byte| *byte == 0);
     let block = if zeros {
-        Bytes::from_static(&ZEROS)
+        Bytes::from(vec![0; rest.min(BLOCK)])
     } else {
         Bytes::from(pattern.repeat(rest.min(BLOCK) / pattern.len()))
     };

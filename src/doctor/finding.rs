@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 pub use crate::explain::Actor;
 use crate::repair::report::one_line;
+use crate::sorting;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +80,7 @@ pub fn worst(findings: &[Finding]) -> Level {
 /// that it cannot control a terminal.
 pub fn text(findings: &[Finding]) -> String {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
-    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    sorting::by_key(&mut sorted, |finding| std::cmp::Reverse(finding.level));
     let mut text = String::new();
     for finding in sorted {
         let line = one_line(&finding.what);
