@@ -16,6 +16,7 @@ mod client_mistakes;
 mod concurrency;
 mod connections;
 mod decoding;
+mod doctor;
 mod drain;
 mod events;
 mod explain;
