@@ -47,10 +47,14 @@ pub(super) fn byte(body: &[u8], at: usize) -> u8 {
 /// The first position from `at` on that is not white space.
 #[inline(always)]
 pub(super) fn past_space(body: &[u8], mut at: usize) -> usize {
-    while matches!(byte(body, at), b' ' | b'\n' | b'\r' | b'\t') {
+    loop {
+        let found = byte(body, at);
+        // Nearly always one comparison tells.
+        if found > b' ' || !matches!(found, b' ' | b'\n' | b'\r' | b'\t') {
+            return at;
+        }
         at += 1;
     }
-    at
 }
 
 // === impl Cursor ===

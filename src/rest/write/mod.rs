@@ -6,6 +6,7 @@ mod float;
 mod layout;
 mod models;
 mod out;
+mod place;
 mod powers;
 mod predict;
 mod proto;
