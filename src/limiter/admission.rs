@@ -195,14 +195,6 @@ impl Ticket {
         }
     }
 
-    /// # Errors
-    ///
-    /// No request can ever be charged for so many bytes.
-    pub(crate) fn check(&self, bytes: u64) -> Result<(), Fault> {
-        let limit = self.share.admission.bytes.max();
-        if bytes > limit { Err(Fault::TooLarge { size: bytes, limit, setting: BYTES }) } else { Ok(()) }
-    }
-
     /// Charges the request for memory that the sidecar is about to allocate for it, such as the
     /// output of a repair.
     ///

@@ -53,7 +53,11 @@ pub(super) async fn read(
     let limit = limits.max_message_bytes;
     let announced = body.size_hint().exact();
     check(announced.unwrap_or(0), limit)?;
-    ticket.check(announced.unwrap_or(0))?;
+    if let Some(size) = announced.filter(|size| *size > limits.max_inflight_bytes) {
+        // It could never be charged for.
+        let (limit, setting) = (limits.max_inflight_bytes, "limits.max_inflight_bytes");
+        return Err(Fault::TooLarge { size, limit, setting }.into());
+    }
     let announced = announced.map_or(0, |length| length as usize);
     let buffer = Buffer::heap(announced.min(MAX_AHEAD));
     let mut reading = Reading { body, announced, pieces: Rope::new(), buffer, limit };

@@ -11,7 +11,7 @@ const MAX_WINDOW: u64 = 8 << 20;
 /// The largest header: a magic number, a descriptor, a window, a dictionary and a size.
 pub(super) const HEADER: usize = 18;
 
-/// How much of the decompressed bytes a frame with this beginning keeps (RFC 8878, section 3.1.1.1).
+/// How much of the decompressed bytes a frame that begins so keeps (RFC 8878, section 3.1.1.1).
 ///
 /// # Errors
 /// It is no frame, or keeps too much.

@@ -47,14 +47,10 @@ pub(super) fn byte(body: &[u8], at: usize) -> u8 {
 /// The first position from `at` on that is not white space.
 #[inline(always)]
 pub(super) fn past_space(body: &[u8], mut at: usize) -> usize {
-    loop {
-        let found = byte(body, at);
-        // Nearly always one comparison tells.
-        if found > b' ' || !matches!(found, b' ' | b'\n' | b'\r' | b'\t') {
-            return at;
-        }
+    while matches!(byte(body, at), b' ' | b'\n' | b'\r' | b'\t') {
         at += 1;
     }
+    at
 }
 
 // === impl Cursor ===

@@ -47,12 +47,6 @@ impl Number {
 /// Reads a number if it has a usual form; the others, wrong ones included, are left to [`token`].
 #[inline(always)]
 pub(super) fn plain(body: &[u8], at: usize) -> Option<Plain> {
-    plain_of(body, at, false)
-}
-
-/// The same. `long` says that fractions of eight digits and more are to be expected.
-#[inline(always)]
-pub(super) fn plain_of(body: &[u8], at: usize, long: bool) -> Option<Plain> {
     let negative = byte(body, at) == b'-';
     let start = at + usize::from(negative);
     // Most fractions have one digit before the point.
@@ -71,7 +65,7 @@ pub(super) fn plain_of(body: &[u8], at: usize, long: bool) -> Option<Plain> {
     if byte(body, at) == b'.' {
         at += 1;
         let fraction = at;
-        (mantissa, at) = if long { take_long(body, at, mantissa) } else { take_digits(body, at, mantissa) };
+        (mantissa, at) = take_digits(body, at, mantissa);
         if at == fraction {
             return None;
         }
@@ -115,57 +109,18 @@ fn small_exponent(body: &[u8], mut at: usize) -> Option<(i32, usize)> {
     Some((if negative { -power } else { power }, at))
 }
 
-const ZEROS: u64 = 0x3030_3030_3030_3030;
-
-/// How many of eight bytes, of which each is a digit if it is below 10, are digits before the first
-/// other one.
-#[inline(always)]
-fn count_digits(digits: u64) -> usize {
-    // The sum carries only above a byte that is no digit, and the lowest of those counts.
-    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
-    others.trailing_zeros() as usize / 8
-}
-
-/// As [`take_digits`], for 8 to 15 digits without a branch on how many there are: whether they fill
-/// the first eight bytes cannot be predicted either.
-#[inline(always)]
-fn take_long(body: &[u8], at: usize, number: u64) -> (u64, usize) {
-    let Some(sixteen) = body.get(at..at + 16).and_then(<[u8]>::first_chunk::<16>) else {
-        return take_digits(body, at, number);
-    };
-    let both = u128::from_le_bytes(*sixteen);
-    let (first, second) = (both as u64 ^ ZEROS, (both >> 64) as u64 ^ ZEROS);
-    let count = count_digits(first);
-    let more = if count == 8 { count_digits(second) } else { 0 };
-    // Twice, since a shift by 64 is none.
-    let high = |digits: u64, count: usize| digits << (4 * (8 - count)) << (4 * (8 - count));
-    let number = number.wrapping_mul(POWERS[count & 15]).wrapping_add(eight_digits(high(first, count)));
-    let number = number.wrapping_mul(POWERS[more & 15]).wrapping_add(eight_digits(high(second, more)));
-    if more == 8 { take_digits(body, at + 16, number) } else { (number, at + count + more) }
-}
-
-/// The first powers of ten, as many as an index of four bits can name.
-const POWERS: [u64; 16] = powers();
-
-const fn powers() -> [u64; 16] {
-    let mut powers = [1; 16];
-    let mut at = 1;
-    while at < 16 {
-        powers[at] = powers[at - 1] * 10;
-        at += 1;
-    }
-    powers
-}
-
 /// Appends the digits from a position on to a number, modulo 2^64: the number, and where the digits
 /// end. Eight at a time; how many the last of them are is no branch, since a processor cannot
 /// predict the lengths of numbers in a body.
 #[inline(always)]
 fn take_digits(body: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
+    const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
     while let Some(eight) = body.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()) {
-        let digits = u64::from_le_bytes(eight) ^ ZEROS;
-        let count = count_digits(digits);
-        if count < 8 {
+        let digits = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
+        // The sum carries only above a byte that is no digit, and the lowest of those counts.
+        let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+        if others != 0 {
+            let count = others.trailing_zeros() as usize / 8;
             let digits = digits << (8 * (7 - count)) << 8;
             let number = number.wrapping_mul(POWERS[count & 7]).wrapping_add(eight_digits(digits));
             return (number, at + count);

@@ -139,10 +139,8 @@ impl Slot {
         let Some(chunk) = self.values.room(N) else { return run };
         let room = (chunk.capacity() - chunk.len()) / N;
         let mut left = room;
-        let mut long = false;
         while left > 0 {
-            let Some(plain) = number::plain_of(body, at, long) else { break };
-            long |= plain.exponent <= -8;
+            let Some(plain) = number::plain(body, at) else { break };
             let Some(element) = convert(&plain, at) else { break };
             chunk.extend_from_slice(&element);
             left -= 1;

@@ -30,12 +30,12 @@ pub(super) fn sixteen_times_eight(numbers: [u32; 16]) -> [u64; 16] {
     let mut halves = [0_u16; 32];
     for (halves, number) in halves.as_chunks_mut::<2>().0.iter_mut().zip(numbers) {
         // Exact below 10^8.
-        let high = (u64::from(number) * 3_518_437_209 >> 45) as u32;
+        let high = ((u64::from(number) * 3_518_437_209) >> 45) as u32;
         *halves = [high as u16, (number - high * 10_000) as u16];
     }
     let mut pairs = [0_u16; 64];
     for (pairs, half) in pairs.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
-        let high = (u32::from(half) * 5243 >> 16) as u16 >> 3;
+        let high = ((u32::from(half) * 5243) >> 16) as u16 >> 3;
         *pairs = [high, half - high * 100];
     }
     let digits = pairs.map(|pair| {

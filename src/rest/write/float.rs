@@ -117,7 +117,7 @@ impl Fixed {
 #[cold]
 #[inline(never)]
 fn near_the_middle(whole: u32, middle: bool, m: u32, e: i32, exponent: i32) -> u32 {
-    // Powers of ten up to 10^24 are exact in 57 bits, which are left of 64 when a power is moved.
+    // Powers of ten up to 10^24 have 56 bits without their zeros, and are exact in what is kept.
     if (0..=24).contains(&(8 - exponent)) {
         return if middle { whole + (whole & 1) } else { whole };
     }

@@ -10,8 +10,6 @@ use crate::support::requests::PREDICT;
 use crate::support::rest::Http;
 use crate::support::within;
 
-const BODY: &str = r#"{"instances": [[1, 2, 3]]}"#;
-
 fn row(number: u32) -> Ask {
     Ask::predict(&name(), format!(r#"{{"instances": [[{number}, 2, 3]]}}"#))
 }

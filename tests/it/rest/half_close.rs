@@ -108,23 +108,6 @@ async fn a_client_that_leaves_cancels_its_request() {
     }
 }
 
-/// So does one that has said that it sends no more, and then leaves.
-#[tokio::test]
-async fn a_client_that_leaves_after_closing_its_half_cancels_its_request() {
-    for kind in KINDS {
-        let served = Served::new(kind).await;
-        let _gate = served.fake.hold(PREDICT, 1);
-        let mut held = served.connect().await;
-        held.send(&Ask::predict(&name(), BODY).bytes()).await;
-        served.fake.called(PREDICT, 1).await;
-        held.socket.shutdown().await.unwrap();
-        assert_eq!(held.head().await.status, 100, "{kind:?}");
-        drop(held);
-        within("a cancelled request", async { while served.cancelled().await < 1.0 {} }).await;
-        served.sidecar.stop().await;
-    }
-}
-
 #[tokio::test]
 async fn a_client_that_leaves_within_its_body_is_gone_at_once() {
     for kind in KINDS {
