@@ -22,6 +22,8 @@ use crate::wire::Rope;
 
 /// Allocated for a length that is only announced.
 const MAX_AHEAD: usize = 1 << 20;
+/// White space that is looked at before JSON.
+const MAX_SPACE: usize = 1 << 10;
 /// Chunks that are read before other requests get their turn.
 const CHUNKS_A_TURN: u32 = 64;
 
@@ -154,7 +156,9 @@ enum Encoding {
 /// # Errors
 /// The body is compressed more than once, or in an unknown way.
 fn encoding(headers: &HeaderMap, body: &[u8]) -> Result<Encoding, Fault> {
-    let is_json = body.trim_ascii_start().first() == Some(&b'{');
+    // Not a whole body of white space, which would hold up this thread.
+    let start = &body[..body.len().min(MAX_SPACE)];
+    let is_json = start.trim_ascii_start().first() == Some(&b'{');
     let mut found = Encoding::Identity;
     let values = headers.get_all(header::CONTENT_ENCODING).iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

@@ -92,8 +92,8 @@ pub(super) struct Digits {
 }
 
 impl Digits {
-    /// Of a number of nine digits, or 10^9. `exponent` is the power of ten of the first digit, which
-    /// a float32 can have.
+    /// Of a number of nine digits, or 10^9. `exponent` is the power of ten of the first digit, one
+    /// that a float32 can have.
     #[inline(always)]
     pub(super) fn new(digits: u32, exponent: i32, precision: Precision, negative: bool) -> Self {
         let more = digits >= NINE_DIGITS;
@@ -103,8 +103,8 @@ impl Digits {
         Self { rest: digits - first * 100_000_000, first: b'0' + first as u8, place: index as u8, negative }
     }
 
-    /// Writes the number and returns its length; `None` for one that is unusual. `rest` is the field
-    /// as `digits::eight` gives it.
+    /// Writes the number and returns its length; `None` for one that is unusual. `rest` is that
+    /// field as `digits::eight` gives it.
     #[inline(always)]
     pub(super) fn write(self, rest: u64, out: &mut [u8; ROOM]) -> Option<usize> {
         let place = PLACES.get(usize::from(self.place))?;
