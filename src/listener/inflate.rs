@@ -2,10 +2,9 @@
 //! more than the limit.
 use std::io::Read;
 
-use bytes::Bytes;
-
 use crate::fault::Fault;
 use crate::limiter::admission::Ticket;
+use crate::listener::pages::{Buffer, LARGE};
 use crate::pipeline::offload::Offload;
 use crate::wire::Rope;
 
@@ -15,31 +14,43 @@ const INLINE: usize = 64 << 10;
 /// Decompressed at a time there, before it is charged.
 const SLICE: usize = 1 << 20;
 
+/// Where the slices of what is decompressed are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slices {
+    /// On the heap: it is not slower for messages that come again and again.
+    Heap,
+    /// In pages of their own, once there are many.
+    Pages,
+}
+
 /// What `decoder` gives, charged for as it grows.
 ///
 /// # Errors
 /// It cannot be decompressed, it is larger than `limit`, or it takes more memory than there is.
 pub(super) async fn inflate(
     mut decoder: impl Read + Send + 'static,
+    slices: Slices,
     limit: usize,
     offload: &Offload,
     ticket: &mut Ticket,
 ) -> Result<Rope, Fault> {
     let mut plain = Rope::new();
-    let mut slice = next_slice(&mut decoder, Vec::with_capacity(INLINE));
+    let mut slice = next_slice(&mut decoder, Buffer::heap(INLINE));
     loop {
-        let mut read = slice
+        let read = slice
             .map_err(|error| Fault::malformed(format!("the message cannot be decompressed: {error}")))?;
-        read.shrink_to_fit();
-        if read.is_empty() {
+        if read.len() == 0 {
             return Ok(plain);
         }
         ticket.reserve(read.len() as u64)?;
-        plain.push(Bytes::from(read));
+        plain.push(read.into_bytes());
         check(plain.len() as u64, limit)?;
         // The buffer comes from this thread, which frees it: an allocator does not soon use again
         // what one thread has taken and another one has freed.
-        let buffer = Vec::with_capacity(SLICE);
+        let buffer = match slices {
+            Slices::Pages if plain.len() >= LARGE => Buffer::pages(SLICE),
+            _ => Buffer::heap(SLICE),
+        };
         (decoder, slice) = offload
             .run(move || {
                 let slice = next_slice(&mut decoder, buffer);
@@ -50,8 +61,8 @@ pub(super) async fn inflate(
 }
 
 /// Fills an empty buffer with the next bytes; it stays empty at the end.
-fn next_slice(decoder: &mut impl Read, mut buffer: Vec<u8>) -> std::io::Result<Vec<u8>> {
-    decoder.take(buffer.capacity() as u64).read_to_end(&mut buffer)?;
+fn next_slice(decoder: &mut impl Read, mut buffer: Buffer) -> std::io::Result<Buffer> {
+    buffer.fill(decoder)?;
     Ok(buffer)
 }
 

@@ -5,4 +5,5 @@ pub(crate) mod bind;
 pub(crate) mod grpc;
 mod inflate;
 mod lifetime;
+mod pages;
 pub(crate) mod rest;

@@ -52,6 +52,7 @@ use crate::models::refresher::Refresher;
 use crate::preprocessing::Preprocessing;
 use crate::profile::Sample;
 use crate::retry::budget::Budget;
+use crate::retry::policy::Attempts;
 use crate::runs::RunHandle;
 use crate::telemetry::clients::Clients;
 use crate::telemetry::events::Events;
@@ -112,6 +113,15 @@ impl Shard {
     #[inline]
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(self.config.borrow_mut().load())
+    }
+
+    /// The retries that a call may have.
+    #[inline]
+    pub(crate) fn attempts(&self, config: &Config) -> Attempts {
+        match self.limiter {
+            Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
+            None => Attempts::without_limiter(),
+        }
     }
 
     /// The number of the next request.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::random::Random;
 use super::read::{Options, read};
 use super::write::{Format, predict};
 use crate::proto::tensorflow::serving::{PredictRequest, PredictResponse};
@@ -14,21 +15,6 @@ use crate::tensor::{DataType, PartialShape};
 use crate::wire::Rope;
 
 const MAX: u64 = 1 << 20;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 16) % bound
-    }
-}
 
 /// The answer with these outputs as JSON, in one line.
 fn write(outputs: HashMap<String, TensorProto>, format: Format) -> String {
@@ -84,7 +70,7 @@ fn signature(inputs: &HashMap<String, TensorProto>, rank: usize) -> Arc<Signatur
 
 #[test]
 fn json_of_an_answer_is_read_and_written_the_same_for_every_dtype() {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(1);
     let values = |dtype: &DataType| !matches!(*dtype, DataType::RESOURCE | DataType::VARIANT);
     let dtypes: Vec<DataType> = DataType::all().filter(values).collect();
     assert_eq!(dtypes.len(), 31);

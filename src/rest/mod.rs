@@ -3,6 +3,8 @@
 mod identity_tests;
 pub mod json;
 pub mod openapi;
+#[cfg(test)]
+mod random;
 pub mod read;
 pub mod theirs;
 pub mod write;

@@ -46,21 +46,12 @@ impl Trial {
 
     /// A sidecar with this configuration, whose limits allow `limit_mib` of messages in flight.
     pub(crate) async fn with(name: &'static str, fake: FakeTfs, yaml: &str, limit_mib: u64) -> Self {
-        Self::started(name, fake, limit_mib, |upstream| Process::start(upstream, yaml)).await
-    }
-
-    async fn started(
-        name: &'static str,
-        fake: FakeTfs,
-        limit_mib: u64,
-        start: impl FnOnce(&str) -> Process,
-    ) -> Self {
         // Attacks take turns: each is measured on its own.
         static TURN: Mutex<()> = Mutex::const_new(());
         let turn = TURN.lock().await;
         // Some attackers open thousands of connections.
         rlimit::increase_nofile_limit(16 << 10).ok();
-        let sidecar = start(fake.addr());
+        let sidecar = Process::start(fake.addr(), yaml);
         sidecar.ready().await;
         // The first requests fill caches and start connections.
         work(&sidecar, Duration::from_millis(300)).await;
@@ -71,14 +62,8 @@ impl Trial {
 
     /// The same with a REST listener, which the honest client uses.
     pub(crate) async fn over_rest(name: &'static str) -> Self {
-        Self::over_rest_with(name, &[]).await
-    }
-
-    /// The same, with these environment variables.
-    pub(crate) async fn over_rest_with(name: &'static str, environment: &[(&str, &str)]) -> Self {
         let yaml = format!("rest_listen: 127.0.0.1:0\nlimits: {{max_inflight_bytes: {BYTES_MIB}MiB}}");
-        let start = |upstream: &str| Process::with_environment(upstream, &yaml, environment);
-        Self::started(name, FakeTfs::start([dense::model()]), BYTES_MIB, start).await
+        Self::with(name, FakeTfs::start([dense::model()]), &yaml, BYTES_MIB).await
     }
 
     /// Measures only after so long, when the limiter knows what calls take.

@@ -23,7 +23,6 @@ use crate::pipeline::report::Place;
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::trace::RequestTrace;
 use crate::pipeline::{Answer, RequestContext, Shard, forward, run};
-use crate::retry::policy::Attempts;
 use crate::telemetry::events::{RequestId, X_REQUEST_ID};
 use crate::telemetry::metrics::{Door, OutcomeLabel};
 use crate::transport::body::BodyReader;
@@ -233,10 +232,6 @@ impl<'a> Call<'a> {
         metrics: &'a mut RequestMetrics,
     ) -> RequestContext<'a> {
         let Self { shard, config, share, responder, deadline, .. } = *self;
-        let attempts = match shard.limiter {
-            Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
-            None => Attempts::without_limiter(),
-        };
         RequestContext {
             shard,
             config,
@@ -246,7 +241,7 @@ impl<'a> Call<'a> {
             ticket,
             progress: &responder.progress,
             metrics,
-            attempts,
+            attempts: shard.attempts(config),
             head: call_head(shard, head),
             text: None,
             refusal: None,

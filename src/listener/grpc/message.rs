@@ -10,7 +10,7 @@ use crate::config::Limits;
 use crate::fault::Fault;
 use crate::limiter::admission::Ticket;
 use crate::listener::arrival::{Arriving, arrive};
-use crate::listener::inflate::{Source, check, inflate};
+use crate::listener::inflate::{Slices, Source, check, inflate};
 use crate::pipeline::RequestMessage;
 use crate::pipeline::offload::Offload;
 use crate::transport::body::BodyReader;
@@ -92,8 +92,10 @@ async fn decompress(
 ) -> Result<Rope, Stop> {
     let source = Source::new(payload);
     match headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
-        Some(b"gzip") => Ok(inflate(GzDecoder::new(source), limit, offload, ticket).await?),
-        Some(b"deflate") => Ok(inflate(ZlibDecoder::new(source), limit, offload, ticket).await?),
+        Some(b"gzip") => Ok(inflate(GzDecoder::new(source), Slices::Heap, limit, offload, ticket).await?),
+        Some(b"deflate") => {
+            Ok(inflate(ZlibDecoder::new(source), Slices::Heap, limit, offload, ticket).await?)
+        }
         None | Some(b"identity") => {
             let problem = "the message is compressed, but grpc-encoding is not set";
             Err(Fault::malformed(problem).into())

@@ -13,13 +13,17 @@ use crate::config::Limits;
 use crate::fault::{Fault, Theirs};
 use crate::limiter::admission::Ticket;
 use crate::listener::arrival::{Arriving, arrive};
-use crate::listener::inflate::{Source, check, inflate};
+use crate::listener::inflate::{Slices, Source, check, inflate};
+use crate::listener::pages::{Buffer, LARGE};
+use crate::listener::rest::zstd;
 use crate::pipeline::offload::Offload;
 use crate::repair::{Problem, Reason};
 use crate::wire::Rope;
 
 /// Allocated for a length that is only announced.
 const MAX_AHEAD: usize = 1 << 20;
+/// White space that is looked at before JSON.
+const MAX_SPACE: usize = 1 << 10;
 /// Chunks that are read before other requests get their turn.
 const CHUNKS_A_TURN: u32 = 64;
 
@@ -51,8 +55,13 @@ pub(super) async fn read(
     let limit = limits.max_message_bytes;
     let announced = body.size_hint().exact();
     check(announced.unwrap_or(0), limit)?;
+    if let Some(size) = announced.filter(|size| *size > limits.max_inflight_bytes) {
+        // It could never be charged for.
+        let (limit, setting) = (limits.max_inflight_bytes, "limits.max_inflight_bytes");
+        return Err(Fault::TooLarge { size, limit, setting }.into());
+    }
     let announced = announced.map_or(0, |length| length as usize);
-    let buffer = Vec::with_capacity(announced.min(MAX_AHEAD));
+    let buffer = Buffer::heap(announced.min(MAX_AHEAD));
     let mut reading = Reading { body, announced, pieces: Rope::new(), buffer, limit };
     arrive(&mut reading, limits, ticket).await?;
     let body = reading.finish();
@@ -71,7 +80,7 @@ struct Reading {
     announced: usize,
     /// What came before, of a body whose length is not announced.
     pieces: Rope,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     limit: usize,
 }
 
@@ -111,19 +120,24 @@ impl Reading {
         }
         if self.announced > 0 {
             // Growing copies what came, so it happens once, when that is little.
-            let wanted = self.announced.max(length);
-            self.buffer.reserve_exact(wanted - self.buffer.len());
+            let mut larger = Buffer::with_capacity(self.announced.max(length));
+            let first = std::mem::replace(&mut self.buffer, Buffer::heap(0)).into_bytes();
+            larger.extend_from_slice(&first);
+            self.buffer = larger;
         } else if length > MAX_AHEAD {
             // A buffer that grows leaves as much behind as it has.
-            let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(MAX_AHEAD.max(more)));
-            self.pieces.push(full.into());
-        } else {
-            self.buffer.reserve(more);
+            let size = MAX_AHEAD.max(more);
+            let large = self.pieces.len() + length > LARGE;
+            let next = if large { Buffer::pages(size) } else { Buffer::heap(size) };
+            let full = std::mem::replace(&mut self.buffer, next);
+            self.pieces.push(full.into_bytes());
+        } else if let Buffer::Heap(bytes) = &mut self.buffer {
+            bytes.reserve(more);
         }
     }
 
     fn finish(mut self) -> Bytes {
-        self.pieces.push(self.buffer.into());
+        self.pieces.push(self.buffer.into_bytes());
         joined(self.pieces)
     }
 }
@@ -142,7 +156,9 @@ enum Encoding {
 /// # Errors
 /// The body is compressed more than once, or in an unknown way.
 fn encoding(headers: &HeaderMap, body: &[u8]) -> Result<Encoding, Fault> {
-    let is_json = body.trim_ascii_start().first() == Some(&b'{');
+    // Not a whole body of white space, which would hold up this thread.
+    let start = &body[..body.len().min(MAX_SPACE)];
+    let is_json = start.trim_ascii_start().first() == Some(&b'{');
     let mut found = Encoding::Identity;
     let values = headers.get_all(header::CONTENT_ENCODING).iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -189,15 +205,19 @@ async fn decompressed(
     offload: &Offload,
     ticket: &mut Ticket,
 ) -> Result<Bytes, Fault> {
+    let header = body.slice(..body.len().min(zstd::HEADER));
     let source = Source::new(Rope::from(body));
     let plain = match encoding {
-        Encoding::Gzip => inflate(MultiGzDecoder::new(source), limit, offload, ticket).await?,
+        Encoding::Gzip => inflate(MultiGzDecoder::new(source), Slices::Pages, limit, offload, ticket).await?,
         Encoding::Zstd => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(source)
-                .map_err(|error| Fault::malformed(format!("the body cannot be decompressed: {error}")))?;
-            inflate(decoder, limit, offload, ticket).await?
+            let window = zstd::window(&header)?;
+            ticket.reserve(window)?;
+            let plain =
+                inflate(zstd::decoder(source, window)?, Slices::Pages, limit, offload, ticket).await?;
+            ticket.release(window);
+            plain
         }
-        _ => inflate(ZlibDecoder::new(source), limit, offload, ticket).await?,
+        _ => inflate(ZlibDecoder::new(source), Slices::Pages, limit, offload, ticket).await?,
     };
     Ok(joined(plain))
 }
@@ -207,9 +227,9 @@ fn joined(plain: Rope) -> Bytes {
     if plain.segments().len() < 2 {
         return plain.to_bytes();
     }
-    let mut all = Vec::with_capacity(plain.len());
+    let mut all = Buffer::with_capacity(plain.len());
     for piece in plain.into_segments() {
         all.extend_from_slice(&piece);
     }
-    all.into()
+    all.into_bytes()
 }

@@ -29,7 +29,6 @@ use crate::pipeline::report::Place;
 use crate::pipeline::request_metrics::RequestMetrics;
 use crate::pipeline::trace::RequestTrace;
 use crate::pipeline::{Progress, RequestContext, forward};
-use crate::retry::policy::Attempts;
 use crate::telemetry::events::{RequestId, X_REQUEST_ID};
 use crate::telemetry::metrics::{Door, Method as Rpc};
 use crate::transport::deadline::{Deadline, GRPC_TIMEOUT};
@@ -298,10 +297,6 @@ impl<'a> Call<'a> {
         metrics: &'a mut RequestMetrics,
     ) -> RequestContext<'a> {
         let Self { client, config, deadline, progress } = self;
-        let attempts = match client.shard.limiter {
-            Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
-            None => Attempts::without_limiter(),
-        };
         let metadata = metadata(config, &head.headers);
         let head = CallHead::new(client.shard.pool.target(), Some(PathAndQuery::from_static(path)), metadata);
         RequestContext {
@@ -313,7 +308,7 @@ impl<'a> Call<'a> {
             ticket,
             progress,
             metrics,
-            attempts,
+            attempts: client.shard.attempts(config),
             head,
             text: None,
             refusal: None,

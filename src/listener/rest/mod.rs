@@ -10,6 +10,7 @@ mod openapi;
 mod pass;
 mod respond;
 mod url;
+mod zstd;
 
 use std::cell::Cell;
 use std::pin::pin;

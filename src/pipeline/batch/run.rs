@@ -21,7 +21,6 @@ use crate::config::{AccessLog, Config};
 use crate::explain::overload;
 use crate::fault::{Fault, GRPC_MESSAGE, percent_decode};
 use crate::limiter::Order;
-use crate::retry::policy::Attempts;
 use crate::runs::{
     Brings, Check, Common, Member, Outcome, Place, Refused, Reserved, Rows, RunHandle, Running, Runs,
 };
@@ -118,10 +117,6 @@ pub(super) fn own_context<'a>(
     progress: &'a Progress,
     metrics: &'a mut RequestMetrics,
 ) -> RequestContext<'a> {
-    let attempts = match shard.limiter {
-        Some(_) => Attempts::with_limiter().retry_lost(config.retry_lost),
-        None => Attempts::without_limiter(),
-    };
     RequestContext {
         shard,
         config,
@@ -131,7 +126,7 @@ pub(super) fn own_context<'a>(
         ticket: shard.own.memory(),
         progress,
         metrics,
-        attempts,
+        attempts: shard.attempts(config),
         head: CallHead::default(),
         text: None,
         refusal: None,

@@ -24,6 +24,32 @@ pub(super) const fn eight(number: u32) -> u64 {
     tens | (pairs - tens * 10) << 8
 }
 
+/// The same of 16 numbers, which takes a quarter of the time: all steps are on lanes of 16 bits.
+#[inline]
+pub(super) fn sixteen_times_eight(numbers: [u32; 16]) -> [u64; 16] {
+    let mut halves = [0_u16; 32];
+    for (halves, number) in halves.as_chunks_mut::<2>().0.iter_mut().zip(numbers) {
+        // Exact below 10^8.
+        let high = ((u64::from(number) * 3_518_437_209) >> 45) as u32;
+        *halves = [high as u16, (number - high * 10_000) as u16];
+    }
+    let mut pairs = [0_u16; 64];
+    for (pairs, half) in pairs.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
+        let high = ((u32::from(half) * 5243) >> 16) as u16 >> 3;
+        *pairs = [high, half - high * 100];
+    }
+    let digits = pairs.map(|pair| {
+        let tens = (pair * 103) >> 10;
+        tens | (pair - tens * 10) << 8
+    });
+    let mut eights = [0; 16];
+    for (eight, digits) in eights.iter_mut().zip(digits.as_chunks::<4>().0) {
+        let [a, b, c, d] = digits.map(u64::from);
+        *eight = a | b << 16 | c << 32 | d << 48;
+    }
+    eights
+}
+
 /// `0` in every byte.
 pub(super) const ZEROS: u64 = 0x3030_3030_3030_3030;
 

@@ -1,4 +1,5 @@
 //! Answers of TF Serving, which are gRPC messages, as the JSON of its REST API.
+#![allow(clippy::inline_always, reason = "calls within the loop over numbers slow it down")]
 mod digits;
 mod double;
 mod error;
@@ -6,6 +7,7 @@ mod float;
 mod layout;
 mod models;
 mod out;
+mod place;
 mod powers;
 mod predict;
 mod proto;

@@ -2,26 +2,7 @@
 use super::digits::ROOM;
 use super::float::Small;
 use super::{double, float};
-
-/// An xorshift generator.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 16) % bound
-    }
-}
+use crate::rest::random::Random;
 
 /// `%.{precision}g` of the digits and the exponent that `{:.N$e}` prints, with TF Serving's `.0`.
 fn laid_out(scientific: &str, precision: i32) -> String {

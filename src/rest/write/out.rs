@@ -1,10 +1,11 @@
 //! The text that is written: one buffer, made once as large as it will probably be.
 use super::Refusal;
 use super::digits::ROOM;
+use super::float;
 use super::layout::Separator;
 
 /// So many numbers are written before the room for them is looked at again.
-const BLOCK: usize = 16;
+const BLOCK: usize = float::BLOCK;
 /// The room for a block of numbers and separators, which is kept free behind the text.
 const SLACK: usize = BLOCK * 2 * ROOM;
 
@@ -76,25 +77,49 @@ impl Out {
         between: &Separator,
         write: impl Fn(T, &mut [u8; ROOM]) -> usize,
     ) -> Result<(), Refusal> {
-        let Separator::Short { bytes: separator, length: separator_length } = between else {
-            let mut numbers = numbers.iter();
-            return numbers.try_for_each(|number| self.number(between, &|to| write(*number, to)));
-        };
         for block in numbers.chunks(BLOCK) {
-            let room = self.room(SLACK)?;
-            let mut at = 0;
-            for number in block {
-                let Some(slot) = room.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<{ 2 * ROOM }>) else {
-                    break;
-                };
-                let Some(digits) = slot.first_chunk_mut() else { break };
-                // The mask changes nothing: no number takes all of its room.
-                let length = write(*number, digits) & (ROOM - 1);
-                slot[length..length + ROOM].copy_from_slice(separator);
-                at += length + separator_length;
-            }
-            self.at += at;
+            self.block(block.len(), between, |at, to| block.get(at).map_or(0, |number| write(*number, to)))?;
         }
+        Ok(())
+    }
+
+    /// The same for float32 in little-endian order.
+    pub(super) fn floats(&mut self, numbers: &[[u8; 4]], between: &Separator) -> Result<(), Refusal> {
+        for some in numbers.chunks(BLOCK) {
+            let mut values = [0.0; BLOCK];
+            for (value, bytes) in values.iter_mut().zip(some) {
+                *value = f32::from_le_bytes(*bytes);
+            }
+            let block = float::Block::new(values);
+            self.block(some.len(), between, |at, to| block.write(at, to))?;
+        }
+        Ok(())
+    }
+
+    /// Writes `count` numbers, at most [`BLOCK`].
+    #[inline(always)]
+    fn block(
+        &mut self,
+        count: usize,
+        between: &Separator,
+        write: impl Fn(usize, &mut [u8; ROOM]) -> usize,
+    ) -> Result<(), Refusal> {
+        let Separator::Short { bytes: separator, length: separator_length } = between else {
+            return (0..count).try_for_each(|number| self.number(between, &|to| write(number, to)));
+        };
+        let room = self.room(SLACK)?;
+        let mut at = 0;
+        for number in 0..count {
+            let Some(slot) = room.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<{ 2 * ROOM }>) else {
+                break;
+            };
+            let Some(digits) = slot.first_chunk_mut() else { break };
+            // The mask changes nothing: no number takes all of its room.
+            let length = write(number, digits) & (ROOM - 1);
+            slot[length..length + ROOM].copy_from_slice(separator);
+            at += length + separator_length;
+        }
+        self.at += at;
         Ok(())
     }
 

@@ -6,10 +6,10 @@ use prost::Message as _;
 use serde_json::Value;
 
 use super::golden_tests::meaning;
-use super::number_tests::Random;
 use super::{Format, predict};
 use crate::proto::tensorflow::serving::PredictResponse;
 use crate::proto::tensorflow::{TensorProto, TensorShapeProto, tensor_shape_proto::Dim};
+use crate::rest::random::Random;
 use crate::tensor::{Cast, DataType, Exactness};
 use crate::wire::Rope;
 

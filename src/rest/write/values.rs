@@ -107,7 +107,7 @@ impl<'a> Numbers<'a> {
     /// (`Tensor::FromProto`).
     pub(super) fn write(&mut self, out: &mut Out, count: usize, between: &Separator) -> Result<(), Refusal> {
         match self.kind {
-            Kind::Float => self.each(out, count, between, |b, to| float::write(f32::from_le_bytes(b), to)),
+            Kind::Float => self.each_of(out, count, between, Out::floats),
             Kind::Double => self.each(out, count, between, |b, to| double::write(f64::from_le_bytes(b), to)),
             Kind::Small(small) => {
                 self.each(out, count, between, |b, to| float::write_small(f32::from_le_bytes(b), small, to))
@@ -134,15 +134,26 @@ impl<'a> Numbers<'a> {
         between: &Separator,
         write: impl Fn([u8; N], &mut [u8; ROOM]) -> usize,
     ) -> Result<(), Refusal> {
+        self.each_of(out, count, between, |out, numbers, between| out.numbers(numbers, between, &write))
+    }
+
+    #[inline]
+    fn each_of<const N: usize>(
+        &mut self,
+        out: &mut Out,
+        count: usize,
+        between: &Separator,
+        write: impl Fn(&mut Out, &[[u8; N]], &Separator) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let numbers = self.bytes.as_chunks::<N>().0;
         let numbers = numbers.get(..self.sent).unwrap_or(numbers);
         let next = numbers.get(self.at..).unwrap_or_default();
         let next = next.get(..count).unwrap_or(next);
-        out.numbers(next, between, &write)?;
+        write(out, next, between)?;
         let last = numbers.get(self.sent - self.lanes..).unwrap_or_default();
         for at in self.at + next.len()..self.at + count {
             let number = last.get(at % self.lanes).copied().unwrap_or([0; N]);
-            out.number(between, &|to: &mut [u8; ROOM]| write(number, to))?;
+            write(out, &[number], between)?;
         }
         self.at += count;
         out.drop_separator(between);

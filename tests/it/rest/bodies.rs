@@ -20,6 +20,12 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn deflate(body: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
 fn right(answer: Answer) {
     assert_eq!(answer.ok().json(), serde_json::json!({"predictions": [[1.5, 2.5, 3.5]]}));
 }
@@ -42,10 +48,8 @@ async fn a_body_may_arrive_byte_by_byte_or_in_chunks() {
 #[tokio::test]
 async fn compressed_bodies_are_read() {
     let setup = serve(echo(FLOAT, &[-1, 3])).await;
-    let mut deflate = ZlibEncoder::new(Vec::new(), Compression::best());
-    deflate.write_all(BODY).unwrap();
     let zstd = ruzstd::encoding::compress_to_vec(BODY, ruzstd::encoding::CompressionLevel::Fastest);
-    for (coding, body) in [("gzip", gzip(BODY)), ("deflate", deflate.finish().unwrap()), ("zstd", zstd)] {
+    for (coding, body) in [("gzip", gzip(BODY)), ("deflate", deflate(BODY)), ("zstd", zstd)] {
         right(Ask::post(&path(), &body).header("content-encoding", coding).send(&setup.sidecar.rest).await);
         let pieces: Vec<&[u8]> = body.chunks(3).collect();
         right(
@@ -93,13 +97,50 @@ async fn a_body_above_the_limit_is_refused_before_it_arrives() {
     let answer = Ask::chunked(&path(), &[&spaces[..]; 11]).send(&setup.sidecar.rest).await;
     assert_eq!(answer.status, 413, "{}", answer.text());
     // A few bytes that become many.
-    let bomb = gzip(&vec![b' '; 50_000_000]);
-    for body in [&bomb[..], &gzip(&[b' '; 10_001])] {
-        let answer =
-            Ask::post(&path(), body).header("content-encoding", "gzip").send(&setup.sidecar.rest).await;
-        assert_eq!(answer.status, 413, "{}", answer.text());
+    for spaces in [vec![b' '; 50_000_000], vec![b' '; 10_001]] {
+        let zstd = ruzstd::encoding::CompressionLevel::Fastest;
+        let zstd = ruzstd::encoding::compress_to_vec(&spaces[..], zstd);
+        for (coding, body) in [("gzip", gzip(&spaces)), ("deflate", deflate(&spaces)), ("zstd", zstd)] {
+            let ask = Ask::post(&path(), body).header("content-encoding", coding);
+            let answer = ask.send(&setup.sidecar.rest).await;
+            assert_eq!(answer.status, 413, "{coding}: {}", answer.text());
+        }
     }
     right(predict(&setup, std::str::from_utf8(BODY).unwrap()).await);
+    setup.sidecar.stop().await;
+}
+
+/// No request could ever hold so much, however much is announced and however little is sent.
+#[tokio::test]
+async fn a_body_beyond_the_bytes_in_flight_is_refused_before_it_arrives() {
+    let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| config.limits.max_inflight_bytes = 10_000).await;
+    let mut http = Http::connect(&setup.sidecar.rest).await;
+    let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: 10001\r\n\r\n", path());
+    http.send(head.as_bytes()).await;
+    let answer = http.answer().await;
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert!(answer.error().contains("limits.max_inflight_bytes"), "{}", answer.text());
+    right(predict(&setup, std::str::from_utf8(BODY).unwrap()).await);
+    setup.sidecar.stop().await;
+}
+
+/// What is decompressed is charged when it leaves the window: a few bytes could fill a large one.
+#[tokio::test]
+async fn a_window_of_zstd_beyond_eight_megabytes_is_refused() {
+    let setup = serve(echo(FLOAT, &[-1, 3])).await;
+    let frame = |window: u8| {
+        // Not a single segment; a raw block, the last one.
+        let block = (BODY.len() as u32) << 3 | 1;
+        [&[0x28, 0xb5, 0x2f, 0xfd, 0, window << 3][..], &block.to_le_bytes()[..3], BODY].concat()
+    };
+    let send = async |window: u8| {
+        let ask = Ask::post(&path(), frame(window)).header("content-encoding", "zstd");
+        ask.send(&setup.sidecar.rest).await
+    };
+    right(send(13).await);
+    let answer = send(14).await;
+    let text = answer.refused()[0]["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("the body needs a zstd window of 16777216 bytes (limit 8388608)"), "{text}");
     setup.sidecar.stop().await;
 }
 

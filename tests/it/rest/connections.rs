@@ -10,8 +10,6 @@ use crate::support::requests::PREDICT;
 use crate::support::rest::Http;
 use crate::support::within;
 
-const BODY: &str = r#"{"instances": [[1, 2, 3]]}"#;
-
 fn row(number: u32) -> Ask {
     Ask::predict(&name(), format!(r#"{{"instances": [[{number}, 2, 3]]}}"#))
 }
@@ -170,41 +168,6 @@ async fn too_many_requests_in_flight_are_answered_429() {
     setup.sidecar.stop().await;
 }
 
-/// Long before its deadline of 30 seconds.
-#[tokio::test]
-async fn a_client_that_leaves_cancels_its_request() {
-    let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| config.limits.max_inflight_requests = 1).await;
-    let chunked = Ask::chunked(&format!("/v1/models/{}:predict", name()), &[BODY.as_bytes()]);
-    for (number, request) in [row(1), chunked].into_iter().enumerate() {
-        let _gate = setup.fake.hold(PREDICT, 1);
-        let calls = setup.fake.count(PREDICT);
-        let mut held = Http::connect(&setup.sidecar.rest).await;
-        held.send(&request.bytes()).await;
-        setup.fake.called(PREDICT, calls + 1).await;
-        drop(held);
-        let cancelled = [("code", "CANCELLED"), ("door", "rest")];
-        let count = number as f64 + 1.0;
-        within("a cancelled request", async {
-            while metric(&setup, "requests_total", &cancelled).await < count {}
-        })
-        .await;
-        assert_eq!(first(row(2).send(&setup.sidecar.rest).await), 2.0);
-    }
-    setup.sidecar.stop().await;
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_within_its_body_is_gone_at_once() {
-    let setup = serve(echo(FLOAT, &[-1, 3])).await;
-    let bytes = row(1).bytes();
-    let mut http = Http::connect(&setup.sidecar.rest).await;
-    http.send(&bytes[..bytes.len() - 1]).await;
-    tokio::io::AsyncWriteExt::shutdown(&mut http.socket).await.unwrap();
-    http.closes().await;
-    assert_eq!(setup.fake.count(PREDICT), 0);
-    setup.sidecar.stop().await;
-}
-
 #[tokio::test]
 async fn connections_of_both_listeners_are_counted_together() {
     let setup = serve_with(echo(FLOAT, &[-1, 3]), |config| config.limits.max_connections = 3).await;
@@ -250,42 +213,5 @@ async fn a_drain_finishes_requests_and_closes_connections() {
     assert_eq!(first(answer), 7.0);
     held.closes().await;
     assert_eq!(drained.await.unwrap().status, 200);
-    setup.sidecar.stop().await;
-}
-
-#[tokio::test]
-async fn a_client_may_close_its_half_behind_its_request() {
-    let setup = serve(echo(FLOAT, &[-1, 3])).await;
-    let mut http = Http::connect(&setup.sidecar.rest).await;
-    http.send(&Ask::predict(&name(), BODY).bytes()).await;
-    tokio::io::AsyncWriteExt::shutdown(&mut http.socket).await.unwrap();
-    assert_eq!(first(http.answer().await), 1.0);
-    http.closes().await;
-    setup.sidecar.stop().await;
-}
-
-/// It reads an interim response, which clients skip, and then its answer, also a large one.
-#[tokio::test]
-async fn a_client_that_has_closed_its_half_is_waited_for() {
-    let setup = serve(echo(FLOAT, &[-1, 3])).await;
-    let many = format!(r#"{{"instances": [{}[7, 2, 3]]}}"#, "[7, 2, 3], ".repeat(200_000));
-    for body in [BODY.to_owned(), many] {
-        let gate = setup.fake.hold(PREDICT, 1);
-        let calls = setup.fake.count(PREDICT);
-        let mut http = Http::connect(&setup.sidecar.rest).await;
-        http.send(&Ask::predict(&name(), &body).bytes()).await;
-        setup.fake.called(PREDICT, calls + 1).await;
-        tokio::io::AsyncWriteExt::shutdown(&mut http.socket).await.unwrap();
-        assert_eq!(http.head().await.status, 100);
-        gate.open();
-        let answer = http.answer().await.ok();
-        assert_eq!(answer.json()["predictions"].as_array().unwrap().len(), body.matches("2, 3").count());
-        http.closes().await;
-    }
-    // What needs no body, too.
-    let mut http = Http::connect(&setup.sidecar.rest).await;
-    http.send(&Ask::get("/v1/openapi.json").bytes()).await;
-    tokio::io::AsyncWriteExt::shutdown(&mut http.socket).await.unwrap();
-    http.answer().await.ok();
     setup.sidecar.stop().await;
 }

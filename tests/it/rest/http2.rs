@@ -45,8 +45,17 @@ async fn http2_is_served_with_prior_knowledge() {
     setup.sidecar.stop().await;
 }
 
-fn fixture(name: &str) -> PathBuf {
+pub(super) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+}
+
+/// A client that trusts the certificate of the tests and offers these protocols.
+pub(super) fn client_tls(offered: &[&str]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(fixture("ca.pem")).unwrap()).unwrap();
+    let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+    tls
 }
 
 #[tokio::test]
@@ -62,10 +71,7 @@ async fn clients_choose_the_protocol_under_tls() {
     for (offered, chosen) in
         [(&["http/1.1"][..], Some("http/1.1")), (&["h2", "http/1.1"], Some("h2")), (&[], None)]
     {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(fixture("ca.pem")).unwrap()).unwrap();
-        let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        tls.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let tls = client_tls(offered);
         let socket = TcpStream::connect(&sidecar.rest).await.unwrap();
         let server = ServerName::try_from("localhost").unwrap();
         let socket = TlsConnector::from(Arc::new(tls)).connect(server, socket).await.unwrap();

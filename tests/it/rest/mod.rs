@@ -3,6 +3,7 @@ mod answers;
 mod bodies;
 mod connections;
 mod examples;
+mod half_close;
 mod hostile;
 mod http2;
 mod memory;

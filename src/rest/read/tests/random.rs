@@ -2,55 +2,40 @@
 use std::time::{Duration, Instant};
 
 use super::support::{OPTIONS, read_for, tensors};
+use crate::rest::random::Random;
 use crate::rest::read::Kind;
 use crate::tensor::{Cast, DataType, Exactness};
 
-/// An xorshift generator.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 16) % bound
-    }
-
-    /// A number as somebody may write it.
-    fn number(&mut self) -> String {
-        let sign = if self.below(2) == 0 { "-" } else { "" };
-        if self.below(8) == 0 {
-            // Halfway between two float32s, or so close to it that a double is halfway.
-            let odd = (1 << 24) + 2 * self.below(1 << 23);
-            return match self.below(3) {
-                0 => format!("{sign}{}", odd + 1),
-                1 => format!("{sign}{}.00000000001", odd + 1),
-                _ => format!("{sign}{odd}.99999999999"),
-            };
-        }
-        let digits = |random: &mut Self, most: u64| -> String {
-            (0..=random.below(most)).map(|_| char::from(b'0' + random.below(10) as u8)).collect()
+/// A number as somebody may write it.
+fn number(random: &mut Random) -> String {
+    let sign = if random.below(2) == 0 { "-" } else { "" };
+    if random.below(8) == 0 {
+        // Halfway between two float32s, or so close to it that a double is halfway.
+        let odd = (1 << 24) + 2 * random.below(1 << 23);
+        return match random.below(3) {
+            0 => format!("{sign}{}", odd + 1),
+            1 => format!("{sign}{}.00000000001", odd + 1),
+            _ => format!("{sign}{odd}.99999999999"),
         };
-        let whole = match self.below(3) {
-            0 => "0".to_owned(),
-            _ => format!(
-                "{}{}",
-                1 + self.below(9),
-                if self.below(2) == 0 { String::new() } else { digits(self, 20) }
-            ),
-        };
-        let fraction = if self.below(3) == 0 { String::new() } else { format!(".{}", digits(self, 24)) };
-        let exponent = match self.below(4) {
-            0 => format!("e{}", self.below(40) as i64 - 30),
-            1 => format!("E-{}", self.below(50)),
-            _ => String::new(),
-        };
-        format!("{sign}{whole}{fraction}{exponent}")
     }
+    let digits = |random: &mut Random, most: u64| -> String {
+        (0..=random.below(most)).map(|_| char::from(b'0' + random.below(10) as u8)).collect()
+    };
+    let whole = match random.below(3) {
+        0 => "0".to_owned(),
+        _ => format!(
+            "{}{}",
+            1 + random.below(9),
+            if random.below(2) == 0 { String::new() } else { digits(random, 20) }
+        ),
+    };
+    let fraction = if random.below(3) == 0 { String::new() } else { format!(".{}", digits(random, 24)) };
+    let exponent = match random.below(4) {
+        0 => format!("e{}", random.below(40) as i64 - 30),
+        1 => format!("E-{}", random.below(50)),
+        _ => String::new(),
+    };
+    format!("{sign}{whole}{fraction}{exponent}")
 }
 
 fn list(numbers: &[String], shape: &[usize], random: &mut Random) -> String {
@@ -76,10 +61,10 @@ fn read_numbers(dtype: &str, numbers: &[String], shape: &[usize], random: &mut R
 
 #[test]
 fn random_numbers_are_the_nearest_of_the_dtype() {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     for _ in 0..2_000 {
         let shape: Vec<usize> = (0..=random.below(3)).map(|_| 1 + random.below(4) as usize).collect();
-        let numbers: Vec<String> = (0..shape.iter().product()).map(|_| random.number()).collect();
+        let numbers: Vec<String> = (0..shape.iter().product()).map(|_| number(&mut random)).collect();
         let integer = |text: &str| !text.contains(['.', 'e', 'E']);
         let single = read_numbers("float", &numbers, &shape, &mut random);
         let double = read_numbers("double", &numbers, &shape, &mut random);
@@ -106,7 +91,7 @@ fn narrow_floats_are_rounded_once() {
         "float8_e5m2fnuz",
         "float4_e2m1fn",
     ];
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     for name in narrow {
         let dtype = DataType::parse(name).unwrap();
         let size = dtype.size().unwrap();
@@ -156,7 +141,7 @@ fn narrow_floats_are_rounded_once() {
 
 #[test]
 fn integers_are_exact_to_the_ends_of_their_range() {
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     for (name, min, max) in [
         ("int8", -128_i128, 127_i128),
         ("uint8", 0, 255),
@@ -203,7 +188,7 @@ fn a_body_cut_anywhere_is_an_error() {
         assert!(findings.iter().any(|finding| finding.kind == Kind::Syntax), "{}", &body[..end]);
     }
     // Any byte anywhere: no panic.
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     for _ in 0..20_000 {
         let mut bytes = body.as_bytes().to_vec();
         for _ in 0..=random.below(3) {
