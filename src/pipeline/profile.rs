@@ -194,17 +194,22 @@ fn is_within(features: &[FeatureProfile], sample: &Sample) -> bool {
 }
 
 impl Compared {
-    /// Looks at the answer if it is one of the share that is looked at, and is here already. What
-    /// is found is added to its metadata.
-    pub(super) fn look_at(
+    /// Looks at the answer if it is one of the share that is looked at. What is found is added to
+    /// its metadata.
+    ///
+    /// # Errors
+    /// The answer could not be read to its end.
+    pub(super) async fn look_at(
         self,
-        cx: &RequestContext<'_>,
-        answer: &Answer,
+        cx: &mut RequestContext<'_>,
+        answer: &mut Answer,
         verdict: &Verdict,
         metadata: &mut Option<HeaderMap>,
-    ) {
-        let Some((watched, request)) = self.answer else { return };
-        let Some(message) = answer.message() else { return };
+    ) -> Result<(), Fault> {
+        let Some((watched, request)) = self.answer else { return Ok(()) };
+        // Boxed: a rare path need not size the task of every request.
+        Box::pin(answer.gather(&mut cx.ticket)).await?;
+        let Some(message) = answer.message() else { return Ok(()) };
         let found = watched.answers.look(request, &message, &mut cx.shard.sample.borrow_mut());
         let now = SystemTime::now();
         for (output, finding) in found {
@@ -219,6 +224,7 @@ impl Compared {
                 append_warning(metadata.get_or_insert_default(), text);
             }
         }
+        Ok(())
     }
 }
 

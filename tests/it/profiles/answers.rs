@@ -36,6 +36,38 @@ async fn an_answer_that_is_nan_is_found_and_passed_on() {
     setup.stop().await;
 }
 
+/// Larger than a frame of HTTP/2, so that it comes in several pieces.
+#[tokio::test]
+async fn an_answer_in_many_pieces_is_looked_at_and_passed_on_as_it_is_up_to_a_mebibyte() {
+    let setup = Profiled::new("pieces", "profile_check: {answers: 1}").await;
+    let mut random = Random::new(12);
+    for (values, found) in [(40_000, 1), (262_000, 1), (263_000, 0)] {
+        let mut large = vec![0.5; values];
+        // Values at equal distances are looked at.
+        large[values / 2..].fill(f32::NAN);
+        let outputs = [("y".to_owned(), floats(&[values as i64], &large))].into();
+        let message = PredictResponse { model_spec: Some(spec(setup.model)), outputs }.encode_to_vec();
+        setup.fake.script(PREDICT, 1, Act::Message(message.clone().into()));
+        let reply = setup.send("a", &[scaled(&mut random)]).await.ok();
+        assert!(reply.message == message, "{values} values are passed on");
+        assert_eq!(warnings(&reply).len(), found, "{values} values");
+    }
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn the_joined_answer_of_a_request_that_is_split_is_looked_at() {
+    let setup =
+        Profiled::new("split", "profile_check: {answers: 1}, signatures: {serving_default: {rules: {split_oversize: on}, batching: {max_rows: 1}}}")
+            .await;
+    let mut random = Random::new(13);
+    setup.fake.script(PREDICT, 2, answer(setup.model, f32::NAN));
+    let reply = setup.send("a", &[scaled(&mut random), scaled(&mut random)]).await.ok();
+    assert_eq!(setup.fake.count(PREDICT), 2);
+    assert!(warnings(&reply).iter().any(|text| text.contains("ANSWER_NOT_FINITE")), "{reply:?}");
+    setup.stop().await;
+}
+
 #[tokio::test]
 async fn one_answer_to_different_requests_is_found_and_one_to_the_same_request_is_not() {
     let setup = Profiled::new("constant", "profile_check: {answers: 1}").await;

@@ -145,6 +145,45 @@ async fn with_refuse_a_client_is_refused_once_it_is_certain_and_served_as_soon_a
     setup.stop().await;
 }
 
+/// 255 times too small: all values are within the training data, so that one request does not show
+/// that the client was fixed.
+#[tokio::test]
+async fn with_refuse_a_client_without_values_outside_is_served_again_after_256_rows() {
+    let setup = Profiled::new("cleared", "profile_check: refuse").await;
+    let mut random = Random::new(14);
+    let small = |row: Vec<f64>| -> Vec<f64> { row.into_iter().map(|value| value / 255.0).collect() };
+    let mut refused = 0;
+    for _ in 0..40 {
+        let rows: Vec<Vec<f64>> = (0..16).map(|_| small(scaled(&mut random))).collect();
+        let reply = setup.send("small", &rows).await;
+        refused += u32::from(reply.code == 3 && reply.reason() == "SHIFTED");
+    }
+    assert!(refused > 0, "{}", setup.findings().await);
+    let mut codes = Vec::new();
+    for _ in 0..40 {
+        let rows: Vec<Vec<f64>> = (0..16).map(|_| scaled(&mut random)).collect();
+        codes.push(setup.send("small", &rows).await.code);
+    }
+    // The window in which it was fixed has rows of both kinds.
+    let served = codes.iter().position(|code| *code == 0).expect("it is served again");
+    assert!((8..=33).contains(&served), "{codes:?}");
+    assert!(codes[served..].iter().all(|code| *code == 0), "{codes:?}");
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn with_off_nothing_is_compared() {
+    let setup = Profiled::new("unwatched", "profile_check: off").await;
+    let mut random = Random::new(15);
+    for _ in 0..80 {
+        let reply = setup.send("a", &[raw(&scaled(&mut random))]).await.ok();
+        assert_eq!(reply.initial(WARNING), [""; 0]);
+    }
+    let page = setup.sidecar.page("/api/findings").await.body;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&page).unwrap(), json!({"signatures": []}));
+    setup.stop().await;
+}
+
 #[tokio::test]
 async fn in_mode_observe_and_in_dry_runs_nothing_is_refused() {
     let setup = Profiled::new("observed", "profile_check: refuse, mode: observe").await;
