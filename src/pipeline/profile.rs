@@ -194,6 +194,12 @@ fn is_within(features: &[FeatureProfile], sample: &Sample) -> bool {
 }
 
 impl Compared {
+    /// Whether the answer is one of the share that is looked at.
+    #[inline]
+    pub(super) fn looks_at_answer(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// Looks at the answer if it is one of the share that is looked at. What is found is added to
     /// its metadata.
     ///
@@ -207,8 +213,7 @@ impl Compared {
         metadata: &mut Option<HeaderMap>,
     ) -> Result<(), Fault> {
         let Some((watched, request)) = self.answer else { return Ok(()) };
-        // Boxed: a rare path need not size the task of every request.
-        Box::pin(answer.gather(&mut cx.ticket)).await?;
+        answer.gather(&mut cx.ticket).await?;
         let Some(message) = answer.message() else { return Ok(()) };
         let found = watched.answers.look(request, &message, &mut cx.shard.sample.borrow_mut());
         let now = SystemTime::now();
@@ -282,7 +287,11 @@ impl Told {
 impl Report {
     fn problem(self) -> Problem {
         match self.told {
-            None => Problem::new(self.reason, &self.input, self.text),
+            None => {
+                // A problem says its reason itself.
+                let text = self.text.strip_suffix(&format!(" ({})", self.reason)).unwrap_or(&self.text);
+                Problem::new(self.reason, &self.input, text.to_owned())
+            }
             Some(Told { value, of, more }) => {
                 let what = format!("{of}{}{more}", what(self.reason));
                 Problem { value: Some(value.into()), ..Problem::new(self.reason, &self.input, what) }
