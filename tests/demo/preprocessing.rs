@@ -1,5 +1,5 @@
 //! Two clients of the model at once, one of which does not scale its values: the sidecar names it,
-//! and mends its requests once that is declared.
+//! and fixes its requests once that is declared.
 use std::path::PathBuf;
 
 use prost::bytes::Bytes;
@@ -43,19 +43,19 @@ impl Profiled {
     /// configuration declares the transform. Returns what the sidecars say.
     ///
     /// # Errors
-    /// The wrong client is not named or not mended, or the right one is named or changed.
+    /// The wrong client is not named or not fixed, or the right one is named or changed.
     pub(crate) async fn send(self, sidecar: &TestSidecar, upstream: &str) -> Result<String, String> {
         let (number, text) = named(sidecar).await?;
-        let mended = self.mended(upstream).await?;
+        let fixed = self.fixed(upstream).await?;
         Ok(format!(
             "\nthe same model with a profile of its training data; two clients send {REQUESTS} requests each:\n\
              {RIGHT} scales them: no finding\n{WRONG} does not, and is named after {number} requests:\n  {text}\n\
-             {mended}",
+             {fixed}",
         ))
     }
 
     /// The same two clients after the operator has declared what is missing. One row a request.
-    async fn mended(&self, upstream: &str) -> Result<String, String> {
+    async fn fixed(&self, upstream: &str) -> Result<String, String> {
         let text = format!(
             "models: {{{MODEL}: {{profile: '{}', signatures: {{serving_default: {{inputs: {{{INPUT}: {{{DECLARED}}}}}}}}}}}}}",
             self.0.display()
@@ -65,7 +65,7 @@ impl Profiled {
         let sidecar = TestSidecar::start(Config { models: read.models, ..config(upstream, []) });
         sidecar.ready().await;
         let client = sidecar.client().await;
-        let (mut random, mut rights, mut mended) = (Random::new(3), 0, 0);
+        let (mut random, mut rights, mut fixed) = (Random::new(3), 0, 0);
         for _ in 0..REQUESTS {
             let row = scaled(&mut random);
             let expected = class(&row);
@@ -78,13 +78,13 @@ impl Profiled {
                 if dense::top(&probs).0 != expected || is_changed != (name == WRONG) {
                     return Err(format!("{name}: {:?} with {:?}", dense::top(&probs), reply.repairs()));
                 }
-                mended += usize::from(is_changed);
+                fixed += usize::from(is_changed);
             }
         }
         sidecar.stop().await;
         Ok(format!(
             "the operator declares `{DECLARED}`:\n\
-             {WRONG} gets the class of the scaled values {mended} of {REQUESTS} times (before: {rights}); \
+             {WRONG} gets the class of the scaled values {fixed} of {REQUESTS} times (before: {rights}); \
              no request of {RIGHT} is changed\n"
         ))
     }

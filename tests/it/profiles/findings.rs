@@ -117,7 +117,7 @@ async fn with_refuse_a_value_out_of_range_is_refused_and_only_its_client_is_told
     assert_eq!(setup.fake.count(PREDICT), 1, "neither was sent on");
     for path in ["/api/findings", "/api/repairs", "/api/fixes", "/metrics"] {
         let page = setup.sidecar.page(path).await.body;
-        assert!(!page.contains("8765"), "{path} shows a value: {page}");
+        assert!(!page.contains("8765.25"), "{path} shows a value: {page}");
     }
     assert_eq!(setup.counted("OUT_OF_RANGE", "a").await, 1.0);
     let labels = [("model", setup.model), ("reason", "OUT_OF_RANGE"), ("input", INPUT), ("client", "a")];
