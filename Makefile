@@ -82,7 +82,7 @@ chaos: ## kill, freeze and restart TF Serving for MINUTES (default 10) and check
 venv: # does nothing if it is up to date
 	tests/tfserving/setup.sh
 
-bench: ## measure scan, plan, repair and cast against memcpy; writes docs/benchmarks.md
+bench: ## measure scan, plan, repair and cast against memcpy, and what a profile costs; writes docs/benchmarks.md
 	benches/run.sh
 
 bench-rest: ## compare reading and writing JSON with sonic-rs and serde_json; writes a part of docs/benchmarks.md

@@ -1,16 +1,28 @@
 #!/usr/bin/env bash
-# Generates docs/benchmarks.md, or with `rest` only its part about JSON: times and allocations from `micro`, instructions
-# from callgrind if valgrind is installed.
+# Generates docs/benchmarks.md and the table of costs in docs/preprocessing.md: times and allocations from `micro` and
+# `profile`, instructions from callgrind if valgrind is installed. With `rest` only the part about JSON, with `profile`
+# only the table of costs.
 set -euo pipefail
 cd "$(dirname "$0")"
 cargo=${CARGO:-cargo}
 "$cargo" build --quiet --release --locked
-micro=$("$cargo" metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/tfs-sidecar-micro
+built=$("$cargo" metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release
+micro=$built/tfs-sidecar-micro
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+part=${1:-all}
+if [ "$part" != rest ]; then
+    page=../docs/preprocessing.md
+    "$built/profile" > "$work/costs"
+    sed -e '/^<!-- costs -->$/r '"$work/costs" -e '/^<!-- costs -->$/,/^<!-- end of costs -->$/{/^<!--/!d}' "$page" > "$work/page.md"
+    mv "$work/page.md" "$page"
+    echo "the costs in docs/preprocessing.md are written"
+    if [ "$part" = profile ]; then exit; fi
+fi
+
 report=../docs/benchmarks.md
-if [ "${1:-all}" = rest ]; then
+if [ "$part" = rest ]; then
     sed '/^## JSON$/,$d' "$report" > "$work/report.md"
 else
     # Instructions of a call: the cost of 20 more calls, which excludes startup and building the requests.

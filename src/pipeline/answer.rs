@@ -1,15 +1,21 @@
 //! What a listener gives back to its client: TF Serving's answer as it comes, or one made here.
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, response};
 use smallvec::{SmallVec, smallvec};
 
 use super::annotations::ResponseAnnotations;
 use super::operation::Operation;
 use super::repair_metadata::mark_dry_run;
-use crate::fault::{GRPC_MESSAGE, Theirs, percent_encode};
+use crate::fault::{Fault, GRPC_MESSAGE, Theirs, percent_encode};
+use crate::limiter::admission::Ticket;
 use crate::repair::Verdict;
 use crate::upstream::call::{First, Reply};
 use crate::wire::Rope;
+
+/// gRPC's prefix of a message.
+const PREFIX: usize = 5;
+/// Bytes of the largest message that is read to its end before it is passed on.
+const MAX_GATHERED: usize = 1 << 20;
 
 /// An answer that has begun.
 #[derive(Debug)]
@@ -51,7 +57,6 @@ impl Answer {
     /// The message of an answer that has come in full; `None` for one that is still to be read, is
     /// compressed, or is an error.
     pub(super) fn message(&self) -> Option<Rope> {
-        const PREFIX: usize = 5;
         let frames: Rope = match self {
             Self::Upstream { reply: Reply { first: First::Data(data), .. }, .. } => Rope::from(data.clone()),
             Self::Whole(WholeAnswer { frames, .. }) => frames.iter().cloned().collect(),
@@ -61,6 +66,32 @@ impl Answer {
         let [0, length @ ..] = <[u8; PREFIX]>::try_from(prefix).ok()? else { return None };
         let end = PREFIX.checked_add(u32::from_be_bytes(length) as usize)?;
         (end <= frames.len()).then(|| frames.slice(PREFIX..end))
+    }
+
+    /// Reads on until the message has come in full, so that [`Self::message`] has it. One that is
+    /// compressed, that is larger than [`MAX_GATHERED`] or for which there is no memory stays as it
+    /// is.
+    ///
+    /// # Errors
+    /// The connection or the stream failed.
+    pub(super) async fn gather(&mut self, ticket: &mut Ticket) -> Result<(), Fault> {
+        let Self::Upstream { reply: Reply { first: First::Data(data), body, .. }, .. } = self else {
+            return Ok(());
+        };
+        let Some([0, length @ ..]) = data.first_chunk::<PREFIX>() else { return Ok(()) };
+        let whole = (u32::from_be_bytes(*length) as usize).saturating_add(PREFIX);
+        if data.len() >= whole || whole > MAX_GATHERED || !ticket.try_reserve(whole as u64) {
+            return Ok(());
+        }
+        let mut joined = BytesMut::with_capacity(whole);
+        joined.extend_from_slice(data);
+        while joined.len() < whole
+            && let Some(more) = body.next().await?
+        {
+            joined.extend_from_slice(&more);
+        }
+        *data = joined.freeze();
+        Ok(())
     }
 
     /// Sets what is added to the answer.

@@ -194,17 +194,27 @@ fn is_within(features: &[FeatureProfile], sample: &Sample) -> bool {
 }
 
 impl Compared {
-    /// Looks at the answer if it is one of the share that is looked at, and is here already. What
-    /// is found is added to its metadata.
-    pub(super) fn look_at(
+    /// Whether the answer is one of the share that is looked at.
+    #[inline]
+    pub(super) fn looks_at_answer(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// Looks at the answer if it is one of the share that is looked at. What is found is added to
+    /// its metadata.
+    ///
+    /// # Errors
+    /// The answer could not be read to its end.
+    pub(super) async fn look_at(
         self,
-        cx: &RequestContext<'_>,
-        answer: &Answer,
+        cx: &mut RequestContext<'_>,
+        answer: &mut Answer,
         verdict: &Verdict,
         metadata: &mut Option<HeaderMap>,
-    ) {
-        let Some((watched, request)) = self.answer else { return };
-        let Some(message) = answer.message() else { return };
+    ) -> Result<(), Fault> {
+        let Some((watched, request)) = self.answer else { return Ok(()) };
+        answer.gather(&mut cx.ticket).await?;
+        let Some(message) = answer.message() else { return Ok(()) };
         let found = watched.answers.look(request, &message, &mut cx.shard.sample.borrow_mut());
         let now = SystemTime::now();
         for (output, finding) in found {
@@ -219,6 +229,7 @@ impl Compared {
                 append_warning(metadata.get_or_insert_default(), text);
             }
         }
+        Ok(())
     }
 }
 
@@ -276,7 +287,11 @@ impl Told {
 impl Report {
     fn problem(self) -> Problem {
         match self.told {
-            None => Problem::new(self.reason, &self.input, self.text),
+            None => {
+                // A problem says its reason itself.
+                let text = self.text.strip_suffix(&format!(" ({})", self.reason)).unwrap_or(&self.text);
+                Problem::new(self.reason, &self.input, text.to_owned())
+            }
             Some(Told { value, of, more }) => {
                 let what = format!("{of}{}{more}", what(self.reason));
                 Problem { value: Some(value.into()), ..Problem::new(self.reason, &self.input, what) }

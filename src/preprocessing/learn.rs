@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::callers::{lock, try_lock};
 use crate::profile::describe::TensorStats;
-use crate::profile::{Budget, By, Profile, Sample};
+use crate::profile::{Budget, By, MAX_TEXT_BYTES, Profile, Sample, TensorProfile};
 use crate::signature::{Signature, TensorInfo};
 use crate::tensor::DataType;
 use crate::wire::{InputView, Rope, values};
@@ -19,9 +19,8 @@ pub(crate) const MAX_REQUESTS: u64 = 10_000_000;
 const MAX_FEATURES: usize = 16_384;
 /// After this time, what was learned is dropped.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// Strings of one input of a request, and bytes of each.
+/// Strings of one input of a request.
 const MAX_TEXTS: usize = 64;
-const MAX_TEXT: usize = 256;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -95,11 +94,19 @@ impl Learning {
             }
             let Some(of) = stats.get_mut(&input.key) else { continue };
             if of.dtype() == DataType::STRING {
-                let texts = values::strings(message, &input.tensor, MAX_TEXTS, MAX_TEXT);
-                for text in &texts {
-                    of.add_text(text);
+                let lengths = values::string_lengths(message, &input.tensor, MAX_TEXTS);
+                let texts = if self.wanted.strings {
+                    values::strings(message, &input.tensor, MAX_TEXTS, MAX_TEXT_BYTES)
+                } else {
+                    Vec::new()
+                };
+                for (at, length) in lengths.iter().enumerate() {
+                    match texts.get(at) {
+                        Some(text) if text.len() == *length => of.add_text(text),
+                        _ => of.add_length(*length),
+                    }
                 }
-                rows = rows.max(texts.len());
+                rows = rows.max(lengths.len());
             } else if sample.read(message, &input.tensor, of.by(), of.features(), Budget::default()) {
                 of.add(0, &sample.values);
                 rows = rows.max(sample.rows);
@@ -136,17 +143,10 @@ impl Learning {
     /// `{"model", "signature", "requests", "wanted", "rows", "missed", "left_out", "done",
     /// "profile": text of the file, or null before the first request}`.
     pub(super) fn to_json(&self) -> Value {
-        let Wanted { model, signature, requests: wanted, strings } = &self.wanted;
+        let Wanted { model, signature, requests: wanted, .. } = &self.wanted;
         let (requests, rows) = (self.requests.load(Relaxed), self.rows.load(Relaxed));
-        let mut inputs = BTreeMap::new();
-        for (name, stats) in &mut *lock(&self.inputs) {
-            let mut profile = stats.profile();
-            if let Some(text) = profile.text.as_mut().filter(|_| !strings) {
-                text.values.clear();
-                text.complete = false;
-            }
-            inputs.insert(name.clone(), profile);
-        }
+        let inputs: BTreeMap<String, TensorProfile> =
+            lock(&self.inputs).iter_mut().map(|(name, stats)| (name.clone(), stats.profile())).collect();
         let profile = Profile {
             model: Some(model.clone()),
             signature: Some(signature.clone()),
@@ -201,6 +201,15 @@ impl super::Preprocessing {
     pub(crate) fn forget(&self) {
         self.learning.store(None);
         self.update_active();
+    }
+
+    /// Drops what was learned, or is being learned, since more than a day.
+    pub(crate) fn forget_old(&self, now: SystemTime) {
+        let is_old = |learning: &Arc<Learning>| learning.is_forgotten(now);
+        if self.learning.load().as_ref().is_some_and(is_old) {
+            self.learning.rcu(|learning| learning.as_ref().filter(|learning| !is_old(learning)).cloned());
+            self.update_active();
+        }
     }
 
     /// The profile that is being made, if it needs requests for this signature.

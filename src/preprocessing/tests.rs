@@ -91,3 +91,15 @@ fn another_profile_starts_anew_and_the_same_one_goes_on() {
     assert!(!all.is_active());
     assert_eq!(all.to_json(), json!({"signatures": []}));
 }
+
+#[test]
+fn what_was_learned_is_dropped_after_a_day() {
+    let all = Preprocessing::new(8);
+    let start = SystemTime::now();
+    let wanted = Wanted { model: "m".to_owned(), signature: "s".to_owned(), requests: 1, strings: true };
+    all.learn(wanted, start).unwrap();
+    all.forget_old(start + Duration::from_secs(23 * 3600));
+    assert!(all.learned().is_some() && all.learning("m", "s").is_some() && all.is_active());
+    all.forget_old(start + Duration::from_secs(25 * 3600));
+    assert!(all.learned().is_none() && all.learning("m", "s").is_none() && !all.is_active());
+}

@@ -90,3 +90,20 @@ impl Drift {
         Self { groups, worst, others }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_features_are_given_one_by_one_and_the_others_by_their_largest() {
+        // In no order: 0, 7, 14, 1, 8, ...
+        let drift = Drift::of(1, (0..20).map(|at| f64::from(at * 7 % 20)));
+        let indexes: Vec<f64> = drift.worst.iter().map(|(_, index)| *index).collect();
+        let expected: Vec<f64> = (4..20).rev().map(f64::from).collect();
+        assert_eq!((indexes, drift.others), (expected, 3.0));
+        assert!(drift.worst.iter().all(|(at, index)| (at * 7 % 20) as f64 == *index));
+        let few = Drift::of(1, [0.5, 0.75].into_iter());
+        assert_eq!((few.worst, few.others), (vec![(1, 0.75), (0, 0.5)], 0.0));
+    }
+}

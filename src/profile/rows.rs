@@ -79,8 +79,9 @@ impl Checks {
 /// Appends the findings about the strings of one request.
 pub fn texts<'a>(profile: &TextProfile, strings: impl Iterator<Item = &'a [u8]>, out: &mut Vec<Finding>) {
     // Good and Turing, as for numbers: a set in which many strings occurred once is not complete.
+    // Those that a schema allows and the data does not have, of share 0, did not occur at all.
     let once = 1.5 / profile.count.max(1) as f64;
-    let singles = profile.values.iter().filter(|(_, share)| *share <= once).count();
+    let singles = profile.values.iter().filter(|(_, share)| *share > 0.0 && *share <= once).count();
     let closed = profile.complete && profile.count >= 100 && singles as f64 <= 1e-4 * profile.count as f64;
     let mut report = |kind, text: &[u8]| match out
         .iter_mut()

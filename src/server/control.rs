@@ -103,10 +103,12 @@ pub(super) async fn run(control: Control) {
     let up = Arc::clone(&shared.up);
     let restarted = async move || up.restarted().await;
     spawn_critical("drain by a hook", shared.drain.clone().follow_restarts(restarted));
+    let preprocessing = Arc::clone(&shared.preprocessing);
     spawn_critical("upkeep", async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
             exporter.run_upkeep();
+            preprocessing.forget_old(SystemTime::now());
             return_memory();
         }
     });

@@ -100,6 +100,20 @@ pub fn strings(message: &Rope, tensor: &TensorView, limit: usize, max_length: us
     all
 }
 
+/// The lengths in bytes of the first strings of `string_val`.
+pub fn string_lengths(message: &Rope, tensor: &TensorView, limit: usize) -> Vec<usize> {
+    let mut all = Vec::new();
+    let stopped = each_field(message, tensor, ValueList::String, &mut |_, field| {
+        if all.len() == limit {
+            return Err(Stop::Sink(()));
+        }
+        all.push(field.payload.len());
+        Ok(())
+    });
+    drop(stopped);
+    all
+}
+
 /// Passes the strings of `string_val` to `sink`, in order, without a copy where they lie in one
 /// chunk.
 ///

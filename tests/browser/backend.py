@@ -126,17 +126,19 @@ class Client:
         )
 
     def send(self, model, times=1, **inputs):
-        """Sends tensors, each as (dtype, dims); their values do not matter. Returns the last code."""
+        """Sends tensors, each as (dtype, dims) or (dtype, dims, values); all values are 1 where they do not matter.
+        Returns the last code."""
         request = predict_pb2.PredictRequest()
         request.model_spec.name = model
-        for name, (dtype, dims) in inputs.items():
+        for name, (dtype, dims, *values) in inputs.items():
             tensor = request.inputs[name]
             tensor.dtype = dtype
             count = 1
             for size in dims:
                 tensor.tensor_shape.dim.add().size = size
                 count *= size
-            {FLOAT: tensor.float_val, DOUBLE: tensor.double_val, INT64: tensor.int64_val}[dtype].extend([1] * count)
+            listed = {FLOAT: tensor.float_val, DOUBLE: tensor.double_val, INT64: tensor.int64_val}[dtype]
+            listed.extend(values[0] if values else [1] * count)
         code = "OK"
         for _ in range(times):
             try:

@@ -90,7 +90,7 @@ async fn run(upstream: Upstream, once: bool) -> ExitCode {
         table.row([case.sent.into(), did(&answer), answer.cell(), direct.cell()]);
     }
     show(&table.render());
-    match profile.send(&sidecar).await {
+    match profile.send(&sidecar, upstream.addr()).await {
         Ok(text) => show(&text),
         Err(why) => wrong.push(why),
     }

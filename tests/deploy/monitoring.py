@@ -4,6 +4,7 @@ with a webhook that the test reads."""
 import http.server
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -34,6 +35,7 @@ SHORTER = {
     "for: 3m": "for: 1s",
     "for: 5m": "for: 1s",
     "for: 10m": "for: 1s",
+    "for: 1h": "for: 1s",
 }
 
 
@@ -260,6 +262,13 @@ class Traffic:
         self.client("checkout/4.1 grpc-java-netty/1.58.0", checkout)
         self.client("web-frontend/7.0 grpc-node-js/1.9.5", frontend)
         self.client("reporting/3.0 grpc-dotnet/2.59.0", reporting)
+        # Not scaled; the profile of the model knows the scaler.
+        numbers = random.Random(5)
+
+        def unscaled(send):
+            send("embed", ids=(FLOAT, [16, 8], [500 + 2 * numbers.gauss(0, 1) for _ in range(128)]))
+
+        self.client("fraud-batch/2.3 grpc-go/1.60.0", unscaled)
         # A request without rows is sent alone.
         self.client("batch/1.0", lambda send: send("batched", x=(FLOAT, [0, 4])), pause=0.02)
         # More at once than the queue of the model takes.

@@ -25,6 +25,18 @@ VARIABLES = {
 }
 # Series that do not come from the sidecar itself.
 OF_PROMETHEUS = {"up", "ALERTS"}
+# A scaler that clients must apply.
+FEATURE = "{count: 1000, min: -3.2, max: 3.2, mean: 0, std: 1, quantiles: [-2.3, -1.6, -0.7, 0, 0.7, 1.6, 2.3]}"
+PROFILE = f"""
+profile: 1
+rows: 1000
+inputs:
+  ids:
+    dtype: float
+    by: feature
+    features: [{", ".join([FEATURE] * 8)}]
+    scaler: {{kind: standard, mean: [500], scale: [2]}}
+"""
 CONFIG = """
 drain_delay: 0s
 poll_interval: 100ms
@@ -34,7 +46,7 @@ models:
     signatures:
       serving_default:
         inputs: {featurs: {rank1_is: single_row}}
-  embed: {mode: observe}
+  embed: {mode: observe, profile: PROFILE.yaml}
   batched:
     signatures:
       serving_default:
@@ -121,7 +133,9 @@ models: {{absent: {{}}}}
     with contextlib.ExitStack() as running:
         enter = running.enter_context
         backend = enter(Models(models))
-        sidecar = enter(Sidecar(folder, "first", backend.address, CONFIG))
+        (folder / "profile.yaml").write_text(PROFILE)
+        config = CONFIG.replace("PROFILE.yaml", str(folder / "profile.yaml"))
+        sidecar = enter(Sidecar(folder, "first", backend.address, config))
         second = enter(Sidecar(folder, "second", backend.address, other))
         webhook = enter(Webhook())
         alertmanager = enter(Alertmanager(folder, webhook.url))
@@ -134,7 +148,7 @@ models: {{absent: {{}}}}
             "a past",
         )
         models["churn"] = (7, {"features": (FLOAT, [-1, 5]), "age": (FLOAT, [-1, 1])})
-        sidecar.file.write_text(CONFIG + "surprise: 1\n")
+        sidecar.file.write_text(config + "surprise: 1\n")
         sidecar.change_mode("embed", "observe")
         until(lambda: prometheus.query("tfs_sidecar_config_refused == 1"), "the refused configuration")
         until(
@@ -208,6 +222,7 @@ def test_every_rule_selects_something_and_every_recording_rule_records(stage):
 
 def test_texts_of_firing_alerts_name_what_they_are_about(stage):
     wanted = {"Mismatches", "ClientMismatches", "ModelUnknown", "ModelProblem", "ConfigRefused", "ConfigProblems"}
+    wanted |= {"Findings", "Drift"}
 
     def firing():
         found = [alert for alert in stage[0].api("alerts")["alerts"] if alert["state"] == "firing"]

@@ -140,3 +140,25 @@ fn two_profiles_are_compared_as_diff_does() {
       income: PSI 12.03: mean 31860 -> 38.42 (-0.9 std), std 33910 -> 10.47
     ");
 }
+
+/// Incomes half as large again: the example of docs/preprocessing.md.
+#[test]
+fn the_comparison_in_the_documentation_is_what_the_program_prints() {
+    let folder = Folder::new("documented");
+    let text = std::fs::read_to_string(fixture("x.csv")).unwrap();
+    let higher = |line: &str| {
+        let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+        if let Ok(income) = cells[1].parse::<f64>() {
+            cells[1] = (income * 1.5).to_string();
+        }
+        cells.join(",")
+    };
+    let february = text.lines().map(higher).collect::<Vec<_>>().join("\n");
+    let february = folder.write("february.csv", &february);
+    let columns = ["--columns", "dense_input=age,income,children"];
+    let before = built(&folder, &[&[fixture("x.csv").as_str()], &columns[..]].concat());
+    let after = built(&folder, &[&[february.as_str()], &columns[..]].concat());
+    let page = include_str!("../../../docs/preprocessing.md");
+    let printed = diff::text(&before, &after, 20);
+    assert!(page.contains(&format!("```text\n{printed}```")), "{printed}");
+}

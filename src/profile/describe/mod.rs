@@ -105,6 +105,13 @@ impl TensorStats {
         }
     }
 
+    /// Adds a string of so many bytes that is not kept.
+    pub fn add_length(&mut self, bytes: usize) {
+        if let Some(texts) = &mut self.texts {
+            texts.add_length(bytes);
+        }
+    }
+
     /// Adds what others have seen of the same tensor. Nothing happens if the two differ in dtype or
     /// features.
     pub fn merge(&mut self, other: &mut Self) {

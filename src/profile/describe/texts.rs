@@ -18,19 +18,29 @@ pub struct Texts {
     counts: HashMap<Box<str>, u64>,
     /// What each count may be too small by.
     lost: u64,
-    /// A string was too long to keep, or not UTF-8.
+    /// A string was too long to keep, not UTF-8, or not to be kept.
     skipped: bool,
 }
 
 impl Texts {
     pub fn add(&mut self, text: &[u8]) {
-        self.count += 1;
-        self.empty += u64::from(text.is_empty());
-        self.length.add(text.len() as f64);
+        self.count(text.len());
         match std::str::from_utf8(text) {
             Ok(text) if text.len() <= MAX_TEXT_BYTES => self.count_text(text),
             _ => self.skipped = true,
         }
+    }
+
+    /// Adds a string of so many bytes that is not kept.
+    pub fn add_length(&mut self, bytes: usize) {
+        self.count(bytes);
+        self.skipped = true;
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.count += 1;
+        self.empty += u64::from(bytes == 0);
+        self.length.add(bytes as f64);
     }
 
     fn count_text(&mut self, text: &str) {

@@ -2,6 +2,12 @@
 use crate::profile::{By, FeatureProfile, QUANTILES, TensorProfile};
 use crate::tensor::DataType;
 
+/// A number that `make sweep-profiles` sets.
+pub(super) fn given(variable: &str) -> Option<u64> {
+    let value = std::env::var_os(variable)?;
+    Some(value.to_str().and_then(|value| value.parse().ok()).expect("a number"))
+}
+
 /// An xorshift generator.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);

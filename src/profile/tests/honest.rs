@@ -1,12 +1,12 @@
 //! Callers that do nothing wrong: in-distribution rows, slices, repeated rows and drift.
 use super::corpus::{Case, Prepared, World, Wrong, cases, sample};
-use super::data::{Random, SHAPES, Shape, profile};
+use super::data::{Random, SHAPES, Shape, given, profile};
 use crate::profile::{By, Checks, Kind, Sample, Window};
 use crate::tensor::DataType;
 
 /// Rows of in-distribution traffic, over all windows.
 fn rows() -> u64 {
-    option_env!("PROFILE_ROWS").map_or(40_000, |count| count.parse().expect("a number of rows"))
+    given("PROFILE_ROWS").unwrap_or(40_000)
 }
 
 /// Counts the windows of `size` rows that find something, and the rows with a row finding.

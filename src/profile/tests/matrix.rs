@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::corpus::{World, cases, found};
-use super::data::SHAPES;
+use super::data::{SHAPES, given};
 use crate::profile::Mistake;
 
 /// Rows of training data, requests of a client, and clients of each case.
@@ -11,7 +11,7 @@ const TRAINING: usize = 3000;
 const REQUESTS: usize = 400;
 
 fn clients() -> u64 {
-    option_env!("PROFILE_CLIENTS").map_or(2, |count| count.parse().expect("a number of clients"))
+    given("PROFILE_CLIENTS").unwrap_or(2)
 }
 
 #[test]

@@ -2,8 +2,8 @@
 use super::data::{Random, profile};
 use crate::profile::evidence::Evidence;
 use crate::profile::{
-    AnswerWatch, By, CONSTANT_AFTER, CallerFinding, Checks, Detail, Kind, Mistake, Sample, Scaler, Window,
-    hash_values, raw_against_profile,
+    AnswerWatch, By, CONSTANT_AFTER, CallerFinding, Checks, Detail, FeatureProfile, Kind, Mistake, Sample,
+    Scaler, TextProfile, Window, hash_values, raw_against_profile, texts,
 };
 use crate::tensor::DataType;
 
@@ -165,4 +165,54 @@ fn a_mistake_must_explain_every_affected_feature() {
         "sends `input_tensor` unscaled: 10 of 10 features match the training data before StandardScaler; \
          apply the scaler in the client or declare `transform: standardize`"
     );
+}
+
+#[test]
+fn a_mistake_must_bring_the_values_back() {
+    let mut random = Random::new(7);
+    let rows: Vec<Vec<f64>> = (0..3000).map(|_| (0..5).map(|_| random.normal()).collect()).collect();
+    let mut of = profile(&rows, By::Feature, DataType::FLOAT, 5);
+    of.scaler = Some(Scaler::Standard { mean: vec![500.0; 5], scale: vec![2.0; 5] });
+    let checks = Checks::new(&of).unwrap();
+    // One in eight raw values of each feature is nowhere near the training data.
+    for stray in [false, true] {
+        let mut window = Window::new(&checks);
+        for at in 0..400 {
+            let mut value = |feature: u64| {
+                let is_stray = stray && at % 8 == feature;
+                if is_stray { 900.0 + at as f64 } else { 500.0 + 2.0 * random.normal() }
+            };
+            let row: Vec<f64> = (0..5).map(&mut value).collect();
+            window.add(&checks, &Sample::of_rows(5, &row));
+        }
+        assert_eq!(window.verdict().is_none(), stray, "{:?}", window.verdict());
+    }
+}
+
+#[test]
+fn a_string_is_unknown_only_where_all_strings_are_known() {
+    let text = |values: &[(&str, f64)], count, empty| TextProfile {
+        count,
+        empty,
+        length: FeatureProfile::empty(),
+        values: values.iter().map(|(text, share)| ((*text).to_owned(), *share)).collect(),
+        complete: true,
+    };
+    let found = |profile: &TextProfile, strings: &[&str]| {
+        let mut out = Vec::new();
+        texts(profile, strings.iter().map(|text| text.as_bytes()), &mut out);
+        out.iter().map(|finding| (finding.kind, finding.count)).collect::<Vec<_>>()
+    };
+    let sent = ["de", "at", "", "it", "it"];
+    let countries = text(&[("de", 0.5), ("fr", 0.5)], 300, 0.0);
+    assert_eq!(found(&countries, &sent), [(Kind::UnknownCategory, 3), (Kind::EmptyText, 1)]);
+    // A schema allows more than the data has, and the data has empty strings.
+    let allowed = text(&[("de", 0.5), ("fr", 0.4), ("at", 0.0)], 300, 0.1);
+    assert_eq!(found(&allowed, &sent), [(Kind::UnknownCategory, 2)]);
+    // Names that occur once: there are more of them. Too few to say. Not all are listed.
+    let names: Vec<String> = (0..200).map(|at| format!("name {at}")).collect();
+    let names: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 0.005)).collect();
+    assert_eq!(found(&text(&names, 200, 0.0), &["de"]), []);
+    assert_eq!(found(&text(&[("de", 1.0)], 99, 0.0), &["fr"]), []);
+    assert_eq!(found(&TextProfile { complete: false, ..countries }, &["it"]), []);
 }

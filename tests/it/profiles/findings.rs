@@ -5,6 +5,7 @@ use super::{FEATURES, INPUT, Profiled, normal, raw, scaled};
 use crate::support::client::Reply;
 use crate::support::random::Random;
 use crate::support::requests::PREDICT;
+use crate::support::rest::Ask;
 
 const WARNING: &str = "tfs-sidecar-warning";
 
@@ -116,7 +117,7 @@ async fn with_refuse_a_value_out_of_range_is_refused_and_only_its_client_is_told
     assert_eq!(setup.fake.count(PREDICT), 1, "neither was sent on");
     for path in ["/api/findings", "/api/repairs", "/api/fixes", "/metrics"] {
         let page = setup.sidecar.page(path).await.body;
-        assert!(!page.contains("8765"), "{path} shows a value: {page}");
+        assert!(!page.contains("8765.25"), "{path} shows a value: {page}");
     }
     assert_eq!(setup.counted("OUT_OF_RANGE", "a").await, 1.0);
     let labels = [("model", setup.model), ("reason", "OUT_OF_RANGE"), ("input", INPUT), ("client", "a")];
@@ -136,12 +137,86 @@ async fn with_refuse_a_client_is_refused_once_it_is_certain_and_served_as_soon_a
     let mut refused = 0;
     for _ in 0..64 {
         let reply = setup.send("twice", &[twice(&scaled(&mut random))]).await;
-        refused += u32::from(reply.code == 3 && reply.reason() == "SHIFTED");
+        if reply.code == 3 && reply.reason() == "SHIFTED" {
+            let said = "remove one of the scalers (SHIFTED); input 'x': value ";
+            assert!(reply.text.contains(said), "{}", reply.text);
+            refused += 1;
+        }
     }
     assert!(refused > 0, "{}", setup.findings().await);
     for _ in 0..50 {
         setup.send("twice", &[scaled(&mut random)]).await.ok();
     }
+    setup.stop().await;
+}
+
+/// 255 times too small: all values are within the training data, so that one request does not show
+/// that the client was fixed.
+#[tokio::test]
+async fn with_refuse_a_client_without_values_outside_is_served_again_after_256_rows() {
+    let setup = Profiled::new("cleared", "profile_check: refuse").await;
+    let mut random = Random::new(14);
+    let small = |row: Vec<f64>| -> Vec<f64> { row.into_iter().map(|value| value / 255.0).collect() };
+    let mut refused = 0;
+    for _ in 0..40 {
+        let rows: Vec<Vec<f64>> = (0..16).map(|_| small(scaled(&mut random))).collect();
+        let reply = setup.send("small", &rows).await;
+        refused += u32::from(reply.code == 3 && reply.reason() == "SHIFTED");
+    }
+    assert!(refused > 0, "{}", setup.findings().await);
+    let mut codes = Vec::new();
+    for _ in 0..40 {
+        let rows: Vec<Vec<f64>> = (0..16).map(|_| scaled(&mut random)).collect();
+        codes.push(setup.send("small", &rows).await.code);
+    }
+    // The window in which it was fixed has rows of both kinds.
+    let served = codes.iter().position(|code| *code == 0).expect("it is served again");
+    assert!((8..=33).contains(&served), "{codes:?}");
+    assert!(codes[served..].iter().all(|code| *code == 0), "{codes:?}");
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_rows_are_looked_at_than_the_budget_says() {
+    let mut random = Random::new(19);
+    let mut rows = vec![scaled(&mut random), scaled(&mut random)];
+    rows[1][0] = 1e6;
+    for (name, check, found) in
+        [("one_row", "{sample: 1}", 0), ("few_values", "{budget: 10}", 0), ("all", "warn", 1)]
+    {
+        let setup = Profiled::new(name, &format!("profile_check: {check}")).await;
+        assert_eq!(setup.send("a", &rows).await.ok().initial(WARNING).len(), found, "{check}");
+        setup.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn clients_of_the_rest_api_are_told_in_json() {
+    let setup = Profiled::new("rest", "profile_check: warn").await;
+    let body = r#"{"instances": [[0, 0, 0, 8765.25, 0, 0, 0, 0, 0, 0]]}"#;
+    let ask = || Ask::predict(setup.model, body).header("x-client", "web");
+    let answer = ask().send(&setup.sidecar.rest).await.ok();
+    let warnings = answer.all(WARNING);
+    assert!(warnings.len() == 1 && warnings[0].ends_with("(OUT_OF_RANGE)"), "{warnings:?}");
+    assert_eq!(setup.counted("OUT_OF_RANGE", "web").await, 1.0);
+    setup.stop().await;
+    let setup = Profiled::new("rest_refused", "profile_check: refuse").await;
+    let answer = Ask::predict(setup.model, body).send(&setup.sidecar.rest).await;
+    let error = answer.error();
+    assert!(answer.status == 400 && error.contains("8765.25") && error.contains("(OUT_OF_RANGE)"), "{error}");
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn with_off_nothing_is_compared() {
+    let setup = Profiled::new("unwatched", "profile_check: off").await;
+    let mut random = Random::new(15);
+    for _ in 0..80 {
+        let reply = setup.send("a", &[raw(&scaled(&mut random))]).await.ok();
+        assert_eq!(reply.initial(WARNING), [""; 0]);
+    }
+    let page = setup.sidecar.page("/api/findings").await.body;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&page).unwrap(), json!({"signatures": []}));
     setup.stop().await;
 }
 

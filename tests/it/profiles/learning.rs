@@ -3,9 +3,11 @@ use serde_json::Value;
 use tfs_sidecar::profile::Profile;
 
 use super::{Folder, INPUT, Profiled, scaled};
+use crate::support::client::Request;
+use crate::support::random::Random;
+use crate::support::requests::{Predict, floats};
 
 const MODEL: &str = "learned";
-use crate::support::random::Random;
 
 #[tokio::test]
 async fn a_profile_is_made_of_the_requests_of_one_model_and_says_what_they_look_like() {
@@ -17,6 +19,9 @@ async fn a_profile_is_made_of_the_requests_of_one_model_and_says_what_they_look_
     assert_eq!(post(&format!("/profile/learn?model={MODEL}&requests=100")).await.status, 200);
     let busy = post(&format!("/profile/learn?model={MODEL}&requests=100")).await;
     assert!(busy.status == 400 && busy.body.contains("/profile/forget"), "{}", busy.body);
+    // A request that is refused is no good one.
+    let wrong = Predict::new(MODEL).input(INPUT, floats(&[1, 3], &[1e9; 3])).bytes();
+    assert_eq!(setup.client.call(Request::predict(&wrong)).await.code, 3);
     let mut all = Vec::new();
     for _ in 0..120 {
         let rows = [scaled(&mut random), scaled(&mut random)];

@@ -4,6 +4,7 @@ mod answers;
 mod findings;
 mod learning;
 mod reloading;
+mod strings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -128,9 +129,13 @@ impl Profiled {
     }
 
     async fn start(folder: Folder, name: &'static str, policy: &str) -> Self {
-        let fake = FakeTfs::start([model(name)]);
+        Self::serve(folder, model(name), name, policy).await
+    }
+
+    async fn serve(folder: Folder, model: Model, name: &'static str, policy: &str) -> Self {
+        let fake = FakeTfs::start([model]);
         let text = format!(
-            "upstream: {}\nlisten: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\npoll_interval: 20ms\n\
+            "upstream: {}\nlisten: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nrest_listen: 127.0.0.1:0\npoll_interval: 20ms\n\
              drain_delay: 0s\nreload_interval: 20ms\nworkers: 1\nclient_identity: [{{metadata: x-client}}]\n\
              models: {{{name}: {{{policy}}}}}\n",
             fake.addr()
