@@ -16,6 +16,7 @@ mod client_mistakes;
 mod concurrency;
 mod connections;
 mod decoding;
+mod dependencies;
 mod drain;
 mod events;
 mod explain;
