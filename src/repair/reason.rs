@@ -90,13 +90,13 @@ reasons! {
     NotAnExample = "NOT_AN_EXAMPLE", Encoding: "Send at least one `tf.Example`.",
     /// A value is far outside of what the training data had, with `profile_check: refuse`.
     FarOutOfRange = "OUT_OF_RANGE", Rows: "Send values as the model was trained on: look for a missing scaler, another unit or another order of features.",
-    /// A value is NaN or infinite, which the training data did not have, with `profile_check: refuse`.
+    /// A value is NaN or infinite, as none of the training data was, with `profile_check: refuse`.
     NotFinite = "NOT_FINITE", Rows: "Replace missing values as the training did.",
     /// A value is none of the few that the training data had, with `profile_check: refuse`.
     UnknownCategory = "UNKNOWN_CATEGORY", Rows: "Encode categories as the training did, with its vocabulary.",
     /// A string is empty, which the training data did not have, with `profile_check: refuse`.
     EmptyText = "EMPTY_TEXT", Rows: "Do not send empty strings.",
-    /// The values of this client are preprocessed in another way than the training data, with `profile_check: refuse`.
+    /// The client preprocesses in another way than the training did, with `profile_check: refuse`.
     Shifted = "SHIFTED", Rows: "Preprocess the values as the training did. The message names the mistake that explains them.",
     /// The bytes are not a valid message.
     Malformed = "MALFORMED", Encoding: "Build the request with the generated protobuf classes.",

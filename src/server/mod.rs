@@ -16,6 +16,7 @@ mod liveness;
 mod modes;
 mod reload;
 mod shard;
+mod shared;
 mod systemd;
 mod traces;
 mod view;
@@ -27,33 +28,28 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::census::Census;
 use crate::config::{Config, ListenAddr, Problems, Source, profiles};
 use crate::lifecycle::{DrainHandle, Health, Readiness};
 use crate::limiter::Limiter;
-use crate::limiter::admission::{Admission, Internal};
+use crate::limiter::admission::Admission;
 use crate::listener::admin::{Access, AdminState, TokenError, drain_router, router};
 use crate::listener::bind::{Bound, Listener};
 use crate::listener::grpc::local::Local;
 use crate::models::catalog::Catalog;
-use crate::models::changes::Changes;
 use crate::models::problems::ModelProblems;
 use crate::models::refresher::Refresher;
 use crate::preprocessing::Preprocessing;
-use crate::runs::Handover;
 use crate::tasks::{self, Failures};
 use crate::telemetry;
 use crate::telemetry::clients::Clients;
-use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{self, Door};
 use crate::telemetry::mistakes::Mistakes;
 use crate::telemetry::recent::Recent;
 use crate::upstream::target::{Target, TargetError};
 use crate::upstream::up::Up;
-#[cfg(feature = "tls")]
-use certificates::Acceptors;
 use certificates::Certificates;
 use connections::Connections;
 use control::Control;
@@ -62,6 +58,7 @@ use liveness::Pings;
 use modes::Modes;
 use reload::Reload;
 use shard::Live;
+use shared::Shared;
 use systemd::Systemd;
 
 /// Accepted connections that may wait for a shard to take them.
@@ -95,54 +92,6 @@ pub enum StartError {
     Thread(#[from] io::Error),
     #[error("descriptors for gRPC reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-}
-
-/// What all threads share.
-pub(crate) struct Shared {
-    /// The configuration that requests see: as loaded, with the modes that an operator has changed.
-    config: Arc<ArcSwap<Config>>,
-    loaded: ArcSwap<Config>,
-    modes: Modes,
-    reload: Reload,
-    access: Arc<ArcSwap<Access>>,
-    target: Arc<Target>,
-    catalog: Arc<Catalog>,
-    problems: Arc<ModelProblems>,
-    refresher: Refresher,
-    admission: Arc<Admission>,
-    connections: Connections,
-    /// None if `upstream_concurrency` is `off`.
-    limiter: Option<Arc<Limiter>>,
-    handover: Arc<Handover>,
-    own: Internal,
-    up: Arc<Up>,
-    drain: DrainHandle,
-    readiness: Readiness,
-    clients: Arc<Clients>,
-    mistakes: Arc<Mistakes>,
-    census: Arc<Census>,
-    preprocessing: Arc<Preprocessing>,
-    changes: Arc<Changes>,
-    recent: Arc<Recent>,
-    unknown_models: Arc<Recent>,
-    events: Arc<Events>,
-    local: Local,
-    live: Vec<Arc<Live>>,
-    /// Notified at the end of every client connection.
-    ended: Arc<Notify>,
-    stop: watch::Sender<bool>,
-    /// Where critical tasks report that the process cannot go on.
-    failures: Failures,
-    pings: Pings,
-    systemd: Arc<Systemd>,
-    #[cfg(feature = "tls")]
-    acceptor: arc_swap::ArcSwapOption<Acceptors>,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("target", &self.target).finish_non_exhaustive()
-    }
 }
 
 /// A running sidecar. Dropping it stops it immediately, without a drain.
@@ -369,36 +318,6 @@ impl Drop for Sidecar {
         // After a panic, a thread may never end.
         if !self.shared.failures.is_reported() {
             join(std::mem::take(&mut self.threads));
-        }
-    }
-}
-
-impl Shared {
-    /// Lets requests see what is loaded and which modes an operator has changed.
-    fn activate(&self) {
-        let mut config = Config::clone(&self.loaded.load());
-        self.modes.apply(&mut config);
-        self.access.store(Arc::new(Access::new(&config)));
-        self.preprocessing.configure(&config);
-        self.config.store(Arc::new(config));
-    }
-
-    /// Waits until requests are refused, and then until no client connection is left, at most for
-    /// `drain_timeout`.
-    async fn drained(&self) {
-        self.drain.begun().await;
-        let empty = async {
-            loop {
-                let mut ended = std::pin::pin!(self.ended.notified());
-                ended.as_mut().enable();
-                if self.live.iter().all(|live| live.count() == 0) {
-                    return;
-                }
-                ended.await;
-            }
-        };
-        if tokio::time::timeout(self.config.load().drain_timeout, empty).await.is_err() {
-            tracing::warn!(in_flight = self.admission.requests(), "drain timed out");
         }
     }
 }

@@ -8,8 +8,10 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::config::LogFormat;
 pub(crate) use filter::FILTER;
@@ -65,19 +67,19 @@ pub(crate) fn check(filter: &str) -> Result<(), LogError> {
     parse(filter).map(drop)
 }
 
-pub(super) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+pub(super) fn parse(filter: &str) -> Result<Targets, LogError> {
     let wrong = || LogError::Filter { filter: filter.to_owned() };
-    // `EnvFilter` reads any unknown word as a target to log in full. A misspelt level must be an
+    // `Targets` reads any unknown word as a target to log in full. A misspelt level must be an
     // error instead.
     let misspelt = |part: &str| {
         let word = part.trim();
-        let level = !word.is_empty() && word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
-        !level && !word.contains(['=', ':', '[']) && word != "tfs_sidecar"
+        let level = word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+        word.is_empty() || word.contains('[') || !level && !word.contains(['=', ':']) && word != "tfs_sidecar"
     };
     if filter.split(',').any(misspelt) {
         return Err(wrong());
     }
-    EnvFilter::builder().parse(filter).map_err(|_| wrong())
+    filter.parse().map_err(|_| wrong())
 }
 
 /// The logger, and what changes its filter.
@@ -90,15 +92,14 @@ fn dispatch<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(parse(filter)?);
+    let lines = fmt::layer()
         .with_writer(writer)
         .with_ansi(colour && format == LogFormat::Text)
-        .event_format(Line(format))
-        .with_env_filter(parse(filter)?)
-        .with_filter_reloading();
-    let handle = builder.reload_handle();
+        .event_format(Line(format));
+    let dispatch = tracing::Dispatch::new(Registry::default().with(lines).with(filter));
     // Fails only if the logger is gone.
-    Ok((builder.into(), Box::new(move |filter| drop(handle.reload(filter)))))
+    Ok((dispatch, Box::new(move |filter| drop(handle.reload(filter)))))
 }
 
 #[cfg(test)]
@@ -157,7 +158,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_misspelt_filter_is_an_error() {
-        for filter in ["inof", "a=b=c", "tfs_sidecar=loud", ""] {
+        for filter in ["inof", "a=b=c", "tfs_sidecar=loud", "info,", "", "[span]=info"] {
             assert!(check(filter).is_err(), "{filter}");
         }
         for filter in ["warn", "off", "info,h2=debug", "tfs_sidecar::listener=trace"] {

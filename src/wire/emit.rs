@@ -80,8 +80,8 @@ pub(super) fn splice(message: &Rope, range: Range<usize>, mut cuts: Vec<(Range<u
     out
 }
 
-/// The replacements that give a message's `model_spec` (field 1) another name of the model, which as
-/// the last one counts, or of the signature.
+/// The replacements that give a message's `model_spec` (field 1) another name of the model, which
+/// as the last one counts, or of the signature.
 pub(super) fn respec(
     message: &Rope,
     spec: &ModelSpec,

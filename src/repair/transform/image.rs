@@ -89,8 +89,8 @@ fn webp(file: &[u8]) -> Result<image_webp::WebPDecoder<Cursor<&[u8]>>, Why> {
     Ok(decoder)
 }
 
-/// The pixels of an image in rows, as red, green and blue, in any order, or gray. An alpha channel is
-/// dropped, as TensorFlow does with `channels=3`.
+/// The pixels of an image in rows, as red, green and blue, in any order, or gray. An alpha channel
+/// is dropped, as TensorFlow does with `channels=3`.
 ///
 /// # Errors
 /// It cannot be decoded.
@@ -194,10 +194,9 @@ fn steps(from: usize, to: usize) -> Vec<Step> {
     let scale = from as f32 / to as f32;
     let step = |index: usize| {
         let place = (index as f32 + 0.5) * scale - 0.5;
-        let floor = place.floor();
-        let low = floor.max(0.0) as usize;
+        let low = place.max(0.0) as usize;
         let high = (place.ceil().max(0.0) as usize).min(from - 1);
-        Step { low: low.min(from - 1), high, part: place - floor }
+        Step { low: low.min(from - 1), high, part: place.rem_euclid(1.0) }
     };
     (0..to).map(step).collect()
 }

@@ -29,8 +29,8 @@ pub(in crate::repair) struct Overflow {
 }
 
 impl Pass {
-    /// `shape` is that of the elements as they come, `to` their dtype at the end. `None` if there is
-    /// no cast to it.
+    /// `shape` is that of the elements as they come, `to` their dtype at the end. `None` if there
+    /// is no cast to it.
     pub(in crate::repair) fn new(
         numbers: Vec<Numbers>,
         axes: Option<&[usize]>,

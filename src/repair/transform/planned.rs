@@ -359,7 +359,8 @@ impl Stages<'_> {
         let read = chain.stream(self.planner.values.message, self.planner.values.tensor, &mut |block| {
             evidence.feed(block)
         });
-        // Values that cannot be read are a problem of the check, and rows that disagree are unclear.
+        // Values that cannot be read are a problem of the check, and rows that disagree are
+        // unclear.
         drop(read);
         Ok(evidence.side())
     }

@@ -11,7 +11,8 @@ use crate::repair::RuleValues;
 /// What was read of the profile of one input.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Bound {
-    /// From `raw` to what the model takes; `None` if the profile has neither a scaler nor two sides.
+    /// From `raw` to what the model takes; `None` if the profile has neither a scaler nor two
+    /// sides.
     pub scaler: Option<Numbers>,
     /// Tells the sides apart; `None` without a `raw` side.
     pub ratio: Option<Ratio>,

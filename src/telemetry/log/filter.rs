@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::{LogError, parse};
 
@@ -15,7 +15,7 @@ use super::{LogError, parse};
 pub(crate) static FILTER: Filter = Filter::new();
 
 /// Makes a filter the one that is used.
-pub(super) type SetFilter = Box<dyn Fn(EnvFilter) + Send>;
+pub(super) type SetFilter = Box<dyn Fn(Targets) + Send>;
 
 /// A filter that can be changed.
 pub(crate) struct Filter {
