@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu op-tables op-tables-verify test-doctor census-memory sweep-profiles
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image release release-verify bench-gpu op-tables op-tables-verify test-doctor census-memory sweep-profiles
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -151,3 +151,9 @@ static: ## build the static binary, and what else the image needs, in target/ima
 image: ## build the container image tfs-sidecar:0.1.0 (podman or docker)
 	@if command -v "$(CARGO)" >/dev/null; then $(MAKE) --no-print-directory static && deploy/docker/build.sh "$(TARGET)/image"; \
 	else deploy/docker/build.sh; fi
+
+release: ## build what is released in target/dist: static programs, SBOM, licences, checksums (x86-64, and aarch64 where it can be built)
+	tools/release/release.sh
+
+release-verify: ## build the last commit twice in two folders, and compare every byte of the results
+	tools/release/verify.sh
