@@ -24,8 +24,10 @@ help: ## show this list
 demo: ## wrong requests with and without the sidecar; needs only Rust (ONCE=1 exits after the table)
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo
 
-demo-tf: venv ## the demo in front of real TensorFlow, from its Python wheel
-	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --tf $(PYTHON)
+demo-tf: venv ## the three usual mistakes on real TensorFlow, as one story (ONCE=1 exits after it)
+	@$(CARGO) build --quiet --locked --bin tfs-sidecar
+	@errors=$$(mktemp); code=0; TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" $(PYTHON) tests/demo/tour.py 2>"$$errors" || code=$$?; \
+	[ $$code = 0 ] || cat "$$errors" >&2; rm -f "$$errors"; exit $$code
 
 demo-ops: ## wrong traffic of five clients in Prometheus and Alertmanager: an alert fires and is resolved (ONCE=1 exits after the table)
 	tests/demo/programs.sh
