@@ -127,6 +127,36 @@ fn a_link_to_a_missing_file_or_title_is_found() {
     );
 }
 
+/// The targets in lines of code that call `make`.
+fn make_targets(text: &str) -> BTreeSet<String> {
+    let shell = text.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
+    let prose = prose(text);
+    let lines = shell.flat_map(str::lines).chain(prose.split('`').skip(1).step_by(2));
+    let calls = lines.filter_map(|line| line.trim_start().strip_prefix("make "));
+    let words = calls.flat_map(|call| {
+        call.split_whitespace().take_while(|word| !matches!(word.chars().next(), Some('#' | '&' | '|' | ';')))
+    });
+    words.filter(|word| !word.contains('=')).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_make_target_in_the_documentation_exists() {
+    let makefile = sources::file("Makefile").text;
+    let targets: BTreeSet<&str> = makefile.lines().filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    let mut faults = Vec::new();
+    let mut found = BTreeSet::new();
+    for page in pages() {
+        for target in make_targets(&page.text) {
+            if !targets.contains(target.as_str()) {
+                faults.push(format!("{}: `make {target}`", page.path));
+            }
+            found.insert(target);
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert!(["demo", "demo-tf", "test", "release"].iter().all(|target| found.contains(*target)), "{found:?}");
+}
+
 #[test]
 fn the_readme_fits_two_screens() {
     let lines = sources::file("README.md").text.lines().count();
