@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image release release-verify bench-gpu op-tables op-tables-verify test-doctor census-memory sweep-profiles
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image release release-verify bench-gpu op-tables op-tables-verify op-packages test-doctor census-memory sweep-profiles
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -49,6 +49,9 @@ test-doctor: venv ## break each export of each TensorFlow in every way, and read
 
 op-tables: venv ## read the operations of TensorFlow 2.4 to 2.21 from their wheels (downloads 4 GB, one after the other)
 	$(PYTHON) tools/op_tables/generate.py
+
+op-packages: venv ## read the operations of packages that bring their own from their wheels (downloads 200 MB)
+	$(PYTHON) tools/op_tables/packages.py
 
 op-tables-verify: venv ## compare doctor with each TensorFlow from 2.4 to 2.21 on each export (downloads 4 GB, one after the other)
 	$(CARGO) build --locked --bin tfs-sidecar

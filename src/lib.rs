@@ -1,6 +1,7 @@
 //! tfs-sidecar: a proxy that checks, repairs and explains requests to TensorFlow Serving.
 //!
 //! The product is the program. What is public here is for its tests, fuzz targets and benchmarks.
+mod sorting;
 mod spelling;
 pub mod tensor;
 mod yaml;

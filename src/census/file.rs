@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::form::{Carrier, Choice, Dim, Finding, Form, Input, Range, Sizes, Values};
 use super::outcome::{api_name, api_of, method_name, method_of, outcome_name, outcome_of};
+use super::outputs::SignatureOutputs;
 use super::store::{Census, Counted};
 use crate::repair::{Reason, Repair};
 use crate::tensor::{DataType, ValueList};
@@ -31,6 +32,8 @@ pub(crate) struct Traffic {
     /// Sidecars that it is of.
     pub sidecars: u64,
     pub forms: Vec<Counted>,
+    /// What the signatures answered that the forms asked for, as far as they are served still.
+    pub outputs: Vec<SignatureOutputs>,
 }
 
 /// Why a file is no census.
@@ -54,6 +57,8 @@ struct Written {
     missed: u64,
     sidecars: u64,
     forms: Vec<WrittenForm>,
+    #[serde(default)]
+    outputs: Vec<SignatureOutputs>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,10 +110,16 @@ struct WrittenInput {
 }
 
 impl Traffic {
-    /// The forms of a running sidecar.
-    pub(crate) fn of(census: &Census, now: SystemTime) -> Self {
+    /// The forms of a running sidecar. `outputs` are those of a signature of a version of a model,
+    /// if it is served.
+    pub(crate) fn of(
+        census: &Census,
+        now: SystemTime,
+        outputs: impl Fn(&str, i64, &str) -> Option<Vec<String>>,
+    ) -> Self {
         let forms = census.forms(|_| true);
-        Self { since: census.since(), until: now, missed: census.missed(), sidecars: 1, forms }
+        let outputs = SignatureOutputs::of(&forms, outputs);
+        Self { since: census.since(), until: now, missed: census.missed(), sidecars: 1, forms, outputs }
     }
 
     /// The census as JSON.
@@ -120,6 +131,7 @@ impl Traffic {
             missed: self.missed,
             sidecars: self.sidecars,
             forms: self.forms.iter().map(written).collect(),
+            outputs: self.outputs.clone(),
         };
         serde_json::to_value(written).unwrap_or_default()
     }
@@ -138,8 +150,9 @@ impl Traffic {
             return Err(FileError::Format { found: format });
         }
         let written: Written = serde_json::from_slice(text)?;
-        if written.forms.len() > MAX_FORMS {
-            return Err(FileError::TooMany { found: written.forms.len() });
+        let found = written.forms.len().max(written.outputs.len());
+        if found > MAX_FORMS {
+            return Err(FileError::TooMany { found });
         }
         let read = |(at, form)| read_form(form).map_err(|(what, found)| FileError::Form { at, what, found });
         let forms = written.forms.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
@@ -147,7 +160,8 @@ impl Traffic {
             parse_time(text).ok_or_else(|| FileError::Form { at: 0, what, found: text.to_owned() })
         };
         let (since, until) = (at(&written.since, "time")?, at(&written.until, "time")?);
-        Ok(Self { since, until, missed: written.missed, sidecars: written.sidecars, forms })
+        let Written { missed, sidecars, outputs, .. } = written;
+        Ok(Self { since, until, missed, sidecars, forms, outputs })
     }
 
     /// The census of several sidecars together.
@@ -158,11 +172,13 @@ impl Traffic {
         let epoch = SystemTime::UNIX_EPOCH;
         let since = all.iter().map(|one| one.since).min().unwrap_or(epoch);
         let until = all.iter().map(|one| one.until).max().unwrap_or(epoch);
-        let mut merged = Self { since, until, missed: 0, sidecars: 0, forms: Vec::new() };
+        let (forms, outputs) = (Vec::new(), Vec::new());
+        let mut merged = Self { since, until, missed: 0, sidecars: 0, forms, outputs };
         let mut places: BTreeMap<String, Counted> = BTreeMap::new();
         for one in all {
             merged.missed = merged.missed.saturating_add(one.missed);
             merged.sidecars = merged.sidecars.saturating_add(one.sidecars);
+            merged.outputs.extend(one.outputs);
             for counted in one.forms {
                 match places.get_mut(&name_of(&counted.form)) {
                     Some(known) => known.merge(&counted),
@@ -170,8 +186,11 @@ impl Traffic {
                 }
             }
         }
-        if places.len() > MAX_FORMS {
-            return Err(FileError::TooMany { found: places.len() });
+        merged.outputs.sort();
+        merged.outputs.dedup();
+        let found = places.len().max(merged.outputs.len());
+        if found > MAX_FORMS {
+            return Err(FileError::TooMany { found });
         }
         merged.forms = places.into_values().collect();
         merged.forms.sort_by_key(|counted| std::cmp::Reverse(counted.requests));
@@ -191,7 +210,7 @@ impl Counted {
 
 /// A text that is the same for equal forms only.
 fn name_of(form: &Form) -> String {
-    serde_json::to_string(&uncounted(form)).unwrap_or_default()
+    text_of(uncounted(form))
 }
 
 /// A text that is the same for requests that only their time and their verdict tell apart.
@@ -199,7 +218,11 @@ pub(super) fn sent_as(form: &Form) -> String {
     let mut written = uncounted(form);
     (written.version, written.verdict, written.findings) = (0, String::new(), Vec::new());
     written.inputs.iter_mut().for_each(|input| input.declared = None);
-    serde_json::to_string(&written).unwrap_or_default()
+    text_of(written)
+}
+
+fn text_of(written: WrittenForm) -> String {
+    serde_json::to_value(written).unwrap_or_default().to_string()
 }
 
 fn written(counted: &Counted) -> WrittenForm {

@@ -2,18 +2,14 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use super::form::{Api, Carrier, Choice, Finding, Form, Method, Range};
+use super::form::{Api, Choice, Finding, Form, Method, Range};
 use super::sample::{Chosen, body, message};
 use super::store::Counted;
 use crate::config::Config;
 use crate::repair::infer::judge_infer;
 use crate::repair::policy::{MissingInputs, ModelPolicy};
-use crate::repair::report::{ascii, change, one_line};
-use crate::repair::{
-    self, Change, Encoding, Limits, Mode, Outcome, Step, ValueChange, Verdict, signature_of,
-};
+use crate::repair::{self, Limits, Outcome, Verdict, signature_of};
 use crate::signature::Signatures;
-use crate::tensor::{DataType, Relation, relation};
 use crate::wire::infer::InferView;
 use crate::wire::{PredictView, Rope};
 
@@ -22,6 +18,8 @@ pub(crate) struct Target<'a> {
     pub signatures: &'a Signatures,
     pub policy: ModelPolicy,
     pub limits: Limits,
+    /// The signatures that the forms were sent to, if they are known.
+    pub(super) before: Option<&'a Signatures>,
     json: Option<(JudgeBody, &'a Config)>,
     /// Bytes that may still be made and judged.
     work: Cell<u64>,
@@ -71,6 +69,8 @@ pub(crate) struct Forecast {
     pub expected: Expected,
     /// The rules that would be applied, or the reasons of the refusal.
     pub findings: Vec<Finding>,
+    /// The inputs whose values decide, too: a cast of them may fail.
+    pub undecided: Vec<String>,
     /// What is wrong, or what would be changed; for people.
     pub text: String,
 }
@@ -109,7 +109,7 @@ impl Expected {
         }
     }
 
-    fn of(outcome: Outcome) -> Self {
+    pub(super) fn of(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Conforming => Self::Conforming,
             Outcome::Repaired => Self::Repaired,
@@ -134,7 +134,13 @@ impl<'a> Target<'a> {
             let all = std::iter::once(&mut policy.defaults).chain(policy.signatures.values_mut());
             all.for_each(|policy| policy.missing_inputs = MissingInputs::Refuse);
         }
-        Self { signatures, policy, limits, json: None, work: Cell::new(u64::MAX) }
+        Self { signatures, policy, limits, before: None, json: None, work: Cell::new(u64::MAX) }
+    }
+
+    /// Knows which inputs the signatures before had: one that a form did not send to them is not
+    /// missed by it now.
+    pub(crate) fn before(self, before: &'a Signatures) -> Self {
+        Self { before: Some(before), ..self }
     }
 
     /// Judges forms in JSON, too.
@@ -225,7 +231,7 @@ impl<'a> Target<'a> {
         let message = message(form, chosen)?;
         self.take(message.len())?;
         let verdict = self.verdict(form, &message)?;
-        Some(classify(form, &verdict, false))
+        Some(self.classify(form, &verdict, false))
     }
 
     fn judge_json(&self, form: &Form, chosen: Chosen) -> Option<Forecast> {
@@ -233,7 +239,7 @@ impl<'a> Target<'a> {
         let body = body(form, chosen)?;
         self.take(body.len())?;
         let verdict = judge(config, self.signatures, &self.policy, form, &body)?;
-        Some(classify(form, &verdict, true))
+        Some(self.classify(form, &verdict, true))
     }
 
     fn verdict(&self, form: &Form, message: &Rope) -> Option<Verdict> {
@@ -260,60 +266,11 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What the new verdict on a form means beside the old one.
-fn classify(form: &Form, verdict: &Verdict, json: bool) -> Forecast {
-    if verdict.mode == Mode::Off {
-        return Forecast::unknown("mode off checks nothing");
-    }
-    let (before, after) = (Expected::of(form.outcome), Expected::of(verdict.outcome));
-    let findings = findings(verdict);
-    let text = text(verdict);
-    let of = |class, expected| Forecast { class, expected, findings: findings.clone(), text: text.clone() };
-    let open: Vec<&Step> = verdict.plan.steps.iter().filter(|step| depends_on_values(step)).collect();
-    let declared = |input: &str| verdict.signature.as_ref()?.input(input).map(|info| info.dtype);
-    let is_same = |input: &str| declared(input).is_some_and(|now| was_declared(form, input) == Some(now));
-    if before == Expected::Refused && after == Expected::Repaired {
-        // The values do not fit the dtype, which is the same.
-        let lost = |finding: &&Finding| finding.kind.starts_with("CAST_") && is_same(&finding.input);
-        if let Some(lost) = form.findings.iter().find(lost) {
-            let findings = vec![lost.clone()];
-            return Forecast { findings, ..of(Class::AsBefore, Expected::Refused) };
-        }
-    }
-    let is_known = |step: &&Step| {
-        let before =
-            form.findings.iter().any(|finding| finding.kind == step.rule.name && finding.input == step.input);
-        before && is_same(&step.input)
-    };
-    let mut unsure = after == Expected::Repaired && !open.iter().all(is_known);
-    unsure |= after != Expected::Refused && has_unread_fields(form);
-    unsure |= json && after != Expected::Refused && converts_json(form, verdict);
-    match (before, after) {
-        _ if unsure => {
-            let forecast = of(Class::DependsOnValues, Expected::Unknown);
-            let text =
-                if json { format!("its JSON would be read as another dtype; {text}") } else { text.clone() };
-            Forecast { text: text.trim_end_matches("; ").to_owned(), ..forecast }
-        }
-        (Expected::Repaired, Expected::Repaired) if rules(form) == names(&findings) => {
-            of(Class::AsBefore, after)
-        }
-        (Expected::Refused, Expected::Refused)
-        | (Expected::Forwarded, Expected::Forwarded)
-        | (Expected::Conforming, Expected::Conforming) => of(Class::AsBefore, after),
-        // It lacked an input that has a default.
-        (Expected::Forwarded, Expected::Conforming) if form.findings.is_empty() => of(Class::AsBefore, after),
-        (_, Expected::Conforming) => of(Class::Better, after),
-        (_, Expected::Repaired) => of(Class::Repaired, after),
-        (_, Expected::Refused) => of(Class::Refused, after),
-        (_, Expected::Forwarded | Expected::Unknown) => of(Class::Forwarded, after),
-    }
-}
-
 impl Forecast {
-    fn unknown(text: &str) -> Self {
+    pub(super) fn unknown(text: &str) -> Self {
         let (class, expected) = (Class::Unjudged, Expected::Unknown);
-        Self { class, expected, findings: Vec::new(), text: text.to_owned() }
+        let (findings, undecided) = (Vec::new(), Vec::new());
+        Self { class, expected, findings, undecided, text: text.to_owned() }
     }
 }
 
@@ -328,98 +285,4 @@ fn choices(range: Range, declared: &BTreeSet<u64>) -> BTreeSet<u64> {
     }
     all.extend([range.min, range.max]);
     all
-}
-
-/// The dtype that the signature declared for an input when the form was seen.
-fn was_declared(form: &Form, input: &str) -> Option<DataType> {
-    let renamed = |finding: &&Finding| finding.input == input;
-    let direct = form.inputs.iter().find(|sent| sent.name == input).and_then(|sent| sent.declared);
-    direct.or_else(|| {
-        // A rule has renamed it: the only input of another name that was declared.
-        form.findings.iter().find(renamed)?;
-        let mut others = form.inputs.iter().filter_map(|sent| sent.declared);
-        others.next().filter(|_| others.next().is_none())
-    })
-}
-
-/// Whether a step is made only if the values allow it.
-fn depends_on_values(step: &Step) -> bool {
-    let Change::Tensor { before, after, values: Some(ValueChange::Cast(_)) } = &step.change else {
-        return false;
-    };
-    let native = match before.encoding {
-        // The elements of these lists can be larger than those of the dtype.
-        Encoding::List(list) => list.native().unwrap_or(before.dtype),
-        Encoding::Content | Encoding::Nothing => before.dtype,
-    };
-    if native != before.dtype && before.dtype != after.dtype {
-        return true;
-    }
-    match relation(native, after.dtype) {
-        Some(Relation::Same | Relation::Widens | Relation::BoolToNumber) => false,
-        // Only a double beyond the range of float is refused.
-        Some(Relation::Narrows) => {
-            step.rule.name != "cast_round" && (native, after.dtype) != (DataType::DOUBLE, DataType::FLOAT)
-        }
-        Some(Relation::FloatToInt | Relation::NumberToBool) | None => true,
-    }
-}
-
-/// Whether the form does not say if the fields of an input are as they must be: they are read only
-/// of an input that the signature has.
-fn has_unread_fields(form: &Form) -> bool {
-    form.inputs.iter().filter(|input| input.declared.is_none()).any(|input| {
-        let strings = input.dtype == DataType::STRING;
-        input.carriers.len() > 1
-            || strings && input.carriers.iter().any(|(carrier, _)| *carrier == Carrier::Content)
-    })
-}
-
-/// Whether numbers in JSON would be read as another dtype than before, which may lack some of them.
-fn converts_json(form: &Form, verdict: &Verdict) -> bool {
-    let Some(signature) = &verdict.signature else { return false };
-    form.inputs.iter().any(|input| {
-        let (Some(before), Some(now)) = (input.declared, signature.input(&input.name)) else { return false };
-        before != now.dtype
-            && (before, now.dtype) != (DataType::DOUBLE, DataType::FLOAT)
-            && relation(before, now.dtype) != Some(Relation::Widens)
-    })
-}
-
-fn findings(verdict: &Verdict) -> Vec<Finding> {
-    let of = |kind: &'static str, input: &str| Finding { kind: kind.into(), input: input.to_owned() };
-    let mut all: Vec<Finding> = if verdict.problems.is_empty() {
-        verdict.plan.steps.iter().map(|step| of(step.rule.name, &step.input)).collect()
-    } else {
-        verdict.problems.iter().map(|problem| of(problem.reason.as_str(), &problem.input)).collect()
-    };
-    all.sort();
-    all.dedup();
-    all
-}
-
-fn names(findings: &[Finding]) -> BTreeSet<(&str, &str)> {
-    findings.iter().map(|finding| (&*finding.kind, finding.input.as_str())).collect()
-}
-
-/// The rules that the form was repaired by; warnings are no rules.
-fn rules(form: &Form) -> BTreeSet<(&str, &str)> {
-    let all = names(&form.findings);
-    all.into_iter().filter(|(kind, _)| repair::Repair::find(kind).is_some()).collect()
-}
-
-/// The problems, or else the changes.
-fn text(verdict: &Verdict) -> String {
-    const SHOWN: usize = 3;
-    let mut lines: Vec<String> = if verdict.problems.is_empty() {
-        let steps = verdict.plan.steps.iter().take(SHOWN);
-        steps.map(|step| format!("{} {} {}", ascii(&step.input), step.rule.name, change(step))).collect()
-    } else {
-        verdict.problems.iter().take(SHOWN).map(|problem| one_line(&problem.to_string())).collect()
-    };
-    let all = verdict.problems.len().max(verdict.plan.steps.len());
-    if all > SHOWN {
-        lines.push(format!("and {} more", all - SHOWN));
-    }
-    lines.join("; ").trim().to_owned()
 }

@@ -163,6 +163,7 @@ impl Report {
                 "class": forecast.class.as_str(),
                 "expected": forecast.expected.as_str(),
                 "findings": found,
+                "undecided": forecast.undecided,
                 "text": forecast.text,
             })
         };

@@ -1,4 +1,6 @@
 //! A message of a form, for judging it: its descriptors, and zeros for its values.
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 
 use super::form::{Api, Carrier, Dim, Form, Input, Method, Sizes, Values};
@@ -11,7 +13,8 @@ use crate::wire::tensor::{MAX_RANK, TENSOR_CONTENT};
 pub(super) const MAX_BYTES: u64 = 64 << 20;
 
 const BLOCK: usize = 64 << 10;
-static ZEROS: [u8; BLOCK] = [0; BLOCK];
+/// Made when it is needed: a constant of zeros would be in the program as such.
+static ZEROS: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![0; BLOCK]));
 
 /// One number for each size that the form leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,11 +161,8 @@ fn repeated(pattern: &[u8], bytes: u64) -> Option<Rope> {
     }
     let mut rest = usize::try_from(bytes).ok()?;
     let zeros = pattern.iter().all(|byte| *byte == 0);
-    let block = if zeros {
-        Bytes::from_static(&ZEROS)
-    } else {
-        Bytes::from(pattern.repeat(rest.min(BLOCK) / pattern.len()))
-    };
+    let block =
+        if zeros { ZEROS.clone() } else { Bytes::from(pattern.repeat(rest.min(BLOCK) / pattern.len())) };
     let mut rope = Rope::new();
     while rest > 0 {
         let part = rest.min(block.len());

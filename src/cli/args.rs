@@ -401,6 +401,3 @@ pub(super) struct ManArgs {
     #[arg(value_name = "COMMAND")]
     pub command: Option<String>,
 }
-
-#[cfg(test)]
-mod tests;

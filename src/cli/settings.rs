@@ -9,6 +9,7 @@ use super::Failure;
 use super::args::{ModelArgs, ServerArgs};
 use crate::config::load::{Setting, Settings};
 use crate::config::{Config, Source, UpstreamAddr};
+use crate::sorting;
 use crate::spelling::nearest;
 
 /// Flags by their ids, and the keys of the configuration that they set.
@@ -133,7 +134,7 @@ pub(super) fn variable(name: &str) -> Option<Setting> {
 pub(super) fn warnings(command: &clap::Command) -> Vec<String> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let mut set: Vec<_> = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-    set.sort();
+    sorting::by(&mut set, Ord::cmp);
     unknown(command, &set)
 }
 

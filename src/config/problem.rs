@@ -1,4 +1,5 @@
 //! What is wrong with a configuration: every problem with its key, place and hint.
+use crate::sorting;
 use std::fmt;
 
 pub use crate::yaml::Place;
@@ -52,7 +53,7 @@ pub struct Problems {
 
 impl Problems {
     pub(super) fn new(file: Option<String>, mut list: Vec<Problem>) -> Self {
-        list.sort_by_key(|problem| (problem.place.is_none(), problem.place));
+        sorting::by_key(&mut list, |problem| (problem.place.is_none(), problem.place));
         Self { file, list }
     }
 

@@ -5,6 +5,7 @@ use super::example::wire;
 use super::given::{Column, Given};
 use crate::profile::describe::Numbers;
 use crate::profile::{FeatureProfile, MAX_TEXT_BYTES, MAX_VALUES, QUANTILES, TextProfile};
+use crate::sorting;
 use crate::tensor::DataType;
 use crate::wire::Rope;
 use crate::wire::scan::{Field, Reader, Wire};
@@ -335,7 +336,7 @@ fn strings(message: &Rope) -> Result<TextProfile, Fault> {
     let mut values = if ranked.len() >= top.len() { ranked } else { top };
     // A longer string was cut, and is not what occurred.
     values.retain(|(text, times)| text.len() <= MAX_TEXT_BYTES && *times > 0.0);
-    values.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+    sorting::by(&mut values, |one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
     values.truncate(MAX_VALUES);
     let complete = values.len() as u64 == unique && unique > 0;
     let all = count + missing;

@@ -7,6 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use bytes::Bytes;
 
 use super::crc32c;
+use crate::sorting;
 use crate::wire::Rope;
 use crate::wire::scan::{Reader, Wire};
 
@@ -142,7 +143,7 @@ impl Index {
     /// If the shard cannot be read.
     pub fn damaged(&self, shard: u64, mut file: impl Read + Seek) -> std::io::Result<Vec<&str>> {
         let mut own: Vec<&Tensor> = self.tensors.iter().filter(|tensor| tensor.shard == shard).collect();
-        own.sort_by_key(|tensor| tensor.offset);
+        sorting::by_key(&mut own, |tensor| tensor.offset);
         let mut damaged = Vec::new();
         let mut buffer = vec![0; CHUNK];
         let mut read = 0_u64;

@@ -2,13 +2,14 @@
 use std::collections::BTreeMap;
 
 use super::bundle::Index;
-use super::finding::{Actor, Finding, Level};
+use super::finding::{Actor, Finding, Level, Text};
 use super::ops::Release;
 use super::saved_model::{MetaGraph, SavedModel};
 
 const CHECK: &str = "files";
 pub const MODEL: &str = "saved_model.pb";
 pub const INDEX: &str = "variables/variables.index";
+pub const FINGERPRINT: &str = "fingerprint.pb";
 pub const WARMUP: &str = "assets.extra/tf_serving_warmup_requests";
 const AGAIN: &str = "copy the version again under a new number, and rename the folder to its number only when all files are there";
 /// How unfinished copies are called.
@@ -62,7 +63,7 @@ pub fn not_a_folder(name: &str, head: &[u8]) -> Finding {
 /// What a folder without `saved_model.pb` is.
 pub fn not_a_saved_model(files: &Listing) -> Finding {
     let has = |end: &str| files.keys().find(|path| path.ends_with(end));
-    let fail = |why: String| {
+    let fail = |why: Text| {
         Finding::new(
             Level::Fail,
             CHECK,
@@ -98,16 +99,16 @@ pub fn not_a_saved_model(files: &Listing) -> Finding {
     }
     if has(".meta").is_some() || has("checkpoint").is_some() {
         let action = "restore the checkpoint in a session and export it: tf.compat.v1.saved_model.simple_save(session, \"model/1\", inputs, outputs)";
-        return fail("it holds a checkpoint, which has weights and no graph with signatures".to_owned())
+        return fail("it holds a checkpoint, which has weights and no graph with signatures".into())
             .act(Actor::Exporter, action);
     }
     if files.is_empty() {
-        return fail("the folder is empty".to_owned()).act(Actor::Platform, AGAIN);
+        return fail("the folder is empty".into()).act(Actor::Platform, AGAIN);
     }
     if files.contains_key(INDEX) {
-        return fail("it has variables: the copy is not complete".to_owned()).act(Actor::Platform, AGAIN);
+        return fail("it has variables: the copy is not complete".into()).act(Actor::Platform, AGAIN);
     }
-    fail(String::new()).act(Actor::Exporter, "give the folder that tf.saved_model.save wrote")
+    fail("".into()).act(Actor::Exporter, "give the folder that tf.saved_model.save wrote")
 }
 
 /// Whether TensorFlow Serving takes the folder for a version (file_system_storage_path_source.cc).
@@ -128,7 +129,7 @@ pub fn version_folder(name: &str) -> Option<Finding> {
 /// Checks the files of an export against what its graph and its index say.
 pub fn check(files: &Listing, model: &SavedModel, index: Option<&Index>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let platform = |level, what: String, why: &str| {
+    let platform = |level, what: String, why: &'static str| {
         Finding::new(level, CHECK, what).why(why).act(Actor::Platform, AGAIN)
     };
     for (path, file) in files.iter().filter(|(_, file)| !file.is_readable).take(MAX_LISTED) {
@@ -185,8 +186,9 @@ fn no_graph(model: &SavedModel) -> Finding {
 }
 
 fn variables(files: &Listing, meta: &MetaGraph, index: Option<&Index>, findings: &mut Vec<Finding>) {
-    let fail =
-        |what: String, why: &str| Finding::new(Level::Fail, CHECK, what).why(why).act(Actor::Platform, AGAIN);
+    let fail = |what: String, why: &'static str| {
+        Finding::new(Level::Fail, CHECK, what).why(why).act(Actor::Platform, AGAIN)
+    };
     let restores =
         ["RestoreV2", "VarHandleOp", "VariableV2"].iter().any(|op| meta.graph.ops.contains_key(*op));
     let has_any = files.keys().any(|path| path.starts_with("variables/"));

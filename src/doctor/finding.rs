@@ -1,10 +1,12 @@
 //! What the doctor finds, and how it is shown: as text and as JSON.
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 pub use crate::explain::Actor;
 use crate::repair::report::one_line;
+use crate::sorting;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +27,9 @@ impl Level {
     }
 }
 
+/// Most texts are constants.
+pub type Text = Cow<'static, str>;
+
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -32,27 +37,27 @@ pub struct Finding {
     /// What was checked: `files`, `ops`, `signatures`, `warmup`, `live`.
     pub check: &'static str,
     /// What is so, in one line.
-    pub what: String,
+    pub what: Text,
     /// The file, node or input that shows it, and what follows from it; may be empty.
-    pub why: String,
+    pub why: Text,
     /// What to do; empty if nothing is.
-    pub action: String,
+    pub action: Text,
     /// Who has to do it.
     pub who: Actor,
 }
 
 impl Finding {
-    pub fn new(level: Level, check: &'static str, what: impl Into<String>) -> Self {
+    pub fn new(level: Level, check: &'static str, what: impl Into<Text>) -> Self {
         let who = Actor::Exporter;
-        Self { level, check, what: what.into(), why: String::new(), action: String::new(), who }
+        Self { level, check, what: what.into(), why: "".into(), action: "".into(), who }
     }
 
-    pub fn why(mut self, why: impl Into<String>) -> Self {
+    pub fn why(mut self, why: impl Into<Text>) -> Self {
         self.why = why.into();
         self
     }
 
-    pub fn act(mut self, who: Actor, action: impl Into<String>) -> Self {
+    pub fn act(mut self, who: Actor, action: impl Into<Text>) -> Self {
         (self.who, self.action) = (who, action.into());
         self
     }
@@ -79,7 +84,7 @@ pub fn worst(findings: &[Finding]) -> Level {
 /// that it cannot control a terminal.
 pub fn text(findings: &[Finding]) -> String {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
-    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    sorting::by_key(&mut sorted, |finding| std::cmp::Reverse(finding.level));
     let mut text = String::new();
     for finding in sorted {
         let line = one_line(&finding.what);

@@ -89,9 +89,9 @@ pub fn check(meta: &MetaGraph) -> Vec<Finding> {
 fn one(meta: &MetaGraph, signature: &Signature, findings: &mut Vec<Finding>) {
     let at = &signature.name;
     let spec = python(signature);
-    let mut find = |level: Level, what: String, why: &str, action: &str| {
+    let mut find = |level: Level, what: String, why: &'static str, action: &str| {
         let what = format!("`{at}`: {what}");
-        findings.push(Finding::new(level, CHECK, what).why(why).act(Actor::Exporter, action));
+        findings.push(Finding::new(level, CHECK, what).why(why).act(Actor::Exporter, action.to_owned()));
     };
     for (kind, info) in kinds(signature) {
         if info.tensor_name.is_empty() && info.dtype == DataType::default() {
@@ -206,7 +206,11 @@ fn one(meta: &MetaGraph, signature: &Signature, findings: &mut Vec<Finding>) {
 }
 
 /// Whether the graph prepares what clients send.
-fn preprocessing(meta: &MetaGraph, signature: &Signature, find: &mut impl FnMut(Level, String, &str, &str)) {
+fn preprocessing(
+    meta: &MetaGraph,
+    signature: &Signature,
+    find: &mut impl FnMut(Level, String, &'static str, &str),
+) {
     let Some(ops) = meta.graph.reached_by(signature) else { return };
     let does: BTreeSet<&str> =
         PREPROCESSING.iter().filter(|(op, _)| ops.contains(op)).map(|(_, what)| *what).collect();

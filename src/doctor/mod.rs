@@ -7,6 +7,7 @@ mod crc32c;
 mod fields;
 pub mod files;
 pub mod finding;
+pub mod fingerprint;
 pub mod graph;
 pub mod lint;
 pub mod ops;

@@ -1,17 +1,9 @@
 //! Requests that show faults which only a run shows: the smallest that a signature allows.
-use std::collections::HashMap;
-
-use bytes::Bytes;
-use prost::Message as _;
-
 use super::finding::{Actor, Level};
 use crate::explain::{Context, explain};
-use crate::proto::tensorflow::serving::model_spec::VersionChoice;
-use crate::proto::tensorflow::serving::{ModelSpec, PredictRequest};
-use crate::proto::tensorflow::tensor_shape_proto::Dim;
-use crate::proto::tensorflow::{TensorProto, TensorShapeProto};
 use crate::signature::{Signature, TensorInfo};
-use crate::wire::Rope;
+use crate::tensor::{DataType, Shape, ValueList};
+use crate::wire::{Rope, emit};
 
 /// Bytes of the values of one input, which are zeros.
 const MAX_INPUT: u64 = 64 << 20;
@@ -21,17 +13,14 @@ const MAX_INPUT: u64 = 64 << 20;
 /// # Errors
 /// Why there is none, in words.
 pub fn zeros(model: &str, version: Option<i64>, signature: &Signature) -> Result<Rope, String> {
-    let mut inputs = HashMap::new();
+    // `ModelSpec.name` and `signature_name`.
+    let mut spec = emit::field(1, Rope::from(model.as_bytes().to_vec()));
+    spec.append(emit::field(3, Rope::from(signature.name.as_bytes().to_vec())));
+    let mut request = emit::field(1, spec);
     for info in signature.inputs.iter().filter(|info| !info.has_default) {
-        inputs.insert(info.alias.clone(), tensor(info)?);
+        request.append(emit::map_entry(info.alias.as_bytes(), tensor(info)?));
     }
-    let spec = ModelSpec {
-        name: model.to_owned(),
-        signature_name: signature.name.clone(),
-        version_choice: version.map(VersionChoice::Version),
-    };
-    let request = PredictRequest { model_spec: Some(spec), inputs, ..PredictRequest::default() };
-    Ok(Rope::from(request.encode_to_vec()))
+    Ok(version.map_or_else(|| request.clone(), |version| emit::pinned(&request, version)))
 }
 
 /// What an error of TensorFlow to a request of zeros says about the model: zeros may be values that
@@ -42,7 +31,7 @@ pub fn judge(message: &str, is_invalid_argument: bool) -> Level {
     if is_values { Level::Warn } else { Level::Fail }
 }
 
-fn tensor(info: &TensorInfo) -> Result<TensorProto, String> {
+fn tensor(info: &TensorInfo) -> Result<Rope, String> {
     let name = &info.alias;
     if info.tensor_name.is_empty() {
         return Err(format!("input `{name}` is sparse or composite"));
@@ -53,22 +42,20 @@ fn tensor(info: &TensorInfo) -> Result<TensorProto, String> {
     let too_large = || format!("input `{name}` has more than {MAX_INPUT} bytes");
     let count =
         dims.iter().try_fold(1_u64, |count, dim| count.checked_mul(*dim as u64)).ok_or_else(too_large)?;
-    let shape = TensorShapeProto {
-        dim: dims.iter().map(|size| Dim { size: *size, name: String::new() }).collect(),
-        unknown_rank: false,
-    };
-    let mut tensor =
-        TensorProto { dtype: info.dtype.number(), tensor_shape: Some(shape), ..TensorProto::default() };
     let size = info.dtype.size().map_or(2, |size| size as u64);
     if count.checked_mul(size).is_none_or(|bytes| bytes > MAX_INPUT) {
         return Err(too_large());
     }
-    match info.dtype.size() {
-        Some(size) => tensor.tensor_content = Bytes::from(vec![0; count as usize * size]),
-        None if info.dtype.name() == "string" => tensor.string_val = vec![Bytes::new(); count as usize],
+    let values = match info.dtype.size() {
+        Some(size) => emit::content(Rope::from(vec![0; count as usize * size])),
+        // Each string is a field of its own.
+        None if info.dtype == DataType::STRING => {
+            Rope::from(emit::list(ValueList::String, Rope::new()).to_bytes().repeat(count as usize))
+        }
         None => return Err(format!("input `{name}` is {}, which has no values", info.dtype)),
-    }
-    Ok(tensor)
+    };
+    let shape: Shape = dims.into_iter().collect();
+    Ok(Rope::from(emit::new_tensor(info.dtype, &shape, &values)))
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ pub fn check(file: impl Read, signatures: &Signatures) -> Vec<Finding> {
 }
 
 /// Finding that an export has no warm-up.
-pub fn missing(what: &str) -> Finding {
+pub fn missing(what: &'static str) -> Finding {
     Finding::new(Level::Ok, CHECK, what)
         .why("the first requests of a version are slow, and faults in functions show only then")
         .act(

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::context::{Context, Input, Sent};
 use super::example;
 use crate::signature::{Signature, TensorInfo};
+use crate::sorting;
 use crate::tensor::Shape;
 
 /// What a row asks the request for.
@@ -78,7 +79,7 @@ fn shapes(message: &str, sent: &dyn Sent) -> Option<String> {
         *rows_of.entry(input.shape.first().copied()).or_default() += 1;
     }
     let mut groups: Vec<(String, Group<'_>)> = groups.into_iter().collect();
-    groups.sort_by_cached_key(|(_, group)| {
+    sorting::by_key(&mut groups, |(_, group)| {
         let alike = rows_of.get(&group.shape.first().copied()).copied();
         (!occurs(group.shape, message), group.conforms, alike, group.aliases.len())
     });
@@ -112,7 +113,7 @@ fn rows<'a>(inputs: impl Iterator<Item = &'a Input<'a>>) -> Option<String> {
         groups.entry(input.shape.first().copied()).or_default().push(input.alias);
     }
     let mut groups: Vec<(Option<i64>, Vec<&str>)> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, aliases)| aliases.len());
+    sorting::by_key(&mut groups, |(_, aliases)| aliases.len());
     let left = groups.len().saturating_sub(MAX_NAMES);
     let text = |(rows, aliases): &(Option<i64>, Vec<&str>)| {
         let rows = rows.map_or_else(|| "scalar".to_owned(), |rows| rows.to_string());
@@ -163,7 +164,7 @@ fn position(message: &str, sent: &dyn Sent) -> Option<String> {
     let (_, rest) = message.split_once("arg[")?;
     let position: usize = rest.split_once(']')?.0.parse().ok()?;
     let mut fed: Vec<&TensorInfo> = sent.signature()?.inputs.iter().collect();
-    fed.sort_by(|a, b| a.tensor_name.cmp(&b.tensor_name));
+    sorting::by(&mut fed, |a, b| a.tensor_name.cmp(&b.tensor_name));
     let alias = fed.get(position)?.alias.as_str();
     let inputs = sent.inputs();
     let input = inputs.iter().find(|input| input.alias == alias)?;

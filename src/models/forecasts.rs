@@ -64,8 +64,8 @@ impl Forecasts {
         let model = &after.model;
         let forms = self.census.forms(|form| form.model == *model);
         let (policy, limits) = (config.policy(model), config.request_limits());
-        let target =
-            Target::new(&after.signatures, policy, limits, false).json(self.judge, config).work(MAX_WORK);
+        let target = Target::new(&after.signatures, policy, limits, false).before(&before.signatures);
+        let target = target.json(self.judge, config).work(MAX_WORK);
         let mut report = Report::new(model, Some(after.version), forms, &target);
         report.gone = gone(&before.signatures, &after.signatures);
         report

@@ -54,8 +54,8 @@ pub(super) fn available(versions: &[VersionState]) -> Vec<i64> {
     served.map(|version| version.version).collect()
 }
 
-/// Sends metadata requests, and keeps track of whether they are answered.
-#[derive(Debug)]
+/// Sends metadata requests, and keeps track of whether they are answered. A cheap handle.
+#[derive(Debug, Clone)]
 pub(super) struct MetadataClient {
     pool: Rc<Pool>,
     up: Arc<Up>,

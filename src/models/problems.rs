@@ -71,6 +71,11 @@ impl ModelProblem {
         Self::new(Some(version), ModelProblemKind::ProbeFailed, text)
     }
 
+    /// A version whose probe is not answered yet.
+    pub(super) fn of_running_probe(version: i64) -> Self {
+        Self::new(Some(version), ModelProblemKind::Probing, "")
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         (self.version, self.kind) == (other.version, other.kind)
     }
@@ -91,6 +96,9 @@ impl ModelProblem {
             }
             ModelProblemKind::ProbeFailed => {
                 format!("version {version} of model '{model}' does not answer a request of zeros: {cause}")
+            }
+            ModelProblemKind::Probing => {
+                format!("version {version} of model '{model}' has not answered its probe yet")
             }
             ModelProblemKind::Loading => {
                 let seconds = self.since.elapsed().as_secs();
@@ -195,7 +203,8 @@ impl ModelProblems {
     pub(crate) fn is_held(&self, model: &str) -> bool {
         let all = self.lock();
         let mut problems = all.get(model).into_iter().flat_map(|known| &known.problems);
-        problems.any(|problem| problem.kind == ModelProblemKind::ProbeFailed)
+        problems
+            .any(|problem| matches!(problem.kind, ModelProblemKind::ProbeFailed | ModelProblemKind::Probing))
     }
 
     /// Why the model is not served, or one of its versions, one sentence each.

@@ -134,7 +134,7 @@ pub(crate) struct Worker {
     forecasts: Forecasts,
     changed: Arc<Notify>,
     /// Ends the wait for the next poll.
-    poll_now: Notify,
+    poll_now: Arc<Notify>,
 }
 
 impl Worker {
@@ -160,7 +160,7 @@ impl Worker {
             probes: Probes::default(),
             forecasts,
             changed: Arc::clone(&up.changed),
-            poll_now: Notify::new(),
+            poll_now: Arc::default(),
         })
     }
 
@@ -383,9 +383,9 @@ impl Worker {
             }
         }
         // Before the version is in the catalog, so that it is never ready without its probe.
-        let config = self.config.load_full();
+        let config = self.config.load();
         let known = highest.and_then(|version| Some((version, seen.signatures_of(version, &before)?)));
-        problems.extend(self.probes.check(&self.client, &config, model, known).await);
+        problems.extend(self.probes.check(&self.client, &config, model, known, &self.poll_now));
         self.apply(model, seen);
         self.refreshed.borrow_mut().insert(model.to_owned(), started);
         Ok(())

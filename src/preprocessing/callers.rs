@@ -12,6 +12,7 @@ use super::found::{Found, cut, time};
 use super::window::{Decision, Rolling};
 use crate::profile::{CallerFinding, Checks, Drift, Profile, Sample, TensorProfile, WORST};
 use crate::repair::policy::ReadProfile;
+use crate::sorting;
 use crate::telemetry::clients::OTHER;
 
 /// A caller that was not seen for this time makes room for another one.
@@ -262,7 +263,7 @@ impl Watched {
         let (findings, unlisted) = lock(&self.found).to_json();
         let callers = self.callers.load();
         let mut clients: Vec<&Arc<Caller>> = callers.values().collect();
-        clients.sort_by(|left, right| left.name.cmp(&right.name));
+        sorting::by(&mut clients, |left, right| left.name.cmp(&right.name));
         let clients: Vec<Value> = clients.into_iter().map(|caller| caller.to_json(&self.inputs)).collect();
         let drift = self
             .drift()

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::sorting;
 use serde_json::{Value, json};
 
 /// Findings of one signature that are listed. The one that was last seen longest ago makes room.
@@ -71,7 +72,7 @@ impl Found {
     /// A list, the newest first, and how many requests are in none.
     pub(super) fn to_json(&self) -> (Vec<Value>, u64) {
         let mut all: Vec<_> = self.listed.iter().collect();
-        all.sort_by_key(|(_, listed)| std::cmp::Reverse(listed.last));
+        sorting::by_key(&mut all, |(_, listed)| std::cmp::Reverse(listed.last));
         let shown = all.into_iter().map(|(key, listed)| {
             json!({
                 "client": *key.client,

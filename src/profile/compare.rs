@@ -1,5 +1,6 @@
 //! What differs between two profiles, feature by feature.
 use super::{FeatureProfile, QUANTILES, TensorProfile, TextProfile};
+use crate::sorting;
 
 /// From here on, a population stability index says that a feature has moved. Below 0.1 it is
 /// commonly taken as no change, from 0.25 on as a large one.
@@ -33,7 +34,7 @@ pub fn features(before: &[FeatureProfile], after: &[FeatureProfile]) -> Vec<Move
             (!what.is_empty()).then_some(Moved { feature, psi, what })
         })
         .collect();
-    moved.sort_by(|one, other| other.psi.total_cmp(&one.psi).then(one.feature.cmp(&other.feature)));
+    sorting::by(&mut moved, |one, other| other.psi.total_cmp(&one.psi).then(one.feature.cmp(&other.feature)));
     moved
 }
 
@@ -144,7 +145,7 @@ pub fn psi(before: &FeatureProfile, after: &FeatureProfile) -> f64 {
         };
         let mut values: Vec<f64> =
             before.values.iter().chain(&after.values).map(|(value, _)| *value).collect();
-        values.sort_by(f64::total_cmp);
+        sorting::by(&mut values, f64::total_cmp);
         values.dedup();
         return values
             .into_iter()

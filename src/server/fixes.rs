@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::models::catalog::Catalog;
 use crate::repair::fix::{self, Mistake};
 use crate::repair::{Reason, Repair};
+use crate::sorting;
 use crate::telemetry::metrics::UNKNOWN;
 use crate::telemetry::mistakes::{ClientMistakes, Mistakes, Repeated};
 use crate::wire::VersionChoice;
@@ -15,7 +16,7 @@ use crate::wire::VersionChoice;
 pub(super) fn clients(mistakes: &Mistakes) -> Value {
     let mut all = mistakes.clients();
     let other = all.pop().filter(|other| other.totals.requests > 0 || other.totals.mismatches > 0);
-    all.sort_by(|left, right| {
+    sorting::by(&mut all, |left, right| {
         let key = |client: &ClientMistakes| (client.totals.mismatches, client.totals.requests);
         key(right).cmp(&key(left)).then_with(|| left.name.cmp(&right.name))
     });
@@ -43,7 +44,7 @@ pub(super) fn fixes(mistakes: &Mistakes, catalog: &Catalog) -> Value {
     let clients = mistakes.clients();
     let mut all: Vec<(&ClientMistakes, &Repeated)> =
         clients.iter().flat_map(|client| client.kinds.iter().map(move |kind| (client, kind))).collect();
-    all.sort_by(|(_, left), (_, right)| {
+    sorting::by(&mut all, |(_, left), (_, right)| {
         right.count.cmp(&left.count).then_with(|| right.last.cmp(&left.last))
     });
     all.into_iter().map(|(client, kind)| entry(client, kind, catalog)).collect()

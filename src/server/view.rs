@@ -101,7 +101,15 @@ impl View for ServerView {
             Shown::Fixes => fixes::fixes(mistakes, catalog),
             Shown::History => mistakes.history(),
             Shown::Changes => changes.to_json(),
-            Shown::Traffic => Traffic::of(&self.0.census, SystemTime::now()).to_json(),
+            Shown::Traffic => {
+                let models = catalog.snapshot();
+                let outputs = |model: &str, version, signature: &str| {
+                    let signatures = &models.get(model)?.versions.get(&version)?.signatures;
+                    let outputs = signatures.get(signature)?.outputs.iter();
+                    Some(outputs.map(|output| output.alias.clone()).collect())
+                };
+                Traffic::of(&self.0.census, SystemTime::now(), outputs).to_json()
+            }
             Shown::Findings => preprocessing.to_json(),
         }
     }

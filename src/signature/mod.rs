@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 pub use metadata::MetadataError;
 
+use crate::sorting;
 use crate::tensor::{DataType, PartialShape};
 pub use crate::wire::DEFAULT_SIGNATURE;
 
@@ -120,7 +121,7 @@ impl Signatures {
 impl FromIterator<Signature> for Signatures {
     fn from_iter<T: IntoIterator<Item = Signature>>(signatures: T) -> Self {
         let sorted = |mut infos: Vec<TensorInfo>| {
-            infos.sort_by(|left, right| left.alias.cmp(&right.alias));
+            sorting::by(&mut infos, |left, right| left.alias.cmp(&right.alias));
             infos
         };
         let by_name = signatures.into_iter().map(|signature| {

@@ -116,6 +116,8 @@ labels! {
         Loading = "loading",
         /// The version does not answer the request of `probe: on`.
         ProbeFailed = "probe_failed",
+        /// The request of `probe: on` is not answered yet.
+        Probing = "probing",
     }
 }
 labels! {

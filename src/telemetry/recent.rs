@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::SystemTime;
 
+use crate::sorting;
 use serde_json::{Value, json};
 
 /// What happened to a request, as text.
@@ -110,7 +111,7 @@ impl Recent {
         let entries = self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let time = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
         let mut all: Vec<&Seen> = entries.seen.iter().collect();
-        all.sort_unstable_by_key(|seen| std::cmp::Reverse(seen.number));
+        sorting::by_key(&mut all, |seen| std::cmp::Reverse(seen.number));
         let entries: Vec<Value> = all
             .into_iter()
             .map(|seen| {

@@ -8,6 +8,7 @@ use crate::support::sources::rust as sources;
 /// The modules by layer: a file may use its own layer and those below, never one above.
 const LAYERS: &[(&str, usize)] = &[
     ("tensor", 0),
+    ("sorting", 0),
     ("spelling", 0),
     ("yaml", 0),
     ("wire", 1),

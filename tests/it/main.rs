@@ -17,6 +17,7 @@ mod concurrency;
 mod connections;
 mod decoding;
 mod dependencies;
+mod doctor;
 mod documents;
 mod drain;
 mod events;

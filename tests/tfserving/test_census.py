@@ -379,8 +379,18 @@ def test_the_sidecar_shows_the_forecast_when_a_version_appears(world):
     for model, forecast in shown().items():
         if forecast and model not in with_defaults | {"input_added"}:
             assert forecast["callers"] == world.forecasts[model]["callers"], model
+    # A server does not say that the new input has no default.
+    broken = [sum(found["callers"].get(kind, 0) for kind in ("refused", "forwarded")) for found in (shown()["input_added"], world.forecasts["input_added"])]
+    assert broken[0] == broken[1] > 10
     log = "".join(world.sidecar.log)
     assert "clients do not fit the new signatures" in log and "requests will be refused" in log
+
+
+def test_outputs_that_are_gone_are_named(world):
+    for model, (old, new) in PAIRS.items():
+        gone = {output for name, (_, outputs) in old.items() if name in new for output in outputs.split() if output not in new[name][1].split()}
+        assert set(world.forecasts[model]["outputs_gone"]) == gone, model
+    assert world.forecasts["output_removed"]["outputs_gone"] == ["z"]
 
 
 def test_the_doctor_says_the_same(world):
@@ -392,6 +402,9 @@ def test_the_doctor_says_the_same(world):
     found = [finding for finding in answer["findings"] if finding["check"] == "traffic"]
     assert [(finding["level"], finding["what"]) for finding in found] == [("fail", world.forecasts["wider"]["summary"])]
     text = world.run("doctor", "--saved-model", directory, "--traffic", str(world.census), "--model", "wider")[1]
+    removed = ("--saved-model", str(world.folder / "output_removed"), "--traffic", str(world.census), "--model", "output_removed")
+    (found,) = (found for found in json.loads(world.run("doctor", *removed, "--json")[1])["findings"] if found["check"] == "traffic")
+    assert found["what"] == world.forecasts["output_removed"]["summary"] + "; outputs are gone: z"
     assert f"model 'wider' version 2: {world.forecasts['wider']['summary']}" in text.splitlines()
 
 

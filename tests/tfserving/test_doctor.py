@@ -233,6 +233,7 @@ def test_a_good_export_has_no_fault_in_this_tensorflow(export):
     assert outcome(export) == ("ok", "")
     code, findings = doctor("--saved-model", export, "--tf-version", THIS, "--deep")
     assert (code, fails(findings)) == (0, [])
+    assert "that the export wrote" not in str(findings)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -288,6 +289,7 @@ def test_a_file_in_place_of_a_savedmodel_is_named_for_what_it_is(tmp_path, name,
 def test_half_copies_other_shards_and_private_files_are_found(export):
     (export / "variables" / "variables.data-00000-of-00002").write_bytes(b"")
     (export / "saved_model.pb.part").write_bytes(b"")
+    shutil.copy(MODULE.parent / "keras" / "fingerprint.pb", export)
     for file in export.rglob("*"):
         if file.is_file():
             file.chmod(0o600)
@@ -295,6 +297,7 @@ def test_half_copies_other_shards_and_private_files_are_found(export):
     text = str(findings)
     assert code == 0
     assert "1 shards" in text and "not finished" in text and "owner only" in text
+    assert "is not the one that the export wrote" in text and outcome(export) == ("ok", "")
     export = export.rename(export.with_name("copy"))
     assert "not named by a version number" in str(doctor("--saved-model", export))
 

@@ -2,6 +2,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::super::file::{FileError, Traffic};
+use super::super::outputs::SignatureOutputs;
 use super::super::store::Counted;
 use super::Judged;
 use super::forecast::corpus;
@@ -10,7 +11,32 @@ use crate::signature::Signatures;
 
 fn written(forms: Vec<Counted>) -> Traffic {
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    Traffic { since: at(10), until: at(20), missed: 1, sidecars: 1, forms }
+    Traffic { since: at(10), until: at(20), missed: 1, sidecars: 1, forms, outputs: Vec::new() }
+}
+
+fn served(version: i64, outputs: &[&str]) -> SignatureOutputs {
+    let outputs = outputs.iter().map(|output| (*output).to_owned()).collect();
+    SignatureOutputs { model: "m".to_owned(), version, signature: "serving_default".to_owned(), outputs }
+}
+
+#[test]
+fn outputs_that_a_new_version_lacks_are_known_from_the_census() {
+    let new = notation::signature("x:float[-1] -> y:float[-1]").unwrap();
+    let counted = Judged::new("x:float[-1]", "x:float[2]").counted();
+    let all = SignatureOutputs::of(&[counted.clone(), counted], |model, version, signature| {
+        assert_eq!((model, version, signature), ("m", 1, "serving_default"));
+        Some(vec!["y".to_owned(), "z".to_owned()])
+    });
+    assert_eq!(all, [served(1, &["y", "z"])]);
+    assert_eq!(SignatureOutputs::gone(&all, "m", &new), ["z"]);
+    assert!(SignatureOutputs::gone(&all, "another", &new).is_empty());
+    // Those of the last version count.
+    for all in [[served(2, &["y"]), served(1, &["y", "z"])], [served(1, &["y", "z"]), served(2, &["y"])]] {
+        assert!(SignatureOutputs::gone(&all, "m", &new).is_empty());
+    }
+    let one = |outputs| Traffic { outputs: vec![outputs], ..written(Vec::new()) };
+    let merged = Traffic::merge(vec![one(served(1, &["y"])), one(served(1, &["y"])), one(served(2, &["y"]))]);
+    assert_eq!(merged.unwrap().outputs, [served(1, &["y"]), served(2, &["y"])]);
 }
 
 #[test]
@@ -20,7 +46,8 @@ fn a_census_is_read_as_it_was_written() {
         signatures.iter().map(|text| notation::signature(text).unwrap()).collect();
     let forms =
         requests.iter().flat_map(|request| signatures.iter().map(|by| Judged::by(by, request).counted()));
-    let traffic = written(forms.collect());
+    let mut traffic = written(forms.collect());
+    traffic.outputs = vec![served(3, &["y", "z"])];
     let text = serde_json::to_vec(&traffic.to_json()).unwrap();
     assert_eq!(Traffic::read(&text).unwrap(), traffic);
 }

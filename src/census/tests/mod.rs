@@ -9,7 +9,7 @@ use super::form::{Api, Form, Method};
 use super::key::{Key, Request, Seen, key};
 use super::store::Counted;
 use crate::repair::policy::ModelPolicy;
-use crate::repair::{self, Limits, Verdict, notation};
+use crate::repair::{self, Limits, Outcome, Verdict, notation};
 use crate::signature::Signatures;
 use crate::wire::{PredictView, Rope};
 
@@ -17,6 +17,7 @@ const SEED: u64 = 0x1234_5678_9abc_def1;
 
 /// A request in the notation, judged by a signature in the notation.
 struct Judged {
+    message: Rope,
     view: PredictView,
     verdict: Verdict,
 }
@@ -30,7 +31,7 @@ impl Judged {
         let message = notation::request("m", request).unwrap();
         let view = PredictView::scan(&message).unwrap();
         let verdict = judge(signatures, &message, &view);
-        Self { view, verdict }
+        Self { message, view, verdict }
     }
 
     fn seen(&self) -> Seen<'_> {
@@ -52,6 +53,23 @@ impl Judged {
 
     fn form(&self) -> Form {
         self.seen().form("app").unwrap()
+    }
+
+    /// Whether TF Serving gets a repaired request without an input that other signatures lack too.
+    fn is_repaired_without_an_input_that_is_not_in(&self, old: &Signatures) -> bool {
+        let Some(signature) =
+            self.verdict.signature.as_ref().filter(|_| self.verdict.outcome == Outcome::Repaired)
+        else {
+            return false;
+        };
+        let sent = repair::apply(&self.message, &self.view, &self.verdict.plan).unwrap();
+        let sent = PredictView::scan(&sent).unwrap();
+        let name = self.view.model_spec.effective_signature();
+        let old = repair::signature_of(name, old, &ModelPolicy::default());
+        signature.inputs.iter().any(|info| {
+            let was = old.as_ref().is_some_and(|old| old.input(&info.alias).is_some());
+            !was && !info.has_default && sent.inputs.iter().all(|input| input.key != info.alias)
+        })
     }
 
     fn counted(&self) -> Counted {
@@ -125,6 +143,9 @@ fn a_form_is_what_tells_requests_apart_without_their_values() {
         assert!(!same(declared, one, other), "{other}");
     }
     assert!(!same("x:float[-1,128]", "x:float[128]", "x:float[1,128]"));
+    // Sizes that are alike wrong, or that nothing is declared of.
+    assert!(!same("x:float[-1,4]", "x:float[2,5]", "x:float[2,6]"));
+    assert!(!same("x:float", "x:float[2,5]", "x:float[2,6]"));
     // Which of them differ, not by how much.
     let three = "a:float[-1] b:float[-1] c:float[-1]";
     assert!(same(three, "a:float[2] b:float[2] c:float[9]", "a:float[5] b:float[5] c:float[3]"));
@@ -136,7 +157,8 @@ fn the_same_descriptors_with_another_verdict_are_another_form() {
     let declared = "x:int32[-1]";
     let fits = Judged::new(declared, "x:int64[2]{1,2}");
     let too_large = Judged::new(declared, "x:int64[2]{1,5000000000}");
-    assert_ne!((fits.key().hash, fits.form()), (too_large.key().hash, too_large.form()));
+    assert_ne!(fits.key().hash, too_large.key().hash);
+    assert_ne!(fits.form(), too_large.form());
     assert_eq!(too_large.form().findings[0].kind, "CAST_OUT_OF_RANGE");
 }
 

@@ -1,5 +1,6 @@
 //! From measured times to advice: whether batching pays, up to how many rows, and the
 //! configuration.
+use crate::sorting;
 use std::fmt::Write as _;
 
 /// The times of the runs of one size, in microseconds.
@@ -68,7 +69,7 @@ impl Times {
     /// `samples` are not empty.
     pub(super) fn of(rows: u64, first: f64, samples: &[f64]) -> Self {
         let mut sorted = samples.to_vec();
-        sorted.sort_by(f64::total_cmp);
+        sorting::by(&mut sorted, f64::total_cmp);
         let at = |share: f64| {
             let position = share * sorted.len().saturating_sub(1) as f64;
             let (left, right) = (sorted[position.trunc() as usize], sorted[position.ceil() as usize]);

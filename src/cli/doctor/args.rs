@@ -35,6 +35,10 @@ pub(in crate::cli) struct DoctorArgs {
         hide_env_values = true
     )]
     pub(in crate::cli) traffic: Option<PathBuf>,
+    /// A label of a version that clients ask for: fail if it is not assigned. Can be repeated; the
+    /// labels in the census (--traffic) are looked up, too
+    #[arg(long, value_name = "LABEL", env = "TFS_SIDECAR_LABEL", hide_env_values = true)]
+    pub(in crate::cli) label: Vec<String>,
     /// Send TF Serving one request for each signature: a warm-up record, or one row of zeros
     #[arg(long, env = "TFS_SIDECAR_PROBE", hide_env_values = true)]
     pub(in crate::cli) probe: bool,
@@ -50,7 +54,7 @@ pub(in crate::cli) struct DoctorArgs {
         hide_env_values = true
     )]
     pub(in crate::cli) request: Vec<PathBuf>,
-    /// How long to wait for each answer of TF Serving
+    /// How long to wait for each answer of TF Serving, and for versions that it loads
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, env = "TFS_SIDECAR_TIMEOUT", hide_env_values = true)]
     pub(in crate::cli) timeout: Duration,
 }

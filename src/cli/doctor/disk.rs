@@ -7,10 +7,10 @@ use anyhow::{Context as _, anyhow};
 
 use crate::cli::Failure;
 use crate::doctor::bundle::{Index, MAX_INDEX};
-use crate::doctor::files::{self, File, INDEX, Listing, MODEL, WARMUP};
+use crate::doctor::files::{self, FINGERPRINT, File, INDEX, Listing, MODEL, WARMUP};
 use crate::doctor::ops::{self, Release};
 use crate::doctor::saved_model::{MetaGraph, SavedModel};
-use crate::doctor::{Actor, Finding, Level, lint, warmup};
+use crate::doctor::{Actor, Finding, Level, fingerprint, lint, warmup};
 
 /// Files below the folder, and folders in folders.
 const MAX_FILES: usize = 100_000;
@@ -171,7 +171,13 @@ fn index(path: &Path, findings: &mut Vec<Finding>) -> Option<Index> {
     let problem = match file.take(MAX_INDEX + 1).read_to_end(&mut bytes) {
         Ok(_) if bytes.len() as u64 > MAX_INDEX => format!("is larger than {MAX_INDEX} bytes"),
         Ok(_) => match Index::read(&bytes) {
-            Ok(index) => return Some(index),
+            Ok(index) => {
+                // Exports of TensorFlow 1, and those before 2.12, have none.
+                if let Ok(file) = OpenFile::open(path.join(FINGERPRINT)) {
+                    findings.extend(fingerprint::check(fingerprint::checkpoint_hash(file), &bytes));
+                }
+                return Some(index);
+            }
             Err(error) => error.to_string(),
         },
         Err(error) => format!("cannot be read: {error}"),

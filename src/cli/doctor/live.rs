@@ -1,5 +1,8 @@
 //! Asks a running TF Serving for the doctor: its versions, their labels and signatures, and one
 //! request for each signature.
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use anyhow::anyhow;
 use tonic::Code;
 
@@ -19,8 +22,12 @@ use crate::telemetry::metrics::code_name;
 use crate::wire::{Rope, VersionChoice, emit};
 
 const CHECK: &str = "live";
-/// Labels by convention: TF Serving does not list those that it has.
+/// Labels by convention, which need not exist: TF Serving does not list those that it has.
 const LABELS: [&str; 2] = ["stable", "canary"];
+/// Labels that are looked up.
+const MAX_LABELS: usize = 32;
+/// How often the state of versions that are loading is read.
+const EVERY: Duration = Duration::from_millis(250);
 /// Versions that are listed; TF Serving lists every one that it has ever seen.
 const MAX_VERSIONS: usize = 20;
 
@@ -29,10 +36,12 @@ pub(super) fn check(
     model: &str,
     arguments: &DoctorArgs,
     export: Option<&Export>,
+    labels: &BTreeSet<&str>,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Failure> {
     let within = arguments.timeout;
-    let versions = match fetch::versions(config, model, within) {
+    let started = Instant::now();
+    let versions = match loaded(config, model, within) {
         Ok(versions) => versions,
         Err(fault) if fault.code() == Code::NotFound => {
             let what = format!("TF Serving does not serve model '{}'", ascii(model));
@@ -51,15 +60,12 @@ pub(super) fn check(
             );
         }
     };
-    findings.extend(versions.iter().take(MAX_VERSIONS).map(of_version));
+    let watched = started.elapsed();
+    findings.extend(versions.iter().take(MAX_VERSIONS).map(|version| of_version(version, watched)));
     let served = versions.iter().filter(|version| version.is_served).map(|version| version.version).max();
-    for label in LABELS {
-        let choice = VersionChoice::Label(label.to_owned());
-        let answer = fetch::metadata(config, model, &choice, within).ok();
-        if let Some((_, Some(version))) = answer.and_then(|answer| Signatures::from_metadata(&answer).ok()) {
-            let what = format!("label `{label}` is version {version}");
-            findings.push(Finding::new(Level::Ok, CHECK, what));
-        }
+    let known = LABELS.into_iter().filter(|label| !labels.contains(label));
+    for label in labels.iter().copied().take(MAX_LABELS).chain(known) {
+        findings.extend(of_label(config, model, label, labels.contains(label), within));
     }
     if let Some(export) = export {
         findings.extend(on_disk(export, &versions));
@@ -99,13 +105,58 @@ pub(super) fn check(
     Ok(())
 }
 
-fn of_version(version: &Reported) -> Finding {
+/// The versions, as soon as none is loading or the time is over.
+#[expect(clippy::disallowed_methods, reason = "a server has to be asked whether a load has ended")]
+fn loaded(config: &Config, model: &str, within: Duration) -> Result<Vec<Reported>, Fault> {
+    let started = Instant::now();
+    loop {
+        let versions = fetch::versions(config, model, within)?;
+        let left = within.saturating_sub(started.elapsed());
+        if left.is_zero() || !versions.iter().any(|version| version.is_loading) {
+            return Ok(versions);
+        }
+        std::thread::sleep(left.min(EVERY));
+    }
+}
+
+/// The version of a label. One that nobody `asked` for need not be assigned.
+fn of_label(config: &Config, model: &str, label: &str, asked: bool, within: Duration) -> Option<Finding> {
+    let answer = fetch::metadata(config, model, &VersionChoice::Label(label.to_owned()), within);
+    let label = ascii(label);
+    match answer {
+        Ok(answer) => {
+            let (_, version) = Signatures::from_metadata(&answer).ok()?;
+            Some(Finding::new(Level::Ok, CHECK, format!("label `{label}` is version {}", version?)))
+        }
+        Err(_) if !asked => None,
+        Err(fault) => {
+            let is_answer = matches!(fault, Fault::Upstream { .. } | Fault::ModelUnknown { .. });
+            let (level, what) = if is_answer {
+                (Level::Fail, format!("label `{label}` is no version that is served"))
+            } else {
+                (Level::Warn, format!("label `{label}` cannot be looked up"))
+            };
+            let action = "assign it in version_labels of --model_config_file, to a version that is served";
+            Some(
+                Finding::new(level, CHECK, what)
+                    .why(one_line(&fault.to_string()))
+                    .act(Actor::Platform, action),
+            )
+        }
+    }
+}
+
+/// The state of a version that was `watched` for so long.
+fn of_version(version: &Reported, watched: Duration) -> Finding {
     let number = version.version;
     match &version.error {
         Some(error) => explained(format!("version {number} failed to load"), error, Level::Fail),
-        None if version.is_loading => Finding::new(Level::Warn, CHECK, format!("version {number} is loading"))
-            .why("TensorFlow Serving tries a load that fails up to six times, a minute apart, and says nothing meanwhile; warm-up is part of it")
-            .act(Actor::Platform, "if it stays so for minutes, read TensorFlow Serving's log: it has the error of each try"),
+        None if version.is_loading => {
+            let what = format!("version {number} was loading for the {} s of this check", watched.as_secs());
+            Finding::new(Level::Warn, CHECK, what)
+                .why("TensorFlow Serving tries a load that fails up to six times, a minute apart, and says nothing meanwhile; warm-up is part of it")
+                .act(Actor::Platform, "wait longer (--timeout 6m); if it does not end, TensorFlow Serving's log has the error of each try")
+        }
         None => Finding::new(Level::Ok, CHECK, format!("version {number} is {}", version.state)),
     }
 }

@@ -13,6 +13,7 @@ use super::settings::load_config;
 use super::traffic::forecast::forecast;
 use super::traffic::saved_model::open;
 use super::{Exit, Failure, render};
+use crate::census::Choice;
 use crate::census::forecast::Class;
 use crate::census::report::Report;
 use crate::doctor::finding::{text, worst};
@@ -39,12 +40,18 @@ pub(super) fn doctor(arguments: &DoctorArgs, matches: &ArgMatches) -> Result<Exi
         })?;
         findings.push(warm::write(export, &arguments.request)?);
     }
+    let report = traffic(arguments, matches, &mut findings)?;
     if is_live {
         let config = load_config(&arguments.server, matches)?;
         let model = model(arguments, &config)?;
-        live::check(&config, &model, arguments, export.as_ref(), &mut findings)?;
+        let forms = report.iter().flat_map(|report| &report.forms);
+        let labels = forms.filter_map(|(counted, _)| match &counted.form.choice {
+            Choice::Label(label) => Some(label.as_str()),
+            Choice::Latest | Choice::Version => None,
+        });
+        let labels = labels.chain(arguments.label.iter().map(String::as_str)).collect();
+        live::check(&config, &model, arguments, export.as_ref(), &labels, &mut findings)?;
     }
-    let report = traffic(arguments, matches, &mut findings)?;
     let worst = worst(&findings);
     if arguments.json {
         let all: Vec<_> = findings.iter().map(Finding::to_json).collect();
@@ -70,13 +77,19 @@ fn traffic(
     };
     let config = load_config(&arguments.server, matches)?;
     let report = forecast(&config, &open(directory)?, traffic, arguments.model.as_deref())?;
-    let summary = report.summary();
+    let mut summary = report.summary();
+    if !report.gone.is_empty() {
+        summary.push_str("; outputs are gone: ");
+        summary.push_str(&report.gone.join(", "));
+    }
     findings.push(match report.callers().into_values().max() {
         Some(Class::Refused) => Finding::new(Level::Fail, "traffic", summary)
             .act(Actor::Client, "change what these clients send, or export signatures that take it"),
-        Some(Class::AsBefore | Class::Better | Class::Pinned) => Finding::new(Level::Ok, "traffic", summary),
+        Some(Class::AsBefore | Class::Better | Class::Pinned) if report.gone.is_empty() => {
+            Finding::new(Level::Ok, "traffic", summary)
+        }
         Some(_) => Finding::new(Level::Warn, "traffic", summary)
-            .act(Actor::Client, "look at the requests that change or that could not be judged"),
+            .act(Actor::Client, "look at what changes, and at what could not be judged: traffic forecast"),
         None => Finding::new(Level::Warn, "traffic", "the census has no requests for the model")
             .act(Actor::Platform, "save it after the clients have called"),
     });

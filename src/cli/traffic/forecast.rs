@@ -9,6 +9,7 @@ use super::args::ForecastArgs;
 use super::read;
 use super::saved_model::{OnDisk, open};
 use crate::census::forecast::Target;
+use crate::census::outputs::SignatureOutputs;
 use crate::census::report::Report;
 use crate::cli::settings::load_config;
 use crate::cli::{Exit, Failure, render};
@@ -47,7 +48,9 @@ pub(in crate::cli) fn forecast(
     let signatures = &new.graph.signatures;
     let (policy, limits) = (config.policy(&model), config.request_limits());
     let target = Target::new(signatures, policy, limits, true).json(judge_body, config).work(MAX_WORK);
-    Ok(Report::new(&model, new.version, traffic.forms, &target))
+    let mut report = Report::new(&model, new.version, traffic.forms, &target);
+    report.gone = SignatureOutputs::gone(&traffic.outputs, &model, signatures);
+    Ok(report)
 }
 
 /// The model that is meant: the one of this name, else the only one, else that of the directory.

@@ -132,11 +132,12 @@ fn one(
     release: Option<Release>,
     findings: &mut Vec<Finding>,
 ) {
-    let mut add = |need: &Need, level: Level, what: String, place: &Place, who: Actor, action: &str| {
-        let level = level.min(need.level());
-        findings.push(Finding::new(level, CHECK, what).why(need.why(place)).act(who, action));
-    };
-    let mut find = |level: Level, what: String, place: &Place, who: Actor, action: &str| {
+    let mut add =
+        |need: &Need, level: Level, what: String, place: &Place, who: Actor, action: &'static str| {
+            let level = level.min(need.level());
+            findings.push(Finding::new(level, CHECK, what).why(need.why(place)).act(who, action));
+        };
+    let mut find = |level: Level, what: String, place: &Place, who: Actor, action: &'static str| {
         add(need, level, what, place, who, action);
     };
     if PYTHON.contains(&name) {

@@ -1,14 +1,15 @@
 //! Operations that TensorFlow does not have: which package brings them, and whether TensorFlow
 //! Serving has them.
 
-/// Where an operation comes from.
+/// Where an operation comes from. The names are those of the packages' wheels
+/// (`tools/op_tables/packages.py`); of Horovod and TensorRT those of their sources.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Package {
     pub name: &'static str,
     /// Names of its operations, or their beginnings with a `*`.
     ops: &'static [&'static str],
-    /// Since when the official TensorFlow Serving is built with it (its RELEASE.md); `None` if it
-    /// is not.
+    /// Since when the official TensorFlow Serving is built with it (`SUPPORTED_TENSORFLOW_OPS` in
+    /// its model_servers/BUILD); `None` if it is not.
     pub in_serving: Option<&'static str>,
     /// What to do if the server does not have it.
     pub action: &'static str,
@@ -21,38 +22,33 @@ const PACKAGES: &[Package] = &[
         name: "tensorflow_text",
         ops: &[
             "TFText>*",
-            "*SentencepieceTokenize*",
             "Sentencepiece*",
-            "*TokenizeWithOffsets*",
-            "WhitespaceTokenize*",
-            "WordpieceTokenize*",
-            "FastWordpiece*",
-            "FastBertNormalize",
+            "*TokenizeWithOffsets",
             "CaseFoldUTF8",
-            "NormalizeUTF8*",
             "ConstrainedSequence",
+            "FastBertNormalize",
+            "FindSourceOffsets",
             "MaxSpanningTree",
-            "SentenceFragments*",
+            "NormalizeUTF8*",
+            "PhraseTokenize",
             "RegexSplitWithOffsets",
             "RougeL",
-            "SplitMergeTokenize*",
-            "NgramsStringJoin",
-            "RoundRobin*",
-            "MinDistance*",
+            "SentenceFragments*",
+            "TokenizerFromLogits",
         ],
         in_serving: Some("2.0"),
         action: "run the official TensorFlow Serving of the exporting TensorFlow's version or newer: it has the operations of tensorflow_text, and newer ones only in newer releases",
     },
     Package {
         name: "tensorflow_decision_forests",
-        ops: &["SimpleML*", "YggdrasilDecisionForests*"],
+        ops: &["SimpleML*", "Yggdrasil*"],
         in_serving: Some("2.11"),
         action: "run the official TensorFlow Serving 2.11 or newer, which has the inference operations of decision forests",
     },
-    Package { name: "tensorflow_addons", ops: &["Addons>*", "Addons*"], in_serving: None, action: LINK },
+    Package { name: "tensorflow_addons", ops: &["Addons>*"], in_serving: None, action: LINK },
     Package {
         name: "ScaNN (tensorflow_recommenders)",
-        ops: &["Scann>*", "Scann*"],
+        ops: &["Scann>*"],
         in_serving: None,
         action: "run a TensorFlow Serving that is built with ScaNN (google/tf-serving-scann), or use the BruteForce layer for serving",
     },
@@ -71,31 +67,78 @@ const PACKAGES: &[Package] = &[
     Package { name: "tensorflow_io", ops: &["IO>*"], in_serving: None, action: LINK },
     Package { name: "tensorflow_recommenders_addons", ops: &["TFRA>*"], in_serving: None, action: LINK },
     Package {
-        name: "struct2tensor or tfx_bsl",
-        ops: &["DecodeProtoSparse*", "Struct2Tensor>*", "EquiJoin*", "CreatePath*", "RunGraph*"],
-        in_serving: Some("2.1"),
+        name: "struct2tensor",
+        ops: &["DecodeProtoMap*", "DecodeProtoSparse*", "EquiJoin*", "ParquetDataset", "RunLengthBefore"],
+        in_serving: None,
         action: LINK,
     },
     Package { name: "tensorflow_quantum", ops: &["Tfq*"], in_serving: None, action: LINK },
     Package {
         name: "tf.contrib",
         ops: &[
+            "AdjustHsvInYiq",
+            "BigQueryReader",
+            "Bigtable*",
+            "BipartiteMatch",
+            "BucketizeWithInputBoundaries",
+            "BuildCategoricalEqualitySplits",
+            "BuildDenseInequalitySplits",
+            "BuildSparseInequalitySplits",
+            "BytesInUse",
+            "BytesLimit",
+            "CenterTreeEnsembleBias",
+            "CreateFertileStatsVariable",
+            "CreateQuantileAccumulator",
+            "CreateStatsAccumulator*",
+            "CreateTreeEnsembleVariable",
+            "CreateTreeVariable",
+            "DatasetToBigtable",
+            "DecisionTree*",
+            "DecodeAudio*",
+            "DecodeLibsvm",
+            "DecodeVideo",
+            "EncodeAudio*",
+            "FeatureUsageCounts",
+            "FertileStats*",
+            "FinalizeTree",
+            "FusedConv2DBiasActivation",
+            "GatherTree",
+            "GcsConfigure*",
+            "GenerateBigQueryReaderPartitions",
+            "GradientTrees*",
+            "GrowTree*",
+            "IgniteDataset",
+            "ImageConnectedComponents",
+            "ImageProjectiveTransform*",
+            "KafkaDataset",
+            "KinesisDataset",
+            "MakeQuantileSummaries",
+            "MaskedMatmul",
+            "MaxBytesInUse",
+            "ObtainNext",
+            "PeriodicResample*",
+            "ProcessInputV4",
+            "Quantile*",
+            "ReduceSlice*",
+            "ReinterpretStringToFloat",
+            "Resampler*",
+            "ScatterAddNdim",
+            "SequenceFileDataset",
+            "SingleImageRandomDotStereograms",
+            "SkipGramGenerateCandidates",
+            "SparseFeatureCross*",
+            "StatsAccumulator*",
+            "TraverseTreeV4",
+            "TreeDeserialize",
+            "TreeEnsemble*",
+            "TreeIsInitializedOp",
             "TreePredictions*",
             "TreeSerialize",
-            "TreeDeserialize",
-            "TreeVariable",
             "TreeSize",
-            "GradientTrees*",
-            "GatherTree",
-            "BeamSearchStep",
-            "SingleImageRandomDotStereograms",
-            "KMeans*",
-            "Resampler*",
-            "PeriodicResample*",
-            "FactorizationMachine*",
-            "ImageConnectedComponents",
-            "BipartiteMatch",
-            "DecodeVideo",
+            "UpdateModelV4",
+            "WALSComputePartialLhsAndRhs",
+            "ZeroInitializer",
+            "ZeroVarInitializer",
         ],
         in_serving: None,
         action: "export the model again without tf.contrib, which TensorFlow Serving has only up to 1.15",
@@ -113,5 +156,40 @@ fn matches(pattern: &str, op: &str) -> bool {
         (Some(end), None) => op.ends_with(end),
         (None, Some(start)) => op.starts_with(start),
         (None, None) => op == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Op;
+    use super::*;
+
+    #[test]
+    fn each_operation_of_a_package_is_attributed_to_it() {
+        let text = include_str!("../../../tests/fixtures/custom_ops.tsv");
+        let (mut all, mut used) = (0, std::collections::BTreeSet::<&str>::new());
+        for line in text.lines() {
+            let (package, ops) = line.split_once('\t').unwrap();
+            // Operations that a newer TensorFlow has are not foreign.
+            for op in ops.split(['\t', ' ']).skip(1).filter(|op| Op::find(op).is_none()) {
+                let found = package_of(op).map(|package| package.name);
+                assert_eq!(found, Some(package), "{op}");
+                let patterns = PACKAGES.iter().flat_map(|package| package.ops);
+                used.extend(patterns.filter(|pattern| matches(pattern, op)));
+                all += 1;
+            }
+        }
+        assert!(all > 300, "{all}");
+        // No pattern is there that no wheel shows.
+        for package in
+            PACKAGES.iter().filter(|package| !["Horovod", "TensorFlow-TensorRT"].contains(&package.name))
+        {
+            for pattern in package.ops {
+                assert!(
+                    used.contains(pattern) || Op::find(pattern.trim_end_matches('*')).is_some(),
+                    "{pattern}"
+                );
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 
 use super::Numbers;
 use crate::profile::{MAX_TEXT_BYTES, MAX_VALUES, TextProfile};
+use crate::sorting;
 
 /// Distinct strings that are counted at once. A string that is more than a share of 1 / 1024 of all
 /// is certainly among them.
@@ -63,7 +64,7 @@ impl Texts {
         }
         if self.counts.len() > CAPACITY {
             let mut counts: Vec<u64> = self.counts.values().copied().collect();
-            counts.sort_unstable_by(|one, other| other.cmp(one));
+            sorting::by_key(&mut counts, |count| std::cmp::Reverse(*count));
             self.forget(counts.get(CAPACITY).copied().unwrap_or_default());
         }
     }
@@ -76,7 +77,7 @@ impl Texts {
             .map(|(text, count)| (&**text, *count))
             .filter(|(_, n)| *n > self.lost)
             .collect();
-        counts.sort_unstable_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
+        sorting::by(&mut counts, |one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
         let complete = !self.skipped && self.lost == 0 && counts.len() <= MAX_VALUES;
         let all = self.count.max(1) as f64;
         let share = |count: u64| (count as f64 / all * 1e9).round() / 1e9;

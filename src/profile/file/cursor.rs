@@ -2,6 +2,7 @@
 use std::cell::RefCell;
 
 use super::{MAX_PROBLEMS, Problem};
+use crate::sorting;
 use crate::spelling::nearest;
 use crate::yaml::{Entry, Fault, Node, Place, Value};
 
@@ -39,7 +40,7 @@ impl Found {
     /// In the order of the file.
     pub(super) fn into_list(self) -> Vec<Problem> {
         let mut list = self.0.into_inner();
-        list.sort_by_key(|problem| problem.place);
+        sorting::by_key(&mut list, |problem| problem.place);
         list
     }
 }

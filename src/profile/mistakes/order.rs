@@ -2,6 +2,7 @@
 use super::{Form, Hypothesis, Suspects, spread};
 use crate::profile::By;
 use crate::profile::finding::{Detail, Mistake};
+use crate::sorting;
 
 pub(super) fn propose(suspects: &Suspects<'_>, features: &[usize], all: &mut Vec<Hypothesis>) {
     match suspects.checks.by {
@@ -72,7 +73,7 @@ fn matched(
 ) -> Vec<(usize, usize)> {
     let sorted = |key: &dyn Fn(usize) -> f64| {
         let mut all = features.to_vec();
-        all.sort_by(|one, other| key(*one).total_cmp(&key(*other)));
+        sorting::by(&mut all, |one, other| key(*one).total_cmp(&key(*other)));
         all
     };
     sorted(&expected).into_iter().zip(sorted(&seen)).collect()
