@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image bench-gpu op-tables op-tables-verify op-packages test-doctor census-memory sweep-profiles
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image release release-verify bench-gpu op-tables op-tables-verify op-packages test-doctor census-memory sweep-profiles
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -24,8 +24,10 @@ help: ## show this list
 demo: ## wrong requests with and without the sidecar; needs only Rust (ONCE=1 exits after the table)
 	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo
 
-demo-tf: venv ## the demo in front of real TensorFlow, from its Python wheel
-	$(CARGO) run --quiet --no-default-features --features demo --bin tfs-sidecar-demo -- --tf $(PYTHON)
+demo-tf: venv ## the three usual mistakes on real TensorFlow, as one story (ONCE=1 exits after it)
+	@$(CARGO) build --quiet --locked --bin tfs-sidecar
+	@errors=$$(mktemp); code=0; TFS_SIDECAR_BIN="$(TARGET)/debug/tfs-sidecar" $(PYTHON) tests/demo/tour.py 2>"$$errors" || code=$$?; \
+	[ $$code = 0 ] || cat "$$errors" >&2; rm -f "$$errors"; exit $$code
 
 demo-ops: ## wrong traffic of five clients in Prometheus and Alertmanager: an alert fires and is resolved (ONCE=1 exits after the table)
 	tests/demo/programs.sh
@@ -154,3 +156,9 @@ static: ## build the static binary, and what else the image needs, in target/ima
 image: ## build the container image tfs-sidecar:0.1.0 (podman or docker)
 	@if command -v "$(CARGO)" >/dev/null; then $(MAKE) --no-print-directory static && deploy/docker/build.sh "$(TARGET)/image"; \
 	else deploy/docker/build.sh; fi
+
+release: ## build what is released in target/dist: static programs, SBOM, licences, checksums (x86-64, and aarch64 where it can be built)
+	tools/release/release.sh
+
+release-verify: ## build the last commit twice in two folders, and compare every byte of the results
+	tools/release/verify.sh

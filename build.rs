@@ -31,7 +31,7 @@ fn set_version() {
     let from_git = || if release { git_commit() } else { Some("debug build".to_owned()) };
     let commit = var("BUILD_COMMIT").or_else(from_git).unwrap_or_else(|| "commit unknown".to_owned());
     let mut features = String::new();
-    for feature in ["TLS", "DEMO"] {
+    for feature in ["TLS", "IMAGE", "PARQUET", "DEMO"] {
         if var(&format!("CARGO_FEATURE_{feature}")).is_some() {
             features += ", ";
             features += &feature.to_lowercase();
@@ -47,6 +47,10 @@ fn git_commit() -> Option<String> {
         let output = std::process::Command::new("git").args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
+    // An archive of the sources that lies in some other repository has none of its own.
+    if !git(&["rev-parse", "--show-prefix"])?.is_empty() {
+        return None;
+    }
     for name in ["HEAD", "index"] {
         println!("cargo:rerun-if-changed={}", git(&["rev-parse", "--git-path", name])?);
     }

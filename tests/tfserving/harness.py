@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -109,3 +110,10 @@ def until(probe, patience=30.0, what="the condition"):
             return answer
         assert time.monotonic() < deadline, f"waited {patience} s for {what}"
         pause.wait(0.02)
+
+
+def free_port():
+    """A port that was free a moment ago, for programs that cannot pick one."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
