@@ -67,7 +67,7 @@ test-deploy: ## test the files in deploy/ with the tools of their field; tests w
 	@code=0; tests/deploy/setup.sh || code=$$?; \
 	if [ $$code = 3 ]; then echo "test-deploy: skipped (see above)"; exit 0; elif [ $$code != 0 ]; then exit $$code; fi; \
 	target="$(TARGET)"; static="$$target/image/tfs-sidecar"; \
-	if [ ! -e "$$static" ] || [ -n "$$(find src proto build.rs Cargo.* -newer "$$static" -print -quit)" ]; then \
+	if [ ! -e "$$static" ] || [ -n "$$(find src proto build.rs Cargo.* .cargo -newer "$$static" -print -quit)" ]; then \
 	$(CARGO) rustc --locked --bin tfs-sidecar -- $(STATIC); \
 	static="$$target/debug/image/tfs-sidecar"; deploy/docker/context.sh "$$target/debug/tfs-sidecar" "$$target/debug/image"; fi; \
 	$(CARGO) build --locked --bin tfs-sidecar; \

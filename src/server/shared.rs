@@ -92,8 +92,9 @@ impl Shared {
     }
 
     /// Waits until requests are refused, and then until no client connection is left, at most for
-    /// `drain_timeout`.
-    pub(super) async fn drained(&self) {
+    /// `drain_timeout`. Returns the number of requests that were in flight at that time; a request
+    /// without a connection is about to end.
+    pub(super) async fn drained(&self) -> usize {
         self.drain.begun().await;
         let empty = async {
             loop {
@@ -105,8 +106,11 @@ impl Shared {
                 ended.await;
             }
         };
-        if tokio::time::timeout(self.config.load().drain_timeout, empty).await.is_err() {
-            tracing::warn!(in_flight = self.admission.requests(), "drain timed out");
+        if tokio::time::timeout(self.config.load().drain_timeout, empty).await.is_ok() {
+            return 0;
         }
+        let in_flight = self.admission.requests();
+        tracing::warn!(in_flight, "drain timed out");
+        in_flight
     }
 }

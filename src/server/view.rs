@@ -148,11 +148,12 @@ impl View for ServerView {
         self.0.drain.begin(self.0.config.load().drain_delay, by);
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            let undrained = tokio::select! {
-                () = shared.drained() => false,
-                () = shared.drain.taken_back() => true,
-            };
-            Drained { in_flight: shared.admission.requests(), undrained }
+            tokio::select! {
+                in_flight = shared.drained() => Drained { in_flight, undrained: false },
+                () = shared.drain.taken_back() => {
+                    Drained { in_flight: shared.admission.requests(), undrained: true }
+                }
+            }
         })
     }
 
