@@ -201,3 +201,18 @@ async fn features_that_tensorflow_serving_reads_silently_wrong_are_refused() {
     repair.sidecar.stop().await;
     observe.sidecar.stop().await;
 }
+
+#[tokio::test]
+async fn text_for_an_image_is_left_to_tf_serving_and_explained_behind_its_error() {
+    let setup = serve(echo(STRING, &[-1])).await;
+    // Text that could be base64 is sent as it came all the same.
+    let answer = predict(&setup, r#"{"instances": ["iVBORw0KGgo="]}"#).await;
+    assert_eq!((answer.status, &answer.json()["predictions"][0]), (200, &json!("iVBORw0KGgo=")));
+    let refusal = "Unknown image file format. One of JPEG, PNG, GIF, BMP required.";
+    setup.fake.refuse(PREDICT, 1, 3, refusal);
+    let answer = predict(&setup, r#"{"instances": ["a cat"]}"#).await;
+    assert_eq!((answer.status, answer.error()), (400, refusal.to_owned()));
+    let meaning = answer.json()["details"][0]["text"].as_str().unwrap_or_default().to_owned();
+    assert!(meaning.contains("the bytes are not an encoded image"), "{meaning}");
+    setup.sidecar.stop().await;
+}
