@@ -1,6 +1,6 @@
 //! The forecast for all forms of a model: who would break, who would be repaired, who would not
 //! notice.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -119,15 +119,26 @@ impl Report {
         if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) }
     }
 
-    /// The summary, and a line for each form for which something changes for the worse.
+    /// The summary, and a line for each form for which something changes for the worse. Forms that
+    /// read alike, which differ in what a line does not say, are one line.
     pub(crate) fn text(&self) -> String {
         let version = self.version.map_or_else(String::new, |version| format!(" version {version}"));
         let mut text = format!("model '{}'{version}: {}\n", one_line(&self.model), self.summary());
-        let worse = || self.forms.iter().filter(|(_, forecast)| forecast.class >= Class::Repaired);
-        for (counted, forecast) in worse().take(MAX_NAMED) {
-            let _ = writeln!(text, "  {}", line(counted, forecast));
+        let worse = self.forms.iter().filter(|(_, forecast)| forecast.class >= Class::Repaired);
+        let mut lines: Vec<(Line<'_>, u64)> = Vec::new();
+        let mut known: HashMap<Line<'_>, usize> = HashMap::new();
+        for (counted, forecast) in worse {
+            let line = Line::of(counted, forecast);
+            let at = *known.entry(line.clone()).or_insert(lines.len());
+            match lines.get_mut(at) {
+                Some((_, requests)) => *requests += counted.requests,
+                None => lines.push((line, counted.requests)),
+            }
         }
-        if let Some(more) = worse().count().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
+        for (line, requests) in lines.iter().take(MAX_NAMED) {
+            let _ = writeln!(text, "  {}", line.text(*requests));
+        }
+        if let Some(more) = lines.len().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
             let _ = writeln!(text, "  and {more} more forms");
         }
         if !self.gone.is_empty() {
@@ -189,25 +200,36 @@ pub(crate) fn gone(before: &Signatures, after: &Signatures) -> Vec<String> {
     before.servable().filter_map(of).flatten().collect()
 }
 
-/// `ios-app/4.2 (1841 requests) would be refused: sends x:float[1,128]; input 'x' ...`.
-fn line(counted: &Counted, forecast: &Forecast) -> String {
-    let client = if counted.form.client.is_empty() { "a client" } else { &counted.form.client };
-    let what = match forecast.class {
-        Class::Refused => "would be refused",
-        Class::DependsOnValues => "depends on values",
-        Class::DependsOnSizes => "depends on sizes",
-        Class::Forwarded => "would be forwarded although it does not conform",
-        Class::Unjudged => "not judged",
-        Class::Repaired => "would be repaired",
-        Class::AsBefore | Class::Better | Class::Pinned => "as before",
-    };
-    let requests = if counted.requests == 1 { "request" } else { "requests" };
-    one_line(&format!(
-        "{client} ({} {requests}): {what}: sends {}; {}",
-        counted.requests,
-        sent(&counted.form),
-        forecast.text
-    ))
+/// What is said of a form, but for the number of its requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Line<'a> {
+    client: &'a str,
+    what: &'static str,
+    sent: String,
+    text: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn of(counted: &'a Counted, forecast: &'a Forecast) -> Self {
+        let client = if counted.form.client.is_empty() { "a client" } else { &counted.form.client };
+        let what = match forecast.class {
+            Class::Refused => "would be refused",
+            Class::DependsOnValues => "depends on values",
+            Class::DependsOnSizes => "depends on sizes",
+            Class::Forwarded => "would be forwarded although it does not conform",
+            Class::Unjudged => "not judged",
+            Class::Repaired => "would be repaired",
+            Class::AsBefore | Class::Better | Class::Pinned => "as before",
+        };
+        Self { client, what, sent: sent(&counted.form), text: &forecast.text }
+    }
+
+    /// `ios-app/4.2 (1841 requests): would be refused: sends x:float[1,128]; input 'x' ...`.
+    fn text(&self, requests: u64) -> String {
+        let Self { client, what, sent, text } = self;
+        let noun = if requests == 1 { "request" } else { "requests" };
+        one_line(&format!("{client} ({requests} {noun}): {what}: sends {sent}; {text}"))
+    }
 }
 
 /// `x:float[N,128] y:int64[1]`, with the signature in front if it is not the default one.

@@ -223,6 +223,23 @@ fn the_verdict_of_the_last_version_counts() {
 }
 
 #[test]
+fn forms_that_read_alike_are_one_line() {
+    let signatures = notation::signature("x:float[-1,5]").unwrap();
+    let target = Target::new(&signatures, &ModelPolicy::default(), Limits::default(), true);
+    let counted = |client: &str, requests: u64| {
+        let mut counted = Judged::new("x:float[-1,4]", "x:float[2,4]").counted();
+        (counted.form.client, counted.requests) = (client.into(), requests);
+        counted
+    };
+    let forms = vec![counted("a", 192), counted("b", 7), counted("a", 55)];
+    let text = Report::new("m", None, forms, &target).text();
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].starts_with("  a (247 requests): would be refused: sends x:float[N,4]; "), "{text}");
+    assert!(lines[1].starts_with("  b (7 requests): "), "{text}");
+}
+
+#[test]
 fn hostile_sizes_in_a_file_cost_nothing() {
     let mut counted = Judged::new("x:float[-1,4]", "x:float[2,4]").counted();
     counted.sizes.rows = Range { min: 2, max: u64::MAX };
