@@ -6,7 +6,7 @@ mod store;
 use std::time::SystemTime;
 
 use super::form::{Api, Form, Method};
-use super::key::{Key, Request, Seen, key};
+use super::key::{Key, Request, Seen, key, mix_text};
 use super::store::Counted;
 use crate::repair::policy::ModelPolicy;
 use crate::repair::{self, Limits, Outcome, Verdict, notation};
@@ -175,5 +175,21 @@ fn callers_models_and_versions_have_forms_of_their_own() {
         Seen { raised: Some(repair::Mode::Strict), ..seen },
     ] {
         assert_ne!(of(other), of(seen), "{other:?}");
+    }
+}
+
+#[test]
+fn every_byte_of_a_text_and_its_length_tell_keys_apart() {
+    let mut known = std::collections::HashSet::new();
+    for length in 0..40 {
+        let text = vec![b'a'; length];
+        for at in 0..=length {
+            let mut text = text.clone();
+            if let Some(byte) = text.get_mut(at) {
+                *byte = b'b';
+            }
+            let text = String::from_utf8(text).unwrap();
+            assert!(known.insert(mix_text(SEED, &text)), "{text}");
+        }
     }
 }
