@@ -55,6 +55,7 @@ fn git_commit() -> Option<String> {
         println!("cargo:rerun-if-changed={}", git(&["rev-parse", "--git-path", name])?);
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    // Without the option, Git writes the index, and the next build would compile anew.
+    let changed = git(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no"])?;
     Some(if changed.is_empty() { commit } else { commit + "-dirty" })
 }
