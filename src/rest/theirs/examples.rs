@@ -51,8 +51,9 @@ pub fn examples(
     let mut writer = Writer::new(document.body(), max_bytes);
     let mut context = None;
     if let Some(at) = members.context {
-        writer.example(&mut Walk::at(document.body(), at))?;
-        context = Some(std::mem::take(&mut writer.example));
+        let mut field = Vec::new();
+        writer.example(&mut Walk::at(document.body(), at), CONTEXT, &mut field)?;
+        context = Some(field);
     }
     let Some(at) = members.examples else {
         return Err(
@@ -70,13 +71,12 @@ pub fn examples(
     let mut list = Vec::new();
     let mut examples = 0;
     while walk.peek() != Kind::End {
-        writer.example(&mut walk)?;
-        put_field(&mut list, EXAMPLES, &writer.example);
+        writer.example(&mut walk, EXAMPLES, &mut list)?;
         writer.limit(list.len())?;
         examples += 1;
     }
     let kind = if let Some(context) = context {
-        put_field(&mut list, CONTEXT, &context);
+        list.extend_from_slice(&context);
         EXAMPLE_LIST_WITH_CONTEXT
     } else {
         EXAMPLE_LIST
@@ -114,22 +114,22 @@ const FEATURES: u32 = 1;
 /// `Features.feature`, a map
 const FEATURE: u32 = 1;
 
-/// Appends a field with bytes.
-fn put_field(out: &mut Vec<u8>, number: u32, payload: &[u8]) {
+/// Room that is kept for the features of the next example.
+const MAX_KEPT: usize = 64 << 10;
+
+/// Appends the tag and the length of a field with bytes.
+fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
     emit::put_varint(out, u64::from(number << 3 | 2));
-    emit::put_varint(out, payload.len() as u64);
-    out.extend_from_slice(payload);
+    emit::put_varint(out, length as u64);
 }
 
-/// The buffers are reused from example to example.
+/// The buffers are reused from example to example, unless they are large.
 #[derive(Debug)]
 struct Writer<'a> {
     body: &'a [u8],
     max_bytes: usize,
     feature: Feature,
-    /// The features of the last example, then the example.
     features: Vec<u8>,
-    example: Vec<u8>,
     names: Names,
     doubts: Doubts,
 }
@@ -141,7 +141,6 @@ impl<'a> Writer<'a> {
             max_bytes,
             feature: Feature::default(),
             features: Vec::new(),
-            example: Vec::new(),
             names: Names::default(),
             doubts: Doubts::default(),
         }
@@ -155,15 +154,14 @@ impl<'a> Writer<'a> {
         Err(Refusal { code: Code::ResourceExhausted, text: text.into_bytes() })
     }
 
-    /// Reads the next value as a tf.Example into `example` (`MakeExampleFromJsonObject`).
-    fn example(&mut self, walk: &mut Walk<'a>) -> Result<(), Refusal> {
+    /// Reads the next value as a tf.Example, and appends it as a field
+    /// (`MakeExampleFromJsonObject`).
+    fn example(&mut self, walk: &mut Walk<'a>, number: u32, out: &mut Vec<u8>) -> Result<(), Refusal> {
         let kind = walk.peek();
         if kind != Kind::Object {
             let text = format!("Example must be JSON object but got JSON {}", kind.name());
             return Err(Refusal::invalid(text));
         }
-        self.features.clear();
-        self.names.clear();
         walk.step();
         loop {
             let at = walk.offset();
@@ -180,10 +178,19 @@ impl<'a> Writer<'a> {
         if self.doubts.doubled.is_none() {
             self.doubts.doubled = self.names.doubled(self.body);
         }
-        self.example.clear();
-        if !self.features.is_empty() {
-            put_field(&mut self.example, FEATURES, &self.features);
+        // Not needed any more, and as large as the example.
+        self.names.clear();
+        match self.features.len() {
+            0 => put_head(out, number, 0),
+            length => {
+                // The tag of `FEATURES` is one byte.
+                put_head(out, number, 1 + emit::varint_size(length as u64) + length);
+                put_head(out, FEATURES, length);
+                out.extend_from_slice(&self.features);
+            }
         }
+        self.features.clear();
+        self.features.shrink_to(MAX_KEPT);
         Ok(())
     }
 }
