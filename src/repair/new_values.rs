@@ -49,6 +49,10 @@ impl<'a> NewValues<'a> {
         let mut strings: Option<Strings<'a>> = None;
         let mut images = None;
         let mut tail: Option<Tail<'a>> = None;
+        let is_transform = |(_, step): &OwnStep<'a>| {
+            matches!(&step.change, Change::Tensor { values: Some(ValueChange::Transform(_)), .. })
+        };
+        let transforms = steps.len() > 1 && steps.iter().any(is_transform);
         // Numbers that are changed are cast once, from what was sent to what the model takes.
         let mut uncast: Option<(CastChain, &Descriptor)> = None;
         for (_, step) in steps {
@@ -57,7 +61,7 @@ impl<'a> NewValues<'a> {
             match values {
                 Some(ValueChange::Cast(exactness)) => {
                     let next = chain.then(before, after.dtype, *exactness).ok_or(NoSuchCast)?;
-                    if step.rule.stage == Stage::Dtype {
+                    if step.rule.stage == Stage::Dtype && transforms {
                         uncast = Some((chain.clone(), before));
                     }
                     state = Some((next, true));

@@ -58,6 +58,8 @@ pub(super) struct SentValues<'a> {
     /// Before the cast to the declared dtype, with the descriptor there, if there is such a cast.
     /// Boxed: nearly no request has it.
     pub uncast: Option<Box<(CastChain, Descriptor)>>,
+    /// Whether `uncast` is asked for.
+    pub keeps_uncast: bool,
 }
 
 /// The plan of one input: the steps, the problems that no step fixes, and the resulting descriptor.
@@ -119,7 +121,7 @@ impl<'a> Planner<'a> {
             Encoded::Faulty(descriptor, problem) => (descriptor, Some(problem)),
         };
         let chain = CastChain::new(&descriptor);
-        let values = SentValues { message, tensor: &sent.tensor, chain, uncast: None };
+        let values = SentValues { message, tensor: &sent.tensor, chain, uncast: None, keeps_uncast: false };
         let (steps, problems, warnings) = (Vec::new(), Vec::new(), Vec::new());
         (Self { info, policy, limits, index, values, steps, problems, warnings }, descriptor, problem)
     }
@@ -245,7 +247,7 @@ impl<'a> Planner<'a> {
                 return Err(descriptor);
             }
             let before = std::mem::replace(&mut self.values.chain, chain);
-            if stage == Stage::Dtype {
+            if stage == Stage::Dtype && self.values.keeps_uncast {
                 self.values.uncast = Some(Box::new((before, descriptor.clone())));
             }
         } else if stage == Stage::Encoding && values.is_none() {

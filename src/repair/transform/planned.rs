@@ -31,7 +31,8 @@ pub(in crate::repair) fn plan(
     transforms: &Transforms,
 ) -> TensorPlan {
     let run = |seen: &TensorInfo, moves: bool| {
-        let (planner, descriptor, problem) = Planner::new(message, sent, index, seen, policy, limits);
+        let (mut planner, descriptor, problem) = Planner::new(message, sent, index, seen, policy, limits);
+        planner.values.keeps_uncast = true;
         let mut stages = Stages { planner, sent, declared: info, transforms, moves, decoded: false };
         let descriptor = stages.run(descriptor, problem);
         stages.planner.finish(descriptor)
