@@ -74,7 +74,7 @@ test-deploy: ## test the files in deploy/ with the tools of their field; tests w
 	TFS_SIDECAR_BIN="$$target/debug/tfs-sidecar" TFS_SIDECAR_STATIC="$$static" tests/deploy/.venv/bin/python -m pytest -p no:cacheprovider -rs tests/deploy
 
 attacks: static ## attack the release build beside an honest client (5 minutes)
-	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --test attacks -- --nocapture --test-threads 1
+	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --features image --test attacks -- --nocapture --test-threads 1
 
 chaos: ## kill, freeze and restart TF Serving for MINUTES (default 10) and check every answer
 	$(RELEASE)
