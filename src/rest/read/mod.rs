@@ -5,7 +5,6 @@
 #![allow(clippy::inline_always, reason = "calls within the loop over numbers double its time")]
 
 mod body;
-mod chunks;
 mod codec;
 mod cursor;
 mod finding;

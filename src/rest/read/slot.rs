@@ -1,12 +1,12 @@
 //! One input while it is read: its values, and the shape that the first ones have set.
 use smallvec::SmallVec;
 
-use super::chunks::Chunks;
 use super::codec::{Codec, Int};
 use super::cursor::{Cursor, byte, past_space};
 use super::float;
 use super::number::{self, Plain};
 use super::{Format, Input};
+use crate::rest::chunks::Chunks;
 use crate::signature::TensorInfo;
 use crate::tensor::{Class, DataType, Shape};
 use crate::wire::Rope;

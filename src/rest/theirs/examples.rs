@@ -1,10 +1,9 @@
 //! Classify and Regress bodies as messages with tf.Examples.
-use bytes::Bytes;
-
 use super::document::Document;
 use super::feature::Feature;
 use super::names::Names;
 use super::refusal::{Code, Refusal};
+use crate::rest::chunks::Chunks;
 use crate::rest::json::{Event, Kind, Walk};
 use crate::wire::Rope;
 use crate::wire::emit;
@@ -51,7 +50,7 @@ pub fn examples(
     let mut writer = Writer::new(document.body(), max_bytes);
     let mut context = None;
     if let Some(at) = members.context {
-        let mut field = Vec::new();
+        let mut field = Chunks::default();
         writer.example(&mut Walk::at(document.body(), at), CONTEXT, &mut field)?;
         context = Some(field);
     }
@@ -68,7 +67,7 @@ pub fn examples(
     if walk.peek() == Kind::End {
         return Err(document.malformed(" 'examples' value is an empty array"));
     }
-    let mut list = Vec::new();
+    let mut list = Chunks::default();
     let mut examples = 0;
     while walk.peek() != Kind::End {
         writer.example(&mut walk, EXAMPLES, &mut list)?;
@@ -76,13 +75,13 @@ pub fn examples(
         examples += 1;
     }
     let kind = if let Some(context) = context {
-        list.extend_from_slice(&context);
+        list.append(context);
         EXAMPLE_LIST_WITH_CONTEXT
     } else {
         EXAMPLE_LIST
     };
     let spec = model_spec(document.signature_name());
-    let list = emit::field(kind, Rope::from(Bytes::from(list)));
+    let list = emit::field(kind, list.into_rope(None));
     let mut message = emit::field(MODEL_SPEC, Rope::from(spec));
     message.append(emit::field(INPUT, list));
     writer.limit(message.len())?;
@@ -114,22 +113,20 @@ const FEATURES: u32 = 1;
 /// `Features.feature`, a map
 const FEATURE: u32 = 1;
 
-/// Room that is kept for the features of the next example.
-const MAX_KEPT: usize = 64 << 10;
-
 /// Appends the tag and the length of a field with bytes.
 fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
     emit::put_varint(out, u64::from(number << 3 | 2));
     emit::put_varint(out, length as u64);
 }
 
-/// The buffers are reused from example to example, unless they are large.
+/// The buffers are reused from example to example.
 #[derive(Debug)]
 struct Writer<'a> {
     body: &'a [u8],
     max_bytes: usize,
     feature: Feature,
-    features: Vec<u8>,
+    /// One entry of the map of features, or what is before all of them.
+    entry: Vec<u8>,
     names: Names,
     doubts: Doubts,
 }
@@ -140,7 +137,7 @@ impl<'a> Writer<'a> {
             body,
             max_bytes,
             feature: Feature::default(),
-            features: Vec::new(),
+            entry: Vec::new(),
             names: Names::default(),
             doubts: Doubts::default(),
         }
@@ -156,12 +153,13 @@ impl<'a> Writer<'a> {
 
     /// Reads the next value as a tf.Example, and appends it as a field
     /// (`MakeExampleFromJsonObject`).
-    fn example(&mut self, walk: &mut Walk<'a>, number: u32, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn example(&mut self, walk: &mut Walk<'a>, number: u32, out: &mut Chunks) -> Result<(), Refusal> {
         let kind = walk.peek();
         if kind != Kind::Object {
             let text = format!("Example must be JSON object but got JSON {}", kind.name());
             return Err(Refusal::invalid(text));
         }
+        let mut features = Chunks::default();
         walk.step();
         loop {
             let at = walk.offset();
@@ -172,25 +170,27 @@ impl<'a> Writer<'a> {
             if let Some(at) = self.feature.overflow() {
                 self.doubts.overflow.get_or_insert(at);
             }
-            self.feature.put_entry(&mut self.features, FEATURE, &name);
-            self.limit(self.features.len())?;
+            self.entry.clear();
+            self.feature.put_entry(&mut self.entry, FEATURE, &name);
+            features.extend(&self.entry);
+            self.limit(features.len())?;
         }
         if self.doubts.doubled.is_none() {
             self.doubts.doubled = self.names.doubled(self.body);
         }
         // Not needed any more, and as large as the example.
         self.names.clear();
-        match self.features.len() {
-            0 => put_head(out, number, 0),
+        self.entry.clear();
+        match features.len() {
+            0 => put_head(&mut self.entry, number, 0),
             length => {
                 // The tag of `FEATURES` is one byte.
-                put_head(out, number, 1 + emit::varint_size(length as u64) + length);
-                put_head(out, FEATURES, length);
-                out.extend_from_slice(&self.features);
+                put_head(&mut self.entry, number, 1 + emit::varint_size(length as u64) + length);
+                put_head(&mut self.entry, FEATURES, length);
             }
         }
-        self.features.clear();
-        self.features.shrink_to(MAX_KEPT);
+        out.extend(&self.entry);
+        out.append(features);
         Ok(())
     }
 }

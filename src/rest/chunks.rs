@@ -33,6 +33,30 @@ impl Chunks {
         &mut self.tail
     }
 
+    /// Appends bytes.
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        if self.room(bytes.len()).is_none() {
+            self.grow(bytes.len());
+        }
+        if let Some(room) = self.room(bytes.len()) {
+            room.extend_from_slice(bytes);
+        }
+    }
+
+    /// Appends other chunks: copies of a few bytes, else the chunks themselves.
+    pub(super) fn append(&mut self, other: Self) {
+        const FEW: usize = MAX_CHUNK / 2;
+        let few = other.len() <= FEW;
+        let rope = other.into_rope(None);
+        if few {
+            rope.into_segments().iter().for_each(|segment| self.extend(segment));
+            return;
+        }
+        let full = std::mem::take(&mut self.tail);
+        self.sealed.push(Bytes::from(full));
+        self.sealed.append(rope);
+    }
+
     /// All bytes, or the first `limit` of them.
     pub(super) fn into_rope(mut self, limit: Option<usize>) -> Rope {
         self.sealed.push(Bytes::from(self.tail));
