@@ -20,6 +20,7 @@ impl Chunks {
     }
 
     /// The chunk that is written to, if it has room for so many bytes.
+    #[expect(clippy::inline_always, reason = "runs for every value of a body")]
     #[inline(always)]
     pub(super) fn room(&mut self, needed: usize) -> Option<&mut Vec<u8>> {
         (self.tail.capacity() - self.tail.len() >= needed).then_some(&mut self.tail)
