@@ -111,6 +111,9 @@ fn mix_choice(hash: u64, choice: &VersionChoice) -> u64 {
 #[inline]
 fn mix_verdict(mut hash: u64, verdict: &Verdict) -> u64 {
     hash = mix(hash, verdict.outcome as u64);
+    if verdict.plan.steps.is_empty() && verdict.problems.is_empty() && verdict.warnings.is_empty() {
+        return hash;
+    }
     for (kind, input) in findings(verdict) {
         hash = mix_text(mix_text(hash, kind), input);
     }
@@ -130,8 +133,10 @@ fn findings(verdict: &Verdict) -> impl Iterator<Item = (&'static str, &str)> {
 fn inputs(seed: u64, seen: &Seen<'_>, view: &PredictView, sizes: &mut Sizes) -> u64 {
     let (mut sum, mut rows, mut differ) = (view.inputs.len() as u64, None, false);
     for (index, input) in view.inputs.iter().enumerate() {
-        let of = Shown::new(input, declared(seen.verdict, view, index, input));
         let mut hash = mix_text(seed, &input.key);
+        let of = Shown::visiting(input, declared(seen.verdict, view, index, input), |carrier, values| {
+            hash = mix_carrier(hash, carrier, values)
+        });
         let tensor = &input.tensor;
         hash = mix(hash, tensor.dtype.number() as u64 ^ u64::from(tensor.unknown_rank) << 32);
         for (axis, size) in tensor.shape.iter().enumerate() {
@@ -148,25 +153,23 @@ fn inputs(seed: u64, seen: &Seen<'_>, view: &PredictView, sizes: &mut Sizes) -> 
                 }
             };
         }
-        of.carriers(|carrier, values| {
-            let field = match carrier {
-                Carrier::Content => 0,
-                Carrier::List(list) => u64::from(list.field()),
-            };
-            let (kind, exact) = match values {
-                Values::All => (0, 0),
-                Values::One => (1, 0),
-                Values::Short => (2, 0),
-                Values::Exact(exact) => (3, exact),
-            };
-            hash = mix(hash, field << 8 | kind);
-            if matches!(values, Values::Exact(_)) {
-                hash = mix(hash, exact);
-            }
-        });
         sum = sum.wrapping_add(mix(hash, tensor.shape.len() as u64));
     }
     if differ { mix(sum, groups(seed, seen, view, sizes)) } else { sum }
+}
+
+#[inline]
+fn mix_carrier(hash: u64, carrier: Carrier, values: Values) -> u64 {
+    let field = match carrier {
+        Carrier::Content => 0,
+        Carrier::List(list) => u64::from(list.field()),
+    };
+    match values {
+        Values::All => mix(hash, field << 8),
+        Values::One => mix(hash, field << 8 | 1),
+        Values::Short => mix(hash, field << 8 | 2),
+        Values::Exact(exact) => mix(mix(hash, field << 8 | 3), exact),
+    }
 }
 
 /// Which inputs have the same number of rows, where there are two numbers or more.
@@ -227,13 +230,25 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    #[inline]
     fn new(input: &'a InputView, declared: Option<&'a TensorInfo>) -> Self {
+        Self::visiting(input, declared, |_, _| {})
+    }
+
+    /// The same, with a look at each carrier (see [`Shown::carriers`]), which costs most of it.
+    #[inline]
+    fn visiting(
+        input: &'a InputView,
+        declared: Option<&'a TensorInfo>,
+        mut visit: impl FnMut(Carrier, Values),
+    ) -> Self {
         let shape = &input.tensor.shape;
         let elements = shape.elements().ok();
         let mut shown = Self { input, elements, like: None, any: false };
         let mut fits = elements.is_some();
-        shown.carriers(|_, values| fits &= !matches!(values, Values::Exact(_)));
+        shown.carriers(|carrier, values| {
+            fits &= !matches!(values, Values::Exact(_));
+            visit(carrier, values);
+        });
         if let Some(info) = declared.filter(|_| fits) {
             match info.shape.dims() {
                 Some(dims) => shown.like = (dims.len() == shape.rank()).then_some(dims),

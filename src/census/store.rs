@@ -108,6 +108,9 @@ impl Counts {
         if self.last.load(Relaxed) != now {
             self.last.store(now, Relaxed);
         }
+        if *sizes == Sizes::default() {
+            return;
+        }
         for (at, (kept, seen)) in self.sizes.iter().zip(ranges(sizes)).enumerate() {
             let known = kept.load(Relaxed);
             if at % 2 == 0 && seen < known {
