@@ -53,8 +53,8 @@ pub(super) fn learn(arguments: &LearnArgs) -> Result<(), Failure> {
     if shown {
         render::progress("");
     }
-    ask("/profile/forget")?;
     let Some(profile) = learned["profile"].as_str() else {
+        ask("/profile/forget")?;
         let waited = humantime::format_duration(arguments.timeout);
         return Err(Failure::from(anyhow!("no request that conforms came within {waited}")));
     };
@@ -66,9 +66,13 @@ pub(super) fn learn(arguments: &LearnArgs) -> Result<(), Failure> {
     }
     match &arguments.out {
         None => render::data(profile),
-        Some(out) => std::fs::write(out, profile)
-            .map_err(|error| Failure::usage(anyhow!("cannot write `{}`: {error}", out.display())))?,
+        Some(out) => std::fs::write(out, profile).map_err(|error| {
+            Failure::usage(anyhow!("cannot write `{}`: {error}", out.display()))
+                .hint("the sidecar keeps what it learned: send `POST /profile/learned` to its admin address")
+        })?,
     }
+    // Not before it is written.
+    ask("/profile/forget")?;
     render::note(&format!("learned from {} requests with {} rows", learned["requests"], learned["rows"]));
     Ok(())
 }

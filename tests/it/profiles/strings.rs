@@ -1,5 +1,6 @@
 //! Strings that the training data does not have, and a profile of strings learned from traffic.
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Output, Stdio};
 
 use tfs_sidecar::profile::By;
 use tfs_sidecar::profile::Profile;
@@ -67,23 +68,12 @@ async fn a_string_that_training_never_had_is_named_and_shown_to_its_client_only(
     setup.stop().await;
 }
 
-/// What `profile learn` writes while requests come.
-async fn learned(name: &'static str, arguments: &[&str]) -> Profile {
-    let setup = Profiled::serve(Folder::new(), model(name), name, "mode: repair").await;
-    let out = setup.folder.write("learned.yaml", "");
+/// Runs `profile learn` while requests come.
+async fn learn(setup: &Profiled, model: &str, out: &Path, arguments: &[&str]) -> Output {
     let mut learn = std::process::Command::new(env!("CARGO_BIN_EXE_tfs-sidecar"))
-        .args([
-            "profile",
-            "learn",
-            "--admin",
-            &setup.sidecar.admin,
-            "--model",
-            name,
-            "--requests",
-            "40",
-            "--out",
-        ])
-        .arg(&out)
+        .args(["profile", "learn", "--admin", &setup.sidecar.admin, "--model", model, "--requests", "40"])
+        .arg("--out")
+        .arg(out)
         .args(arguments)
         .env_clear()
         .stdin(Stdio::null())
@@ -93,9 +83,16 @@ async fn learned(name: &'static str, arguments: &[&str]) -> Profile {
     let long = "x".repeat(1000);
     // Requests come until the command has seen enough.
     while learn.try_wait().unwrap().is_none() {
-        send(&setup, &["secretland", "de", &long]).await.ok();
+        send(setup, &["secretland", "de", &long]).await.ok();
     }
-    let done = learn.wait_with_output().unwrap();
+    learn.wait_with_output().unwrap()
+}
+
+/// What `profile learn` writes.
+async fn learned(name: &'static str, arguments: &[&str]) -> Profile {
+    let setup = Profiled::serve(Folder::new(), model(name), name, "mode: repair").await;
+    let out = setup.folder.write("learned.yaml", "");
+    let done = learn(&setup, name, &out, arguments).await;
     let said = String::from_utf8(done.stderr).unwrap();
     assert!(done.status.success() && said.contains("learned from 40 requests with 120 rows"), "{said}");
     assert_eq!(setup.sidecar.post("/profile/learned").await.status, 404, "the sidecar has forgotten it");
@@ -114,4 +111,16 @@ async fn profile_learn_writes_what_a_sidecar_saw_and_strings_only_if_they_are_as
     let third = 0.333_333_333;
     assert_eq!(words.values, [("de".to_owned(), third), ("secretland".to_owned(), third)]);
     assert_eq!((words.length.max, words.complete), (1000.0, false));
+}
+
+#[tokio::test]
+async fn a_profile_that_cannot_be_written_is_not_lost() {
+    let name = "learned_unwritten";
+    let setup = Profiled::serve(Folder::new(), model(name), name, "mode: repair").await;
+    let done = learn(&setup, name, Path::new("/no/such/folder/learned.yaml"), &[]).await;
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(!done.status.success() && said.contains("POST /profile/learned"), "{said}");
+    let kept = setup.sidecar.post("/profile/learned").await;
+    assert!(kept.status == 200 && kept.body.contains("profile: 1"), "{}", kept.body);
+    setup.stop().await;
 }
