@@ -9,7 +9,7 @@ use super::form::{Api, Form, Method};
 use super::key::{Key, Request, Seen, key, mix_text};
 use super::store::Counted;
 use crate::repair::policy::ModelPolicy;
-use crate::repair::{self, Limits, Outcome, Verdict, notation};
+use crate::repair::{self, Limits, Outcome, Problem, Reason, Verdict, Warning, notation};
 use crate::signature::Signatures;
 use crate::wire::{PredictView, Rope};
 
@@ -142,6 +142,14 @@ fn a_form_is_what_tells_requests_apart_without_their_values() {
     ] {
         assert!(!same(declared, one, other), "{other}");
     }
+    // How the values are sent, each unlike every other.
+    let sent = ["", "@float_val", "@float_val=1", "@float_val=3", "@float_val=9"];
+    for (at, one) in sent.iter().enumerate() {
+        for other in &sent[..at] {
+            let (one, other) = (format!("a:float[2,4]{one}"), format!("a:float[2,4]{other}"));
+            assert!(!same("a:float[-1,4]", &one, &other), "{one} {other}");
+        }
+    }
     assert!(!same("x:float[-1,128]", "x:float[128]", "x:float[1,128]"));
     // Sizes that are alike wrong, or that nothing is declared of.
     assert!(!same("x:float[-1,4]", "x:float[2,5]", "x:float[2,6]"));
@@ -158,6 +166,16 @@ fn the_same_descriptors_with_another_verdict_are_another_form() {
     let fits = Judged::new(declared, "x:int64[2]{1,2}");
     let too_large = Judged::new(declared, "x:int64[2]{1,5000000000}");
     assert_ne!(fits.key().hash, too_large.key().hash);
+    // A warning alone, and a problem alone, which the values may be the cause of.
+    let plain = Judged::new(declared, "x:int32[2]{1,2}");
+    let mut warned = Judged::new(declared, "x:int32[2]{1,2}");
+    let (reason, input, text) = (Reason::BatchMismatch, "x".to_owned(), String::new());
+    warned.verdict.warnings.push(Warning { reason, input, text });
+    let mut wrong = Judged::new(declared, "x:int32[2]{1,2}");
+    wrong.verdict.problems.push(Problem::new(Reason::CastOutOfRange, "x", ""));
+    assert_ne!(warned.key().hash, plain.key().hash);
+    assert_ne!(wrong.key().hash, plain.key().hash);
+    assert_ne!(wrong.key().hash, warned.key().hash);
     assert_ne!(fits.form(), too_large.form());
     assert_eq!(too_large.form().findings[0].kind, "CAST_OUT_OF_RANGE");
 }

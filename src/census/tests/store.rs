@@ -51,6 +51,21 @@ fn requests_are_counted_by_form_across_threads() {
 }
 
 #[test]
+fn the_sizes_that_a_form_leaves_open_are_kept() {
+    let (census, recently) = (census(), Recently::default());
+    for request in ["x:float[4,9]", "x:float[2,5]", "x:float[7,6]", "x:float[3,8]"] {
+        let judged = Judged::new("x:float[-1,-1]", request);
+        let key = key(census.seed(), &judged.seen());
+        census.count(&recently, 7, &key, Instant::now(), || judged.seen().form("a"));
+    }
+    let forms = census.forms(|_| true);
+    let [counted] = forms.as_slice() else { panic!("{forms:?}") };
+    let Sizes { rows, other_rows, open } = counted.sizes;
+    assert_eq!((rows.min, rows.max, open.min, open.max), (2, 7, 5, 9));
+    assert!(other_rows.is_empty());
+}
+
+#[test]
 fn a_flood_of_one_client_does_not_push_out_the_others() {
     let (census, recently) = (census(), Recently::default());
     for number in 0..500 {

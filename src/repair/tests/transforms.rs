@@ -83,6 +83,15 @@ fn numbers_are_rounded_once() {
 }
 
 #[test]
+fn what_becomes_infinite_is_judged_by_what_was_sent() {
+    // Cast to float first, the value would be 1.0000001, and the product infinite.
+    let (value, factor) = (1.000_000_07, 3.402_823_2e38);
+    let keys = format!("transform: [{{scale: {{factor: {factor:e}}}}}]");
+    let case = declared("x:float[-1]", &format!("x:double[1]{{{value}}}"), &keys);
+    assert_eq!(floats(&made(&case)), [(value * factor) as f32]);
+}
+
+#[test]
 fn a_number_that_becomes_infinite_is_refused() {
     for (request, keys) in [
         ("x:float[2]{1,3e38}", "transform: [{scale: {factor: 10}}]"),

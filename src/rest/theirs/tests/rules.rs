@@ -1,4 +1,6 @@
 //! Rules that no recorded request shows, from the sources of TF Serving and its libraries.
+use prost::Message as _;
+
 use crate::rest::theirs::{Code, Document, Doubts, Refusal, decimal, examples, refusal};
 use crate::signature::{Signature, Signatures, TensorInfo};
 use crate::tensor::{DataType, PartialShape};
@@ -183,5 +185,30 @@ fn a_message_is_limited() {
     for max in 0..length {
         let Refusal { code, .. } = read(max).unwrap_err();
         assert_eq!(code, Code::ResourceExhausted);
+    }
+}
+
+#[test]
+fn large_and_small_examples_keep_their_order() {
+    use crate::proto::tensorflow::serving::{ClassificationRequest, input::Kind};
+    // Of a few bytes, and of more than a chunk.
+    let counts = [1, 20_000, 2, 3, 30_000, 1];
+    let example = |count: u32| {
+        let features: Vec<String> = (0..count).map(|at| format!("\"f{at}\":{count}")).collect();
+        format!("{{{}}}", features.join(","))
+    };
+    let body = |context: u32| {
+        let all: Vec<String> = counts.iter().map(|count| example(*count)).collect();
+        format!("{{\"context\":{},\"examples\":[{}]}}", example(context), all.join(","))
+    };
+    for context in [1, 20_000] {
+        let made = examples(body(context).as_bytes(), |_| Vec::new(), usize::MAX).unwrap();
+        let message = ClassificationRequest::decode(made.message.to_bytes()).unwrap();
+        let Some(Kind::ExampleListWithContext(list)) = message.input.unwrap().kind else { panic!() };
+        let size = |example: &crate::proto::tensorflow::Example| {
+            example.features.as_ref().unwrap().feature.len() as u32
+        };
+        assert_eq!(list.examples.iter().map(size).collect::<Vec<u32>>(), counts);
+        assert_eq!(list.context.as_ref().map(size), Some(context));
     }
 }
