@@ -135,7 +135,7 @@ fn inputs(seed: u64, seen: &Seen<'_>, view: &PredictView, sizes: &mut Sizes) -> 
     for (index, input) in view.inputs.iter().enumerate() {
         let mut hash = mix_text(seed, &input.key);
         let of = Shown::visiting(input, declared(seen.verdict, view, index, input), |carrier, values| {
-            hash = mix_carrier(hash, carrier, values)
+            hash = mix_carrier(hash, carrier, values);
         });
         let tensor = &input.tensor;
         hash = mix(hash, tensor.dtype.number() as u64 ^ u64::from(tensor.unknown_rank) << 32);
