@@ -1,13 +1,12 @@
-//! Reads the records of a TFRecord file: `record_writer.h` of TensorFlow describes the format.
-use std::io::{BufRead, Read as _};
+//! The records of a TFRecord file as data.
+use std::io::BufRead;
 
 use super::Fault;
 use super::fault::Place;
+use crate::wire::tfrecord::{self, RecordError, Records};
 
 /// Bytes of a record. TF Serving's own requests are smaller.
 pub const MAX_RECORD: u64 = 256 << 20;
-/// `kMaskDelta` in `crc32c.h`.
-const MASK_DELTA: u32 = 0xa282_ead8;
 
 /// Passes each record to `each`, in a buffer that is used again.
 ///
@@ -18,15 +17,28 @@ pub fn read(
     reader: &mut dyn BufRead,
     each: &mut dyn FnMut(&mut Vec<u8>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
+    let mut records = Records::new(reader, MAX_RECORD);
     let (mut record, mut count) = (Vec::new(), 0);
-    loop {
+    while records.read(&mut record)? {
         count += 1;
-        let at = |fault: Fault| fault.at(Place::Entry(count));
-        if reader.fill_buf().map_err(|error| at(error.into()))?.is_empty() {
-            return Ok(());
-        }
-        one(reader, &mut record).map_err(at)?;
-        each(&mut record).map_err(at)?;
+        each(&mut record).map_err(|fault| fault.at(Place::Entry(count)))?;
+    }
+    Ok(())
+}
+
+impl From<RecordError> for Fault {
+    fn from(error: RecordError) -> Self {
+        let (record, text) = match error {
+            RecordError::Io { record, error } => (record, Self::from(error).text),
+            RecordError::Truncated { record } => (record, "the file ends too early".to_owned()),
+            RecordError::Checksum { record } => {
+                (record, "the checksum does not match: this is no TFRecord file, or it is damaged".to_owned())
+            }
+            RecordError::TooLong { record, bytes, limit } => {
+                (record, format!("the record has {bytes} bytes (limit {limit})"))
+            }
+        };
+        Self::new(text).at(Place::Entry(record as u64))
     }
 }
 
@@ -34,47 +46,14 @@ pub fn read(
 pub(super) fn is_one(reader: &mut dyn BufRead) -> Result<bool, Fault> {
     let start = reader.fill_buf()?;
     let (length, rest) = start.split_at(start.len().min(8));
-    Ok(length.len() == 8 && rest.starts_with(&masked(length).to_le_bytes()))
-}
-
-/// `uint64 length`, its checksum, the bytes, their checksum; all little-endian.
-fn one(reader: &mut dyn BufRead, record: &mut Vec<u8>) -> Result<(), Fault> {
-    let mut length = [0; 8];
-    reader.read_exact(&mut length)?;
-    if checksum(reader)? != masked(&length) {
-        return Err(Fault::new("the checksum of the length is wrong (no TFRecord file, or a damaged one)"));
-    }
-    let length = u64::from_le_bytes(length);
-    if length > MAX_RECORD {
-        return Err(Fault::new(format!("the record has {length} bytes (limit {MAX_RECORD})")));
-    }
-    record.clear();
-    // Grows with what is there, not with what the length claims.
-    if reader.take(length).read_to_end(record)? as u64 != length {
-        return Err(Fault::new("the file ends too early"));
-    }
-    if checksum(reader)? != masked(record) {
-        return Err(Fault::new("the checksum of the record is wrong (the file is damaged)"));
-    }
-    Ok(())
-}
-
-fn checksum(reader: &mut dyn BufRead) -> Result<u32, Fault> {
-    let mut bytes = [0; 4];
-    reader.read_exact(&mut bytes)?;
-    Ok(u32::from_le_bytes(bytes))
-}
-
-/// `Mask` in `crc32c.h`: the checksum of bytes that contain checksums would be weak.
-fn masked(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(MASK_DELTA)
+    Ok(length.len() == 8 && rest.starts_with(&tfrecord::checksum(length).to_le_bytes()))
 }
 
 /// A record as it is in a file, for tests.
 pub fn framed(record: &[u8]) -> Vec<u8> {
-    let length = (record.len() as u64).to_le_bytes();
-    let (of_length, of_record) = (masked(&length).to_le_bytes(), masked(record).to_le_bytes());
-    [&length, &of_length[..], record, &of_record].concat()
+    let mut file = Vec::new();
+    tfrecord::write(&mut file, record);
+    file
 }
 
 #[cfg(test)]
@@ -107,11 +86,11 @@ mod tests {
     fn a_length_is_not_believed() {
         for length in [MAX_RECORD + 1, u64::MAX] {
             let length = length.to_le_bytes();
-            let file = [&length, &masked(&length).to_le_bytes()[..]].concat();
+            let file = [&length, &tfrecord::checksum(&length).to_le_bytes()[..]].concat();
             assert!(records(&file).unwrap_err().text.contains("limit 268435456"));
         }
         let length = MAX_RECORD.to_le_bytes();
-        let file = [&length, &masked(&length).to_le_bytes()[..]].concat();
+        let file = [&length, &tfrecord::checksum(&length).to_le_bytes()[..]].concat();
         assert_eq!(records(&file).unwrap_err().text, "the file ends too early");
     }
 }

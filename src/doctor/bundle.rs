@@ -6,10 +6,10 @@ use std::io::{Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 
-use super::crc32c;
 use crate::sorting;
 use crate::wire::Rope;
 use crate::wire::scan::{Reader, Wire};
+use crate::wire::tfrecord;
 
 /// The last 8 bytes of a table, in little-endian order.
 const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
@@ -160,10 +160,10 @@ impl Index {
             while left > 0 {
                 let part = buffer.get_mut(..left.min(CHUNK as u64) as usize).unwrap_or_default();
                 file.read_exact(part)?;
-                crc = crc32c::extend(crc, part);
+                crc = crc32c::crc32c_append(crc, part);
                 left -= part.len() as u64;
             }
-            if crc32c::masked(crc) != tensor.crc32c {
+            if tfrecord::mask(crc) != tensor.crc32c {
                 damaged.push(tensor.name.as_str());
             }
         }
@@ -185,7 +185,7 @@ fn block<'a>(
     let stored = bytes.get(start..end.checked_add(1).ok_or_else(damaged)?).ok_or_else(damaged)?;
     let trailer = bytes.get(end..end.checked_add(TRAILER).ok_or_else(damaged)?).ok_or_else(damaged)?;
     let crc = trailer.last_chunk().map(|crc: &[u8; 4]| u32::from_le_bytes(*crc));
-    if crc != Some(crc32c::masked(crc32c::extend(0, stored))) {
+    if crc != Some(tfrecord::mask(crc32c::crc32c(stored))) {
         return Err(IndexError::Damaged("a checksum does not match"));
     }
     if trailer.first() != Some(&0) {

@@ -3,7 +3,6 @@
 //! Pure: readers and bytes in, values out. A SavedModel may have 2 GB; it is read field by field,
 //! and what it holds of constants is skipped.
 pub mod bundle;
-mod crc32c;
 mod fields;
 pub mod files;
 pub mod finding;
@@ -14,7 +13,6 @@ pub mod ops;
 pub mod probe;
 mod reach;
 pub mod saved_model;
-pub mod tfrecord;
 #[cfg(test)]
 mod threads;
 pub mod warmup;

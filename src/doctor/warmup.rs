@@ -3,11 +3,11 @@
 use std::io::Read;
 
 use super::finding::{Actor, Finding, Level};
-use super::tfrecord::{self, Records};
 use crate::repair::report::{Reader as For, refusal};
 use crate::repair::{Limits, Mode, ModelPolicy, Request, judge};
 use crate::signature::Signatures;
 use crate::wire::scan::{Reader, Wire, WireError};
+use crate::wire::tfrecord::{self, Records};
 use crate::wire::{PredictView, Rope, emit};
 
 const CHECK: &str = "warmup";

@@ -12,6 +12,7 @@ pub(crate) mod rope;
 pub(crate) mod rows;
 pub mod scan;
 pub(crate) mod tensor;
+pub mod tfrecord;
 pub mod values;
 
 pub use model_spec::{DEFAULT_SIGNATURE, ModelSpec, VersionChoice};

@@ -8,9 +8,9 @@ use anyhow::{Context as _, anyhow};
 use super::disk::Export;
 use crate::cli::Failure;
 use crate::doctor::files::WARMUP;
-use crate::doctor::tfrecord::Records;
 use crate::doctor::warmup::{Logged, MAX_RECORDS, conforms, decode, write as encode};
 use crate::doctor::{Finding, Level};
+use crate::wire::tfrecord::Records;
 use crate::wire::{PredictView, Rope};
 
 /// Bytes of a record that is sent as a probe.

@@ -1,7 +1,7 @@
 //! TFRecord files (tsl/lib/io/record_writer.h): records with masked CRC-32C, read with bounds.
 use std::io::{ErrorKind, Read};
 
-use super::crc32c::{extend, masked};
+use crc32c::crc32c;
 
 /// Why a file is not a sequence of records.
 #[derive(Debug, thiserror::Error)]
@@ -33,15 +33,24 @@ impl<R: Read> Records<R> {
     /// The next record; `None` at the end of the file.
     ///
     /// # Errors
-    /// If the bytes are no record. Nothing can be read after it.
+    /// As for [`Records::read`].
     pub fn next_record(&mut self) -> Result<Option<Vec<u8>>, RecordError> {
+        let mut content = Vec::new();
+        Ok(self.read(&mut content)?.then_some(content))
+    }
+
+    /// Reads the next record into a buffer; false at the end of the file.
+    ///
+    /// # Errors
+    /// If the bytes are no record. Nothing can be read after it.
+    pub fn read(&mut self, content: &mut Vec<u8>) -> Result<bool, RecordError> {
         let record = self.read + 1;
         let mut head = [0; 12];
         let mut got = 0;
         while got < head.len() {
             let Some(rest) = head.get_mut(got..) else { break };
             match self.input.read(rest) {
-                Ok(0) if got == 0 => return Ok(None),
+                Ok(0) if got == 0 => return Ok(false),
                 Ok(0) => return Err(RecordError::Truncated { record }),
                 Ok(read) => got += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -54,32 +63,42 @@ impl<R: Read> Records<R> {
         if bytes > self.limit {
             return Err(RecordError::TooLong { record, bytes, limit: self.limit });
         }
-        let mut content = Vec::new();
+        content.clear();
         // Grows with what arrives, not with what the length claims.
-        let read = self.input.by_ref().take(bytes + 4).read_to_end(&mut content);
+        let read = self.input.by_ref().take(bytes + 4).read_to_end(content);
         read.map_err(|error| RecordError::Io { record, error })?;
         if content.len() as u64 != bytes + 4 {
             return Err(RecordError::Truncated { record });
         }
-        let crc = content.split_off(bytes as usize);
-        Self::check(&content, &crc, record)?;
+        let (content_bytes, crc) = content.split_at(bytes as usize);
+        Self::check(content_bytes, crc, record)?;
+        content.truncate(bytes as usize);
         self.read = record;
-        Ok(Some(content))
+        Ok(true)
     }
 
     fn check(content: &[u8], crc: &[u8], record: usize) -> Result<(), RecordError> {
-        let expected = masked(extend(0, content)).to_le_bytes();
-        if crc == expected { Ok(()) } else { Err(RecordError::Checksum { record }) }
+        if crc == checksum(content).to_le_bytes() { Ok(()) } else { Err(RecordError::Checksum { record }) }
     }
+}
+
+/// The masked checksum of bytes.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    mask(crc32c(bytes))
+}
+
+/// A checksum as it is stored beside data that may contain checksums (tsl/lib/hash/crc32c.h).
+pub fn mask(crc: u32) -> u32 {
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// Appends a record.
 pub fn write(to: &mut Vec<u8>, record: &[u8]) {
     let length = (record.len() as u64).to_le_bytes();
     to.extend(length);
-    to.extend(masked(extend(0, &length)).to_le_bytes());
+    to.extend(checksum(&length).to_le_bytes());
     to.extend(record);
-    to.extend(masked(extend(0, record)).to_le_bytes());
+    to.extend(checksum(record).to_le_bytes());
 }
 
 #[cfg(test)]
@@ -113,7 +132,7 @@ mod tests {
     #[test]
     fn a_length_is_not_believed() {
         let length = u64::MAX.to_le_bytes();
-        let head = [length.as_slice(), &masked(extend(0, &length)).to_le_bytes()].concat();
+        let head = [length.as_slice(), &checksum(&length).to_le_bytes()].concat();
         assert!(matches!(read(&head), Err(RecordError::TooLong { record: 1, .. })));
     }
 }
