@@ -358,7 +358,7 @@ models:
         rest_timeout: 30s
         rest_upstream: "off"
         workers: 2
-        upstream_connections: 1
+        upstream_connections: 4
         upstream_concurrency: auto
         limits:
           max_message_bytes: 2147483647

@@ -255,7 +255,7 @@ impl Default for Config {
             admin_socket_mode: 0o600,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             limits: Limits::default(),
-            upstream_connections: 1,
+            upstream_connections: 4,
             upstream_concurrency: UpstreamConcurrency::default(),
             undeclared_models: UndeclaredModels::default(),
             allow_reload: false,

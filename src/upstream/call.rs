@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::header_list;
-use super::pool::{Lease, Opened, Pool};
+use super::pool::{Opened, Pool};
+use super::slot::Lease;
 use super::target::Target;
 use crate::fault::{Fault, GRPC_MESSAGE};
 use crate::transport::body::{self, BodyReader, Sending};

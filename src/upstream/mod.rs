@@ -4,6 +4,7 @@ pub(crate) mod dial_error;
 mod hang;
 mod header_list;
 pub(crate) mod pool;
+mod slot;
 pub(crate) mod target;
 pub(crate) mod unary;
 pub(crate) mod up;

@@ -1,9 +1,7 @@
-//! One thread's HTTP/2 connections to TF Serving: calls go to the first with room, and broken
-//! connections are replaced in the background.
-use std::cell::{Cell, RefCell};
+//! One thread's HTTP/2 connections to TF Serving: calls go to the first with room, another one is
+//! made when none has room, and broken ones are replaced in the background.
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
@@ -11,23 +9,11 @@ use h2::client::ResponseFuture;
 use http::Request;
 use tokio::sync::Notify;
 
-use super::dial_error::DialError;
-use super::target::{Connected, Connection, Sender, Target};
+use super::header_list;
+use super::slot::{Lease, Slot, State};
+use super::target::Target;
 use super::up::Up;
-use super::{hang, header_list};
 use crate::fault::Fault;
-use crate::retry::backoff::Backoff;
-use crate::tasks;
-use crate::telemetry::metrics::UpstreamConnection;
-use crate::transport::frames::Peer;
-
-/// A gRPC server works on one connection with one thread at a time, apart from the calls
-/// themselves. With more calls than this, that thread is the limit rather than ours.
-const CALLS_PER_CONNECTION: usize = 32;
-/// Why calls on a connection end that is given up.
-const HUNG: &str = "the server stopped answering, even PINGs";
-/// Connections that end sooner than this count as failures: the next attempts wait.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -44,48 +30,13 @@ pub(crate) struct Opened {
     pub lease: Lease,
 }
 
-/// Counts one call on one connection until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Lease(Rc<Slot>);
-
-#[derive(Debug)]
-struct Slot {
-    target: Arc<Target>,
-    state: RefCell<State>,
-    calls: Cell<usize>,
-    /// Calls at a time before another connection is used.
-    room: Cell<usize>,
-    /// Notified when the connection takes no more calls (GOAWAY), while old ones may still finish.
-    retire: Notify,
-    retired: Cell<bool>,
-    /// The server stopped answering on the last connection, which was given up.
-    hung: Cell<bool>,
-    /// Connections made so far.
-    generation: Cell<u64>,
-}
-
-#[derive(Debug)]
-enum State {
-    Connecting,
-    Up { sender: Sender, peer: Rc<Peer> },
-    Down { cause: Rc<str> },
-}
-
 impl Pool {
-    /// Starts to connect. Must be called where `spawn_local` works.
+    /// Starts to connect the first of `size` slots; the others wait until calls need them. Must be
+    /// called where `spawn_local` works.
     pub(crate) fn start(target: Arc<Target>, size: usize, up: &Arc<Up>) -> Rc<Self> {
         let changed = Rc::new(Notify::new());
-        let slots: Vec<Rc<Slot>> = (0..size.max(1)).map(|_| Rc::new(Slot::new(&target))).collect();
-        for (index, slot) in slots.iter().enumerate() {
-            let seed = std::process::id() as u64 ^ (Rc::as_ptr(slot) as u64).rotate_left(17) ^ index as u64;
-            let driver = Driver {
-                slot: Rc::clone(slot),
-                target: Arc::clone(&target),
-                changed: Rc::clone(&changed),
-                up: Arc::clone(up),
-            };
-            tasks::spawn_critical("upstream", driver.run(Backoff::new(seed)));
-        }
+        let slot = |index| Slot::start(&target, index == 0, &changed, up);
+        let slots = (0..size.max(1)).map(slot).collect();
         Rc::new(Self { target, slots, changed })
     }
 
@@ -96,7 +47,7 @@ impl Pool {
     /// Connections made so far in the first slot. It changes with a reconnect, after which the
     /// server may be another one.
     pub(crate) fn generation(&self) -> u64 {
-        self.slots.first().map_or(0, |slot| slot.generation.get())
+        self.slots.first().map_or(0, |slot| slot.generation())
     }
 
     /// Opens a call on the first connection that has room. Waits only while a connection attempt is
@@ -131,9 +82,9 @@ impl Pool {
     fn try_open(&self, request: &Request<()>, end: bool, refusals: &mut usize) -> Attempt {
         // Each failure retires a connection, so this ends.
         while let Some(slot) = self.pick() {
-            let up = match &*slot.state.borrow() {
+            let up = match &*slot.state() {
                 State::Up { sender, peer } => Some((sender.clone(), peer.max_header_list.get())),
-                State::Connecting | State::Down { .. } => None,
+                State::Idle | State::Connecting | State::Down { .. } => None,
             };
             let Some((mut sender, limit)) = up else { break };
             if limit != u32::MAX {
@@ -164,23 +115,31 @@ impl Pool {
         if self.is_connecting() {
             return Attempt::Wait;
         }
-        let cause = self.slots.iter().find_map(|slot| match &*slot.state.borrow() {
+        let cause = self.slots.iter().find_map(|slot| match &*slot.state() {
             State::Down { cause } => Some(Rc::clone(cause)),
-            State::Connecting | State::Up { .. } => None,
+            State::Idle | State::Connecting | State::Up { .. } => None,
         });
         Attempt::Down(cause.unwrap_or_else(|| "no connection".into()))
     }
 
     /// The first connection with room, so that few calls share one connection, where they are read
-    /// and written together; the least loaded one if none has room.
+    /// and written together. If none has room, the least loaded one, and another one is made for the
+    /// calls to come.
     fn pick(&self) -> Option<&Rc<Slot>> {
         let up = || self.slots.iter().filter(|slot| slot.is_up());
-        let with_room = up().find(|slot| slot.calls.get() < slot.room.get());
-        with_room.or_else(|| up().min_by_key(|slot| slot.calls.get()))
+        if let Some(slot) = up().find(|slot| slot.has_room()) {
+            return Some(slot);
+        }
+        let least = up().min_by_key(|slot| slot.calls())?;
+        // One at a time: calls end while it is made.
+        if !self.is_connecting() {
+            let _woken = self.slots.iter().any(|slot| slot.wake());
+        }
+        Some(least)
     }
 
     fn is_connecting(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(*slot.state.borrow(), State::Connecting))
+        self.slots.iter().any(|slot| slot.is_connecting())
     }
 
     fn unavailable(&self, cause: &str) -> Fault {
@@ -196,158 +155,13 @@ enum Attempt {
     Invalid(h2::Error),
 }
 
-impl Lease {
-    fn new(slot: &Rc<Slot>) -> Self {
-        slot.calls.set(slot.calls.get() + 1);
-        Self(Rc::clone(slot))
-    }
-
-    /// What an HTTP/2 error on the call means for the request that waits for it.
-    pub(crate) fn fault(&self, error: &h2::Error) -> Fault {
-        let target = &self.0.target;
-        // A remote GOAWAY ends only calls that the server did not process.
-        if error.is_reset() || (error.is_remote() && error.is_go_away()) {
-            return target.fault(error);
-        }
-        let hung = self.0.hung.get() && error.is_io();
-        let cause = if hung { HUNG.to_owned() } else { error.to_string() };
-        Fault::UpstreamLost { address: target.address.clone(), cause }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.calls.set(self.0.calls.get().saturating_sub(1));
-    }
-}
-
-impl Slot {
-    fn new(target: &Arc<Target>) -> Self {
-        Self {
-            target: Arc::clone(target),
-            state: RefCell::new(State::Connecting),
-            calls: Cell::new(0),
-            room: Cell::new(CALLS_PER_CONNECTION),
-            retire: Notify::new(),
-            retired: Cell::new(false),
-            hung: Cell::new(false),
-            generation: Cell::new(0),
-        }
-    }
-
-    fn is_up(&self) -> bool {
-        matches!(*self.state.borrow(), State::Up { .. })
-    }
-
-    fn set(&self, state: State) {
-        *self.state.borrow_mut() = state;
-    }
-
-    /// Takes no new calls on this connection; the driver replaces it at once.
-    fn retire(&self) {
-        self.set(State::Connecting);
-        self.retired.set(true);
-        self.retire.notify_one();
-    }
-}
-
-/// Keeps one slot connected, forever.
-struct Driver {
-    slot: Rc<Slot>,
-    target: Arc<Target>,
-    changed: Rc<Notify>,
-    up: Arc<Up>,
-}
-
-impl Driver {
-    async fn run(self, mut backoff: Backoff) {
-        let mut short_lives = 0;
-        loop {
-            self.set(State::Connecting);
-            match self.target.connect().await {
-                Ok(Connected { sender, connection, peer, pings }) => {
-                    let since = tokio::time::Instant::now();
-                    self.slot.generation.set(self.slot.generation.get() + 1);
-                    self.slot.retired.set(false);
-                    self.slot.hung.set(false);
-                    self.up.connected(&self.target.address);
-                    let counted = UpstreamConnection::new();
-                    let most = sender.current_max_send_streams();
-                    self.slot.room.set(most.min(CALLS_PER_CONNECTION));
-                    let suspicions = self.up.suspicions();
-                    self.set(State::Up { sender, peer: Rc::clone(&peer) });
-                    let hung = Box::pin(async move { hang::hung(pings, &peer, suspicions).await });
-                    let cause = self.drive(connection, hung).await;
-                    drop(counted);
-                    self.up.disconnected();
-                    tracing::info!(upstream = %self.target.address, %cause, "connection to the upstream ended");
-                    // Calls wait meanwhile, since the server was reachable. Only repeated short
-                    // lives delay the next attempt.
-                    self.set(State::Connecting);
-                    if since.elapsed() >= SHORT_LIFE {
-                        backoff.reset();
-                        short_lives = 0;
-                    }
-                    short_lives += 1;
-                    if short_lives == 1 {
-                        continue;
-                    }
-                }
-                Err(error) => self.failed(&error),
-            }
-            tokio::time::sleep(backoff.wait()).await;
-        }
-    }
-
-    /// Drives the connection until it ends or takes no more calls; in the latter case its calls
-    /// finish in the background. Returns the reason.
-    async fn drive(
-        &self,
-        mut connection: Connection,
-        mut hung: impl Future<Output = ()> + Unpin + 'static,
-    ) -> String {
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut connection => return match ended {
-                    Ok(()) => "closed by the server".into(),
-                    Err(error) => error.to_string(),
-                },
-                () = &mut hung => {
-                    self.slot.hung.set(true);
-                    self.up.hung(&self.target.address);
-                    return HUNG.into();
-                }
-                () = self.slot.retire.notified() => {
-                    // The notification may be left over from an earlier connection.
-                    if self.slot.retired.get() {
-                        tasks::spawn_critical("upstream", async move {
-                            tokio::select! {
-                                _ = connection => {}
-                                () = hung => {}
-                            }
-                        });
-                        return "the server accepts no more calls on it".into();
-                    }
-                }
-            }
-        }
-    }
-
-    fn failed(&self, error: &DialError) {
-        tracing::debug!(upstream = %self.target.address, %error, "cannot connect to the upstream");
-        self.up.not_connected(&self.target.address, error);
-        self.set(State::Down { cause: error.to_string().into() });
-    }
-
-    fn set(&self, state: State) {
-        self.slot.set(state);
-        self.changed.notify_waiters();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use tokio::sync::mpsc;
+
+    use super::super::slot::CALLS_PER_CONNECTION;
     use super::*;
     use crate::config::{Config, UpstreamAddr};
 
@@ -375,32 +189,97 @@ mod tests {
         });
     }
 
+    /// A server that answers nothing; a call on the channel ends its oldest connection.
+    fn serve(listener: tokio::net::TcpListener) -> mpsc::Sender<()> {
+        let (end, mut ended) = mpsc::channel(1);
+        tokio::task::spawn_local(async move {
+            let mut connections = VecDeque::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let (socket, _) = accepted.unwrap();
+                        let connection = tokio::task::spawn_local(async move {
+                            let mut connection = h2::server::handshake(socket).await.unwrap();
+                            while connection.accept().await.is_some() {}
+                        });
+                        connections.push_back(connection);
+                    }
+                    Some(()) = ended.recv() => connections.pop_front().unwrap().abort(),
+                }
+            }
+        });
+        end
+    }
+
+    async fn connections(up: &Up, count: usize) {
+        while up.count() != count {
+            up.changed.notified().await;
+        }
+    }
+
+    async fn pool(size: usize) -> (Rc<Pool>, Arc<Up>, mpsc::Sender<()>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let up = Arc::new(Up::default());
+        let pool = Pool::start(target(listener.local_addr().unwrap().port()), size, &up);
+        let end = serve(listener);
+        connections(&up, 1).await;
+        (pool, up, end)
+    }
+
+    fn open(pool: &Pool, count: usize) -> Vec<Lease> {
+        (0..count).map(|_| Lease::new(pool.pick().unwrap())).collect()
+    }
+
+    fn calls(pool: &Pool) -> Vec<usize> {
+        pool.slots.iter().map(|slot| slot.calls()).collect()
+    }
+
     #[test]
     fn calls_share_a_connection_until_it_has_no_room() {
         run(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let up = Arc::new(Up::default());
-            let pool = Pool::start(target(listener.local_addr().unwrap().port()), 2, &up);
-            for _ in 0..2 {
-                let (socket, _) = listener.accept().await.unwrap();
-                tokio::task::spawn_local(async move {
-                    let mut connection = h2::server::handshake(socket).await.unwrap();
-                    while connection.accept().await.is_some() {}
-                });
-            }
-            while up.count() < 2 {
+            let (pool, up, _end) = pool(3).await;
+            let mut leases = open(&pool, CALLS_PER_CONNECTION);
+            assert_eq!(calls(&pool), [CALLS_PER_CONNECTION, 0, 0]);
+            assert!(!pool.is_connecting(), "the first connection was enough so far");
+            // Calls do not wait for the second connection.
+            leases.extend(open(&pool, 2));
+            assert_eq!(calls(&pool), [CALLS_PER_CONNECTION + 2, 0, 0]);
+            connections(&up, 2).await;
+            leases.extend(open(&pool, CALLS_PER_CONNECTION));
+            assert_eq!(calls(&pool), [CALLS_PER_CONNECTION + 2, CALLS_PER_CONNECTION, 0]);
+            assert!(!pool.is_connecting());
+            leases.extend(open(&pool, 1));
+            assert_eq!(calls(&pool), [CALLS_PER_CONNECTION + 2, CALLS_PER_CONNECTION + 1, 0]);
+            connections(&up, 3).await;
+            leases.extend(open(&pool, CALLS_PER_CONNECTION + 8));
+            assert_eq!(
+                calls(&pool),
+                [CALLS_PER_CONNECTION + 4, CALLS_PER_CONNECTION + 4, CALLS_PER_CONNECTION + 3]
+            );
+            drop(leases);
+            assert_eq!(calls(&pool), [0, 0, 0]);
+        });
+    }
+
+    #[test]
+    fn a_further_connection_that_ended_is_made_again_when_calls_need_it() {
+        run(async {
+            let (pool, up, end) = pool(2).await;
+            let leases = open(&pool, CALLS_PER_CONNECTION + 1);
+            connections(&up, 2).await;
+            // The first one is made again at once, although no call needs it.
+            let before = pool.generation();
+            end.send(()).await.unwrap();
+            while pool.generation() == before {
                 up.changed.notified().await;
             }
-            let mut leases = Vec::new();
-            let mut open = |count: usize| {
-                leases.extend((0..count).map(|_| Lease::new(pool.pick().unwrap())));
-                pool.slots.iter().map(|slot| slot.calls.get()).collect::<Vec<_>>()
-            };
-            assert_eq!(open(CALLS_PER_CONNECTION), [CALLS_PER_CONNECTION, 0]);
-            assert_eq!(open(1), [CALLS_PER_CONNECTION, 1]);
-            assert_eq!(open(CALLS_PER_CONNECTION + 9), [CALLS_PER_CONNECTION + 5; 2]);
-            drop(leases);
-            assert_eq!(pool.slots[0].calls.get(), 0);
+            connections(&up, 2).await;
+            end.send(()).await.unwrap();
+            connections(&up, 1).await;
+            assert!(!pool.is_connecting(), "no call needs a second one");
+            let more = open(&pool, 1);
+            connections(&up, 2).await;
+            drop((leases, more));
         });
     }
 }
