@@ -1,6 +1,8 @@
 //! The decision on one request: the repairs it needs, its problems, and what to do about them.
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::policy::{Limits, MissingInputs, Mode, ModelPolicy, Policy, Unrepairable};
 use super::problem::{Problem, Weight};
 use super::reason::Reason;
@@ -187,7 +189,7 @@ fn inspect(request: &Request<'_>, signature: &Signature, policy: &Policy, mode: 
             shapes.push((info, descriptor.shape.clone()));
         }
     }
-    let shapes: Vec<_> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
+    let shapes: SmallVec<[_; 4]> = shapes.iter().map(|(info, shape)| (*info, shape)).collect();
     rows::check_not_empty(limits, &shapes, &mut found.problems);
     let (steps, problems) = (&mut found.steps, &mut found.problems);
     let rules = calls::rules(policy, mode, &shapes);

@@ -69,9 +69,16 @@ impl Rope {
         self.segments
     }
 
+    /// What is left of the segment that holds a position, and the segments after it.
+    pub(super) fn starting_at(&self, position: usize) -> (&[u8], &[Bytes]) {
+        let (segments, start) = self.segments_from(position);
+        let (first, later) = first_of(segments);
+        (first.get(start..).unwrap_or_default(), later)
+    }
+
     /// The segments from the one that holds a position, and the offset of the position in it.
     /// There are none from the end on.
-    pub(super) fn segments_from(&self, position: usize) -> (&[Bytes], usize) {
+    fn segments_from(&self, position: usize) -> (&[Bytes], usize) {
         if self.ends.is_empty() {
             let mut left = position;
             for (at, segment) in self.segments.iter().enumerate() {
@@ -89,8 +96,8 @@ impl Rope {
 
     /// The chunks of a byte range, in order. A range beyond the end is cut at the end.
     pub fn chunks(&self, range: Range<usize>) -> Chunks<'_> {
-        let (segments, start) = self.segments_from(range.start);
-        Chunks::new(segments, start, range.end.saturating_sub(range.start))
+        let (chunk, later) = self.starting_at(range.start);
+        Chunks::new(chunk, later, range.end.saturating_sub(range.start))
     }
 
     /// A byte range as a rope that shares the memory of the chunks.
@@ -102,9 +109,15 @@ impl Rope {
 
     /// Appends a byte range of another rope. Only the references to its chunks are copied.
     pub(crate) fn push_slice(&mut self, other: &Self, range: Range<usize>) {
-        let mut chunks = other.chunks(range);
-        while let Some((segment, part)) = chunks.next_part() {
-            self.push(segment.slice(part));
+        let (segments, mut start) = other.segments_from(range.start);
+        let mut left = range.end.saturating_sub(range.start);
+        for segment in segments {
+            let taken = left.min(segment.len() - start);
+            if taken == 0 {
+                return;
+            }
+            self.push(segment.slice(start..start + taken));
+            (start, left) = (0, left - taken);
         }
     }
 
@@ -181,31 +194,26 @@ impl PartialEq for Rope {
     }
 }
 
+/// The first of these segments, and those after it.
+fn first_of(segments: &[Bytes]) -> (&[u8], &[Bytes]) {
+    match segments.split_first() {
+        Some((first, later)) => (first, later),
+        None => (&[], &[]),
+    }
+}
+
 /// Iterator of [`Rope::chunks`].
 #[derive(Debug, Clone)]
 pub struct Chunks<'a> {
-    segments: &'a [Bytes],
-    start: usize,
+    chunk: &'a [u8],
+    later: &'a [Bytes],
     left: usize,
 }
 
 impl<'a> Chunks<'a> {
-    /// `left` bytes from offset `start` of the first segment.
-    pub(super) fn new(segments: &'a [Bytes], start: usize, left: usize) -> Self {
-        Self { segments, start, left }
-    }
-
-    fn next_part(&mut self) -> Option<(&'a Bytes, Range<usize>)> {
-        if self.left == 0 {
-            return None;
-        }
-        let (segment, rest) = self.segments.split_first()?;
-        let take = (segment.len() - self.start).min(self.left);
-        let part = self.start..self.start + take;
-        self.segments = rest;
-        self.start = 0;
-        self.left -= take;
-        Some((segment, part))
+    /// `left` bytes of a chunk and those after it.
+    pub(super) fn new(chunk: &'a [u8], later: &'a [Bytes], left: usize) -> Self {
+        Self { chunk, later, left }
     }
 }
 
@@ -213,7 +221,13 @@ impl<'a> Iterator for Chunks<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        self.next_part().map(|(segment, part)| &segment[part])
+        let chunk = &self.chunk[..self.chunk.len().min(self.left)];
+        if chunk.is_empty() {
+            return None;
+        }
+        self.left -= chunk.len();
+        (self.chunk, self.later) = first_of(self.later);
+        Some(chunk)
     }
 }
 

@@ -102,15 +102,15 @@ impl Field {
 /// Reads the fields of a byte range of a rope, front to back.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
-    segments: &'a [Bytes],
-    /// Offset in the first of `segments`.
-    at: usize,
+    /// What is left of the current chunk, up to the end of the range. Empty at the end alone.
+    chunk: &'a [u8],
+    /// The chunks after it.
+    later: &'a [Bytes],
     /// Offset in the whole rope.
     position: usize,
     end: usize,
-    /// Where the payload of the last length-delimited field starts: chunks, and offset in the
-    /// first.
-    payload_start: (&'a [Bytes], usize),
+    /// `chunk` and `later` at the start of the payload of the last length-delimited field.
+    payload_start: (&'a [u8], &'a [Bytes]),
     /// How many fields this reader and those made from it may still read.
     fuel: Option<&'a Cell<usize>>,
 }
@@ -120,8 +120,7 @@ const BYTES_A_FIELD: usize = 128;
 
 impl<'a> Reader<'a> {
     pub fn new(rope: &'a Rope) -> Self {
-        let segments = rope.segments();
-        Self { segments, at: 0, position: 0, end: rope.len(), payload_start: (segments, 0), fuel: None }
+        Self::of(&[], rope.segments(), 0, rope.len(), None)
     }
 
     /// A reader that stops with [`WireError::Unfinished`] after about `fuel` fields, counting those
@@ -133,27 +132,35 @@ impl<'a> Reader<'a> {
     /// A reader of the payload of the length-delimited field that was read last. Unlike
     /// [`Self::of_range`] it need not search for its first chunk.
     pub fn inner(&self, field: &Field) -> Self {
-        let (segments, at) = self.payload_start;
-        Self {
-            segments,
-            at,
-            position: field.payload.start,
-            end: field.payload.end,
-            payload_start: (segments, at),
-            fuel: self.fuel,
-        }
+        let (chunk, later) = self.payload_start;
+        Self::of(chunk, later, field.payload.start, field.payload.end, self.fuel)
     }
 
     /// A reader of any range of the rope.
     pub fn of_range(rope: &'a Rope, range: &Range<usize>) -> Self {
         let (start, end) = (range.start.min(rope.len()), range.end.min(rope.len()));
-        let (segments, at) = rope.segments_from(start);
-        Self { segments, at, position: start, end, payload_start: (segments, at), fuel: None }
+        let (chunk, later) = rope.starting_at(start);
+        Self::of(chunk, later, start, end, None)
+    }
+
+    fn of(
+        chunk: &'a [u8],
+        later: &'a [Bytes],
+        position: usize,
+        end: usize,
+        fuel: Option<&'a Cell<usize>>,
+    ) -> Self {
+        let chunk = &chunk[..chunk.len().min(end.saturating_sub(position))];
+        let mut reader = Self { chunk, later, position, end, payload_start: (chunk, later), fuel };
+        if chunk.is_empty() {
+            reader.leave_chunk(0);
+        }
+        reader
     }
 
     /// The chunks that are left.
     pub(super) fn chunks(&self) -> Chunks<'a> {
-        Chunks::new(self.segments, self.at, self.remaining())
+        Chunks::new(self.chunk, self.later, self.remaining())
     }
 
     /// Counts the work on so many bytes of the field that was read last.
@@ -204,6 +211,7 @@ impl<'a> Reader<'a> {
         Ok((number.ok_or(WireError::FieldNumber { at })?, (tag & 7) as u8))
     }
 
+    #[inline(always)]
     fn payload(&mut self, start: usize, number: u32, wire: u8) -> Result<Field, WireError> {
         self.burn(1)?;
         let mut body = self.position;
@@ -220,7 +228,7 @@ impl<'a> Reader<'a> {
             2 => {
                 let length = self.varint()?;
                 body = self.position;
-                self.payload_start = (self.segments, self.at);
+                self.payload_start = (self.chunk, self.later);
                 let left = self.end - body;
                 let inside = usize::try_from(length).ok().filter(|length| *length <= left);
                 self.advance(inside.ok_or(WireError::Length { at: start, claimed: length, left })?);
@@ -240,6 +248,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips an unknown group without recursion, so that hostile nesting cannot overflow the stack.
+    #[inline(never)]
     fn skip_group(&mut self, start: usize, number: u32) -> Result<(), WireError> {
         let mut open = [0_u32; MAX_GROUP_DEPTH];
         open[0] = number;
@@ -268,14 +277,25 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If it is longer than 10 bytes, or the range ends inside it.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, WireError> {
+        // Most are tags and lengths of one byte.
+        if let [byte, left @ ..] = self.chunk
+            && *byte < 0x80
+            && !left.is_empty()
+        {
+            self.chunk = left;
+            self.position += 1;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let at = self.position;
         let mut value = 0_u64;
-        // Nearly every varint lies entirely in the current chunk.
-        if let Some(chunk) = self.segments.first()
-            && self.end - at >= 10
-            && let Some(window) = chunk.get(self.at..self.at + 10)
-        {
+        if let Some(window) = self.chunk.first_chunk::<10>() {
             for (shift, byte) in window.iter().enumerate() {
                 value |= u64::from(byte & 0x7f) << (7 * shift);
                 if *byte < 0x80 {
@@ -285,31 +305,19 @@ impl<'a> Reader<'a> {
             }
             return Err(WireError::LongVarint { at });
         }
+        // It may lie in several chunks.
         for shift in 0..10 {
-            let byte = self.byte()?;
+            let Some(byte) = self.chunk.first() else { return Err(WireError::Truncated { at: self.end }) };
+            self.advance(1);
             value |= u64::from(byte & 0x7f) << (7 * shift);
-            if byte < 0x80 {
+            if *byte < 0x80 {
                 return Ok(value);
             }
         }
         Err(WireError::LongVarint { at })
     }
 
-    fn byte(&mut self) -> Result<u8, WireError> {
-        if self.position >= self.end {
-            return Err(WireError::Truncated { at: self.end });
-        }
-        let Some(chunk) = self.segments.first() else { return Err(WireError::Truncated { at: self.end }) };
-        let byte = chunk[self.at];
-        self.position += 1;
-        self.at += 1;
-        if self.at == chunk.len() {
-            self.at = 0;
-            self.segments = &self.segments[1..];
-        }
-        Ok(byte)
-    }
-
+    #[inline]
     pub(super) fn skip(&mut self, bytes: usize) -> Result<(), WireError> {
         if bytes > self.end - self.position {
             return Err(WireError::Truncated { at: self.end });
@@ -319,15 +327,32 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips bytes that are known to be there.
+    #[inline]
     fn advance(&mut self, bytes: usize) {
         self.position += bytes;
-        self.at += bytes;
-        while let Some(chunk) = self.segments.first() {
-            if self.at < chunk.len() {
-                return;
+        match self.chunk.get(bytes..) {
+            Some(left) if !left.is_empty() => self.chunk = left,
+            _ => self.leave_chunk(bytes),
+        }
+    }
+
+    /// Ends [`Self::advance`] in a later chunk.
+    #[inline(never)]
+    fn leave_chunk(&mut self, bytes: usize) {
+        let mut beyond = bytes - self.chunk.len();
+        self.chunk = &[];
+        if self.is_at_end() {
+            return;
+        }
+        while let Some((next, later)) = self.later.split_first() {
+            self.later = later;
+            match next.get(beyond..) {
+                Some(left) if !left.is_empty() => {
+                    self.chunk = &left[..left.len().min(self.remaining())];
+                    return;
+                }
+                _ => beyond -= next.len(),
             }
-            self.at -= chunk.len();
-            self.segments = &self.segments[1..];
         }
     }
 }
@@ -336,10 +361,10 @@ impl<'a> Reader<'a> {
 /// `reader` has just read the field.
 pub(super) fn text(reader: &Reader<'_>, field: &Field) -> Result<String, WireError> {
     reader.burn_bytes(field.payload.len())?;
-    let mut bytes = Vec::with_capacity(field.payload.len());
-    for chunk in reader.inner(field).chunks() {
-        bytes.extend_from_slice(chunk);
-    }
+    let bytes = match reader.payload_start.0.get(..field.payload.len()) {
+        Some(bytes) => bytes.to_vec(),
+        None => reader.inner(field).chunks().collect::<Vec<_>>().concat(),
+    };
     String::from_utf8(bytes).map_err(|_| WireError::Utf8 { at: field.payload.start })
 }
 
