@@ -153,7 +153,7 @@ static: ## build the static binary, and what else the image needs, in target/ima
 	$(RELEASE)
 	deploy/docker/context.sh "$(TARGET)/release/tfs-sidecar" "$(TARGET)/image"
 
-image: ## build the container image tfs-sidecar:0.1.0 (podman or docker)
+image: ## build the container image tfs-sidecar:1.0.0 (podman or docker)
 	@if command -v "$(CARGO)" >/dev/null; then $(MAKE) --no-print-directory static && deploy/docker/build.sh "$(TARGET)/image"; \
 	else deploy/docker/build.sh; fi
 

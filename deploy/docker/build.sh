@@ -4,7 +4,7 @@
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 folder=${1:-}
-tag=${TAG:-tfs-sidecar:0.1.0}
+tag=${TAG:-tfs-sidecar:1.0.0}
 limit=15000000
 
 engine=$(command -v podman || command -v docker) || {

@@ -1,6 +1,6 @@
 //! What `--version` says: the version, and of which commit and with which features it was built.
 
-/// `0.1.0 (3f2a9c1d04be, tls, image)`.
+/// `1.0.0 (3f2a9c1d04be, tls, image)`.
 pub(super) const LONG: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), env!("BUILD_FEATURES"), ")");
 

@@ -13,7 +13,7 @@ import pytest
 
 from tools import DEPLOY, program, run, sidecar_binary, until
 
-IMAGE = "localhost/tfs-sidecar:0.1.0"
+IMAGE = "localhost/tfs-sidecar:1.0.0"
 
 # Without limits of its own, podman asks for more open files than a container of CI may have.
 SETTINGS = """

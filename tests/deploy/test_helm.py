@@ -17,7 +17,7 @@ EXAMPLES = sorted((CHART.parent / "examples").glob("*.yaml"))
 # The release has the name of the objects in kubernetes/base.
 RELEASE = "tensorflow-serving"
 # The two labels that only Helm sets, on every object.
-HELM_LABELS = {"app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": "tfs-sidecar-0.1.0"}
+HELM_LABELS = {"app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": "tfs-sidecar-1.0.0"}
 # Several releases may share a namespace, so Helm puts the name of the release in front.
 RENAMED = {f"{RELEASE}-tfs-sidecar": "tfs-sidecar"}
 
