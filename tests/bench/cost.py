@@ -15,10 +15,10 @@ HEAD = ["", SIDECAR, *PEERS.values(), "no proxy"]
 PAYLOADS = ("S", "M", "L", "XL")
 CLIENTS = 64
 HOW = """\
-A figure is the median of its rounds. In parentheses: the sidecar's relative to it, the median of the
-ratios within a round. One worker each. *Bare hyper* forwards HTTP/2 with the sidecar's own library and
-settings, and reads nothing. Peers are *started* when they accept connections, the sidecar when it has
-read the signatures of its models."""
+A figure is the median of its rounds. In parentheses: the sidecar's relative to it, the median of
+the ratios within a round. One worker each. *Bare hyper* forwards HTTP/2 with the sidecar's own
+library and settings, and reads nothing. Peers are *started* when they accept connections, the
+sidecar when it has read the signatures of its models."""
 COMMANDS = {"results": "make bench-proxy", "footprint": "make bench-footprint", "batching": "make bench-batching"}
 ROWS_OF = {"results": "CPU, latency and answers per second", "footprint": "memory, start and sizes", "batching": "batching"}
 
@@ -46,8 +46,8 @@ def disk(key):
     return lambda record: record[key] / 1e6 if key in record else None
 
 
-def section(results, footprint, batching):
-    rows = [["**What it costs**"], *cost_rows(results, footprint), ["**What it earns**"], *earned_rows(results, batching)]
+def section(results, footprint, batching, instructions):
+    rows = [["**What it costs**"], *cost_rows(results, footprint, instructions), ["**What it earns**"], *earned_rows(results, batching)]
     lines = ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)]
     lines += ["| " + " | ".join(row + [""] * (len(HEAD) - len(row))) + " |" for row in rows]
     return "\n\n".join(["## What it costs, what it earns", "\n".join(lines), HOW, runs(results, footprint, batching)])
@@ -89,13 +89,18 @@ def alone(title, values):
     return [title, middle(values), *["-"] * (len(PEERS) + 1)] if values else None
 
 
-def cost_rows(results, footprint):
+def cost_rows(results, footprint, instructions):
     sizes = results.machine["sizes"] if results.machine else {}
     rows = [
         row(f"CPU µs per request, {payload} ({sizes.get(payload, 0):,} bytes)", results.values(cpu, "one", payload, SIDECAR),
             lambda peer, payload=payload: results.values(cpu, "one", payload, peer))
         for payload in PAYLOADS
     ]  # fmt: skip
+    for payload in ("S", "M"):
+        counts = {name: figures.get(payload) for name, figures in instructions["peers"].items()}
+        ours = instructions["per_request"].get(payload)
+        rows.append(row(f"instructions per request, {payload}, without the kernel's", {0: ours} if ours else {},
+                        lambda peer, counts=counts: {0: counts[peer]} if counts.get(peer) else {}))  # fmt: skip
     rows.append(added_latency(results))
     held = footprint.values(lambda r: r["connections"], "connections", target=SIDECAR)
     connections = f"{statistics.median(held.values()):,.0f}" if held else ""

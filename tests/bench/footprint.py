@@ -168,8 +168,11 @@ class Run:
         for number in range(self.options.rounds):
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
-                with self.launched(name, stub) as child:
-                    self.hold(number, name, child)
+                try:
+                    with self.launched(name, stub) as child:
+                        self.hold(number, name, child)
+                except RuntimeError as error:
+                    self.fault(str(error))
         stub.stop()
 
     def launched(self, name, stub):

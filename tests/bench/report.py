@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Renders docs/performance.md: first what the sidecar costs and earns, then the bars, then the samples
-of run.py as medians, ranges and ratios within a round."""
+"""Renders docs/performance.md: first what the sidecar costs and earns, then the bars, then the
+samples of run.py as medians, ranges and ratios within a round."""
 
 import argparse
 import json
@@ -66,12 +66,12 @@ METHOD = """\
 
 
 FOOTPRINT = """\
-Each process is started afresh, with one worker and one model. Memory is what is resident once it no
-longer changes; a connection has had the answer to one S. nginx and HAProxy are configured for that many
-connections and reserve memory for them when they start; nginx is the sum of two processes. Files are as
-installed: nginx and HAProxy need shared libraries besides. The image has nothing but the program,
-without symbols, and the certificates. The models have a signature of 128 numbers each, and "in use" means
-100 requests to each of them."""
+Each process is started afresh, with one worker and one model. Memory is what is resident once it
+no longer changes; a connection has had the answer to one S. nginx and HAProxy are configured for
+that many connections and reserve memory for them when they start; nginx is the sum of two
+processes. Files are as installed: nginx and HAProxy need shared libraries besides. The image has
+nothing but the program, without symbols, and the certificates. The models have a signature of 128
+numbers each, and "in use" means 100 requests to each of them."""
 RUN = Path(__file__).parent / ".run"
 # What no run can measure: why a bar is missed, and what was tried.
 TRIED = (Path(__file__).parent / "tried.md").read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ class Results:
 
 
 def render(results, instructions, footprint, batching):
-    parts = ["# Performance", INTRO, cost.section(results, footprint, batching)]
+    parts = ["# Performance", INTRO, cost.section(results, footprint, batching, instructions)]
     parts += ["## Bars", bars(results, footprint), TRIED.strip()]
     if footprint.machine:
         parts += ["## Footprint", footprint_table(footprint)]
@@ -239,7 +239,7 @@ def footprint_table(footprint):
     head = ["", "started after ms", "idle MB", "with connections MB", "KB for a connection"]
     rows = [cells for cells in rows if set(cells[1:]) != {"-"}]
     m = footprint.machine
-    return f"{FOOTPRINT} {m['starts']} starts and {m['rounds']} rounds of each.\n\n{table(head, rows)}"
+    return f"{FOOTPRINT}\n\n{m['date']}. Starts of each: {m['starts']}. Rounds: {m['rounds']}.\n\n{table(head, rows)}"
 
 
 def rows_of(results, mode, payload):
