@@ -1,5 +1,5 @@
-"""The table at the top of docs/performance.md: what the sidecar costs beside its peers, and what it
-earns. Each row comes from the file of one benchmark; without the file the row is left out."""
+"""The table at the top of docs/performance.md: what the sidecar costs beside its peers, and what
+it earns. Each row comes from the file of one benchmark; without the file the row is left out."""
 
 import statistics
 
@@ -173,7 +173,7 @@ def limited(results):
 
 
 def busy_threads(batching):
-    """Batching before a server whose calls cost CPU, relative to one with a thread for each client."""
+    """Batching before a server whose calls cost CPU, beside one with a thread for each client."""
     on, base, load = batching_report.ON, "direct-128", f"closed {CLIENTS}"
     rate = batching_report.rate
     relative = batching.ratio(rate, "threads", load, on, base)

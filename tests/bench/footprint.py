@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures what the sidecar and its peers take without load: start, memory, and size on disk. Writes
-one JSON line per sample.
+"""Measures what the sidecar and its peers take without load: start, memory, and size on disk.
+Writes one JSON line per sample.
 
 Parts:
   sizes        bytes of the programs, and of what the sidecar's image holds

@@ -22,8 +22,8 @@ INTRO = (
     " Written by `make bench-proxy` and `make bench-footprint`; every figure is from a run, except where marked as written by hand."
 )
 # CPU per request relative to another proxy's in mode `one`: (proxy, payload, limit, whether it is a
-# bar or only a wish). What S and M cost is mostly HTTP/2 and the kernel, so their bars are relative to
-# proxies that do little else; Envoy's cost for them differs by a factor of four between hosts.
+# bar or only a wish). What S and M cost is mostly HTTP/2 and the kernel, so their bars are relative
+# to proxies that do little else; Envoy's cost for them differs by a factor of four between hosts.
 CPU_BARS = [
     ("bare-hyper", "S", 0.85, True), ("haproxy", "S", 1.00, False), ("bare-hyper", "M", 0.90, True),
     ("haproxy", "M", 0.60, True), (BASE, "L", 0.75, True), (BASE, "L_nobatch", 0.75, True), (BASE, "XL", 0.95, True),
