@@ -1,4 +1,4 @@
-//! Opens many connections, sends one Predict on each, and keeps them open until standard input ends.
+//! Opens many connections, sends one Predict on each, and keeps them open until its input ends.
 use crate::call::{self, Fault};
 use crate::{Outcome, args::Args, on_this_thread};
 use bytes::Bytes;
