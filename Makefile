@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image release release-verify bench-gpu op-tables op-tables-verify op-packages test-doctor census-memory sweep-profiles
+.PHONY: help demo demo-tf demo-ops test test-rust test-python test-browser test-deploy attacks chaos bench bench-rest fuzz bench-proxy bench-footprint bench-batching bench-instructions soak sweep-limit sweep-batching lint deny ci static image release release-verify bench-gpu op-tables op-tables-verify op-packages test-doctor census-memory sweep-profiles
 
 CARGO ?= cargo
 PYTHON := .venv/bin/python
@@ -97,6 +97,11 @@ bench-proxy: ## compare with Envoy, nginx and HAProxy; writes docs/performance.m
 	$(RELEASE)
 	tests/bench/setup.sh
 	cd tests/bench && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" ./run.py && ./report.py .run/results.jsonl --write ../../docs/performance.md
+
+bench-footprint: ## measure start, memory and sizes beside the same peers; writes docs/performance.md (5 minutes)
+	$(RELEASE)
+	tests/bench/setup.sh
+	cd tests/bench && TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" ./footprint.py && ./report.py .run/results.jsonl --write ../../docs/performance.md
 
 bench-batching: ## measure what batching gains and costs; writes the tables of docs/batching.md (15 minutes)
 	$(RELEASE)

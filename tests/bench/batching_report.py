@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batching import CURVES, THREADS, limited
 from batching_real import MODELS as REAL
-from report import number, ratios, spread
+from figures import middle, ratios, spread, table
 
 FIGURES = Path(__file__).parent / "instructions.json"
 OFF, ON = "off", "on"
@@ -44,7 +44,7 @@ def fill(text, made):
 
 class Results:
     def __init__(self, records):
-        self.machine = next(r for r in records if r["record"] == "machine")
+        self.machine = next((r for r in records if r["record"] == "machine"), None)
         self.skipped = {r["target"]: r["why"] for r in records if r["record"] == "skipped"}
         samples = [r for r in records if r["record"] == "sample"]
         self.bad = [s for s in samples if not s["good"]]
@@ -85,18 +85,6 @@ def run_rows(sample):
 
 def proxy_us(sample):
     return sample["procs"].get("proxy", {}).get("us")
-
-
-def middle(values, unit=""):
-    values = list(values)
-    return number(statistics.median(values)) + unit if values else "-"
-
-
-def table(head, rows):
-    if not rows:
-        return "Not measured."
-    line = "|" + "---|" + "---:|" * (len(head) - 1)
-    return "\n".join(["| " + " | ".join(head) + " |", line, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def tables(results, instructions):

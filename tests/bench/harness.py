@@ -37,6 +37,11 @@ def free_port():
         return s.getsockname()[1]
 
 
+def clean_environment():
+    """The environment without what configures a sidecar."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("TFS_SIDECAR_")}
+
+
 class Child:
     """A process we started: it serves gRPC on `port` and its status on `admin`."""
 
@@ -47,21 +52,22 @@ class Child:
 
     def start(self):
         with open(self.log or os.devnull, "ab") as log:
+            self.began = time.perf_counter()
             self.process = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env
             )
 
-    def wait_for_port(self, seconds=20):
+    def wait_for_port(self, seconds=20, every=0.02):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self.process.returncode}: {self.tail()}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
-            time.sleep(0.02)
+            time.sleep(every)
         raise RuntimeError(f"{self.name} does not accept connections: {self.tail()}")
 
-    def wait_until_ready(self, seconds=30):
+    def wait_until_ready(self, seconds=30, every=0.02):
         """For the sidecar: waits until its admin server reports that the signatures have been
         read."""
         end = time.monotonic() + seconds
@@ -69,7 +75,7 @@ class Child:
             with contextlib.suppress(OSError):
                 if self.get("/readyz")[0] == 200:
                     return
-            time.sleep(0.02)
+            time.sleep(every)
         raise RuntimeError(f"{self.name} is not ready: {self.tail()}")
 
     def get(self, path):
@@ -107,6 +113,12 @@ class Child:
                     if line.startswith(key + ":"):
                         total += int(line.split()[1])
         return total
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
 
     def kill(self):
         self.process.kill()
@@ -161,9 +173,7 @@ class Bench:
 
     def child(self, name, argv, port, admin=None, clean_env=False):
         self.started += 1
-        env = None
-        if clean_env:
-            env = {k: v for k, v in os.environ.items() if not k.startswith("TFS_SIDECAR_")}
+        env = clean_environment() if clean_env else None
         child = Child(name, argv, port, admin, self.folder / f"{self.started}-{name}.log", env)
         self.stack.callback(child.stop)
         return child
@@ -182,22 +192,24 @@ class Bench:
             s.sendall(b"r" if reset else b"s")
             return json.loads(s.makefile().read())
 
-    def peer(self, name, workers, upstream_port, prefix=(), single=False):
-        """Starts a peer. `prefix` is put before its command; `single` keeps nginx in one
-        process."""
+    def peer(self, name, workers, upstream_port, prefix=(), single=False, clients=None, wait=True):
+        """Starts a peer. `prefix` is put before its command; `single` keeps nginx in one process;
+        `clients` are the connections that it must be able to accept."""
         path, why = find(name, self.tool)
         if not path:
             raise RuntimeError(why)
         port, admin = free_port(), free_port()
-        argv = self.command(name, path, workers, port, admin, upstream_port, single)
+        argv = self.command(name, path, workers, port, admin, upstream_port, single, clients)
         child = self.child(name, [*prefix, *argv], port, admin, clean_env=True)
+        if not wait:
+            return child
         patience = 120 if prefix else 20
         child.wait_for_port(patience)
         if name == SIDECAR:
             child.wait_until_ready(patience)
         return child
 
-    def sidecar(self, workers, upstream_port, config, prefix=()):
+    def sidecar(self, workers, upstream_port, config, prefix=(), wait=True):
         """Starts the sidecar with the text of a configuration file."""
         path, why = find(SIDECAR, self.tool)
         if not path:
@@ -208,19 +220,23 @@ class Bench:
         argv = [path, "run", "--config", str(file), "--upstream", f"127.0.0.1:{upstream_port}"]
         argv += ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", "--workers", str(workers)]
         child = self.child(SIDECAR, [*prefix, *argv], port, admin, clean_env=True)
+        if not wait:
+            return child
         patience = 120 if prefix else 20
         child.wait_for_port(patience)
         child.wait_until_ready(patience)
         return child
 
-    def command(self, name, path, workers, port, admin, upstream_port, single):
+    def command(self, name, path, workers, port, admin, upstream_port, single, clients):
         upstream = f"127.0.0.1:{upstream_port}"
         folder = self.folder / f"{name}-{port}"
         folder.mkdir()
         words = {
             "PORT": port, "ADMIN": admin, "UPSTREAM_PORT": upstream_port, "WORKERS": workers,
             "FOLDER": folder, "MASTER": "off" if single else "on",
-            "TUNE": HAPROXY_64K if name == "haproxy-64k" else "",
+            "TUNE": HAPROXY_64K if name == "haproxy-64k" else "", "HAPROXY_CONNECTIONS": clients or 4096,
+            # nginx counts its connections to the server too.
+            "NGINX_CONNECTIONS": clients + 1024 if clients else 8192,
         }  # fmt: skip
 
         def config(template):

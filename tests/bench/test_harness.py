@@ -3,11 +3,14 @@
 import contextlib
 import json
 import socket
+import tempfile
 import unittest
 from pathlib import Path
 
 import batching
 import batching_report
+import cost
+import footprint
 import instructions
 import report
 import soak
@@ -23,26 +26,51 @@ def sample(target, us, mode="one", payload="S", number=0, workers=1, p50=10.0, g
             "procs": {} if target == "direct" else {"proxy": {"us": us, "user_us": us, "sys_us": 0, "cores": 1}}}  # fmt: skip
 
 
+def page(results, footprint=(), batching=()):
+    kept = {"per_request": {}, "peers": {}}
+    return report.render(results, kept, cost.Footprint(footprint), batching_report.Results(batching))
+
+
 class Report(unittest.TestCase):
     def results(self, *records):
         return report.Results([MACHINE, *records])
 
-    def bar(self, results, what):
-        return next(line for line in report.bars(results).splitlines() if line.startswith(f"| {what}"))
+    def bar(self, results, what, footprint=()):
+        lines = report.bars(results, cost.Footprint(footprint)).splitlines()
+        return next(line for line in lines if line.startswith(f"| {what}"))
 
     def test_ratios_stay_within_a_round(self):
         self.assertEqual(report.ratios({0: 30.0, 1: 80.0, 2: 5.0}, {0: 100.0, 1: 200.0}), [0.3, 0.4])
 
     def test_the_median_decides_a_bar(self):
-        samples = [sample("envoy", 100.0, number=n) for n in range(3)]
-        samples += [sample("tfs-sidecar", us, number=n) for n, us in enumerate([30.0, 35.0, 90.0])]
-        line = self.bar(self.results(*samples), "CPU per request relative to Envoy, S ")
-        self.assertIn("0.35 [0.30-0.90] | met", line)
-        samples += [sample("tfs-sidecar", 40.0, number=n) for n in range(3)]
-        self.assertIn("**missed**", self.bar(self.results(*samples), "CPU per request relative to Envoy, S "))
+        samples = [sample("bare-hyper", 100.0, number=n) for n in range(3)]
+        samples += [sample("tfs-sidecar", us, number=n) for n, us in enumerate([70.0, 80.0, 190.0])]
+        what = "CPU per request relative to a bare hyper proxy, S "
+        self.assertIn("≤ 0.85x | 0.80 [0.70-1.90] | met", self.bar(self.results(*samples), what))
+        samples += [sample("tfs-sidecar", 90.0, number=n) for n in range(3)]
+        self.assertIn("0.90 [0.90-0.90] | **missed**", self.bar(self.results(*samples), what))
+
+    def test_m_has_bars_relative_to_bare_hyper_and_haproxy(self):
+        peers = [sample("bare-hyper", 10.0, payload="M"), sample("haproxy", 20.0, payload="M")]
+        results = self.results(*peers, sample("tfs-sidecar", 9.5, payload="M"))
+        self.assertIn("≤ 0.90x | 0.95 | **missed**", self.bar(results, "CPU per request relative to a bare hyper proxy, M "))
+        self.assertIn("≤ 0.60x | 0.47 | met", self.bar(results, "CPU per request relative to HAProxy, M "))
+
+    def test_a_wish_is_not_called_a_missed_bar(self):
+        what = "CPU per request relative to HAProxy, S "
+        results = [self.results(sample("haproxy", 10.0), sample("tfs-sidecar", us)) for us in (11.0, 10.0)]
+        self.assertIn("≤ 1.00x (a wish) | 1.10 | not met", self.bar(results[0], what))
+        self.assertIn("| 1.00 | met", self.bar(results[1], what))
+
+    def test_the_image_has_a_bar_in_decimal_megabytes(self):
+        def size(image):
+            return {"record": "size", "target": "tfs-sidecar", "binary_bytes": 1, "image_bytes": image}
+
+        self.assertIn("≤ 15 | 15.0 | met", self.bar(self.results(), "image", [size(15_000_000)]))
+        self.assertIn("| **missed**", self.bar(self.results(), "image", [size(15_100_000)]))
 
     def test_a_bar_without_samples_is_not_met(self):
-        lines = report.bars(self.results(sample("envoy", 100.0))).splitlines()[2:]
+        lines = report.bars(self.results(sample("envoy", 100.0)), cost.Footprint([])).splitlines()[2:]
         self.assertTrue(all("not measured" in line for line in lines), lines)
 
     def test_a_repaired_payload_is_compared_with_envoy_on_the_conforming_one(self):
@@ -61,7 +89,7 @@ class Report(unittest.TestCase):
     def test_samples_with_errors_are_left_out_and_counted(self):
         results = self.results(sample("envoy", 100.0), sample("envoy", 900.0, good=False))
         self.assertEqual((len(results.samples), results.bad), (1, 1))
-        self.assertIn("1 samples, 1 more left out because of errors", report.render(results, {"per_request": {}, "peers": {}}))
+        self.assertIn("1 samples, 1 more left out because of errors", page(results))
 
     def test_memory_bars_use_idle_and_peak_memory(self):
         memory = {"record": "memory", "target": "tfs-sidecar", "workers": 1, "payload": "XL", "good": True,
@@ -85,6 +113,95 @@ class Report(unittest.TestCase):
     def test_spread_shows_median_and_range(self):
         self.assertEqual(report.spread([3.0, 1.0, 2.0]), "2.00 [1.00-3.00]")
         self.assertEqual(report.spread([]), "-")
+
+
+class Cost(unittest.TestCase):
+    """The table that docs/performance.md opens with."""
+
+    FOOTPRINT = [
+        {**MACHINE, "starts": 1, "rounds": 1, "quick": False},
+        {"record": "size", "target": "envoy", "binary_bytes": 100_000_000},
+        {"record": "size", "target": "tfs-sidecar", "binary_bytes": 12_000_000, "image_bytes": 12_300_000},
+        {"record": "start", "round": 0, "target": "envoy", "models": 1, "ms": 50.0},
+        {"record": "start", "round": 0, "target": "tfs-sidecar", "models": 1, "ms": 10.0},
+        {"record": "start", "round": 0, "target": "tfs-sidecar", "models": 100, "ms": 40.0},
+        {"record": "models", "round": 0, "models": 100, "profiles": True, "good": True, "idle_kb": 1, "used_kb": 30 * 1024, "peak_kb": 1},
+        {"record": "batching", "round": 0, "payload": "S", "batching": True, "good": True, "peak_kb": 18 * 1024},
+        {"record": "batching", "round": 0, "payload": "S", "batching": False, "good": True, "peak_kb": 99 * 1024},
+    ]  # fmt: skip
+
+    def held(self, target, idle, held, number=0, good=True):
+        return {"record": "connections", "round": number, "target": target, "good": good, "connections": 10_000,
+                "idle_kb": idle * 1024, "held_kb": held * 1024}  # fmt: skip
+
+    def row(self, text, title):
+        found = [line for line in text.splitlines() if line.startswith(f"| {title}")]
+        return [cell.strip() for cell in found[0].split("|")[2:-1]] if found else None
+
+    def test_a_peers_figure_has_the_sidecars_ratio_within_rounds(self):
+        samples = [sample("haproxy", us, number=n) for n, us in enumerate([10.0, 20.0, 40.0])]
+        samples += [sample("tfs-sidecar", us, number=n) for n, us in enumerate([11.0, 26.0, 36.0])]
+        text = page(report.Results([MACHINE, *samples]))
+        self.assertEqual(self.row(text, "CPU µs per request, S (575 bytes)"), ["26.0", "-", "-", "-", "20.0 (1.10x)", "-"])
+
+    def test_the_footprint_is_beside_that_of_the_peers(self):
+        held = [self.held("envoy", 60, 600), self.held("tfs-sidecar", 10, 300), self.held("tfs-sidecar", 1, 1, number=1, good=False)]
+        text = page(report.Results([]), [*self.FOOTPRINT, *held])
+        self.assertEqual(self.row(text, "memory with 10,000 idle connections")[:3], ["300", "-", "600 (0.50x)"])
+        self.assertEqual(self.row(text, "memory idle")[:3], ["10.0", "-", "60.0 (0.17x)"])
+        self.assertEqual(self.row(text, "started after")[:3], ["10.0", "-", "50.0 (0.20x)"])
+        self.assertEqual(self.row(text, "started with 100 models")[0], "40.0")
+        self.assertEqual(self.row(text, "memory, 100 models in use, a profile each")[0], "30.0")
+        self.assertEqual(self.row(text, "peak memory with batching, 64 clients of S")[0], "18.0")
+        self.assertEqual(self.row(text, "program on disk")[:3], ["12.0", "-", "100 (0.12x)"])
+        self.assertEqual(self.row(text, "image (")[0], "12.3")
+        # What a connection takes: (300 - 10) * 1024 / 10,000.
+        self.assertEqual(self.row(text, "tfs-sidecar | 10.0")[-1], "29.7")
+
+    def test_what_it_earns_is_beside_no_proxy(self):
+        def limited(target, rps, refused):
+            return {"record": "concurrency", "round": 0, "target": target, "clients": 64, "threads": 8, "service_us": 1, "rps": rps,
+                    "sent": 1000, "refused": refused, "exhausted": 0, "latency_us": None}  # fmt: skip
+
+        rows = [("threads", "closed 64", "direct-128", 100.0), ("threads", "closed 64", "on", 250.0), ("real", "mlp", "plain", 10.0),
+                ("real", "mlp", "a", 30.0), ("real", "mlp", "b", 40.0), ("real", "mlp", "on", 44.0)]  # fmt: skip
+        batched = Batching()
+        text = page(report.Results([MACHINE, limited("direct", 3500.0, 750), limited("tfs-sidecar", 3600.0, 0)]),
+                    batching=[{**MACHINE, "version": "1.0.0"}, *(batched.sample(*row) for row in rows)])  # fmt: skip
+        answers = self.row(text, "answers per second, 64 clients of a server with 8 threads")
+        self.assertEqual((answers[0], answers[-1]), ("3,600, none refused", "3,500, 75.0 % refused"))
+        busy = self.row(text, "rows per second with batching, 64 clients, calls that cost")
+        self.assertEqual((busy[0], busy[-1]), ("250", "100 (2.50x) with a thread for each client"))
+        real = self.row(text, "rows per second with batching, 64 clients, mlp")
+        self.assertEqual((real[0], real[-1]), ("44.0", "40.0 (1.10x) with TensorFlow's own batching at its best; 10.0 with none"))
+
+    def test_a_file_that_is_missing_leaves_its_rows_out_and_names_its_command(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(report.records_of(Path(folder) / "no.jsonl"), [])
+        text = page(report.Results([MACHINE, sample("tfs-sidecar", 1.0)]))
+        self.assertEqual(text.count("* Not measured"), 2)
+        self.assertIn("`make bench-footprint` adds these rows", text)
+        self.assertIn("`make bench-batching` adds these rows", text)
+        self.assertIsNone(self.row(text, "memory"))
+        self.assertIsNone(self.row(text, "rows per second"))
+        without = page(report.Results([]), self.FOOTPRINT)
+        self.assertIn("`make bench-proxy` adds these rows", without)
+        self.assertIsNone(self.row(without, "CPU µs"))
+        self.assertNotIn("## One worker", without)
+
+    def test_a_quick_run_is_marked(self):
+        quick = [{**self.FOOTPRINT[0], "quick": True}, *self.FOOTPRINT[1:]]
+        self.assertIn("its figures mean nothing", page(report.Results([]), quick))
+        self.assertNotIn("its figures mean nothing", page(report.Results([]), self.FOOTPRINT))
+
+    def test_the_page_opens_with_the_table(self):
+        text = page(report.Results([MACHINE, sample("tfs-sidecar", 1.0)]), self.FOOTPRINT)
+        headings = [line for line in text.splitlines() if line.startswith("## ")]
+        self.assertEqual(headings[:3], ["## What it costs, what it earns", "## Bars", "## Missed bars, and what was tried"])
+
+    def test_each_model_gets_its_own_profile(self):
+        made = footprint.config(["m0", "m1"], "{profile: MODEL.yaml}")
+        self.assertEqual(made, "models:\n  m0: {profile: m0.yaml}\n  m1: {profile: m1.yaml}\n")
 
 
 class Instructions(unittest.TestCase):

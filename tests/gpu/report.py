@@ -10,8 +10,8 @@ from pathlib import Path
 from bench import NAMES
 
 # bench.py makes this importable.
-from batching_report import fill, latency, middle, rate, table
-from report import ratios, spread
+from batching_report import fill, latency, rate
+from figures import middle, ratios, spread, table
 
 OFF, ON, CHECKED = "off", "unchecked", "on"
 

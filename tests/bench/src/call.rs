@@ -1,6 +1,6 @@
 //! One Predict over h2 that checks the complete answer.
 use bytes::Bytes;
-use h2::client::{ResponseFuture, SendRequest};
+use h2::client::{Connection, ResponseFuture, SendRequest};
 use http::{HeaderMap, Method, Request, Version};
 use std::fmt;
 use tokio::net::TcpStream;
@@ -34,20 +34,34 @@ impl From<h2::Error> for Fault {
 
 /// `window` is the stream window for the server's answers, in bytes.
 pub async fn connect(target: &str, window: u32) -> Result<SendRequest<Bytes>, Fault> {
-    let socket = |e: std::io::Error| Fault::Transport(e.to_string());
-    let stream = TcpStream::connect(target).await.map_err(socket)?;
-    stream.set_nodelay(true).map_err(socket)?;
-    let (client, connection) = h2::client::Builder::new()
-        .initial_window_size(window)
-        .initial_connection_window_size(32 << 20)
-        .max_send_buffer_size(64 << 20)
-        .handshake(stream)
-        .await?;
+    let (client, connection) = handshake(target, window, false).await?;
     tokio::task::spawn_local(async move {
         // Its streams report the error.
         let _ = connection.await;
     });
     Ok(client)
+}
+
+/// A connection that the caller has to run. With `reset` it ends with a RST, so that its port is
+/// free at once.
+pub async fn handshake(
+    target: &str,
+    window: u32,
+    reset: bool,
+) -> Result<(SendRequest<Bytes>, Connection<TcpStream, Bytes>), Fault> {
+    let socket = |e: std::io::Error| Fault::Transport(e.to_string());
+    let stream = TcpStream::connect(target).await.map_err(socket)?;
+    stream.set_nodelay(true).map_err(socket)?;
+    if reset {
+        stream.set_zero_linger().map_err(socket)?;
+    }
+    let both = h2::client::Builder::new()
+        .initial_window_size(window)
+        .initial_connection_window_size(32 << 20)
+        .max_send_buffer_size(64 << 20)
+        .handshake(stream)
+        .await?;
+    Ok(both)
 }
 
 /// The headers of every Predict to `target`.

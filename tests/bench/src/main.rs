@@ -1,5 +1,5 @@
-//! The tool behind the benchmark: request bodies, a stub of TensorFlow Serving, a load generator, a
-//! soak client, a plain relay and a bare proxy.
+//! The tool behind the benchmark: request bodies, a stub of TensorFlow Serving, load generators, a
+//! soak client, idle connections, a plain relay and a bare proxy.
 mod args;
 mod bare;
 mod burn;
@@ -7,6 +7,7 @@ mod call;
 mod clients;
 mod compute;
 mod curve;
+mod hold;
 mod load;
 mod meaning;
 mod payloads;
@@ -27,6 +28,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const USAGE: &str = "proxy-bench COMMAND [options], all addresses HOST:PORT
   payloads DIR                 write the gRPC-framed request bodies
   stub    --listen A --control A [--check FILE]... [--frame BYTES] [--max-threads N] [--service-us N] [--slow-us N]
+          [--models N]
           [--curve MODEL,sum|max,RUN_US,ROW_US,WORKERS[,POOL]]... [--burn THREADS,CALL_US,ROW_US]
           [--tensorflow LIBRARY --saved-model NAME,FOLDER,INPUT,OUTPUT,DIMS...]
   load    --target A --body FILE [--expect FILE | --save FILE] [--conns 4] [--streams 16] [--rate R]
@@ -34,6 +36,8 @@ const USAGE: &str = "proxy-bench COMMAND [options], all addresses HOST:PORT
   clients --target A --group NAME:KEY=VALUE,...... [--warmup S] [--seconds S] [--requests N] [--bin S]
           [--reference A] [--input NAME] [--pid NAME=P,P]...
           KEY: model rows dims conns streams rate from until
+  hold    --target A --body FILE [--expect FILE] [--conns 1]
+          keeps the connections until standard input ends
   soak    --target A --expect FILE --rate R --seconds S --mix NAME,FILE,WEIGHT,HOW...
           HOW: ok refuse cancel-early cancel-late slow-read slow-write
   relay   --listen A --upstream A
@@ -48,6 +52,7 @@ fn main() {
         "stub" => stub::run(&rest),
         "load" => load::run(&rest),
         "clients" => clients::run(&rest),
+        "hold" => hold::run(&rest),
         "soak" => soak::run(&rest),
         "relay" => relay::run(&rest),
         "bare" => bare::run(&rest),

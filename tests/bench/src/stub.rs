@@ -2,7 +2,8 @@
 //! `--curve`, `--burn` or `--saved-model` it computes the answer from the rows, and that takes
 //! time.
 //!
-//! Models `m` and `slow` (float `[-1,128]`) and `img` (float `[-1,224,224,3]`), each at version 1.
+//! Models `m` and `slow` (float `[-1,128]`) and `img` (float `[-1,224,224,3]`), each at version 1;
+//! with `--models 100` also `m0` to `m99`, like `m`.
 use crate::compute::Compute;
 use crate::proto::{Message, model_name, model_spec};
 use crate::timer::{Clock, Timer};
@@ -49,6 +50,8 @@ struct Stub {
     max_threads: usize,
     service: Duration,
     slow: Duration,
+    /// `m0`, `m1` and so on, beside the models that are always there.
+    models: usize,
     running: Cell<usize>,
     compute: Compute,
     counts: Counts,
@@ -58,7 +61,7 @@ struct Stub {
 pub struct Refusal(pub &'static str, pub &'static str);
 
 pub fn run(words: &[String]) -> Outcome<i32> {
-    let known = ["listen", "control", "check", "frame", "max-threads", "service-us", "slow-us"];
+    let known = ["listen", "control", "check", "frame", "max-threads", "service-us", "slow-us", "models"];
     let args = Args::parse(words, &[&known[..], &Compute::OPTIONS].concat())?;
     let micros =
         |name| Ok::<_, Box<dyn std::error::Error>>(Duration::from_micros(args.number(name)?.unwrap_or(0)));
@@ -69,6 +72,7 @@ pub fn run(words: &[String]) -> Outcome<i32> {
         max_threads: args.number("max-threads")?.unwrap_or(usize::MAX),
         service: micros("service-us")?,
         slow: micros("slow-us")?,
+        models: args.number("models")?.unwrap_or(0),
         running: Cell::new(0),
         compute: Compute::new(&args)?,
         counts: Counts::default(),
@@ -212,7 +216,8 @@ impl Stub {
 
     /// The input of a model.
     fn dims(&self, model: &str) -> Option<Vec<i64>> {
-        self.compute.dims(model).or_else(|| input_dims(model)).map(<[i64]>::to_vec)
+        let known = self.compute.dims(model).or_else(|| input_dims(model, self.models));
+        known.map(<[i64]>::to_vec)
     }
 
     async fn predict(&self, body: h2::RecvStream) -> Result<Bytes, Refusal> {
@@ -360,11 +365,15 @@ impl Drop for Running<'_> {
     }
 }
 
-fn input_dims(model: &str) -> Option<&'static [i64]> {
+fn input_dims(model: &str, numbered: usize) -> Option<&'static [i64]> {
+    const ROWS: &[i64] = &[-1, 128];
     match model {
-        "m" | "slow" => Some(&[-1, 128]),
+        "m" | "slow" => Some(ROWS),
         "img" => Some(&[-1, 224, 224, 3]),
-        _ => None,
+        _ => {
+            let number: usize = model.strip_prefix('m')?.parse().ok()?;
+            (number < numbered).then_some(ROWS)
+        }
     }
 }
 
