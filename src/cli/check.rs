@@ -8,7 +8,7 @@ use tonic::Code;
 use super::args::CheckArgs;
 use super::settings::load_config;
 use super::{Failure, render};
-use crate::config::{Config, Problem, Problems, effective};
+use crate::config::{Config, Problem, Problems, effective, profiles};
 use crate::models::config_problems::config_problems;
 use crate::models::fetch::metadata;
 use crate::server::check::problems;
@@ -16,12 +16,16 @@ use crate::signature::Signatures;
 use crate::wire::VersionChoice;
 
 pub(super) fn check(arguments: &CheckArgs, matches: &ArgMatches) -> Result<(), Failure> {
-    let config = load_config(&arguments.config.server, matches)?;
+    let mut config = load_config(&arguments.config.server, matches)?;
     let mut list = problems(&config);
     // A variable does not count. It is set wherever the sidecar runs, and a check in an init
     // container runs before TF Serving.
     let compared = match matches.value_source("upstream") {
-        Some(ValueSource::CommandLine) => compare(&config, arguments, &mut list),
+        Some(ValueSource::CommandLine) => {
+            // What is wrong with the files is in the list.
+            profiles::read(&mut config);
+            compare(&config, arguments, &mut list)
+        }
         _ => Ok(()),
     };
     if !list.is_empty() {

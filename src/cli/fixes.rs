@@ -64,6 +64,9 @@ pub(super) fn fixes(arguments: &FixesArgs) -> Result<(), Failure> {
         FixesFormat::Markdown => tickets(&found),
         _ => table(&found),
     });
+    if arguments.format == FixesFormat::Table && found.iter().any(|fix| !fix.detail.is_empty()) {
+        render::note("hint: --format markdown has the text of each refusal and warning");
+    }
     Ok(())
 }
 

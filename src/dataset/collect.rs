@@ -288,7 +288,7 @@ impl Scaled {
         scaler.check().map_err(|text| Fault::new(format!("`{name}`: {text}")))?;
         if scaler.width() != 1 && scaler.width() != features {
             return Err(Fault::new(format!(
-                "the scaler has numbers for {} features, `{name}` has {features} (name its input: --scaler INPUT=FILE)",
+                "the scaler has numbers for {} features, `{name}` has {features} (the input must have the scaler's columns in its order; for another input: --scaler INPUT=FILE)",
                 scaler.width()
             )));
         }

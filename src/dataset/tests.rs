@@ -190,6 +190,8 @@ fn a_mistake_in_a_table_is_reported_with_its_line() {
     }
     let absent = csv("a,b\n1,2\n", options(&[("x", &["a", "c"])]));
     assert_eq!(absent, "line 1: there is no column `c` in the header");
+    let near = csv("income,b\n1,2\n", options(&[("x", &["incom", "b"])]));
+    assert_eq!(near, "line 1: there is no column `incom` in the header (did you mean `income`?)");
     let text_in_vector = csv("a,b\n1,x\n", options(&[("x", &["a", "b"])]));
     assert_eq!(text_in_vector, "line 2: column `b`: expected a number, got a string");
     let long = format!("a\n\"{}", "x".repeat(17 << 20));
@@ -253,7 +255,8 @@ fn a_scaler_computes_the_other_side() {
     let fault = read_file(&fixture("x.npy"), None, &mut collector, &mut |_| {}).unwrap_err();
     assert_eq!(
         fault.text,
-        "the scaler has numbers for 2 features, `x` has 3 (name its input: --scaler INPUT=FILE)"
+        "the scaler has numbers for 2 features, `x` has 3 (the input must have the scaler's columns in its order; \
+         for another input: --scaler INPUT=FILE)"
     );
 }
 

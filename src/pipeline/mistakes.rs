@@ -59,7 +59,7 @@ pub(super) fn record(
     }
     let mismatch = !matches!(verdict.outcome, Outcome::Conforming | Outcome::Passed);
     let client = cx.client();
-    cx.shard.mistakes.record(client.name(), client.language(), mismatch, &all, now);
+    cx.shard.mistakes.record(client.name(), cx.metrics.language(client), mismatch, &all, now);
 }
 
 /// The change in `input;rule;change`.
@@ -72,7 +72,7 @@ fn change_of<'a>(step: &Step, line: &'a str) -> &'a str {
 pub(super) fn record_malformed(cx: &RequestContext<'_>, error: &WireError) {
     let outcome = OutcomeLabel::WouldReject.as_str();
     let mistake = of_request(cx.metrics, Reason::Malformed, outcome);
-    push(cx.shard, cx.client(), true, &[Mistake { text: &error.to_string(), ..mistake }]);
+    push(cx.shard, cx.metrics, cx.client(), &[Mistake { text: &error.to_string(), ..mistake }]);
 }
 
 /// Records a refusal of a request that no verdict was made of.
@@ -96,7 +96,7 @@ pub(super) fn record_fault(
         Fault::ModelUnknown { model, .. } | Fault::ModelUndeclared { model } => mistake.model = model,
         _ => {}
     }
-    push(shard, client, true, &[Mistake { text: &fault.to_string(), ..mistake }]);
+    push(shard, metrics, client, &[Mistake { text: &fault.to_string(), ..mistake }]);
 }
 
 fn of_request<'a>(metrics: &'a RequestMetrics, reason: Reason, outcome: &'static str) -> Mistake<'a> {
@@ -112,6 +112,6 @@ fn of_request<'a>(metrics: &'a RequestMetrics, reason: Reason, outcome: &'static
     }
 }
 
-fn push(shard: &Shard, client: &Client, mismatch: bool, mistakes: &[Mistake<'_>]) {
-    shard.mistakes.record(client.name(), client.language(), mismatch, mistakes, SystemTime::now());
+fn push(shard: &Shard, metrics: &RequestMetrics, client: &Client, mistakes: &[Mistake<'_>]) {
+    shard.mistakes.record(client.name(), metrics.language(client), true, mistakes, SystemTime::now());
 }

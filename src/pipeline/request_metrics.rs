@@ -13,6 +13,7 @@ use super::report::{End, Place, Report, log};
 use super::trace::{Ending, RequestTrace};
 use crate::config::AccessLog;
 use crate::fault::Fault;
+use crate::repair::fix::Language;
 use crate::repair::{Outcome, Reason, Verdict};
 use crate::telemetry::clients::Client;
 use crate::telemetry::metrics::{self, Door, Method, ModelMetrics, OutcomeLabel, Stage};
@@ -95,6 +96,15 @@ impl RequestMetrics {
     /// What stands for its client in the census.
     pub(super) fn census_client(&self) -> Option<u64> {
         self.counted
+    }
+
+    /// The language in which its client is told what to change: JSON for a REST request, whatever
+    /// library sent it.
+    pub(super) fn language(&self, client: &Client) -> Language {
+        match self.door {
+            Door::Rest => Language::Rest,
+            Door::Grpc => client.language(),
+        }
     }
 
     /// When the request arrived.

@@ -85,7 +85,7 @@ reasons! {
     /// The model has no signature of that name.
     SignatureUnknown = "SIGNATURE_UNKNOWN", Signature: "Use one of the signatures that the message lists.",
     /// TensorFlow Serving does not serve the model or version, or the sidecar is not configured to.
-    ModelUnknown = "MODEL_UNKNOWN", Signature: "Compare `model_spec` with the server's model configuration.",
+    ModelUnknown = "MODEL_UNKNOWN", Signature: "Compare the name and version (in `model_spec`, or in the URL) with the server's model configuration.",
     /// A Classify, Regress or MultiInference request without examples.
     NotAnExample = "NOT_AN_EXAMPLE", Encoding: "Send at least one `tf.Example`.",
     /// A value is far outside of what the training data had, with `profile_check: refuse`.
@@ -99,7 +99,7 @@ reasons! {
     /// The client preprocesses in another way than the training did, with `profile_check: refuse`.
     Shifted = "SHIFTED", Rows: "Preprocess the values as the training did. The message names the mistake that explains them.",
     /// The bytes are not a valid message.
-    Malformed = "MALFORMED", Encoding: "Build the request with the generated protobuf classes.",
+    Malformed = "MALFORMED", Encoding: "Build the request with the generated protobuf classes. For JSON, the message says where the body is wrong.",
     /// More bytes or elements than the limits allow, or far more than the message carries.
     TooLarge = "TOO_LARGE", Encoding: "Send less at once, or ask the operator to raise the limit that the message names.",
     /// Too many requests are in flight.

@@ -215,3 +215,24 @@ models: {{mlp: {{signatures: {{{signatures}}}}}, absent: {{}}}}
     let ended = tfs_sidecar(&["check", "--upstream", fake.addr()], &[]);
     assert!(ended.code == Some(0) && ended.stderr.contains("declares no models"), "{}", ended.stderr);
 }
+
+#[test]
+fn check_compares_profiles_with_the_signatures() {
+    let fake = FakeTfs::start([dense::model()]);
+    let of = "{count: 200, min: -3, max: 3, mean: 0, std: 1, quantiles: [-2, -2, -1, 0, 1, 2, 2]}";
+    let check = |input: &str| {
+        let profile =
+            format!("profile: 1\nrows: 200\ninputs: {{{input}: {{dtype: float, features: [{of}]}}}}\n");
+        let profile = file(&format!("{input}.yaml"), profile.as_bytes());
+        let config = format!("models: {{mlp: {{profile: {profile}}}}}");
+        let config = file(&format!("check_{input}.yaml"), config.as_bytes());
+        tfs_sidecar(&["check", "--config", &config, "--upstream", fake.addr()], &[])
+    };
+    let ended = check("input_tensor");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let ended = check("elsewhere");
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let expected = "`models.mlp.profile`: the profile has another input: signature `serving_default` has no \
+                    input `elsewhere` (it has `input_tensor`)";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+}

@@ -14,6 +14,8 @@ pub(super) fn line(action: &Action<'_>) -> Option<String> {
         }
         Action::Shape(dims) => format!("x = np.reshape(x, [{}])", sizes(dims, "", "", ", ")),
         Action::Cast(dtype) => format!("x = x.astype({})", numpy(*dtype)?),
+        // Of floats that integers were wanted for, this would cut off the fractions without a word.
+        Action::Dtype(dtype) if dtype.info()?.class != Class::Float => return None,
         Action::Dtype(dtype) | Action::Field(dtype) => {
             format!("tf.make_tensor_proto(x, dtype=tf.{})", tensorflow(*dtype)?)
         }

@@ -1,13 +1,22 @@
 //! The line to change in a JSON body.
 use super::action::Action;
 use super::quoted;
+use crate::tensor::Class;
 
 pub(super) fn line(action: &Action<'_>) -> Option<String> {
     Some(match action {
+        // The list is the same under both keys, and the answer's format follows the key.
         Action::AddBatchDim(dims) | Action::Shape(dims) => {
-            format!("\"inputs\": {}", nested(dims)?)
+            format!("{}  (under \"instances\" or \"inputs\")", nested(dims)?)
         }
-        Action::Rename { old, new } => format!("\"inputs\": {{{}: x}}  (not {})", quoted(new), quoted(old)),
+        Action::Cast(dtype) | Action::Dtype(dtype) => match dtype.info()?.class {
+            Class::String => format!("Send strings ({dtype})."),
+            Class::Bool => format!("Send `true` or `false` ({dtype})."),
+            Class::Float => format!("Send numbers ({dtype})."),
+            Class::Signed | Class::Unsigned => format!("Send whole numbers ({dtype})."),
+            Class::Complex | Class::Quantized | Class::Handle => return None,
+        },
+        Action::Rename { old, new } => format!("{}: x  (not {})", quoted(new), quoted(old)),
         Action::SignatureName(name) => format!("\"signature_name\": {}", quoted(name)),
         _ => return None,
     })

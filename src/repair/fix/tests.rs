@@ -39,7 +39,7 @@ fn a_missing_batch_dimension_is_added() {
             ".setTensorShape(TensorShapeProto.newBuilder().addDim(TensorShapeProto.Dim.newBuilder().setSize(1)).addDim(TensorShapeProto.Dim.newBuilder().setSize(128)))",
             "tensor_shape: {dim: [{size: 1}, {size: 128}]},",
             "TensorShape = new TensorShapeProto { Dim = { new TensorShapeProto.Types.Dim { Size = 1 }, new TensorShapeProto.Types.Dim { Size = 128 } } },",
-            "\"inputs\": [[x1, ..., x128]]",
+            "[[x1, ..., x128]]  (under \"instances\" or \"inputs\")",
             "Add the batch dimension: send shape [1,128].",
         ]
     );
@@ -55,7 +55,7 @@ fn another_dtype_is_cast() {
             ".setDtype(DataType.DT_FLOAT).addAllFloatVal(x)",
             "dtype: \"DT_FLOAT\", float_val: x,",
             "Dtype = DataType.DtFloat, FloatVal = { x },",
-            "Send dtype DT_FLOAT, with the values in `float_val`.",
+            "Send numbers (float).",
             "Send dtype DT_FLOAT, with the values in `float_val`.",
         ]
     );
@@ -71,7 +71,7 @@ fn names_are_replaced_and_quoted() {
             r#"request.putInputs("images", tensor); // not "ima\"ge""#,
             r#"inputs: {"images": tensor}, // not "ima\"ge""#,
             r#"request.Inputs["images"] = tensor; // not "ima\"ge""#,
-            r#""inputs": {"images": x}  (not "ima\"ge")"#,
+            r#""images": x  (not "ima\"ge")"#,
             r#"Send the input as "images", not as "ima\"ge"."#,
         ]
     );
@@ -106,6 +106,23 @@ fn values_that_would_be_lost_are_not_cast() {
         }
     }
     assert_eq!(lines("DTYPE_MISMATCH", "")[0], "tf.make_tensor_proto(x, dtype=tf.float32)");
+    let declared = info(DataType::INT32, &[-1]);
+    let mistake = Mistake { kind: "DTYPE_MISMATCH", input: "x", change: "", declared: Some(&declared) };
+    assert_eq!(line(&mistake, Language::Python), "Send dtype DT_INT32, with the values in `int_val`.");
+}
+
+#[test]
+fn json_has_no_fields_of_a_tensor() {
+    let of = |dtype: DataType| {
+        let declared = info(dtype, &[-1]);
+        line(
+            &Mistake { kind: "DTYPE_MISMATCH", input: "x", change: "", declared: Some(&declared) },
+            Language::Rest,
+        )
+    };
+    assert_eq!(of(DataType::INT64), "Send whole numbers (int64).");
+    assert_eq!(of(DataType::STRING), "Send strings (string).");
+    assert_eq!(of(DataType::BOOL), "Send `true` or `false` (bool).");
 }
 
 #[test]

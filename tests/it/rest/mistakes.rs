@@ -216,3 +216,19 @@ async fn text_for_an_image_is_left_to_tf_serving_and_explained_behind_its_error(
     assert!(meaning.contains("the bytes are not an encoded image"), "{meaning}");
     setup.sidecar.stop().await;
 }
+
+#[tokio::test]
+async fn the_line_to_change_is_one_of_json_whatever_library_sent_it() {
+    let setup = serve(echo(FLOAT, &[-1, 2])).await;
+    for body in [r#"{"instances": [["a", 1]]}"#, r#"{"instances": [1, 2]}"#] {
+        let ask = Ask::predict(&name(), body).header("user-agent", "scorer/2.3 grpc-python/1.62.1");
+        ask.send(&setup.sidecar.rest).await;
+    }
+    let page = setup.sidecar.page("/api/fixes").await.body;
+    let fixes: Vec<Value> = serde_json::from_str(&page).unwrap();
+    assert!(fixes.iter().all(|fix| fix["language"] == "rest"), "{page}");
+    let mut lines: Vec<&str> = fixes.iter().filter_map(|fix| fix["fix"].as_str()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["Send numbers (float).", r#"[[x1, x2]]  (under "instances" or "inputs")"#]);
+    setup.sidecar.stop().await;
+}
