@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut dyn BufRead, collector: &mut Collector) -> Resul
     };
     let mut table = Table::new(collector);
     if let Some(absent) = table.absent(&names) {
-        let near = crate::spelling::nearest(absent, names.iter().map(String::as_str));
+        let near = crate::spelling::close(absent, names.iter().map(String::as_str));
         let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
         let text = format!("there is no column `{absent}` in the header{near}");
         return Err(Fault::new(text).at(Place::Line(1)));

@@ -98,7 +98,7 @@ reasons! {
     EmptyText = "EMPTY_TEXT", Rows: "Do not send empty strings.",
     /// The client preprocesses in another way than the training did, with `profile_check: refuse`.
     Shifted = "SHIFTED", Rows: "Preprocess the values as the training did. The message names the mistake that explains them.",
-    /// The bytes are not a valid message.
+    /// The bytes are not a valid message, or the body is not a valid JSON request.
     Malformed = "MALFORMED", Encoding: "Build the request with the generated protobuf classes. For JSON, the message says where the body is wrong.",
     /// More bytes or elements than the limits allow, or far more than the message carries.
     TooLarge = "TOO_LARGE", Encoding: "Send less at once, or ask the operator to raise the limit that the message names.",
