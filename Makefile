@@ -76,7 +76,7 @@ test-deploy: ## test the files in deploy/ with the tools of their field; tests w
 attacks: static ## attack the release build beside an honest client (5 minutes)
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --features image --test attacks -- --nocapture --test-threads 1
 
-chaos: ## kill, freeze and restart TF Serving for MINUTES (default 10) and check every answer
+chaos: ## run with everything on, accidents and attackers for MINUTES (default 10; 30 before a release) and check every answer
 	$(RELEASE)
 	TFS_SIDECAR_BIN="$(TARGET)/release/tfs-sidecar" $(CARGO) test --locked --test chaos -- $$(($${MINUTES:-10} * 60))
 

@@ -50,8 +50,8 @@ enum Command {
 /// Why the catalog may be out of date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doubt {
-    /// TF Serving refused what conformed, and was sent at this time. Signatures are read again.
-    Refused { sent: Instant },
+    /// TF Serving refused what conformed, at this time. Signatures are read again.
+    Refused { at: Instant },
     /// The sidecar is about to refuse a request. Only the served versions are checked: the
     /// signatures of one version do not change while the server runs.
     Refusing,
@@ -91,10 +91,10 @@ impl Refresher {
         answer.await.unwrap_or(Err(Fault::Draining))
     }
 
-    /// Refreshes a model after TF Serving refused a request that conformed. Does nothing if the
-    /// model was refreshed after `sent`, the time when that request was sent.
-    pub(crate) async fn revalidate(&self, model: &str, sent: Instant) {
-        self.doubt(model, Doubt::Refused { sent }).await;
+    /// Refreshes a model after TF Serving refused a request that conformed. Does nothing if a
+    /// refresh began after `refused`. One that began earlier may have seen an older version.
+    pub(crate) async fn revalidate(&self, model: &str, refused: Instant) {
+        self.doubt(model, Doubt::Refused { at: refused }).await;
     }
 
     /// Checks which versions of a model are served before a request is refused, so that a request
@@ -250,8 +250,8 @@ impl Worker {
 
     fn revalidate(self: Rc<Self>, model: String, doubt: Doubt, reply: Done) {
         let is_fresh = match doubt {
-            Doubt::Refused { sent } => {
-                self.refreshed.borrow().get(&model).is_some_and(|refreshed| *refreshed >= sent)
+            Doubt::Refused { at } => {
+                self.refreshed.borrow().get(&model).is_some_and(|refreshed| *refreshed >= at)
             }
             Doubt::Refusing => false,
         };

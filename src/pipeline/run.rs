@@ -196,7 +196,7 @@ pub(crate) async fn run(cx: &mut RequestContext<'_>, message: &RequestMessage) -
         if operation.predict().is_some()
             && is_doubtful(&verdict, &answer)
             && cx.retry(Cause::SignatureChanged) == Decision::Now
-            && let Some(newer) = newer(cx, spec, &version, Some(sent)).await
+            && let Some(newer) = newer(cx, spec, &version, Some(Instant::now())).await
         {
             version = newer;
             continue;
@@ -252,18 +252,18 @@ fn is_doubtful(verdict: &Verdict, answer: &Answer) -> bool {
 }
 
 /// The model's version now, if its signatures differ from those that the request was judged by.
-/// `sent`: when TF Serving got the request that it refused; `None` if it is refused here.
+/// `refused`: when TF Serving refused it; `None` if it is refused here.
 async fn newer(
     cx: &RequestContext<'_>,
     spec: &ModelSpec,
     old: &Arc<ModelVersion>,
-    sent: Option<Instant>,
+    refused: Option<Instant>,
 ) -> Option<Arc<ModelVersion>> {
     cx.progress.set("checking whether the model has changed");
     let refresher = &cx.shard.refresher;
     let revalidated = Box::pin(async {
-        match sent {
-            Some(sent) => refresher.revalidate(&old.model, sent).await,
+        match refused {
+            Some(refused) => refresher.revalidate(&old.model, refused).await,
             None => refresher.recheck(&old.model).await,
         }
     });

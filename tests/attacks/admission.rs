@@ -1,25 +1,11 @@
 //! Claims instead of bytes: announced lengths, open streams, closed windows.
-use crate::raw::{DATA, Raw, Reads, data_frames, frame, open};
+use crate::support::attacks::{WINDOW, calls, slow_bodies};
 use crate::support::dense;
+use crate::support::dial::Dial;
+use crate::support::frames::{Reads, data_frames, open};
 use crate::support::framing;
 use crate::support::requests::{METADATA, PREDICT};
 use crate::trial::{Trial, hold, hold_many};
-
-/// What most attackers let each stream be sent.
-const WINDOW: u32 = 1 << 20;
-
-/// So many calls, each with `body` in place of a whole message.
-fn calls(count: u32, path: &str, body: &[u8]) -> Vec<u8> {
-    (0..count)
-        .flat_map(|call| {
-            let mut frames = open(2 * call + 1, path);
-            if !body.is_empty() {
-                frames.extend(frame(DATA, 0, 2 * call + 1, body));
-            }
-            frames
-        })
-        .collect()
-}
 
 #[tokio::test]
 async fn prefixes_that_announce_two_gibibytes() {
@@ -64,15 +50,7 @@ async fn bodies_of_one_byte_a_second() {
     let trial = Trial::new("2,000 bodies that grow by a byte a second").await;
     trial
         .run(async |addr, stop| {
-            let mut raw = Raw::connect(&addr, WINDOW, Reads::Yes).await.unwrap();
-            raw.send(&calls(2_000, PREDICT, b"")).await.ok();
-            let mut seconds = tokio::time::interval(std::time::Duration::from_secs(1));
-            while !stop.is_cancelled() {
-                seconds.tick().await;
-                for call in 0..2_000 {
-                    raw.frame(DATA, 0, 2 * call + 1, &[0]).await.ok();
-                }
-            }
+            slow_bodies(&Dial::plain(&addr), &stop, PREDICT, 2_000).await;
         })
         .await;
 }

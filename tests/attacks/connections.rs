@@ -4,9 +4,11 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::raw::{Raw, Reads};
+use crate::support::attacks::comes_and_goes;
+use crate::support::dial::Dial;
+use crate::support::frames::Reads;
 use crate::support::pace::pause;
-use crate::trial::{Trial, hold_many, until_stopped};
+use crate::trial::{Trial, hold_many};
 
 #[tokio::test]
 async fn idle_connections_by_the_thousand() {
@@ -33,13 +35,7 @@ async fn connections_that_come_and_go() {
     let trial = Trial::new("connections that are opened and closed").await;
     trial
         .run(async |addr, stop| {
-            until_stopped(&stop, async || {
-                for _ in 0..50 {
-                    drop(Raw::connect(&addr, 1 << 20, Reads::No).await?);
-                }
-                Ok(())
-            })
-            .await;
+            comes_and_goes(&Dial::plain(&addr), &stop, Duration::ZERO, 50).await;
         })
         .await;
 }

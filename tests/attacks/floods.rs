@@ -1,27 +1,21 @@
 //! Floods of frames that carry no request.
-use std::io;
+use std::time::Duration;
 
-use crate::raw::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM, Raw, Reads, SETTINGS,
+use crate::support::attacks;
+use crate::support::dial::Dial;
+use crate::support::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, frame, header_block, open,
 };
 use crate::support::requests::PREDICT;
-use crate::trial::{Trial, until_stopped};
+use crate::trial::Trial;
 
-/// Sends these frames again and again on one connection, until it is closed.
+/// Floods one connection with these frames.
 async fn flood(name: &'static str, begin: Vec<u8>, frames: Vec<u8>) {
     let trial = Trial::new(name).await;
     trial
         .run(async move |addr, stop| {
-            let many = frames.repeat((64 << 10) / frames.len());
-            until_stopped(&stop, async || {
-                let mut raw = Raw::connect(&addr, 1 << 20, Reads::Yes).await?;
-                raw.send(&begin).await?;
-                loop {
-                    raw.send(&many).await?;
-                }
-            })
-            .await;
+            attacks::flood(&Dial::plain(&addr), &stop, Duration::ZERO, &begin, &frames).await;
         })
         .await;
 }
@@ -68,24 +62,12 @@ async fn headers_without_end() {
     flood("CONTINUATION", begin, frame(CONTINUATION, 0, 1, b"\x00\x01x\x01y")).await;
 }
 
-/// Runs `turn` with ever new streams on one connection until it is closed.
+/// Floods one connection with ever new streams.
 async fn streams(name: &'static str, frames: fn(u32) -> Vec<u8>) {
     let trial = Trial::new(name).await;
     trial
         .run(async move |addr, stop| {
-            until_stopped(&stop, async || -> io::Result<()> {
-                let mut raw = Raw::connect(&addr, 1 << 20, Reads::Yes).await?;
-                let mut stream = 1;
-                loop {
-                    let mut many = Vec::new();
-                    for _ in 0..100 {
-                        many.extend(frames(stream));
-                        stream += 2;
-                    }
-                    raw.send(&many).await?;
-                }
-            })
-            .await;
+            attacks::streams(&Dial::plain(&addr), &stop, Duration::ZERO, frames).await;
         })
         .await;
 }

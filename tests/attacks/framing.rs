@@ -1,11 +1,12 @@
 //! Messages whose framing or fields are meant to cost more work than their bytes are worth.
 use std::io;
 
-use crate::raw::{Raw, Reads, data_frames, open};
+use crate::support::attacks::until_stopped;
 use crate::support::dense::{INPUT, MODEL};
+use crate::support::frames::{Raw, Reads, data_frames, open};
 use crate::support::framing::frame;
 use crate::support::requests::{PREDICT, field, number_field};
-use crate::trial::{Trial, until_stopped};
+use crate::trial::Trial;
 
 /// Values of a tensor that fits no shape of the model, so that it is refused and costs the upstream
 /// nothing.

@@ -20,7 +20,6 @@ mod framing;
 mod honest;
 mod memory;
 mod names;
-mod raw;
 mod readers;
 mod rest;
 mod trial;

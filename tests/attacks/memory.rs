@@ -1,15 +1,16 @@
 //! Small messages that want much memory.
-use std::io::Write as _;
+use std::time::Duration;
 
-use crate::raw::{Raw, Reads, data_frames, frame, header_block, open};
+use crate::support::attacks::gzip_bombs;
 use crate::support::client::{Client, Request};
 use crate::support::dense::{self, INPUT, MODEL};
+use crate::support::dial::Dial;
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
+use crate::support::frames::{Reads, data_frames, open};
 use crate::support::framing;
-use crate::support::pace::pause;
 use crate::support::requests::{FLOAT, METADATA, PREDICT, Predict, content, floats, metadata_request};
-use crate::trial::{BYTES_MIB, Trial, hold, until_stopped};
+use crate::trial::{BYTES_MIB, Trial, hold};
 
 const INT8: i32 = 6;
 
@@ -18,25 +19,7 @@ async fn a_message_that_unpacks_to_half_a_gigabyte() {
     let trial = Trial::new("0.5 MB of gzip that unpack to 512 MB").await;
     trial
         .run(async |addr, stop| {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-            let zeros = vec![0; 1 << 20];
-            for _ in 0..512 {
-                encoder.write_all(&zeros).unwrap();
-            }
-            let mut body = framing::frame(&encoder.finish().unwrap(), false).to_vec();
-            body[0] = 1;
-            let block = header_block(PREDICT, &[("grpc-encoding", "gzip")]);
-            until_stopped(&stop, async || {
-                let mut raw = Raw::connect(&addr, 1 << 20, Reads::Yes).await?;
-                for call in 0..4 {
-                    let stream = 2 * call + 1;
-                    raw.send(&frame(1, 4, stream, &block)).await?;
-                    raw.send(&data_frames(stream, &body, 1 << 14)).await?;
-                }
-                pause(std::time::Duration::from_millis(200)).await;
-                Ok(())
-            })
-            .await;
+            gzip_bombs(&Dial::plain(&addr), &stop, Duration::from_millis(200), PREDICT).await;
         })
         .await;
 }
@@ -118,9 +101,9 @@ async fn memory_returns_after_the_peak() {
         .await;
     let start = std::time::Instant::now();
     let mut after = trial.sidecar.memory();
-    while after > before + 16.0 && start.elapsed() < std::time::Duration::from_secs(15) {
+    while after > before + 16.0 && start.elapsed() < Duration::from_secs(15) {
         // Requests keep the threads turning, as they do in production.
-        crate::honest::run(&trial.sidecar.grpc, std::time::Duration::from_millis(500)).await;
+        crate::honest::run(&trial.sidecar.grpc, Duration::from_millis(500)).await;
         after = trial.sidecar.memory();
     }
     assert!(after <= before + 16.0, "{before:.0} MiB before the peak, {after:.0} after");

@@ -1,10 +1,10 @@
 //! Clients that do not read their answers.
 use std::sync::Arc;
 
-use crate::raw::{Reads, data_frames, open};
 use crate::support::dense;
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
+use crate::support::frames::{Reads, data_frames, open};
 use crate::support::framing::frame;
 use crate::support::requests::{FLOAT, PREDICT, Predict, content, floats};
 use crate::trial::{BYTES_MIB, Trial, hold, hold_many};

@@ -7,11 +7,11 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::honest::{self, Record};
-use crate::raw::{Raw, Reads};
+use crate::support::dial::Dial;
 use crate::support::fake_tfs::FakeTfs;
-use crate::support::pace::pause;
+use crate::support::frames::{Raw, Reads};
 use crate::support::process::Process;
-use crate::support::{admin, dense};
+use crate::support::{admin, attacks, dense};
 
 /// How long the honest client is watched alone, and under the attack.
 const ALONE: Duration = Duration::from_millis(1500);
@@ -128,30 +128,10 @@ async fn work(sidecar: &Process, length: Duration) -> Record {
     }
 }
 
-/// Repeats `turn` until it fails or the attack is over. A closed connection is a defence, so the
-/// attacker connects again.
-pub(crate) async fn until_stopped(
-    stop: &CancellationToken,
-    mut turn: impl AsyncFnMut() -> std::io::Result<()>,
-) {
-    while !stop.is_cancelled() {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = turn() => pause(crate::raw::PAUSE).await,
-        }
-    }
-}
-
 /// Sends these bytes on a new connection and holds it open; again whenever it is closed. `window`
 /// is what each stream may be sent.
 pub(crate) async fn hold(addr: &str, stop: &CancellationToken, window: u32, reads: Reads, bytes: &[u8]) {
-    until_stopped(stop, async || {
-        let mut raw = Raw::connect(addr, window, reads).await?;
-        raw.send(bytes).await?;
-        stop.cancelled().await;
-        Ok(())
-    })
-    .await;
+    attacks::hold(&Dial::plain(addr), stop, window, reads, bytes).await;
 }
 
 /// Sends these bytes on so many connections and holds them open.

@@ -7,6 +7,7 @@ use prost::Message as _;
 use tfs_sidecar::proto::tensorflow::serving::GetModelMetadataRequest;
 use tokio::task::JoinSet;
 
+use crate::support::client::Request;
 use crate::support::fake_tfs::{
     Call, End, FakeTfs,
     model::{Model, Sig},
@@ -232,5 +233,29 @@ async fn undeclared_models_are_refused_if_configured() {
     let reply = setup.client.predict(&vector("other", 4).bytes()).await;
     assert_eq!((reply.code, reply.reason().as_str()), (5, "MODEL_UNKNOWN"), "{}", reply.text);
     assert_eq!(metadata_requests(&setup.fake.calls(), "other"), 0);
+    setup.sidecar.stop().await;
+}
+
+/// A refresh that began after the request was sent, but before the server had the new version, does
+/// not show that the refusal is the request's own.
+#[tokio::test]
+async fn a_request_that_met_a_new_version_late_is_judged_again_although_the_model_was_just_refreshed() {
+    let model = "versions_late";
+    let setup = Setup::with([Model::new(model).version(1, [typed(FLOAT, 4)])], |config| {
+        config.poll_interval = Duration::from_secs(3600);
+    })
+    .await;
+    let gate = setup.fake.hold(PREDICT, 1);
+    let row = Predict::new(model).input("x", floats(&[1, 4], &[0.25; 4])).bytes();
+    let held = setup.client.stream(Request::predict(&row)).await;
+    setup.fake.called(PREDICT, 1).await;
+    // Before it is refused, the sidecar asks for the versions.
+    let polls = setup.fake.count(STATUS);
+    assert_eq!(setup.client.predict(&vector(model, 8).bytes()).await.code, 3);
+    assert!(setup.fake.count(STATUS) > polls);
+    setup.fake.serve(Model::new(model).version(2, [typed(DOUBLE, 4)]));
+    gate.open();
+    let reply = within("an answer", held.finish()).await.unwrap().ok();
+    assert_eq!(reply.repairs(), ["x;cast_widen;float->double"]);
     setup.sidecar.stop().await;
 }

@@ -10,10 +10,19 @@
 )]
 
 pub mod admin;
+#[cfg(test)]
+pub mod attacks;
 pub mod client;
+#[cfg(test)]
+pub mod collector;
 pub mod dense;
+#[cfg(test)]
+pub mod dial;
 pub mod engine;
 pub mod fake_tfs;
+pub mod folder;
+#[cfg(test)]
+pub mod frames;
 pub mod framing;
 pub mod pace;
 pub mod process;
@@ -25,6 +34,9 @@ pub mod rest;
 pub mod sidecar;
 pub mod sources;
 pub mod tensor_values;
+#[cfg(test)]
+pub mod tls;
+pub mod training;
 
 use std::future::Future;
 use std::time::Duration;

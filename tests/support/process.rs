@@ -8,6 +8,9 @@ use std::thread::JoinHandle;
 
 use super::{admin, within};
 
+/// Is given each line of the log; whether the line is not to be kept.
+pub type OnLine = Box<dyn FnMut(&str) -> bool + Send>;
+
 /// A running sidecar; killed on drop.
 #[derive(Debug)]
 pub struct Process {
@@ -29,20 +32,31 @@ impl Process {
     /// Starts the program named by `TFS_SIDECAR_BIN`, or the one that Cargo built for the tests.
     /// `yaml` is added to a configuration for tests.
     pub fn start(upstream: &str, yaml: &str) -> Self {
-        Self::launch(upstream, yaml, None, &[])
+        Self::launch(upstream, yaml, None, &[], None)
+    }
+
+    /// With a reader of its log.
+    pub fn with_log(upstream: &str, yaml: &str, on_line: OnLine) -> Self {
+        Self::launch(upstream, yaml, None, &[], Some(on_line))
     }
 
     /// With these environment variables, and no others.
     pub fn with_environment(upstream: &str, yaml: &str, environment: &[(&str, &str)]) -> Self {
-        Self::launch(upstream, yaml, None, environment)
+        Self::launch(upstream, yaml, None, environment, None)
     }
 
     /// With at most so many open files, or as many as the tests themselves may have.
     pub fn with_descriptors(upstream: &str, yaml: &str, descriptors: Option<u32>) -> Self {
-        Self::launch(upstream, yaml, descriptors, &[])
+        Self::launch(upstream, yaml, descriptors, &[], None)
     }
 
-    fn launch(upstream: &str, yaml: &str, descriptors: Option<u32>, environment: &[(&str, &str)]) -> Self {
+    fn launch(
+        upstream: &str,
+        yaml: &str,
+        descriptors: Option<u32>,
+        environment: &[(&str, &str)],
+        mut on_line: Option<OnLine>,
+    ) -> Self {
         let file = std::env::temp_dir().join(format!("tfs-sidecar-process-{}.yaml", unique()));
         let mut config = format!("upstream: {upstream}\nlisten: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n");
         if !yaml.contains("workers:") {
@@ -92,8 +106,9 @@ impl Process {
             for line in lines.map_while(Result::ok) {
                 let (stuck, changed) = &*while_stuck;
                 drop(changed.wait_while(stuck.lock().unwrap(), |stuck| *stuck).unwrap());
+                let taken = on_line.as_mut().is_some_and(|on_line| on_line(&line));
                 let mut kept = kept.lock().unwrap();
-                if kept.len() < 1 << 20 {
+                if !taken && kept.len() < 1 << 20 {
                     writeln!(kept, "{line}").unwrap();
                 }
             }
@@ -179,6 +194,11 @@ impl Process {
     /// The highest resident memory so far, in MiB.
     pub fn peak_memory(&self) -> f64 {
         self.status("VmHWM:")
+    }
+
+    /// Open file descriptors now.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
     fn status(&self, key: &str) -> f64 {

@@ -81,7 +81,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
 
     /// Writes bytes; a server that has closed the connection is no error.
     pub async fn send(&mut self, bytes: &[u8]) {
-        let _ = within("room in the socket", self.socket.write_all(bytes)).await;
+        let written = async {
+            self.socket.write_all(bytes).await?;
+            self.socket.flush().await
+        };
+        let _ = within("room in the socket", written).await;
     }
 
     /// Sends a request and reads its answer.

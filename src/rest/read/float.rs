@@ -75,20 +75,19 @@ const fn powers() -> [f64; 65] {
     ]
 }
 
-/// The magnitude to within [`DOUBT`] units in the last place.
+/// The magnitude to within [`DOUBT`] units in the last place; `None` if its parts are too large.
 #[inline(always)]
 fn approximate(plain: &Plain) -> Option<f64> {
     let power = *POWERS.get(plain.exponent.unsigned_abs() as usize)?;
     // The conversion of a signed integer is one instruction.
-    let mantissa = match i64::try_from(plain.mantissa) {
-        Ok(signed) => signed as f64,
-        Err(_) => plain.mantissa as f64,
-    };
+    let mantissa = i64::try_from(plain.mantissa).ok()? as f64;
     Some(if plain.exponent < 0 { mantissa / power } else { mantissa * power })
 }
 
+/// No branch, since a processor cannot predict the signs of numbers in a body.
+#[inline(always)]
 fn signed(negative: bool, magnitude: f64) -> f64 {
-    if negative { -magnitude } else { magnitude }
+    f64::from_bits(magnitude.to_bits() | u64::from(negative) << 63)
 }
 
 /// Whether the text is an integer zero with a sign: `-0`, which RapidJSON reads as the integer 0.
@@ -99,10 +98,16 @@ fn is_integer_zero(plain: &Plain) -> bool {
 /// The nearest float32; `None` if that takes a closer look, which [`float_of`] does.
 #[inline(always)]
 pub(super) fn quick_float(plain: &Plain) -> Option<f32> {
+    /// Every integer up to this one is a float32 exactly.
+    const EXACT: u64 = 1 << 24;
     const HALF: u64 = 1 << 28;
     /// Biased exponents of the doubles that are normal float32s, without the largest ones.
     const FIRST: u64 = 1023 - 126;
     const COUNT: u64 = 253;
+    if plain.integer && plain.mantissa <= EXACT {
+        let mantissa = plain.mantissa as i32;
+        return Some((if plain.negative { -mantissa } else { mantissa }) as f32);
+    }
     let bits = approximate(plain)?.to_bits();
     // What the double has beyond a float32: half of its last place is the doubtful point.
     let beyond = bits & (2 * HALF - 1);
@@ -126,8 +131,8 @@ pub(super) fn quick_double(plain: &Plain) -> Option<f64> {
 
 /// The nearest double to a number in its usual form; `None` if it is out of range.
 #[inline(always)]
-pub(super) fn double(body: &[u8], plain: &Plain, at: usize) -> Option<f64> {
-    quick_double(plain).or_else(|| Some(parse(&body[at..plain.end])).filter(|value| value.is_finite()))
+pub(super) fn double(plain: &Plain, text: &[u8]) -> Option<f64> {
+    quick_double(plain).or_else(|| Some(parse(text)).filter(|value| value.is_finite()))
 }
 
 /// The nearest float32 to a number of any form; infinite if there is none.

@@ -12,6 +12,7 @@ mod float;
 mod number;
 mod object;
 pub mod place;
+mod short;
 mod slot;
 mod text;
 mod value;

@@ -15,7 +15,7 @@ const MAX_EXPONENT: i64 = 308;
 const FAR: i64 = 1 << 50;
 
 /// A number in its usual form: it has at most 19 significant digits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plain {
     pub(super) negative: bool,
     /// The value is `mantissa` times ten to the power of `exponent`, exactly.
@@ -45,7 +45,6 @@ impl Number {
 }
 
 /// Reads a number if it has a usual form; the others, wrong ones included, are left to [`token`].
-#[inline(always)]
 pub(super) fn plain(body: &[u8], at: usize) -> Option<Plain> {
     let negative = byte(body, at) == b'-';
     let start = at + usize::from(negative);
@@ -137,7 +136,7 @@ fn take_digits(body: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
 
 /// The number of eight digits from 0 to 9, the first one in the lowest byte.
 #[inline(always)]
-fn eight_digits(digits: u64) -> u64 {
+pub(super) fn eight_digits(digits: u64) -> u64 {
     // Pairs, then fours, then all eight.
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
     let mask = 0x0000_00ff_0000_00ff;

@@ -5,6 +5,7 @@ use super::codec::{Codec, Int};
 use super::cursor::{Cursor, byte, past_space};
 use super::float;
 use super::number::{self, Plain};
+use super::short;
 use super::{Format, Input};
 use crate::rest::chunks::Chunks;
 use crate::signature::TensorInfo;
@@ -103,13 +104,13 @@ impl Slot {
     pub(super) fn run(&mut self, cursor: &mut Cursor<'_>, count: u64, start: usize, nested: bool) -> Run {
         let run = Run { count, lists: 0, start, complete: false };
         let size = self.dims.last().copied().filter(|_| nested).unwrap_or(OPEN);
-        let body = cursor.body;
         match self.codec {
             Codec::Float => {
                 self.run_of(cursor, run, size, |plain, _| Some(float::quick_float(plain)?.to_le_bytes()))
             }
-            Codec::Double => self
-                .run_of(cursor, run, size, |plain, at| Some(float::double(body, plain, at)?.to_le_bytes())),
+            Codec::Double => {
+                self.run_of(cursor, run, size, |plain, text| Some(float::double(plain, text)?.to_le_bytes()))
+            }
             Codec::Int(int) => match self.codec.size() {
                 1 => self.run_of(cursor, run, size, low::<1>(int)),
                 2 => self.run_of(cursor, run, size, low::<2>(int)),
@@ -132,38 +133,42 @@ impl Slot {
         cursor: &mut Cursor<'_>,
         mut run: Run,
         size: u64,
-        convert: impl Fn(&Plain, usize) -> Option<[u8; N]>,
+        convert: impl Fn(&Plain, &[u8]) -> Option<[u8; N]>,
     ) -> Run {
         let body = cursor.body;
         let mut at = cursor.at;
         let Some(chunk) = self.values.room(N) else { return run };
-        let room = (chunk.capacity() - chunk.len()) / N;
-        let mut left = room;
-        while left > 0 {
-            let Some(plain) = number::plain(body, at) else { break };
-            let Some(element) = convert(&plain, at) else { break };
-            chunk.extend_from_slice(&element);
-            left -= 1;
-            run.count += 1;
-            let next = past_space(body, plain.end);
-            if byte(body, next) == b',' {
-                at = past_space(body, next + 1);
-                continue;
+        let before = chunk.len();
+        loop {
+            (at, run) = short_numbers(body, at, run, size, chunk, &convert);
+            if !run.complete {
+                at = past_space(body, at);
+                if chunk.capacity() - chunk.len() < N {
+                    break;
+                }
+                let Some(plain) = number::plain(body, at) else { break };
+                let Some(element) = convert(&plain, &body[at..plain.end]) else { break };
+                chunk.extend_from_slice(&element);
+                run.count += 1;
+                at = plain.end;
             }
-            if byte(body, next) == b']'
+            at = past_space(body, at);
+            run.complete = true;
+            if byte(body, at) == b',' {
+                at = past_space(body, at + 1);
+                run.complete = false;
+            } else if byte(body, at) == b']'
                 && run.count == size
-                && let Some((list, first)) = next_list(body, next)
+                && let Some((list, first)) = next_list(body, at)
             {
                 run = Run { count: 0, lists: run.lists + 1, start: list, complete: false };
                 at = first;
-                continue;
+            } else {
+                break;
             }
-            at = next;
-            run.complete = true;
-            break;
         }
         cursor.at = at;
-        self.elements += (room - left) as u64;
+        self.elements += ((chunk.len() - before) / N) as u64;
         run
     }
 
@@ -199,6 +204,46 @@ impl Slot {
     }
 }
 
+/// Reads numbers of usual lengths with what most bodies have between them, until something else
+/// comes or the chunk is full. Returns the position behind what was read. A function of its own,
+/// so that its variables fit into registers.
+#[inline(never)]
+fn short_numbers<const N: usize>(
+    body: &[u8],
+    mut at: usize,
+    mut run: Run,
+    size: u64,
+    out: &mut Vec<u8>,
+    convert: &impl Fn(&Plain, &[u8]) -> Option<[u8; N]>,
+) -> (usize, Run) {
+    while out.capacity() - out.len() >= N
+        && let Some(window) = body.get(at..).and_then(<[u8]>::first_chunk)
+        && let Some(plain) = short::number(window)
+        && let Some(element) = convert(&plain, &window[..plain.end])
+    {
+        out.extend_from_slice(&element);
+        run.count += 1;
+        at += plain.end;
+        let separator = &window[plain.end..];
+        if separator[0] == b',' {
+            at += 1;
+            while byte(body, at) == b' ' {
+                at += 1;
+            }
+        } else if separator.first_chunk() == Some(b"], [")
+            && matches!(separator.get(4), Some(b'-'..=b'9'))
+            && run.count == size
+        {
+            run = Run { count: 0, lists: run.lists + 1, start: at + 3, complete: false };
+            at += 4;
+        } else {
+            run.complete = true;
+            break;
+        }
+    }
+    (at, run)
+}
+
 /// Where the list after a closing bracket begins, and its first element, if it has one.
 #[inline(always)]
 fn next_list(body: &[u8], close: usize) -> Option<(usize, usize)> {
@@ -211,7 +256,7 @@ fn next_list(body: &[u8], close: usize) -> Option<(usize, usize)> {
 
 /// Integers of so many bytes.
 #[inline(always)]
-fn low<const N: usize>(int: Int) -> impl Fn(&Plain, usize) -> Option<[u8; N]> {
+fn low<const N: usize>(int: Int) -> impl Fn(&Plain, &[u8]) -> Option<[u8; N]> {
     move |plain, _| {
         let bits = int.quick(plain)?.to_le_bytes();
         let mut low = [0; N];

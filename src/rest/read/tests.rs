@@ -2,4 +2,5 @@
 mod golden;
 mod mistakes;
 mod random;
+mod short;
 mod support;

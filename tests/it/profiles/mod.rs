@@ -6,76 +6,23 @@ mod learning;
 mod reloading;
 mod strings;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use prost::bytes::Bytes;
 use serde_json::Value;
 use tfs_sidecar::config::Source;
-use tfs_sidecar::profile::describe::TensorStats;
-use tfs_sidecar::profile::{By, Profile, Scaler, TensorProfile};
-use tfs_sidecar::tensor::DataType;
 
 use crate::support::client::{Client, Reply, Request};
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::fake_tfs::model::{Model, Sig};
-use crate::support::random::Random;
 use crate::support::requests::{FLOAT, Predict, floats};
 use crate::support::sidecar::TestSidecar;
-
-const INPUT: &str = "x";
-const FEATURES: usize = 10;
-const ROWS: usize = 4000;
+use crate::support::training::{FEATURES, INPUT, mean, normal, profile, raw, scale, scaled};
 
 fn model(name: &str) -> Model {
     let signature = Sig::new("serving_default").input(INPUT, FLOAT, &[-1, FEATURES as i64]);
     Model::new(name).version(1, [signature.output("y", FLOAT, &[-1])])
-}
-
-/// A number of the normal distribution, nearly: the sum of twelve uniform ones.
-fn normal(random: &mut Random) -> f64 {
-    (0..12).map(|_| random.below(1 << 20) as f64 / f64::from(1 << 20)).sum::<f64>() - 6.0
-}
-
-fn mean(feature: usize) -> f64 {
-    100.0 * (feature + 1) as f64
-}
-
-fn scale(feature: usize) -> f64 {
-    5.0 + feature as f64
-}
-
-/// A row as the model was trained on it.
-fn scaled(random: &mut Random) -> Vec<f64> {
-    (0..FEATURES).map(|_| normal(random)).collect()
-}
-
-/// The same before its StandardScaler.
-fn raw(row: &[f64]) -> Vec<f64> {
-    row.iter().enumerate().map(|(at, value)| mean(at) + scale(at) * value).collect()
-}
-
-fn describe(rows: &[Vec<f64>]) -> TensorProfile {
-    let mut stats = TensorStats::new(DataType::FLOAT, By::Feature, FEATURES);
-    for row in rows {
-        stats.add(0, row);
-    }
-    stats.profile()
-}
-
-/// A profile of 4,000 rows, with what they were before the scaler.
-fn profile() -> Profile {
-    let mut random = Random::new(1);
-    let rows: Vec<Vec<f64>> = (0..ROWS).map(|_| scaled(&mut random)).collect();
-    let before: Vec<Vec<f64>> = rows.iter().map(|row| raw(row)).collect();
-    let scaler = Scaler::Standard {
-        mean: (0..FEATURES).map(mean).collect(),
-        scale: (0..FEATURES).map(scale).collect(),
-    };
-    let mut input = describe(&rows);
-    (input.raw, input.scaler) = (Some(describe(&before).features), Some(scaler));
-    Profile { rows: ROWS as u64, inputs: BTreeMap::from([(INPUT.to_owned(), input)]), ..Profile::default() }
 }
 
 fn request(model: &str, rows: &[Vec<f64>]) -> Bytes {

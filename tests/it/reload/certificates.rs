@@ -1,6 +1,5 @@
 //! Certificates, keys and authorities that change while connections use them.
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,18 +11,12 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::{Folder, Reloadable};
+use super::Reloadable;
 use crate::support::client::Client;
 use crate::support::dense;
+use crate::support::folder::Folder;
+use crate::support::tls::{content, fixture};
 use crate::support::within;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
-}
-
-fn content(name: &str) -> Vec<u8> {
-    std::fs::read(fixture(name)).unwrap()
-}
 
 /// A client that presents a certificate of the fixtures, and trusts servers of these authorities.
 fn identity(name: &str, trusted: &[&str]) -> TlsConnector {

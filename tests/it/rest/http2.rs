@@ -1,5 +1,4 @@
 //! HTTP/2 with prior knowledge, and TLS with either protocol.
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::Request;
@@ -13,6 +12,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::*;
 use crate::support::rest::Http;
+pub(super) use crate::support::tls::fixture;
 use crate::support::within;
 
 const BODY: &str = r#"{"instances": [[1, 2, 3]]}"#;
@@ -43,10 +43,6 @@ async fn http2_is_served_with_prior_knowledge() {
     let (status, body) = post(TcpStream::connect(&setup.sidecar.rest).await.unwrap()).await;
     assert_eq!((status, &body[..]), (200, &*predict(&setup, BODY).await.ok().body));
     setup.sidecar.stop().await;
-}
-
-pub(super) fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
 }
 
 /// A client that trusts the certificate of the tests and offers these protocols.

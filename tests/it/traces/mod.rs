@@ -1,5 +1,4 @@
 //! Traces of requests, as a collector receives them.
-mod collector;
 mod outages;
 mod sharing;
 
@@ -12,8 +11,8 @@ use tfs_sidecar::config::{Config, UpstreamAddr, UpstreamConcurrency};
 use tfs_sidecar::proto::tensorflow::TensorProto;
 use tfs_sidecar::repair::policy::Mode;
 
-use self::collector::{Collector, events, hex, texts};
 use crate::support::client::Request;
+use crate::support::collector::{Collector, events, hex, texts};
 use crate::support::dense::{self, CASE, INPUT};
 use crate::support::requests::{PREDICT, Predict, STATUS, doubles, floats, status_request};
 use crate::support::sidecar::{Setup, policy};

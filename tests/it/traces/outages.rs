@@ -5,10 +5,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
-use super::collector::Collector;
 use super::{conforming, to, traced};
 use crate::support::admin::Metrics;
 use crate::support::client::Client;
+use crate::support::collector::Collector;
 use crate::support::dense;
 use crate::support::fake_tfs::FakeTfs;
 use crate::support::process::Process;

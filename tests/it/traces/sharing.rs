@@ -1,8 +1,8 @@
 //! The traces of requests that share a run of the model.
-use super::collector::{Collector, hex, texts};
 use super::{NAME, to};
 use crate::batching::{Busy, carried, enqueue, finish, firsts, metric, model, name, on, rows};
 use crate::support::client::Request;
+use crate::support::collector::{Collector, hex, texts};
 use crate::support::requests::PREDICT;
 use crate::support::sidecar::Setup;
 

@@ -1,23 +1,22 @@
 //! HTTP/2 written by hand: frames that no library would send.
 use std::io;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
 
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const PRIORITY: u8 = 2;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PING: u8 = 6;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-pub(crate) const CONTINUATION: u8 = 9;
+use super::dial::{Dial, Socket};
 
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
+
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -25,7 +24,7 @@ const MAX_FRAME_SIZE: u16 = 5;
 
 /// What the attacker does with what the sidecar sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reads {
+pub enum Reads {
     /// Reads everything and grants its connection window again.
     Yes,
     /// Leaves it in the socket.
@@ -34,17 +33,19 @@ pub(crate) enum Reads {
 
 /// A connection on which every frame is written by hand.
 #[derive(Debug)]
-pub(crate) struct Raw {
-    write: OwnedWriteHalf,
-    reader: Result<JoinHandle<u64>, OwnedReadHalf>,
+pub struct Raw {
+    write: WriteHalf<Socket>,
+    reader: Result<JoinHandle<u64>, ReadHalf<Socket>>,
 }
 
 impl Raw {
     /// Connects and sends the preface; `window` is what each stream may be sent.
-    pub(crate) async fn connect(addr: &str, window: u32, reads: Reads) -> io::Result<Self> {
-        let socket = TcpStream::connect(addr).await?;
-        socket.set_nodelay(true)?;
-        let (mut read, mut write) = socket.into_split();
+    pub async fn connect(addr: &str, window: u32, reads: Reads) -> io::Result<Self> {
+        Self::dial(&Dial::plain(addr), window, reads).await
+    }
+
+    pub async fn dial(dial: &Dial, window: u32, reads: Reads) -> io::Result<Self> {
+        let (mut read, mut write) = tokio::io::split(dial.connect().await?);
         write.write_all(PREFACE).await?;
         let mut settings = setting(INITIAL_WINDOW_SIZE, window);
         settings.extend(setting(MAX_FRAME_SIZE, 1 << 20));
@@ -52,6 +53,7 @@ impl Raw {
         write.write_all(&frame(SETTINGS, 1, 0, &[])).await?;
         // Far beyond what any answer needs.
         write.write_all(&frame(WINDOW_UPDATE, 0, 0, &0x3fff_ffffu32.to_be_bytes())).await?;
+        write.flush().await?;
         let reader = match reads {
             Reads::Yes => Ok(tokio::spawn(async move {
                 let mut buffer = vec![0; 64 << 10];
@@ -66,21 +68,22 @@ impl Raw {
         Ok(Self { write, reader })
     }
 
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write.write_all(bytes).await
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write.write_all(bytes).await?;
+        self.write.flush().await
     }
 
-    pub(crate) async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+    pub async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
         self.send(&frame(kind, flags, stream, payload)).await
     }
 
     /// Opens a gRPC call of this path.
-    pub(crate) async fn open(&mut self, stream: u32, path: &str) -> io::Result<()> {
+    pub async fn open(&mut self, stream: u32, path: &str) -> io::Result<()> {
         self.send(&open(stream, path)).await
     }
 
     /// Whether the sidecar has closed the connection; only if it is read.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.reader.as_ref().is_ok_and(JoinHandle::is_finished)
     }
 }
@@ -93,7 +96,7 @@ impl Drop for Raw {
     }
 }
 
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     let mut out = Vec::with_capacity(9 + payload.len());
     out.extend_from_slice(&[length[1], length[2], length[3], kind, flags]);
@@ -103,12 +106,12 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// HEADERS of a gRPC call.
-pub(crate) fn open(stream: u32, path: &str) -> Vec<u8> {
+pub fn open(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &header_block(path, &[]))
 }
 
 /// A header block without Huffman codes and without the dynamic table.
-pub(crate) fn header_block(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+pub fn header_block(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     // Static table: 3 is `:method: POST`, 6 is `:scheme: http`, 4 is `:path`, 1 is `:authority`.
     let mut block = vec![0x83, 0x86, 0x04];
     string(path, &mut block);
@@ -146,7 +149,7 @@ fn setting(id: u16, value: u32) -> Vec<u8> {
 }
 
 /// A body in DATA frames of at most `size` bytes, the last with END_STREAM.
-pub(crate) fn data_frames(stream: u32, body: &[u8], size: usize) -> Vec<u8> {
+pub fn data_frames(stream: u32, body: &[u8], size: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + body.len() / size * 9 + 9);
     let last = body.len().saturating_sub(1) / size;
     for (at, chunk) in body.chunks(size).enumerate() {
@@ -154,6 +157,3 @@ pub(crate) fn data_frames(stream: u32, body: &[u8], size: usize) -> Vec<u8> {
     }
     out
 }
-
-/// The attacker waits for nothing, but leaves the machine some time.
-pub(crate) const PAUSE: Duration = Duration::from_millis(1);

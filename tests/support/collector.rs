@@ -20,12 +20,14 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status};
 
-use crate::support::within;
+#[cfg(feature = "tls")]
+use super::tls::content;
+use super::within;
 
 /// A running collector; stopped on drop.
 #[derive(Debug)]
-pub(super) struct Collector {
-    pub(super) addr: String,
+pub struct Collector {
+    pub addr: String,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
@@ -35,36 +37,42 @@ struct Shared {
     received: watch::Sender<Received>,
     /// What exports are answered with.
     code: watch::Sender<Code>,
+    /// Keeps only the number of spans, for runs of many minutes.
+    forgets: bool,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Received {
-    pub(super) exports: usize,
-    pub(super) spans: Vec<Span>,
-    pub(super) resource: BTreeMap<String, String>,
+pub struct Received {
+    pub exports: usize,
+    /// How many spans were taken.
+    pub taken: usize,
+    pub spans: Vec<Span>,
+    pub resource: BTreeMap<String, String>,
 }
 
 impl Collector {
-    pub(super) async fn start() -> Self {
-        Self::serve(Server::builder()).await
+    pub async fn start() -> Self {
+        Self::serve(Server::builder(), false).await
+    }
+
+    /// One that only counts.
+    pub async fn counting() -> Self {
+        Self::serve(Server::builder(), true).await
     }
 
     /// With the certificate of the fixture, whose name is `localhost`.
     #[cfg(feature = "tls")]
-    pub(super) async fn start_tls() -> Self {
-        let read = |name: &str| {
-            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls/");
-            std::fs::read(folder.to_owned() + name).unwrap()
-        };
-        let identity = Identity::from_pem(read("server.pem"), read("server.key"));
+    pub async fn start_tls() -> Self {
+        let identity = Identity::from_pem(content("server.pem"), content("server.key"));
         let tls = ServerTlsConfig::new().identity(identity);
-        Self::serve(Server::builder().tls_config(tls).unwrap()).await
+        Self::serve(Server::builder().tls_config(tls).unwrap(), false).await
     }
 
-    async fn serve(mut builder: Server) -> Self {
+    async fn serve(mut builder: Server, forgets: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
-        let shared = Shared { received: watch::Sender::default(), code: watch::Sender::new(Code::Ok) };
+        let shared =
+            Shared { received: watch::Sender::default(), code: watch::Sender::new(Code::Ok), forgets };
         let shared = Arc::new(shared);
         let service = TraceServiceServer::from_arc(Arc::new(Service(Arc::clone(&shared))));
         let server = tokio::spawn(async move {
@@ -75,19 +83,19 @@ impl Collector {
     }
 
     /// Answers exports with this code from now on.
-    pub(super) fn answer(&self, code: Code) {
+    pub fn answer(&self, code: Code) {
         self.shared.code.send_replace(code);
     }
 
     /// Waits until what was received is enough.
-    pub(super) async fn until(&self, what: &str, mut enough: impl FnMut(&Received) -> bool) -> Received {
+    pub async fn until(&self, what: &str, mut enough: impl FnMut(&Received) -> bool) -> Received {
         let mut received = self.shared.received.subscribe();
         let found = within(what, received.wait_for(|received| enough(received))).await;
         found.unwrap().clone()
     }
 
     /// Waits for so many spans with this name.
-    pub(super) async fn spans(&self, name: &str, count: usize) -> Vec<Span> {
+    pub async fn spans(&self, name: &str, count: usize) -> Vec<Span> {
         let named = |received: &Received| {
             received.spans.iter().filter(|span| span.name == name).cloned().collect::<Vec<_>>()
         };
@@ -95,12 +103,12 @@ impl Collector {
         named(&self.until(&what, |received| named(received).len() >= count).await)
     }
 
-    pub(super) fn received(&self) -> Received {
+    pub fn received(&self) -> Received {
         self.shared.received.borrow().clone()
     }
 
     /// The spans below another.
-    pub(super) fn below(&self, parent: &Span) -> Vec<Span> {
+    pub fn below(&self, parent: &Span) -> Vec<Span> {
         let mut spans = self.received().spans;
         spans.retain(|span| span.parent_span_id == parent.span_id && span.trace_id == parent.trace_id);
         spans
@@ -128,7 +136,12 @@ impl TraceService for Service {
             if code == Code::Ok {
                 for one in request.into_inner().resource_spans {
                     received.resource = texts(&one.resource.unwrap().attributes);
-                    received.spans.extend(one.scope_spans.into_iter().flat_map(|scope| scope.spans));
+                    let spans: Vec<Span> =
+                        one.scope_spans.into_iter().flat_map(|scope| scope.spans).collect();
+                    received.taken += spans.len();
+                    if !self.0.forgets {
+                        received.spans.extend(spans);
+                    }
                 }
             }
         });
@@ -140,7 +153,7 @@ impl TraceService for Service {
 }
 
 /// Attributes as text.
-pub(super) fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+pub fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     let text = |pair: &KeyValue| match pair.value.as_ref().and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::IntValue(number)) => number.to_string(),
@@ -150,7 +163,7 @@ pub(super) fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
 }
 
 /// The events of a span as lines: name and values.
-pub(super) fn events(span: &Span) -> Vec<String> {
+pub fn events(span: &Span) -> Vec<String> {
     let line = |(key, value): (String, String)| format!(" {key}={value}");
     let event = |event: &opentelemetry_proto::tonic::trace::v1::span::Event| {
         let attributes: String = texts(&event.attributes).into_iter().map(line).collect();
@@ -160,6 +173,6 @@ pub(super) fn events(span: &Span) -> Vec<String> {
 }
 
 /// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
