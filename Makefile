@@ -131,7 +131,7 @@ sweep-batching: ## simulate batching for all curves and loads; WRITE_TABLE=path 
 sweep-profiles: ## try PROFILE_CLIENTS (default 20) clients for each mistake and PROFILE_ROWS (default 1000000) honest rows
 	PROFILE_CLIENTS=$${PROFILE_CLIENTS:-20} PROFILE_ROWS=$${PROFILE_ROWS:-1000000} $(CARGO) test --locked --lib -- --nocapture profile::tests
 
-lint: ## check formatting and run clippy; reports and skips a tool that is not installed
+lint: ## check formatting, run clippy and build the documentation of the code; reports and skips a tool that is not installed
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; \
 	else echo "lint: rustfmt is not installed, formatting is not checked"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; \
@@ -139,6 +139,7 @@ lint: ## check formatting and run clippy; reports and skips a tool that is not i
 	$(CARGO) clippy --locked --no-default-features --features demo -- -D warnings && \
 	$(CARGO) clippy --locked --test attacks --test chaos -- -D warnings; \
 	else echo "lint: clippy is not installed, lints are not checked"; fi
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items --features demo,image
 
 deny: ## check licences, sources and duplicates of the dependencies (deny.toml), and advisories if their database can be reached
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \

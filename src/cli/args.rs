@@ -1,4 +1,5 @@
 //! Every command, flag and environment variable.
+#![allow(rustdoc::broken_intra_doc_links, reason = "help texts have shapes in brackets")]
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //!
 //! All threads share one [`Limiter`]. Each has a [`ShardHandle`] to it. A call needs a [`Permit`];
 //! a request that gets none at once becomes a [`Waiter`] in the queue. The limit is fixed or adapts
-//! ([`crate::concurrency`]).
+//! (`concurrency`).
 //!
 //! While a permit is free and nobody waits, acquiring and releasing one takes a few atomic
 //! operations: no lock, no clock, no allocation. Tasks never cross a thread: what one thread grants
@@ -15,13 +15,13 @@
 //!
 //! # Order
 //!
-//! The queue is fair by model, and within a model by client ([`queue`]); each flow is first in,
+//! The queue is fair by model, and within a model by client (`queue`); each flow is first in,
 //! first out. A request that the server refused goes to the front. If the queue is full, the flow
 //! with the longest backlog loses its newest waiter, so that one client or model does not keep
 //! others out. A waiter's deadline is compared with the position in its own flow.
 //!
 //! A call that several requests share takes one permit, for which one waiter stands in the queue
-//! ([`crate::runs`]).
+//! (`runs`).
 pub mod admission;
 mod budget;
 mod model;

@@ -162,7 +162,7 @@ impl Permit {
     }
 
     /// The server had no room for the call and ran nothing. An adaptive limit takes it into
-    /// account. Returns when [`ShardHandle::resume`] is to be called if the request has not been
+    /// account. Returns when `ShardHandle::resume` is to be called if the request has not been
     /// granted another permit until then.
     pub fn refused(mut self) -> Option<Instant> {
         self.held = false;

@@ -1,13 +1,13 @@
 //! Layer 2: checks a request against its signature and plans the repairs that make it conform.
 //!
-//! Pure: no I/O, no clock, no async. [`judge`] returns a [`Verdict`]: the steps that make the
-//! request conform, every problem that it has, and the action that its mode takes. [`apply`]
+//! Pure: no I/O, no clock, no async. [`judge()`] returns a [`Verdict`]: the steps that make the
+//! request conform, every problem that it has, and the action that its mode takes. [`apply()`]
 //! executes the steps. Logs, metrics, dry runs and error messages all read the same verdict, so
-//! nothing is decided twice. [`cost`] tells beforehand what [`apply`] will allocate.
+//! nothing is decided twice. [`cost`] tells beforehand what [`apply()`] will allocate.
 //!
 //! A request goes through these stages, and the problems of all of them are collected: signature
-//! ([`judge`]) → names ([`names`]) → encoding ([`encoding`]) → dtype → shape ([`tensor`]) → missing
-//! inputs ([`missing`]) → rows ([`rows`], [`calls`]).
+//! (`judge`) → names (`names`) → encoding (`encoding`) → dtype → shape (`tensor`) → missing inputs
+//! (`missing`) → rows (`rows`, [`calls`]).
 mod affix;
 mod apply;
 pub mod calls;

@@ -34,7 +34,7 @@ enum Source<'a> {
 }
 
 impl<'a> NewValues<'a> {
-    /// `None` if the values stay, or if the casts do not fit, which [`apply`] reports.
+    /// `None` if the values stay, or if the casts do not fit, which `apply` reports.
     pub(super) fn of(steps: &[OwnStep<'a>]) -> Option<Self> {
         Self::plan(steps).ok().flatten()
     }
