@@ -4,9 +4,9 @@
 //! A *run* is one call to TF Serving that several requests, its *members*, share. A [`Part`] is
 //! what one request brings to it, and [`key()`] says whose parts fit together. The [`Queue`] holds
 //! the requests of one signature that wait for a run; its tuners learn how many runs should be in
-//! flight and how many rows they should have. [`join()`] makes one message of the members' parts, and
-//! [`Slicer`] cuts the answer into theirs. [`compare()`] checks a slice against the answer of a lone
-//! run, and [`identical`] against that of a run of [`copies`].
+//! flight and how many rows they should have. [`join()`] makes one message of the members' parts,
+//! and [`Slicer`] cuts the answer into theirs. [`compare()`] checks a slice against the answer of
+//! a lone run, and [`identical`] against that of a run of [`copies`].
 mod compare;
 mod join;
 mod key;

@@ -123,8 +123,8 @@ impl Pool {
     }
 
     /// The first connection with room, so that few calls share one connection, where they are read
-    /// and written together. If none has room, the least loaded one, and another one is made for the
-    /// calls to come.
+    /// and written together. If none has room, the least loaded one, and another one is made for
+    /// the calls to come.
     fn pick(&self) -> Option<&Rc<Slot>> {
         let up = || self.slots.iter().filter(|slot| slot.is_up());
         if let Some(slot) = up().find(|slot| slot.has_room()) {

@@ -87,8 +87,8 @@ impl Drop for Lease {
 }
 
 impl Slot {
-    /// A slot that connects at once and again by itself if it is `always` connected, else when calls
-    /// need it. Must be called where `spawn_local` works.
+    /// A slot that connects at once and again by itself if it is `always` connected, else when
+    /// calls need it. Must be called where `spawn_local` works.
     pub(super) fn start(target: &Arc<Target>, always: bool, changed: &Rc<Notify>, up: &Arc<Up>) -> Rc<Self> {
         let slot = Rc::new(Self {
             target: Arc::clone(target),

@@ -111,8 +111,8 @@ impl Trial {
     }
 }
 
-/// Lets this thread run only when no other wants to. In reality an attacker has a machine of its own,
-/// and takes no processor time from the sidecar and the honest client but by what it sends.
+/// Lets this thread run only when no other wants to. In reality an attacker has a machine of its
+/// own, and takes no processor time from the sidecar and the honest client but by what it sends.
 fn run_when_idle() {
     let thread = std::fs::read_link("/proc/thread-self").unwrap();
     let id = thread.file_name().unwrap();

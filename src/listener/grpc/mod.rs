@@ -73,7 +73,8 @@ async fn accept(shard: Rc<Shard>, local: Local, io: Coalesced, client: Rc<Client
                     let (shard, client) = (Rc::clone(&shard), Rc::clone(&client));
                     match local.service(request.uri()).filter(|_| call::is_grpc(&request)) {
                         // Boxed: spawning moves a future several times, and the state of a call is
-                        // some kilobytes. It is written to where it stays: `Box::pin` would copy it.
+                        // some kilobytes. It is written to where it stays: `Box::pin` would copy
+                        // it.
                         None => {
                             let place = Box::new_uninit();
                             let call = Box::write(place, call::serve(shard, client, request, respond));
