@@ -211,6 +211,7 @@ impl<'a> Reader<'a> {
         Ok((number.ok_or(WireError::FieldNumber { at })?, (tag & 7) as u8))
     }
 
+    #[expect(clippy::inline_always, reason = "its large result need not be copied then")]
     #[inline(always)]
     fn payload(&mut self, start: usize, number: u32, wire: u8) -> Result<Field, WireError> {
         self.burn(1)?;
