@@ -19,7 +19,7 @@ use crate::transport::frames::Peer;
 
 /// A gRPC server works on one connection with one thread at a time, apart from the calls
 /// themselves. With more calls than this, that thread is the limit rather than ours.
-pub(super) const CALLS_PER_CONNECTION: usize = 32;
+pub(super) const CALLS_PER_CONNECTION: usize = 64;
 /// Why calls on a connection end that is given up.
 const HUNG: &str = "the server stopped answering, even PINGs";
 /// Connections that end sooner than this count as failures: the next attempts wait.
