@@ -11,6 +11,8 @@ pub mod reply;
 pub(crate) mod rope;
 pub(crate) mod rows;
 pub mod scan;
+#[cfg(test)]
+mod scan_tests;
 pub(crate) mod tensor;
 pub mod tfrecord;
 pub mod values;
