@@ -16,6 +16,7 @@ profile=${PROFILE:-release}
 target_dir=$($cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 out=${OUT:-$target_dir/dist}
 known="x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu"
+host=$(rustc -vV | sed -n 's/^host: //p')
 
 commit=$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null || true)
 if [ -n "$commit" ] && [ -z "$(git -C "$root" rev-parse --show-prefix)" ]; then
@@ -38,7 +39,7 @@ missing() {
 
 # The name of a program of binutils or gcc for a target.
 tool() {
-    if [ "$1" = "$(rustc -vV | sed -n 's/^host: //p')" ]; then echo "$2"; else echo "${1%%-*}-linux-gnu-$2"; fi
+    if [ "$1" = "$host" ]; then echo "$2"; else echo "${1%%-*}-linux-gnu-$2"; fi
 }
 
 if [ -z "${TARGETS:-}" ]; then
@@ -62,10 +63,16 @@ rm -f "$out"/tfs-sidecar-* "$out/SHA256SUMS"
 for target in $TARGETS; do
     static="-C target-feature=+crt-static"
     # As `make static` links: functions with the same code once only, and short relocations.
-    case $target in x86_64-*) static="$static -C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all" ;; esac
-    linker=CARGO_TARGET_$(echo "$target" | tr 'a-z-' 'A-Z_')_LINKER
+    case $target in x86_64-*) static="$static -C link-arg=-Wl,-z,pack-relative-relocs" ;; esac
+    linker=
+    if [ "$target" != "$host" ]; then
+        linker=CARGO_TARGET_$(echo "$target" | tr 'a-z-' 'A-Z_')_LINKER=$(tool "$target" gcc)
+    elif [ "$host" = x86_64-unknown-linux-gnu ]; then
+        # The linker that Rust brings can do that. It is not used if another one is named.
+        static="$static -C link-arg=-Wl,--icf=all"
+    fi
     # shellcheck disable=SC2086
-    env "$linker=$(tool "$target" gcc)" RUSTFLAGS="$maps" \
+    env $linker RUSTFLAGS="$maps" \
         $cargo rustc --locked --profile "$profile" --target "$target" --bin tfs-sidecar -- $static
     folder=$profile
     [ "$profile" != dev ] || folder=debug
