@@ -139,7 +139,7 @@ impl Slot {
         matches!(*self.state.borrow(), State::Connecting)
     }
 
-    /// Starts to connect if no call needed the slot so far; `false` if it is not idle.
+    /// Starts to connect if the slot is idle, and says whether it was.
     pub(super) fn wake(&self) -> bool {
         let idle = matches!(*self.state.borrow(), State::Idle);
         if idle {
@@ -153,7 +153,7 @@ impl Slot {
         *self.state.borrow_mut() = state;
     }
 
-    /// Takes no new calls on this connection; the driver replaces it at once.
+    /// Takes no new calls on this connection; the driver replaces it, if calls need that.
     pub(super) fn retire(&self) {
         self.set(State::Connecting);
         self.retired.set(true);
