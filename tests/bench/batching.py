@@ -11,7 +11,6 @@ Parts:
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import batching_real
-from harness import HERE, SIDECAR, Bench, find, version
+from harness import HERE, SIDECAR, Bench, Records, find, version
 from run import machine, say
 
 WORKERS = 2
@@ -132,14 +131,7 @@ def main():
         return Run(bench, out, options).everything()
 
 
-class Run:
-    def __init__(self, bench, out, options):
-        self.bench, self.out, self.options = bench, out, options
-        self.faults = 0
-
-    def write(self, kind, **fields):
-        self.out.write(json.dumps({"record": kind, **fields}) + "\n")
-
+class Run(Records):
     def everything(self):
         path, why = find(SIDECAR, self.bench.tool)
         if not path:

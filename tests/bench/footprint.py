@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import HERE, REPO, SIDECAR, Bench, clean_environment, find, version
+from harness import HERE, REPO, SIDECAR, Bench, Records, clean_environment, find, version
 from run import machine, say
 
 TARGETS = ["bare-hyper", "envoy", "nginx", "haproxy", SIDECAR]
@@ -87,14 +87,7 @@ def settled(child, seconds=15):
     return seen[-1]
 
 
-class Run:
-    def __init__(self, bench, out, options):
-        self.bench, self.out, self.options = bench, out, options
-        self.faults = 0
-
-    def write(self, kind, **fields):
-        self.out.write(json.dumps({"record": kind, **fields}) + "\n")
-
+class Run(Records):
     def fault(self, text):
         self.faults += 1
         say(text)

@@ -144,6 +144,17 @@ def children(parent):
     return found
 
 
+class Records:
+    """A measurement that writes one JSON line per sample, and counts those with errors."""
+
+    def __init__(self, bench, out, options):
+        self.bench, self.out, self.options = bench, out, options
+        self.faults = 0
+
+    def write(self, kind, **fields):
+        self.out.write(json.dumps({"record": kind, **fields}) + "\n")
+
+
 class Bench:
     """A run: its folder, the tool, the bodies, and every process it started. Stops all of them at
     exit."""

@@ -11,14 +11,13 @@ Modes:
 """
 
 import argparse
-import json
 import os
 import platform
 import sys
 import time
 from pathlib import Path
 
-from harness import HERE, OWN, PEERS, SIDECAR, Bench, awake, find, version
+from harness import HERE, OWN, PEERS, SIDECAR, Bench, Records, awake, find, version
 
 # Requests in flight on each of the four connections.
 STREAMS = {"S": 16, "M": 16, "L": 16, "XL": 2, "S_nobatch": 16, "S_f64": 16, "L_nobatch": 16}
@@ -49,15 +48,11 @@ def main():
         return Run(bench, out, options, wanted).everything()
 
 
-class Run:
+class Run(Records):
     def __init__(self, bench, out, options, wanted):
-        self.bench, self.out, self.options = bench, out, options
+        super().__init__(bench, out, options)
         self.wanted = wanted
         self.cpus = sorted(os.sched_getaffinity(0))
-        self.faults = 0
-
-    def write(self, kind, **fields):
-        self.out.write(json.dumps({"record": kind, **fields}) + "\n")
 
     def everything(self):
         self.stub = self.bench.stub()
